@@ -110,6 +110,30 @@ async def test_another_service_cidr_gives_more_addresses(api: Api, cluster: Api)
     assert (await api.create(SERVICES, service("late", clusterIP="10.99.0.8")))[0] == 422
 
 
+async def test_an_address_out_of_a_range_that_ends_goes_with_its_service(api: Api, cluster: Api) -> None:
+    metadata = {"name": "ending", "finalizers": ["example.com/hold"]}
+    await cluster.create(CIDRS, {"metadata": metadata, "spec": {"cidrs": ["10.202.0.0/24"]}})
+    ready = {
+        "status": {
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": "True",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                    "reason": "",
+                    "message": "",
+                }
+            ]
+        }
+    }
+    await cluster.patch(CIDRS, "ending", ready, subresource="status")
+    status, made = await api.create(SERVICES, service("there", clusterIP="10.202.0.7"))
+    assert status == 201, made
+    assert (await cluster.delete(CIDRS, "ending"))[1]["metadata"]["deletionTimestamp"]
+    await api.delete(SERVICES, "there")
+    assert (await cluster.get(ADDRESSES, "10.202.0.7"))[0] == 404
+
+
 async def test_what_makes_the_name_of_an_address_is_its_name(cluster: Api) -> None:
     """As upstream: there is nothing to add to an address."""
     addresses = "networking.k8s.io/v1/ipaddresses"

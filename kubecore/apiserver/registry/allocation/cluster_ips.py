@@ -155,6 +155,10 @@ class ClusterIPs:
 
     # --- for IPAddresses
 
+    def stands(self, address: str) -> bool:
+        """Whether there is an IPAddress, maybe of a range that ends."""
+        return self._parsed(address) in self._of_objects
+
     def hold(self, address: str) -> bool:
         """An IPAddress stands for the address from now on; False when one did already."""
         parsed = self._parsed(address)

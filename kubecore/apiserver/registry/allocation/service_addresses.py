@@ -41,6 +41,10 @@ class ServiceAddresses:
         pool = self._pool(address)
         return pool is not None and pool.contains(address)
 
+    def stands(self, address: str) -> bool:
+        pool = self._pool(address)
+        return pool is not None and pool.stands(address)
+
     def give_back(self, address: str) -> None:
         pool = self._pool(address)
         if pool is not None:

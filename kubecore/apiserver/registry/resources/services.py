@@ -110,11 +110,11 @@ class ServiceStrategy(Strategy):
         return self._needs.for_update(ctx, obj, old)
 
     def companions(self, obj: JSON) -> list[Companion]:
-        """An IPAddress for each address that is of a range."""
+        """An IPAddress for each address that is of a range, be it one that ends."""
         return [
             Companion(RESOURCE, address_of(address, obj["metadata"]))
             for address in cluster_ips(obj.get("spec") or {})
-            if self._ips.contains(address)
+            if self._ips.contains(address) or self._ips.stands(address)
         ]
 
     def after_delete(self, ctx: RequestContext, obj: JSON) -> None:
