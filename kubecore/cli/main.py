@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kubecore.cli import bench, component, controller_manager, image, kubeconfig, proxy, up
+from kubecore.cli import bench, component, controller_manager, image, kubeconfig, one_command, proxy, up
 from kubecore.cli.leading import GoFlags
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("up", cls=GoFlags)(up.up)
+app.command("up", cls=one_command.TakesCommand)(up.up)
 app.command("apiserver", cls=GoFlags)(component.apiserver)
 app.command("controller-manager", cls=GoFlags)(controller_manager.controller_manager)
 app.command("scheduler", cls=GoFlags)(component.scheduler)

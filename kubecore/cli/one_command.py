@@ -18,6 +18,7 @@ import typer
 
 from kubecore.background_tasks import unless
 from kubecore.cli import options
+from kubecore.cli.leading import GoFlags
 
 Command = Annotated[
     list[str] | None,
@@ -44,6 +45,18 @@ GrpcPort = Annotated[
     int | None,
     typer.Option(**_PORT, help="gRPC port; 0 picks a free one (see ports.json).", show_default="6444"),
 ]
+
+
+class TakesCommand(GoFlags):
+    """What comes behind `--` is a command; words before it are none."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = args[: args.index("--")] if "--" in args else args
+        rest = super().parse_args(ctx, own)
+        if ctx.params.get("command"):
+            ctx.fail(f"Got unexpected extra argument(s) ({' '.join(ctx.params['command'])})")
+        ctx.params["command"] = args[len(own) + 1 :]
+        return rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

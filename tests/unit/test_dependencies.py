@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 STANDARD = sys.stdlib_module_names | {"compression"}
 # Packages whose modules another declared package loads for itself, so that nothing here imports them by name.
 LOADED_BY_OTHERS: frozenset[str] = frozenset()
+# Modules that are loaded by nobody but the program that they are for.
+ADD_ONS = {"pytest": "pytest_plugin.py"}
 
 
 def declared() -> set[str]:
@@ -45,7 +47,7 @@ def test_every_import_is_the_standard_library_or_a_declared_dependency() -> None
     for path in sorted((ROOT / "kubecore").rglob("*.py")):
         for module in run_time_imports(ast.parse(path.read_text())):
             top = module.partition(".")[0]
-            if top == "kubecore" or top in STANDARD:
+            if top == "kubecore" or top in STANDARD or ADD_ONS.get(top) == path.name:
                 continue
             distributions = {normal(owner) for owner in owners.get(top, [top])}
             used.setdefault(next(iter(sorted(distributions & declared() or distributions))), f"{module} in {path.name}")

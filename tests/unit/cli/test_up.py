@@ -63,6 +63,6 @@ def test_a_user_without_a_home_directory_is_told_to_choose_a_folder(monkeypatch:
 
 
 def test_a_command_that_is_not_there_starts_no_cluster() -> None:
-    result = CliRunner().invoke(app, ["up", "--", "no-such-command", "--flag"])
+    result = CliRunner().invoke(app, ["up", "--", "no-such-command", "--no-ingress=false"])
     assert result.exit_code == 2
     assert "there is no command no-such-command" in " ".join(result.output.replace("│", "").split())
