@@ -154,6 +154,31 @@ def test_a_pod_has_its_volumes_and_knows_services_by_name(cluster: Running) -> N
     assert said.split() == ["hello", "kept", "refused", "1", "looker", "1"]
 
 
+def test_the_node_tells_what_a_pod_has_of_disk_and_memory_and_shows_its_logs(cluster: Running) -> None:
+    write = "head -c 3000000 /dev/zero > /disk/file; head -c 2000000 /dev/zero > /memory/file; echo written; sleep 1000"
+    cluster.apply(
+        "writer",
+        ["/bin/sh", "-c", write],
+        mounts=[{"name": name, "mountPath": f"/{name}"} for name in ("disk", "memory")],
+        volumes=[
+            {"name": "disk", "emptyDir": {}},
+            {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}},
+        ],
+    )
+    cluster.kubectl("wait", "pod", "writer", "--for=condition=Ready", "--timeout=180s")
+    node = f"/api/v1/nodes/{cluster.value('{.spec.nodeName}', 'pod', 'writer')}/proxy"
+    assert "written" in cluster.kubectl("logs", "writer", "--follow", "--tail=1", "--limit-bytes=7")
+    summary = json.loads(cluster.kubectl("get", "--raw", f"{node}/stats/summary"))
+    (pod,) = [one for one in summary["pods"] if one["podRef"]["name"] == "writer"]
+    volumes = {one["name"]: one for one in pod["volume"]}
+    assert volumes["disk"]["usedBytes"] >= 3_000_000
+    assert volumes["memory"]["capacityBytes"] == 4 << 20
+    assert 2_000_000 <= volumes["memory"]["usedBytes"] < 3_000_000
+    assert pod["ephemeral-storage"]["usedBytes"] >= 3_000_000
+    assert "writer_default_main-" in cluster.kubectl("get", "--raw", f"{node}/logs/containers/")
+    cluster.kubectl("delete", "pod", "writer", "--grace-period=0", "--force")
+
+
 @pytest.mark.skipif(FIRST_FREE_PORT <= 80, reason="everybody may bind low ports here")
 def test_a_low_port_of_a_service_is_a_clear_event_and_its_other_ports_work(cluster: Running) -> None:
     cluster.kubectl("-n", "web", "expose", "deployment", "backend", "--name=low", "--port=80", "--target-port=8080")
