@@ -26,6 +26,7 @@ from kubecore.first_connection import first_connection
 from kubecore.handed_over import HandedOver
 from kubecore.kubelet import cadvisor_metrics, resource_metrics
 from kubecore.kubelet.log_serving import LogServing
+from kubecore.kubelet.loop_watch import LoopWatch
 from kubecore.kubelet.server_access import KubeletAccess
 from kubecore.kubelet.serving_certificate import ensure_certificate
 from kubecore.kubelet.streaming import ContainerStreaming, Refused
@@ -114,10 +115,15 @@ class KubeletServer:
         if self._socket is None:
             raise RuntimeError("listen first")
         await first_connection(self._socket)
-        name = f"kubelet server {self._kubelet.node_name}"
-        self._requests = HandedOver(self._make_front(self._socket), self._handle, name)
+        front = self._make_front(self._socket)
+        self._requests = HandedOver(front, self._handle, f"kubelet server {self._kubelet.node_name}")
         self._requests.begin()
-        await asyncio.Event().wait()
+        watch = LoopWatch(lambda answers: front.set_check("syncloop", answers, ["healthz"]))
+        watch.start()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            watch.stop()
 
     def _make_front(self, listener: socket.socket) -> _native.Front:
         front = _native.Front(_native.WatchCache())
