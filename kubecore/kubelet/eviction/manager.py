@@ -57,7 +57,7 @@ class Pods(Protocol):
     def evictable(self) -> Sequence[Evictable]: ...
 
     async def use(self, resource: str) -> Sequence[Candidate]:
-        """What they have of memory, ephemeral-storage or pids now; measured in a thread."""
+        """What they have of memory, ephemeral-storage, inodes or pids now; measured in a thread."""
 
     async def disks(self, uids: Collection[str]) -> Mapping[str, PodDisk]:
         """What these have on the disk; those that have gone are left out."""
@@ -143,7 +143,7 @@ class EvictionManager:
             after = self._observe(self._root)[threshold.signal]
             if not threshold.met(after, before=True):
                 return
-        candidates = await self._pods.use("ephemeral-storage" if resource == "inodes" else resource)
+        candidates = await self._pods.use(resource)
         workers = {one.uid: one for one in self._pods.evictable() if one.takes_room and not is_critical(one.pod)}
         for candidate in ranked(candidates, resource):
             worker = workers.get(meta.uid(candidate.pod))

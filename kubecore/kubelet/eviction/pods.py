@@ -28,9 +28,9 @@ class NodePods:
 
     async def use(self, resource: str) -> Sequence[Candidate]:
         running = [(worker.pod, worker.running()) for worker in self._workers() if worker.takes_room]
-        if resource == "ephemeral-storage":
+        if resource in ("ephemeral-storage", "inodes"):
             disks = await self._disks.of(running)
-            return [_on_disk(pod, disks[meta.uid(pod)]) for pod, _ in running]
+            return [_on_disk(pod, disks[meta.uid(pod)], resource) for pod, _ in running]
         return await asyncio.to_thread(lambda: [self._candidate(pod, one, resource) for pod, one in running])
 
     def _candidate(self, pod: Object, running: RunningPod, resource: str) -> Candidate:
@@ -49,9 +49,11 @@ class NodePods:
         return found.processes or 0 if resource == "pids" else found.memory
 
 
-def _on_disk(pod: Object, disk: PodDisk) -> Candidate:
+def _on_disk(pod: Object, disk: PodDisk, resource: str) -> Candidate:
+    if resource == "inodes":  # of which no container asks for any, nor is told to have too many
+        return _made(pod, resource, disk.ephemeral.inodes, {})
     own = {one["name"]: disk.of_container(one["name"]).bytes for one in pod["spec"]["containers"]}
-    return _made(pod, "ephemeral-storage", disk.ephemeral.bytes, own)
+    return _made(pod, resource, disk.ephemeral.bytes, own)
 
 
 def _made(pod: Object, resource: str, total: int, own: Mapping[str, int]) -> Candidate:

@@ -19,7 +19,9 @@ from tests.unit.kubelet.conftest import Node, container
 Object = dict[str, Any]
 PLENTY = {"memory.available": Observation(1000, 1000), "nodefs.available": Observation(1000, 1000)}
 
-LIMITS = parse("memory.available<100,nodefs.available<100", "memory.available<500", "memory.available=1m")
+LIMITS = parse(
+    "memory.available<100,nodefs.available<100,nodefs.inodesFree<100", "memory.available<500", "memory.available=1m"
+)
 EVICTION = EvictionConfig(LIMITS, most_grace_seconds=5.0)
 
 
@@ -118,6 +120,21 @@ async def test_a_node_under_pressure_takes_no_pod_that_asks_for_nothing(node: No
     assert node.status("nothing")["reason"] == "Evicted"
     assert node.status("nothing")["message"] == "Pod was rejected: The node had condition: [MemoryPressure]. "
     assert node.status("something")["phase"] == "Running"
+
+
+async def test_where_inodes_are_short_who_has_most_files_goes_first(node: Node, found: Machine) -> None:
+    for name, files in (("few", 2), ("many", 50)):
+        await node.run(name=name, volumes=[{"name": "data", "emptyDir": {}}])
+        folder = node.root / "pods" / node.pod(name)["metadata"]["uid"] / "volumes/kubernetes.io~empty-dir/data"
+        for number in range(files):
+            (folder / str(number)).touch()
+        (folder / "large").write_bytes(b"x" * (1 << 20 if name == "few" else 1))
+    found.seen |= {"nodefs.inodesFree": Observation(5, 1000)}
+    await node.settle(10)
+    assert node.status("few")["phase"] == "Running"
+    assert node.status("many")["message"] == (
+        "The node was low on resource: inodes. Threshold quantity: 100, available: 5. "
+    )
 
 
 async def test_a_volume_that_holds_more_than_it_may_ends_its_pod(node: Node) -> None:
