@@ -167,10 +167,40 @@ impl Sources {
                 let _ = pieces.send(Piece::new(channel, &[], true)).await;
             }
         };
-        join(copy(&self.stdout, Channel::Stdout), copy(&self.stderr, Channel::Stderr)).await;
+        // Of both, stderr is asked first: what stands there was most often said first, since programs hold back what
+        // they write to a pipe, and a client may go once it has all of stdout (`kubectl cp`).
+        join(copy(&self.stderr, Channel::Stderr), copy(&self.stdout, Channel::Stdout)).await;
         let mut outcome = self.outcome.clone();
         if let Ok(told) = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone()) {
             let _ = pieces.send(Piece::new(Channel::Error, &told.unwrap_or_default(), true)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn said(words: &[u8]) -> Descriptor {
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        writer.write_all(words).expect("room in the pipe");
+        Descriptor::new(reader.into()).expect("a descriptor")
+    }
+
+    #[tokio::test]
+    async fn of_what_a_process_has_said_complaints_are_passed_on_first() {
+        let (_ended, outcome) = watch::channel(Some(Outcome::from_static(b"ended")));
+        let sources = Sources { stdout: Some(said(b"output")), stderr: Some(said(b"complaint")), outcome };
+        let (pieces, mut queue) = mpsc::channel(16);
+        sources.send(pieces).await;
+        let mut channels = Vec::new();
+        while let Some(piece) = queue.recv().await {
+            if piece.content_length() > 0 {
+                channels.push(piece.channel);
+            }
+        }
+        assert_eq!(channels, [Channel::Stderr, Channel::Stdout, Channel::Error]);
     }
 }
