@@ -290,9 +290,10 @@ class Changes:
 
 @final
 class WatchCache:
-    """Every stored object as JSON bytes, with the latest events of each resource. Thread-safe; releases the GIL."""
+    """Every stored object as JSON bytes, with the latest events of each resource: those that upstream's watch cache has
+    (the hundred newest, and recent ones), or `history`. Thread-safe; releases the GIL."""
 
-    def __new__(cls, *, history: int = 8192) -> WatchCache: ...
+    def __new__(cls, *, history: int | None = None, clock: Clock | None = None) -> WatchCache: ...
     def register(
         self,
         key: str,

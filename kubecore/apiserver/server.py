@@ -181,7 +181,7 @@ class APIServer:
 
     async def _open_storage(self) -> None:
         self.scheme = enablement.served(dict(self.config.runtime_config))
-        self.cacher = Cacher()
+        self.cacher = Cacher(self.clock)
         self.cacher.register_all(self.scheme, SELECTABLE)
         self._sealing = Sealing(self.config.encryption, self.clock)
         directory, rules = self.config.data_dir / "storage", self._sealing.rules

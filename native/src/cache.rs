@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kubecore_core::selector::{FieldSelector, LabelSelector};
 use kubecore_core::status::Status;
 use kubecore_core::watch_cache::{
-    At, Change, ContinueToken, Filter, Json, List, ListQuery, Page, PartialMetadata, PublishError,
+    At, Bounds, Change, ContinueToken, Filter, Json, List, ListQuery, Page, PartialMetadata, PublishError,
     ReadOptions, ResourceCache, ResourceId, ResourceInfo, SelectableField, Transcoder, WatchCache as Core,
 };
 use pyo3::exceptions::{PyKeyError, PyValueError};
@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyList};
 
+use crate::clock::Clock;
 use crate::error::status_error;
 use crate::gil::released;
 use crate::subscriptions::Subscriptions;
@@ -66,9 +67,10 @@ impl WatchCache {
 #[pymethods]
 impl WatchCache {
     #[new]
-    #[pyo3(signature = (*, history = 8192))]
-    fn new(history: usize) -> Self {
-        Self { core: Core::new(history) }
+    #[pyo3(signature = (*, history = None, clock = None))]
+    fn new(history: Option<usize>, clock: Option<&Clock>) -> Self {
+        let clock = clock.map(|clock| clock.core.clone()).unwrap_or_default();
+        Self { core: Core::new(history.map_or_else(Bounds::default, Bounds::events), clock) }
     }
 
     #[pyo3(signature = (key, group, plural, storage_version, kind, namespaced, versions, selectable_fields, *, list_kind = String::new(), custom = false))]

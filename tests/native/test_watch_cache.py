@@ -322,6 +322,16 @@ def test_a_watch_from_a_compacted_revision_is_told_410_and_ends(harness: Harness
     assert subscriptions.drain() == []
 
 
+def test_a_watch_goes_on_from_a_hundred_events_ago_however_large_they_are(harness: Harness) -> None:
+    """As upstream's watch cache, which never keeps fewer."""
+    large = "x" * 2**20
+    for _ in range(101):
+        harness.put("a", large=large)
+    subscriptions = harness.cache.subscriptions()
+    subscriptions.watch(harness.pods, revision=1)
+    assert [kind for _, kind, _, _ in subscriptions.drain()] == ["MODIFIED"] * 100
+
+
 def test_a_watcher_that_falls_out_of_the_history_is_ended_not_awaited() -> None:
     harness = Harness(history=4)
     subscriptions = harness.cache.subscriptions()

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 from kubecore import _native
 from kubecore.api.errors import StatusError
 from kubecore.apiserver.storage.interface import DELETE, Event, Storage, Stored
+from kubecore.clock import native_clock
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource, Scheme
+    from kubecore.clock import Clock
 
 log = logging.getLogger(__name__)
 
 ROOT = "/registry/"
-_HISTORY = 8192
 
 NativeEvent = tuple[int, int, str, int, bytes]
 NativeEvents = list[NativeEvent]
@@ -75,8 +76,9 @@ class Cached:
 class Cacher:
     """Registers resources with the watch cache, fills it at start, and passes commits on to it (an EventSink)."""
 
-    def __init__(self, *, history: int = _HISTORY) -> None:
-        self.native = _native.WatchCache(history=history)
+    def __init__(self, clock: Clock | None = None) -> None:
+        """`clock`, the system's by default, is that by which events grow too old to be kept."""
+        self.native = _native.WatchCache(clock=None if clock is None else native_clock(clock))
         self.feed = _native.Feed(self.native)
         self._by_prefix: dict[str, Cached] = {}
         self._by_key: dict[str, Cached] = {}

@@ -6,9 +6,10 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use kubecore_core::clock::Clock;
 use kubecore_core::selector::{FieldSelector, LabelSelector};
 use kubecore_core::watch_cache::{
-    Change, Filter, Json, ListQuery, ResourceCache, ResourceInfo, Scanner, SelectableField, Start,
+    Bounds, Change, Filter, Json, ListQuery, ResourceCache, ResourceInfo, Scanner, SelectableField, Start,
     WatchCache, WatchQuery, Watcher,
 };
 
@@ -79,7 +80,7 @@ struct Filled {
 
 impl Filled {
     fn new(objects: usize, size: usize) -> Self {
-        let cache = WatchCache::new(8192);
+        let cache = WatchCache::new(Bounds::default(), Clock::system());
         let id = cache.register(info());
         let items = (0..objects).map(|n| (key(n), n as u64 + 1, pod(n, size))).collect();
         cache.load(id, items).expect("well-formed");

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
+use kubecore_core::clock::Clock;
 use kubecore_core::watch_cache::{
-    At, Change, ContinueToken, Filter, Json, ListQuery, ResourceCache, ResourceInfo, Start, WatchCache,
-    WatchQuery,
+    At, Bounds, Change, ContinueToken, Filter, Json, ListQuery, ResourceCache, ResourceInfo, Start,
+    WatchCache, WatchQuery,
 };
 use parking_lot::Mutex;
 
@@ -155,7 +156,7 @@ fn state_at(revision: u64) -> Vec<(String, u64)> {
 
 #[test]
 fn every_watcher_sees_every_revision_once_and_in_order_and_every_list_is_consistent() {
-    let cache = WatchCache::new(WRITES as usize);
+    let cache = WatchCache::new(Bounds::events(WRITES as usize), Clock::system());
     let id = cache.register(info());
     let resource = cache.resource(id).expect("registered");
     let (turn, done) = (Mutex::new(0), AtomicBool::new(false));

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
-use super::history::{Event, Previous};
+use super::history::{Bounds, Event, Previous};
 use super::object::Object;
 use super::resource::{Past, ResourceCache, ResourceId, ResourceInfo};
 use super::scan::ScanError;
+use crate::clock::Clock;
 
 /// Follows writes synchronously: called in order of revision, before `publish` returns.
 ///
@@ -45,7 +46,8 @@ pub enum PublishError {
 pub struct WatchCache {
     revision: Arc<AtomicU64>,
     compacted: AtomicU64,
-    history: usize,
+    history: Bounds,
+    clock: Clock,
     resources: RwLock<Resources>,
     observers: RwLock<Vec<Arc<dyn Observer>>>,
     /// One writer at a time: revisions only grow.
@@ -61,12 +63,13 @@ struct Resources {
 type Prepared = Vec<(Arc<ResourceCache>, Vec<(bool, Arc<Object>)>)>;
 
 impl WatchCache {
-    /// `history`: events kept per resource.
-    pub fn new(history: usize) -> Arc<Self> {
+    /// `history`: what is kept of a resource's events, which grow old by `clock`.
+    pub fn new(history: Bounds, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             revision: Arc::default(),
             compacted: AtomicU64::new(0),
             history,
+            clock,
             resources: RwLock::default(),
             observers: RwLock::default(),
             writing: Mutex::default(),
@@ -77,7 +80,8 @@ impl WatchCache {
         let mut resources = self.resources.write();
         let id = ResourceId::try_from(resources.by_id.len()).unwrap_or(ResourceId::MAX);
         resources.by_key.insert(info.key.clone(), id);
-        let cache = ResourceCache::new(id, info, Arc::clone(&self.revision), self.history);
+        let cache =
+            ResourceCache::new(id, info, Arc::clone(&self.revision), self.history, self.clock.clone());
         cache.compacted(self.compacted.load(Ordering::Acquire));
         resources.by_id.push(Some(Arc::new(cache)));
         id

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -15,6 +16,9 @@ use super::scan::Scanner;
 use super::transcode::{EventType, FormId, JSON_FRAME_TAIL, STORED, Transcoder};
 use crate::status::Status;
 
+/// Old events forgotten for each new one, at most: a hundred thousand that grew old together hold up no write.
+const EVICTED_AT_ONCE: usize = 32;
+
 /// What an object was before an event.
 #[derive(Clone, Debug)]
 pub enum Previous {
@@ -26,6 +30,8 @@ pub enum Previous {
 
 pub struct Event {
     revision: u64,
+    /// When it no longer counts as recent, by the cache's clock.
+    recent_until: Duration,
     change: EventType,
     object: Arc<Object>,
     previous: Previous,
@@ -135,6 +141,43 @@ pub struct NewEvent {
     pub previous: Previous,
 }
 
+/// How much of the past is kept, as upstream's watch cache does (apiserver pkg/storage/cacher, `watch_cache.go`): the
+/// `least` newest events always, others while they are recent. Within the first bounds that are not recent stay, too.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Kept whatever they weigh.
+    pub least: usize,
+    /// How long an event is recent.
+    pub recent: Duration,
+    pub events: usize,
+    pub recent_events: usize,
+    /// Of objects and frames.
+    pub bytes: usize,
+    /// Upstream has no such bound, and runs out of memory instead.
+    pub recent_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            least: 100,
+            recent: Duration::from_secs(75),
+            events: 8192,
+            recent_events: 100 << 10,
+            bytes: 64 << 20,
+            recent_bytes: 512 << 20,
+        }
+    }
+}
+
+impl Bounds {
+    /// So many events, however old.
+    pub fn events(events: usize) -> Self {
+        let events = events.max(1);
+        Self { least: events.min(100), events, recent_events: events, ..Self::default() }
+    }
+}
+
 /// Events by number (they count up without gaps) and by revision. The front is forgotten when there are too many.
 pub struct History {
     events: VecDeque<Arc<Event>>,
@@ -143,25 +186,14 @@ pub struct History {
     lost: u64,
     /// The newest revision whose event cannot be undone.
     fixed: u64,
-    capacity: usize,
+    bounds: Bounds,
     bytes: usize,
-    bytes_max: usize,
     arena: Arena,
 }
 
 impl History {
-    pub fn new(capacity: usize, bytes_max: usize, lost: u64) -> Self {
-        let capacity = capacity.max(1);
-        Self {
-            events: VecDeque::new(),
-            first: 0,
-            lost,
-            fixed: lost,
-            capacity,
-            bytes: 0,
-            bytes_max,
-            arena: Arena::new(),
-        }
+    pub fn new(bounds: Bounds, lost: u64) -> Self {
+        Self { events: VecDeque::new(), first: 0, lost, fixed: lost, bounds, bytes: 0, arena: Arena::new() }
     }
 
     /// Starts over: nothing before `lost` is known.
@@ -182,7 +214,8 @@ impl History {
         self.fixed = self.fixed.max(revision);
     }
 
-    pub fn push(&mut self, new: NewEvent, framed: bool) -> Arc<Event> {
+    /// `now`: by the cache's clock; None for what a log tells of the past.
+    pub fn push(&mut self, new: NewEvent, framed: bool, now: Option<Duration>) -> Arc<Event> {
         let change = match (&new.previous, new.deleted) {
             (_, true) => EventType::Deleted,
             (Previous::Absent, false) => EventType::Added,
@@ -196,6 +229,7 @@ impl History {
         let piece = framed.then(|| self.arena.append(&[change.json_head(), json, JSON_FRAME_TAIL]));
         let event = Arc::new(Event {
             revision,
+            recent_until: now.map_or(Duration::ZERO, |now| now + self.bounds.recent),
             change,
             object: new.object,
             previous: new.previous,
@@ -205,10 +239,20 @@ impl History {
         });
         self.bytes += cost(&event);
         self.events.push_back(Arc::clone(&event));
-        while self.events.len() > self.capacity || (self.bytes > self.bytes_max && self.events.len() > 1) {
+        for _ in 0..EVICTED_AT_ONCE {
+            if !self.is_crowded(now.unwrap_or_default()) {
+                break;
+            }
             self.evict();
         }
         event
+    }
+
+    fn is_crowded(&self, now: Duration) -> bool {
+        let Bounds { least, events, recent_events, bytes, recent_bytes, .. } = self.bounds;
+        let recent = self.events.front().is_some_and(|oldest| now < oldest.recent_until);
+        let (events, bytes) = if recent { (recent_events, recent_bytes) } else { (events, bytes) };
+        self.events.len() > least && (self.events.len() > events || self.bytes > bytes)
     }
 
     fn evict(&mut self) {

@@ -31,7 +31,7 @@ mod tests;
 
 pub use cache::{Change, Observer, PublishError, WatchCache};
 pub use filter::{Field, FieldTerm, Filter};
-pub use history::{Event, Previous};
+pub use history::{Bounds, Event, Previous};
 pub use list::{At, List, ListQuery, Page};
 pub use object::Object;
 pub use options::{Match, ReadOptions, check_get};

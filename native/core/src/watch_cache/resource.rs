@@ -9,20 +9,18 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::filter::Field;
-use super::history::{Event, History, NewEvent, Previous};
+use super::history::{Bounds, Event, History, NewEvent, Previous};
 use super::index::Indexes;
 use super::object::Object;
 use super::scan::{Scanner, SelectableField};
 use super::snapshot::Snapshot;
 use super::transcode::{STORED, Transcoder};
 use super::waiters::Waiters;
+use crate::clock::Clock;
 use crate::go::quote;
 use crate::status::Status;
 
 pub type ResourceId = u32;
-
-/// Bytes of objects and frames that one resource's history may hold.
-const HISTORY_BYTES: usize = 64 << 20;
 
 /// What a resource is called and how it is stored.
 #[derive(Clone, Debug)]
@@ -96,6 +94,8 @@ pub struct ResourceCache {
     id: ResourceId,
     info: ResourceInfo,
     scanner: Scanner,
+    /// By which events grow old.
+    clock: Clock,
     /// The whole cache's revision: everything up to it is in.
     global: Arc<AtomicU64>,
     pub(super) state: RwLock<State>,
@@ -143,13 +143,19 @@ impl State {
 }
 
 impl ResourceCache {
-    pub(super) fn new(id: ResourceId, info: ResourceInfo, global: Arc<AtomicU64>, history: usize) -> Self {
+    pub(super) fn new(
+        id: ResourceId,
+        info: ResourceInfo,
+        global: Arc<AtomicU64>,
+        history: Bounds,
+        clock: Clock,
+    ) -> Self {
         let scanner = Scanner::new(info.selectable_fields.clone());
         let revision = global.load(Ordering::Acquire);
         let state = State {
             snapshot: Arc::default(),
             by_key: FxHashMap::default(),
-            history: History::new(history, HISTORY_BYTES, revision),
+            history: History::new(history, revision),
             indexes: Indexes::default(),
             revision: 0,
             compacted: 0,
@@ -159,6 +165,7 @@ impl ResourceCache {
             id,
             info,
             scanner,
+            clock,
             global,
             state: RwLock::new(state),
             waiters: Mutex::default(),
@@ -266,6 +273,7 @@ impl ResourceCache {
     pub(super) fn apply(&self, changes: Vec<(bool, Arc<Object>)>, woken: &mut Vec<Waker>) -> Vec<Arc<Event>> {
         let framed = self.watchers.load(Ordering::Acquire) > 0;
         let mut events = Vec::with_capacity(changes.len());
+        let now = self.clock.monotonic();
         let mut guard = self.state.write();
         let state = &mut *guard;
         let mut waiters = self.waiters.lock();
@@ -285,7 +293,7 @@ impl ResourceCache {
             state.indexes.update(previous.as_deref(), (!deleted).then_some(&*object));
             state.revision = object.revision();
             let previous = previous.map_or(Previous::Absent, Previous::Known);
-            let event = state.history.push(NewEvent { deleted, object, previous }, framed);
+            let event = state.history.push(NewEvent { deleted, object, previous }, framed, Some(now));
             waiters.concerned(&event, state.history.end() - 1, woken);
             events.push(event);
         }
@@ -311,7 +319,7 @@ impl ResourceCache {
             let known = last.insert(key, after(deleted, &object));
             let previous = known.or(previous).unwrap_or(Previous::Unknown);
             state.revision = state.revision.max(object.revision());
-            state.history.push(NewEvent { deleted, object, previous }, false);
+            state.history.push(NewEvent { deleted, object, previous }, false, None);
         }
     }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::clock::Clock;
 use crate::selector::{FieldSelector, LabelSelector};
 use crate::status::Status;
 
@@ -34,7 +36,11 @@ pub(super) fn pod_info() -> ResourceInfo {
 
 impl Fixture {
     fn new() -> Self {
-        let cache = WatchCache::new(1024);
+        Self::keeping(Bounds::events(1024), Clock::system())
+    }
+
+    fn keeping(history: Bounds, clock: Clock) -> Self {
+        let cache = WatchCache::new(history, clock);
         let id = cache.register(pod_info());
         let pods = cache.resource(id).expect("registered");
         Self { cache, pods, revision: 0 }
@@ -63,6 +69,14 @@ impl Fixture {
         let labels = LabelSelector::parse(labels).expect("valid");
         Filter::new(self.pods.info(), None, labels, &FieldSelector::parse(fields).expect("valid"))
             .expect("known")
+    }
+
+    /// Whether a watch can go on from `revision`.
+    fn goes_on_from(&self, revision: u64) -> bool {
+        let query =
+            WatchQuery { filter: Filter::everything(), start: Start::After(revision), bookmarks: false };
+        let mut watcher = self.pods.watch(query, Arc::new(Json::stored())).expect("open");
+        poll(&mut watcher, &Arc::default()).is_none_or(|batch| !text(&batch).contains(r#""code":410"#))
     }
 
     fn watch(&self, filter: Filter, transcoder: impl Transcoder + 'static) -> Watcher {
@@ -310,4 +324,68 @@ fn a_watch_tells_all_that_happened_before_its_resource_went() {
         let ended = watcher.poll_batch(&mut Context::from_waker(&waker), 1000);
         assert!(matches!(ended, Poll::Ready(None)));
     }
+}
+
+fn bounds(least: usize, events: usize, recent_events: usize) -> Bounds {
+    Bounds { least, events, recent_events, ..Bounds::default() }
+}
+
+#[test]
+fn recent_events_stay_beyond_what_is_kept_of_old_ones() {
+    let clock = Clock::starting_at(Duration::ZERO);
+    let mut fixture = Fixture::keeping(bounds(1, 2, 10), clock.clone());
+    (0..5).for_each(|_| fixture.put("a", "", ""));
+    clock.advance(Duration::from_secs(74));
+    fixture.put("a", "", "");
+    assert!(fixture.goes_on_from(1), "a watch misses nothing of the last 75 seconds");
+    clock.advance(Duration::from_secs(1));
+    fixture.put("a", "", "");
+    assert!(!fixture.goes_on_from(4));
+    assert!(fixture.goes_on_from(5), "two are kept however old they are");
+}
+
+#[test]
+fn there_is_an_end_to_the_number_of_recent_events() {
+    let mut fixture = Fixture::keeping(bounds(1, 2, 4), Clock::starting_at(Duration::ZERO));
+    (0..6).for_each(|_| fixture.put("a", "", ""));
+    assert!(!fixture.goes_on_from(1));
+    assert!(fixture.goes_on_from(2));
+}
+
+#[test]
+fn the_newest_events_stay_however_large_and_old_they_are() {
+    let clock = Clock::starting_at(Duration::ZERO);
+    let tight = Bounds { bytes: 1, recent_bytes: 1, ..bounds(3, 100, 100) };
+    let mut fixture = Fixture::keeping(tight, clock.clone());
+    (0..6).for_each(|_| fixture.put("a", "", ""));
+    assert!(!fixture.goes_on_from(2));
+    assert!(fixture.goes_on_from(3));
+    clock.advance(Duration::from_secs(1_000));
+    fixture.put("a", "", "");
+    assert!(fixture.goes_on_from(4));
+}
+
+#[test]
+fn large_events_stay_while_they_are_recent() {
+    let clock = Clock::starting_at(Duration::ZERO);
+    let small = Bounds { bytes: 1, recent_bytes: 1 << 20, ..bounds(1, 100, 100) };
+    let mut fixture = Fixture::keeping(small, clock.clone());
+    (0..6).for_each(|_| fixture.put("a", "", ""));
+    assert!(fixture.goes_on_from(0));
+    clock.advance(Duration::from_secs(75));
+    fixture.put("a", "", "");
+    assert!(!fixture.goes_on_from(5));
+    assert!(fixture.goes_on_from(6));
+}
+
+#[test]
+fn many_events_that_have_grown_old_go_by_and_by() {
+    let clock = Clock::starting_at(Duration::ZERO);
+    let mut fixture = Fixture::keeping(bounds(1, 2, 1000), clock.clone());
+    (0..100).for_each(|_| fixture.put("a", "", ""));
+    clock.advance(Duration::from_secs(75));
+    fixture.put("a", "", "");
+    assert!(fixture.goes_on_from(32), "one write does not wait for a hundred to go");
+    (0..3).for_each(|_| fixture.put("a", "", ""));
+    assert!(!fixture.goes_on_from(100));
 }
