@@ -98,6 +98,20 @@ async def test_25_another_managers_value_is_a_conflict_with_a_cause_per_field(ap
     assert (await api.get(CM, "a"))[1]["data"] == {"k": "1", "other": "1"}
 
 
+async def test_fields_are_named_before_those_within_others_in_a_conflict(api: Api) -> None:
+    def given(image: str) -> JSON:
+        made = deployment("a", replicas=len(image))
+        made["spec"]["template"]["spec"]["hostname"] = image
+        made["spec"]["template"]["spec"]["containers"][0]["image"] = image
+        return made
+
+    await apply(api, DEPLOY, given("one"), "bob")
+    _, error = await apply(api, DEPLOY, given("other"))
+    within = ".spec.template.spec"
+    fields = [cause["field"] for cause in error["details"]["causes"]]
+    assert fields == [".spec.replicas", f"{within}.hostname", f'{within}.containers[name="main"].image']
+
+
 async def test_a_conflict_with_an_update_names_its_version(api: Api) -> None:
     await api.create(DEPLOY, deployment("a", replicas=1), fieldManager="bob")
     status, error = await apply(api, DEPLOY, deployment("a", replicas=2))

@@ -3,8 +3,6 @@
 //!
 //! Semantics of structured-merge-diff `merge/update.go` (Apply) and apimachinery `pkg/util/managedfields`.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::compare::{Change, compare, strip_identity};
@@ -272,17 +270,16 @@ impl Intent<'_> {
         }
         if !self.apply.force {
             let recorded = self.recorded_by_kubectl();
-            let mut conflicts = BTreeMap::new();
+            let mut conflicts = Vec::new();
             for (at, fields) in &taken {
                 let mut fields = fields.clone();
                 fields.subtract(&recorded);
-                for path in fields.paths() {
-                    let conflict = Conflict::new(&self.entries[*at], &path);
-                    conflicts.insert((conflict.manager.clone(), path), conflict);
-                }
+                let paths = fields.paths();
+                conflicts.extend(paths.iter().map(|path| Conflict::new(&self.entries[*at], path)));
             }
             if !conflicts.is_empty() {
-                return Err(ApplyFailure::Conflicts(conflicts.into_values().collect()));
+                conflicts.sort_by(|a, b| a.manager.cmp(&b.manager));
+                return Err(ApplyFailure::Conflicts(conflicts));
             }
         }
         let mut any = !taken.is_empty();

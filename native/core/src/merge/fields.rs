@@ -198,16 +198,21 @@ impl FieldSet {
         both
     }
 
-    /// Every path of the set, in order.
+    /// Every path of the set, in upstream's order: those that end at a node come before those that go on from it.
     pub fn paths(&self) -> Vec<Vec<PathElement>> {
         let mut paths = Vec::new();
+        if self.member {
+            paths.push(Vec::new());
+        }
         self.collect(&mut Vec::new(), &mut paths);
         paths
     }
 
     fn collect(&self, at: &mut Vec<PathElement>, paths: &mut Vec<Vec<PathElement>>) {
-        if self.member {
-            paths.push(at.clone());
+        for (element, child) in &self.children {
+            if child.member {
+                paths.push(at.iter().chain([element]).cloned().collect());
+            }
         }
         for (element, child) in &self.children {
             at.push(element.clone());
@@ -374,6 +379,13 @@ mod tests {
         let value = json!({"f:spec": {"f:containers": {"k:{\"name\":\"a\"}": {".": {}, "f:image": {}}},
             "f:finalizers": {"v:\"x\"": {}}, "f:list": {"i:0": {}}}});
         assert_eq!(written(&set(value.clone())), value);
+    }
+
+    #[test]
+    fn paths_that_end_at_a_node_come_before_those_that_go_on() {
+        let both = set(json!({"f:spec": {"f:a": {".": {}, "f:x": {}}, "f:b": {}}}));
+        let paths = both.paths().iter().map(|path| path.len()).collect::<Vec<_>>();
+        assert_eq!(paths, [2, 2, 3], "spec.a, spec.b, spec.a.x");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) fn apply(target: &mut Value, patch: Value) {
     if !gone.is_empty() {
         members.retain(|name, _| !gone.contains(name));
     }
+    // Upstream's errors show what came of it: where a patch has been, members stand by name.
+    members.sort_keys();
 }
 
 #[cfg(test)]
@@ -36,6 +38,12 @@ mod tests {
     fn merged(mut target: Value, patch: Value) -> Value {
         apply(&mut target, patch);
         target
+    }
+
+    #[test]
+    fn members_stand_by_name_where_a_patch_has_been_and_nowhere_else() {
+        let merged = merged(json!({"b":{"z":1,"y":2},"a":{"z":1,"y":2}}), json!({"a":{"x":3}}));
+        assert_eq!(merged.to_string(), r#"{"a":{"x":3,"y":2,"z":1},"b":{"z":1,"y":2}}"#);
     }
 
     #[test]
