@@ -222,6 +222,22 @@ def test_kinds_that_no_object_is_of_are_known(
     assert (unconvertible if is_registered else unknown) in refused
 
 
+@pytest.mark.parametrize(
+    ("wanted", "api_version", "kind"),
+    [
+        ("apiextensions.k8s.io/v1/CustomResourceDefinition", "v1", "ConfigMap"),
+        ("apiregistration.k8s.io/v1/APIService", "v1", "ConfigMap"),
+        ("apiregistration.k8s.io/v1/APIService", "apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+        ("v1/ConfigMap", "apiregistration.k8s.io/v1", "APIService"),
+    ],
+)
+def test_kinds_of_another_server_within_upstreams_are_unknown(
+    engine: Schemas, wanted: str, api_version: str, kind: str
+) -> None:
+    refused = refusal(engine, wanted, {"apiVersion": api_version, "kind": kind})
+    assert f'no kind "{kind}" is registered for version "{api_version}" in scheme ' in refused
+
+
 def test_parameters_of_a_content_type_must_be_some(engine: Schemas) -> None:
     body = b'{"metadata":{"name":"a"}}'
     for good in ("application/json; charset=utf-8", "application/json;", "Application/JSON;a=b"):

@@ -26,9 +26,10 @@ const OF_CORE: [&str; 11] = [
     "ServiceProxyOptions",
 ];
 
-/// Whether other servers, within upstream's, know of this version.
-fn is_apart(api_version: &str) -> bool {
-    ["apiextensions.k8s.io/", "apiregistration.k8s.io/"].iter().any(|group| api_version.starts_with(group))
+/// The server, of those within upstream's, that knows of this version: each knows its own kinds alone.
+fn server_of(api_version: &str) -> &str {
+    let group = api_version.split('/').next().unwrap_or_default();
+    if matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io") { group } else { "" }
 }
 
 impl Schemas {
@@ -68,7 +69,7 @@ impl Schemas {
                 "the API version in the data ({api_version}) does not match the expected API version ({})",
                 info.api_version
             ),
-            Some(_) if !is_apart(api_version) || is_apart(&info.api_version) => {
+            Some(_) if server_of(api_version) == server_of(&info.api_version) => {
                 unconvertible(version, version)
             }
             None if self.is_only_registered(api_version, kind) => unconvertible(version, version),
@@ -85,7 +86,7 @@ impl Schemas {
     fn is_only_registered(&self, api_version: &str, kind: &str) -> bool {
         // Those that are there for bodies, too, have a schema.
         let has_options =
-            self.kind(&format!("{api_version}/DeleteOptions")).is_some() && !is_apart(api_version);
+            self.kind(&format!("{api_version}/DeleteOptions")).is_some() && server_of(api_version).is_empty();
         (api_version == "v1" && OF_CORE.contains(&kind)) || (has_options && OPTIONS.contains(&kind))
     }
 
