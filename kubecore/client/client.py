@@ -269,6 +269,12 @@ class Client:
         path = self.path(resource, namespace, name, subresource)
         return await self._send("PATCH", path, patch, PATCH_TYPES[patch_type])
 
+    async def apply(self, resource: str, obj: Object, *, manager: str, subresource: str = "") -> None:
+        """Server-side apply, by force, of what `obj` says; `manager` then owns that and nothing else."""
+        path = self.path(resource, _namespace(obj), obj["metadata"]["name"], subresource)
+        query = {"fieldManager": manager, "force": "true"}
+        await self.request("PATCH", path, query=query, body=orjson.dumps(obj), content_type=PATCH_TYPES["apply"])
+
     async def delete(
         self,
         resource: str,

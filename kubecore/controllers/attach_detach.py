@@ -22,6 +22,7 @@ from kubecore.controllers.volume_writes import CLAIMS, VOLUMES
 ATTACHMENTS = "volumeattachments.storage.k8s.io"
 _DRIVERS = "csidrivers.storage.k8s.io"
 _BY_NODE, _BY_VOLUME = "attach-detach-node", "attach-detach-volume"
+_MANAGED = "volumes.kubernetes.io/controller-managed-attach-detach"
 _OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _UNMOUNT_SECONDS = 360.0
 _MANY = {"ReadOnlyMany", "ReadWriteMany"}
@@ -84,6 +85,8 @@ class AttachDetachController(Controller):
     # ------------------------------------------------------------------ syncing
     async def sync(self, key: str) -> float | None:
         node = self._nodes.get(key)
+        if node is not None and not _is_managed(node):
+            return None
         wanted = {attachment_name(one, key): (one, pod) for one, pod in self._wanted(key)} if node else {}
         present = {meta.name(one): one for one in self._attachments.by_index(_BY_NODE, key) if _is_ours(one)}
         unwanted = [one for name, one in present.items() if name not in wanted]
@@ -242,6 +245,11 @@ def _is_ours(attachment: Object) -> bool:
     return bool(_volume_of(attachment)) and meta.name(attachment).startswith("csi-")
 
 
+def _is_managed(node: Object) -> bool:
+    """Whether its kubelet leaves attaching to us."""
+    return _MANAGED in meta.annotations(node)
+
+
 def _is_out_of_service(node: Object) -> bool:
     return any(taint["key"] == _OUT_OF_SERVICE for taint in node["spec"].get("taints") or ())
 
@@ -249,4 +257,4 @@ def _is_out_of_service(node: Object) -> bool:
 def _node_facts(node: Object) -> tuple[object, ...]:
     status = node.get("status") or {}
     reported = (status.get("volumesInUse"), status.get("volumesAttached"))
-    return (*reported, conditions.is_true(node, "Ready"), _is_out_of_service(node))
+    return (*reported, conditions.is_true(node, "Ready"), _is_out_of_service(node), _is_managed(node))

@@ -11,6 +11,8 @@ from kubecore.controllers.base import Controller, ControllerContext
 
 Rule = dict[str, Any]
 
+_ROLES = "clusterroles.rbac.authorization.k8s.io"
+
 
 class ClusterRoleAggregationController(Controller):
     """Keys are ClusterRoles."""
@@ -20,7 +22,7 @@ class ClusterRoleAggregationController(Controller):
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
-        self._roles = self.informer("clusterroles.rbac.authorization.k8s.io")
+        self._roles = self.informer(_ROLES)
         # any role may feed any aggregated one
         self.enqueue_on_change(self._roles, lambda _: self._aggregated())
 
@@ -33,9 +35,8 @@ class ClusterRoleAggregationController(Controller):
             return None
         wanted = aggregated_rules(role, self._roles.list())
         if wanted != (role.get("rules") or []):
-            changed = meta.deepcopy(role)
-            changed["rules"] = wanted
-            await self.client.update("clusterroles.rbac.authorization.k8s.io", changed)
+            said = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": key}}
+            await self.client.apply(_ROLES, {**said, "rules": wanted}, manager=self.name)
         return None
 
 

@@ -10,9 +10,10 @@ from kubecore.api.errors import StatusError
 from kubecore.api.type_checking import Types, expression_warnings
 from kubecore.client.client import Client, Object
 from kubecore.controllers.base import Controller, ControllerContext
-from kubecore.controllers.status_writing import write_status
 
 _POLICIES = "validatingadmissionpolicies.admissionregistration.k8s.io"
+_SAID = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy"}
+_APPLIER = "validatingadmissionpolicy-status"
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
@@ -35,12 +36,13 @@ class PolicyStatusController(Controller):
             return None
         warnings = expression_warnings(policy, Types(await self._custom()))
         checked = {"expressionWarnings": warnings} if warnings else {}
-
-        def status(current: Object) -> Object:
-            known = current.get("status") or {}
-            return {**known, "observedGeneration": meta.generation(policy), "typeChecking": checked}
-
-        await write_status(self.client, _POLICIES, policy, status)
+        status = {"observedGeneration": meta.generation(policy), "typeChecking": checked}
+        try:
+            said = {**_SAID, "metadata": {"name": key}, "status": status}
+            await self.client.apply(_POLICIES, said, manager=_APPLIER, subresource="status")
+        except StatusError as error:
+            if not errors.is_not_found(error):
+                raise
         return None
 
     async def _custom(self) -> list[Object]:

@@ -20,6 +20,7 @@ from kubecore.controllers.service_ranges import (
 
 _FINALIZER = "networking.k8s.io/service-cidr-finalizer"
 _READY = "Ready"
+_APPLIER = "service-cidr-controller"
 # For that long a server may not know yet that no more addresses are to come from the range.
 _GRACE_SECONDS = 10.0
 _USED = "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR"
@@ -95,9 +96,11 @@ class ServiceCIDRController(Controller):
             return
         now = meta.format_time(self.clock.now())
         condition = {**conditions.make(_READY, status, now, message=message), "reason": reason}
-        held = (cidr.get("status") or {}).get("conditions") or []
-        patch = {"status": {"conditions": conditions.put(held, condition)}}
-        await self.client.patch(SERVICE_CIDRS, meta.name(cidr), patch, patch_type="merge", subresource="status")
+        if told is not None:
+            condition["lastTransitionTime"] = meta.transition_time(told, status, now)
+        said = {"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": meta.name(cidr)}}
+        applied = {**said, "status": {"conditions": [condition]}}
+        await self.client.apply(SERVICE_CIDRS, applied, manager=_APPLIER, subresource="status")
 
 
 def _others(cidrs: list[Object], name: str) -> bool:

@@ -126,6 +126,10 @@ class NodeIdentity:
         return self.lease_seconds / 4
 
 
+ATTACHED_FOR_IT = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+"""The annotation of a node whose kubelet leaves it to the attach-detach controller to have volumes attached."""
+
+
 def node_labels(name: str, machine: Machine) -> dict[str, str]:
     """What a kubelet says of its node, so that pods can be kept to it or spread over its like."""
     return {
@@ -139,7 +143,7 @@ def node_labels(name: str, machine: Machine) -> dict[str, str]:
 
 def node_object(identity: NodeIdentity, machine: Machine, now: datetime) -> Object:
     labels = node_labels(identity.name, machine)
-    annotations = {"kubecore.dev/network-mode": identity.network_mode}
+    annotations = {"kubecore.dev/network-mode": identity.network_mode, **ATTACHED_FOR_IT}
     ranges = identity.pod_cidrs
     spec: Object = {"podCIDR": ranges[0], "podCIDRs": list(ranges)} if ranges else {}
     if identity.taints:

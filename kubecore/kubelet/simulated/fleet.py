@@ -192,8 +192,8 @@ class SimulatedFleet:
             return None
         if nodes.is_silent(node):
             return None
-        if labels := nodes.missing_labels(node):
-            node = await self._client.patch("nodes", name, {"metadata": {"labels": labels}}, patch_type="merge")
+        if missing := nodes.missing_metadata(node):
+            node = await self._client.patch("nodes", name, {"metadata": missing}, patch_type="merge")
         try:
             status = nodes.wanted_status(node, self._node_addresses.of(name), self._clock.now())
         except nodes.ConditionsError as error:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.kubelet.node import Machine, NodeIdentity, node_labels, node_object, node_status
+from kubecore.kubelet.node import ATTACHED_FOR_IT, Machine, NodeIdentity, node_labels, node_object, node_status
 from kubecore.kubelet.simulated.script import PREFIX
 
 Object = dict[str, Any]
@@ -48,15 +48,19 @@ def make_node(name: str, index: int, addresses: tuple[str, ...], now: datetime) 
         "topology.kubernetes.io/region": "simulated",
         "topology.kubernetes.io/zone": f"zone-{chr(ord('a') + index % ZONES)}",
     }
-    node["metadata"]["annotations"] = {SIMULATED: MADE}
+    node["metadata"]["annotations"] = {SIMULATED: MADE, **ATTACHED_FOR_IT}
     return node
 
 
-def missing_labels(node: Object) -> dict[str, str]:
-    """Of those that a kubelet gives its node. What somebody made otherwise (another architecture) stays."""
-    held = meta.labels(node)
-    given = node_labels(meta.name(node), _machine(meta.name(node)))
-    return {key: value for key, value in given.items() if key not in held}
+def missing_metadata(node: Object) -> Object:
+    """Of what a kubelet gives its node. What somebody made otherwise (another architecture) stays."""
+    name = meta.name(node)
+    given = {"labels": node_labels(name, _machine(name)), "annotations": ATTACHED_FOR_IT}
+    held = {"labels": meta.labels(node), "annotations": meta.annotations(node)}
+    missing = {
+        field: {key: value for key, value in pairs.items() if key not in held[field]} for field, pairs in given.items()
+    }
+    return {field: pairs for field, pairs in missing.items() if pairs}
 
 
 def wanted_status(node: Object, addresses: tuple[str, ...], now: datetime) -> Object | None:

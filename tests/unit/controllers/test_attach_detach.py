@@ -15,9 +15,14 @@ DRIVERS = "csidrivers.storage.k8s.io"
 UNIQUE = "kubernetes.io/csi/d^h"
 
 
+MANAGED = {"annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}}
+
+
 def add_node(api: FakeAPI, name: str = "n", *, ready: bool = True, **status: Any) -> None:
     conditions = [{"type": "Ready", "status": "True" if ready else "Unknown"}]
-    api.add("nodes", {"metadata": {"name": name}, "spec": {}, "status": {"conditions": conditions, **status}})
+    api.add(
+        "nodes", {"metadata": {"name": name, **MANAGED}, "spec": {}, "status": {"conditions": conditions, **status}}
+    )
 
 
 def add_volume(api: FakeAPI, **fields: Any) -> None:
@@ -52,6 +57,17 @@ def told(api: FakeAPI, node: str = "n") -> list[Object]:
     found = api.get("nodes", node)
     assert found is not None
     return found["status"].get("volumesAttached") or []
+
+
+async def test_a_node_whose_kubelet_attaches_itself_is_left_alone(api: FakeAPI, running: Running) -> None:
+    api.add("nodes", {"metadata": {"name": "n"}, "spec": {}, "status": {}})
+    add_volume(api)
+    api.add("pods", pod_with("data", nodeName="n"))
+    await running.start(AttachDetachController(running.context))
+    assert attachments(api) == []
+    api.change("nodes", "n", metadata=MANAGED)
+    await running.settle()
+    assert len(attachments(api)) == 1
 
 
 async def test_a_volume_is_attached_to_the_node_of_the_pod_that_uses_it(api: FakeAPI, running: Running) -> None:

@@ -154,3 +154,11 @@ async def test_a_deleted_node_does_not_come_back(fleet: Fleet) -> None:
     await fleet.api.client().delete("nodes", "sim-0")
     await fleet.settle(60)
     assert fleet.api.get("nodes", "sim-0") is None
+
+
+async def test_nodes_leave_it_to_the_controller_to_have_volumes_attached(fleet: Fleet) -> None:
+    fleet.api.add("nodes", {"metadata": {"name": "mine", "annotations": {"simulation.kubecore.dev/node": "true"}}})
+    await fleet.settle()
+    for name in ("sim-0", "mine"):
+        annotations = fleet.node(name)["metadata"]["annotations"]
+        assert annotations["volumes.kubernetes.io/controller-managed-attach-detach"] == "true"
