@@ -1,5 +1,6 @@
-"""Records events as the newer of Kubernetes' two recorders does it, which kube-scheduler uses: of events.k8s.io/v1,
-with the time to the microsecond, and as a series from the second one on that differs in nothing but its words.
+"""Records events as the newer of Kubernetes' two recorders does it, which kube-scheduler uses: as those of
+events.k8s.io/v1 are, with the time to the microsecond, and as a series from the second one on that differs in nothing
+but its words. They are written in their core form, which is how they are stored: that takes half the time.
 
 Rules and numbers are client-go's `tools/events/event_broadcaster.go`: a series is written when it begins, and as it has
 become when it goes on for half an hour and when nothing was added for six minutes.
@@ -22,8 +23,6 @@ _FINISH_SECONDS = 360.0
 _REFRESH_SECONDS = 1800.0
 
 _Key = tuple[Any, ...]
-
-_CORE_NAMES = {"regarding": "involvedObject", "note": "message", "reportingController": "reportingComponent"}
 
 
 @dataclass(slots=True)
@@ -86,8 +85,6 @@ class SeriesCorrelator:
 class SeriesRecorder(EventRecorder):
     """As EventRecorder. What is told needs an `action`."""
 
-    resource = "events.events.k8s.io"
-
     def __init__(self, client: Client, clock: Clock, component: str) -> None:
         self._told = SeriesCorrelator(clock)
         super().__init__(client, clock, component, host=f"{component}-{socket.gethostname()}", correlator=self._told)
@@ -103,12 +100,15 @@ class SeriesRecorder(EventRecorder):
     def _make(self, obj: Object, type: str, reason: str, message: str) -> Object:
         now = self._clock.now()
         return {
-            "apiVersion": "events.k8s.io/v1",
+            "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": self._name(obj, now), "namespace": meta.namespace(obj) or "default"},
             "involvedObject": reference(obj),
             "reason": reason,
             "message": message[:1024],
+            "source": {},
+            "firstTimestamp": None,
+            "lastTimestamp": None,
             "type": type,
             "eventTime": meta.format_micro_time(now),
             "reportingComponent": self._component,
@@ -131,10 +131,6 @@ class SeriesRecorder(EventRecorder):
             for event in grown:
                 super()._put((event, True))
         self._writing_series = None
-
-    def _wire(self, event: Object) -> Object:
-        renamed = {name: event[core] for name, core in _CORE_NAMES.items()}
-        return {**{name: value for name, value in event.items() if name not in _CORE_NAMES.values()}, **renamed}
 
     def _counted(self, event: Object) -> dict[str, Any]:
         return {"series": event["series"]}

@@ -118,8 +118,6 @@ class Correlator(Protocol):
 class EventRecorder:
     """`event` never blocks and never raises; events are written by a task that lives only while there are any."""
 
-    resource = "events"
-
     def __init__(
         self, client: Client, clock: Clock, component: str, *, host: str = "", correlator: Correlator | None = None
     ) -> None:
@@ -213,10 +211,6 @@ class EventRecorder:
         self._sequence = max(self._sequence + 1, int(now.timestamp() * 1e6) * 1000)
         return f"{meta.name(obj)}.{self._sequence:x}"
 
-    def _wire(self, event: Object) -> Object:
-        """The event as `resource` has it."""
-        return event
-
     async def _write_all(self) -> None:
         try:
             while self._queue:
@@ -283,13 +277,13 @@ class EventRecorder:
             name, namespace = event["metadata"]["name"], event["metadata"]["namespace"]
             changed = self._counted(event)
             try:
-                await self._client.patch_raw(self.resource, name, changed, namespace, patch_type="merge")
+                await self._client.patch_raw("events", name, changed, namespace, patch_type="merge")
                 return
             except StatusError as error:
                 if not errors.is_not_found(error):
                     raise
                 # it expired meanwhile: begin again with this one, keeping the count as Kubernetes does
-        await self._client.post(self.resource, self._wire(event))
+        await self._client.post("events", event)
 
     def _counted(self, event: Object) -> dict[str, Any]:
         """What changes when an event is counted up."""

@@ -8,7 +8,7 @@ from kubecore.client.event_series import SeriesRecorder
 from kubecore.clock import VirtualClock
 from tests.support.fake_api import FakeAPI
 
-EVENTS = "events.events.k8s.io"
+EVENTS = "events"
 POD: Object = {
     "kind": "Pod",
     "apiVersion": "v1",
@@ -28,10 +28,10 @@ async def tell(recorder: SeriesRecorder, message: str = "no room", pod: Object =
     await recorder.flush()
 
 
-async def test_an_event_is_one_of_the_newer_group(api: FakeAPI, recorder: SeriesRecorder) -> None:
+async def test_an_event_is_as_those_of_the_newer_group_are(api: FakeAPI, recorder: SeriesRecorder) -> None:
     await tell(recorder)
     (event,) = api.all(EVENTS)
-    assert event["regarding"] == {
+    assert event["involvedObject"] == {
         "kind": "Pod",
         "apiVersion": "v1",
         "namespace": "default",
@@ -39,16 +39,18 @@ async def test_an_event_is_one_of_the_newer_group(api: FakeAPI, recorder: Series
         "uid": "u1",
         "resourceVersion": "7",
     }
-    assert (event["type"], event["reason"], event["note"], event["action"]) == (
+    assert (event["type"], event["reason"], event["message"], event["action"]) == (
         "Warning",
         "Failed",
         "no room",
         "Trying",
     )
     assert event["eventTime"] == "2026-01-01T00:00:00.000000Z"
-    assert event["reportingController"] == "tester"
+    assert event["reportingComponent"] == "tester"
     assert event["reportingInstance"] == f"tester-{socket.gethostname()}"
-    assert not event.keys() & {"series", "source", "deprecatedCount", "deprecatedFirstTimestamp"}
+    # what the older recorder tells with
+    assert not event.keys() & {"series", "count"}
+    assert (event["source"], event["firstTimestamp"], event["lastTimestamp"]) == ({}, None, None)
 
 
 async def test_the_second_of_a_kind_begins_a_series_whatever_its_words(
@@ -58,7 +60,7 @@ async def test_the_second_of_a_kind_begins_a_series_whatever_its_words(
     await clock.advance(60)
     await tell(recorder, "other words")
     (event,) = api.all(EVENTS)
-    assert event["note"] == "no room"
+    assert event["message"] == "no room"
     assert event["series"] == {"count": 2, "lastObservedTime": "2026-01-01T00:01:00.000000Z"}
 
 
@@ -104,4 +106,4 @@ async def test_the_series_of_an_event_that_expired_is_written_whole(api: FakeAPI
     api.remove(EVENTS, api.all(EVENTS)[0]["metadata"]["name"])
     await tell(recorder)
     (event,) = api.all(EVENTS)
-    assert (event["note"], event["series"]["count"]) == ("no room", 2)
+    assert (event["message"], event["series"]["count"]) == ("no room", 2)

@@ -19,8 +19,6 @@ from kubecore.scheduler.scheduler import Scheduler, SchedulerConfig
 from tests.support.fake_api import FakeAPI
 from tests.unit.scheduler.builders import node, pod
 
-EVENTS = "events.events.k8s.io"
-
 
 def with_plugins(*names: str) -> tuple[Enabled, ...]:
     """The default plugins and some more, at all their extension points."""
@@ -117,9 +115,9 @@ class Running:
 
     def events(self, reason: str) -> list[str]:
         """Messages in order, each as often as it was told."""
-        found = sorted(self.api.all(EVENTS), key=lambda event: event["eventTime"])
+        found = sorted(self.api.all("events"), key=lambda event: event["eventTime"])
         return [
-            one["note"]
+            one["message"]
             for one in found
             for _ in range((one.get("series") or {"count": 1})["count"])
             if one["reason"] == reason

@@ -12,7 +12,7 @@ from kubecore.scheduler.framework import CycleState, Permission, Permit
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.reporting import Reporter
 from tests.unit.scheduler.builders import NO_CLAIMS, no_preemption, pod
-from tests.unit.scheduler.conftest import EVENTS, Running
+from tests.unit.scheduler.conftest import Running
 
 BIG = {"cpu": "3"}
 """More than half of a node."""
@@ -52,11 +52,11 @@ class TestPreempting:
             "PreemptionByScheduler",
             "default-scheduler: preempting to accommodate a higher priority pod",
         )
-        (event,) = [one for one in cluster.api.all(EVENTS) if one["reason"] == "Preempted"]
+        (event,) = [one for one in cluster.api.all("events") if one["reason"] == "Preempted"]
         uid = meta.uid(cluster.pod("high"))
-        assert event["note"] == f"Preempted by pod {uid} on node n1"
+        assert event["message"] == f"Preempted by pod {uid} on node n1"
         assert (event["type"], event["action"], event["related"]["name"]) == ("Normal", "Preempting", "high")
-        assert event["regarding"]["name"] == "low"
+        assert event["involvedObject"]["name"] == "low"
 
     async def test_the_pod_waits_for_its_node_which_its_status_names(self, cluster: Running) -> None:
         await with_victim(cluster)

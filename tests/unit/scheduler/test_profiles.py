@@ -20,7 +20,7 @@ from kubecore.scheduler.profile import Profile
 from kubecore.scheduler.profiles import DEFAULT_PLUGINS, Enabled, InvalidProfile, PluginSet, ProfileConfig, make_profile
 from kubecore.scheduler.scheduler import SchedulerConfig
 from tests.unit.scheduler.builders import taint
-from tests.unit.scheduler.conftest import EVENTS, Running
+from tests.unit.scheduler.conftest import Running
 
 
 class Both(Filter, Score):
@@ -169,8 +169,8 @@ class TestInTheCluster:
         await cluster.add_pod("there", schedulerName="anywhere")
         await cluster.add_pod("nowhere", schedulerName="unknown")
         assert cluster.bindings() == ["there n"]
-        (event,) = [one for one in cluster.api.all(EVENTS) if one["reason"] == "Scheduled"]
-        assert event["reportingController"] == "anywhere"
+        (event,) = [one for one in cluster.api.all("events") if one["reason"] == "Scheduled"]
+        assert event["reportingComponent"] == "anywhere"
 
     async def test_a_pod_that_one_profile_refused_is_woken_by_that_profiles_plugins(self, cluster: Running) -> None:
         affinity = {

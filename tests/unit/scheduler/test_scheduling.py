@@ -9,7 +9,7 @@ from kubecore.scheduler.framework import Diagnosis, PostFilter, PostFilterResult
 from kubecore.scheduler.profiles import ProfileConfig
 from kubecore.scheduler.scheduler import SchedulerConfig
 from tests.unit.scheduler.builders import container, no_preemption, taint
-from tests.unit.scheduler.conftest import EVENTS, Running
+from tests.unit.scheduler.conftest import Running
 
 BIG = {"cpu": "3"}
 """More than half of a node."""
@@ -34,12 +34,12 @@ class TestBinding:
         await cluster.start()
         await cluster.add_node("n1")
         await cluster.add_pod("p")
-        (event,) = cluster.api.all(EVENTS)
+        (event,) = cluster.api.all("events")
         assert (event["type"], event["reason"], event["action"]) == ("Normal", "Scheduled", "Binding")
-        assert event["note"] == "Successfully assigned default/p to n1"
-        assert event["reportingController"] == "default-scheduler"
+        assert event["message"] == "Successfully assigned default/p to n1"
+        assert event["reportingComponent"] == "default-scheduler"
         assert event["reportingInstance"] == f"default-scheduler-{socket.gethostname()}"
-        assert event["regarding"]["name"] == "p"
+        assert event["involvedObject"]["name"] == "p"
         assert event["eventTime"] == "2026-01-01T00:00:00.600000Z"
 
     async def test_pods_of_other_schedulers_are_left_alone(self, cluster: Running) -> None:
@@ -96,9 +96,9 @@ class TestNoNodeFits:
         await cluster.add_node("tainted1", taints=[taint("a")])
         await cluster.add_node("tainted2", taints=[taint("a")])
         await cluster.add_pod(requests=BIG)
-        (event,) = cluster.api.all(EVENTS)
+        (event,) = cluster.api.all("events")
         assert (event["type"], event["reason"], event["action"]) == ("Warning", "FailedScheduling", "Scheduling")
-        assert event["note"] == (
+        assert event["message"] == (
             "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). " + no_preemption(3)
         )
 
