@@ -59,7 +59,7 @@ class VolumeBinder(Controller):
         self.enqueue_on_change(claims, self._touched_by_claim)
         self.enqueue_on_change(held, self._touched_by_volume)
         self._classes.add_handler(self._class_changed, lambda _, new: self._class_changed(new))
-        self._pods.add_handler(self._pod_changed, None, self._pod_gone)
+        self._pods.add_handler(None, None, self._pod_gone)
 
     # ------------------------------------------------------------------ what an event touches
     def _touched_by_claim(self, claim: Object) -> list[str]:
@@ -83,13 +83,6 @@ class VolumeBinder(Controller):
         for claim in self._claims_seen.by_index(_BY_VOLUME, ""):
             if volumes.class_of(claim) == meta.name(storage_class) or not volumes.names_class(claim):
                 self.queue.add(_claim_key(meta.key(claim)))
-
-    def _pod_changed(self, pod: Object) -> None:
-        """Who waits for a consumer is told of it."""
-        for key in volumes.claim_keys_of_pod(pod):
-            claim = self._claims_seen.get(key)
-            if claim is not None and not claim["spec"].get("volumeName"):
-                self.queue.add(_claim_key(key))
 
     def _pod_gone(self, pod: Object) -> None:
         """A volume that is to be recycled may be in use no more."""

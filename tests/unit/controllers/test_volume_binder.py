@@ -294,7 +294,9 @@ async def test_it_is_told_again_and_again_why_a_claim_waits(
     assert phase(api, CLAIMS, "data") == "Bound" and api.all("events") == told
 
 
-async def test_a_claim_that_waits_for_its_consumer_takes_no_volume_before(api: FakeAPI, running: Running) -> None:
+async def test_a_claim_that_waits_for_its_consumer_takes_no_volume_before(
+    api: FakeAPI, running: Running, clock: VirtualClock
+) -> None:
     api.add(CLASSES, storage_class(mode="WaitForFirstConsumer"))
     api.add(VOLUMES, volume(storageClassName="standard"))
     api.add(CLAIMS, claim(storageClassName="standard"))
@@ -303,6 +305,8 @@ async def test_a_claim_that_waits_for_its_consumer_takes_no_volume_before(api: F
     assert set(events(api, "WaitForFirstConsumer")) == {"waiting for first consumer to be created before binding"}
     api.add("pods", pod_with("data"))
     await running.settle()
+    assert not events(api, "WaitForPodScheduled"), "most often it is scheduled in a moment"
+    await clock.advance(15)
     assert events(api, "WaitForPodScheduled") == ["waiting for pod p to be scheduled"]
     assert "annotations" not in found(api, CLAIMS, "data")["metadata"]
 
