@@ -50,7 +50,7 @@ fn bind_any_port(
     }
 }
 
-fn unbound(address: SocketAddr, kind: Type, ahead: bool) -> io::Result<Socket> {
+pub(crate) fn unbound(address: SocketAddr, kind: Type, ahead: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     socket.set_nonblocking(true)?;
     if kind == Type::STREAM {

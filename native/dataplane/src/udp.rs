@@ -117,8 +117,8 @@ impl UdpVirtual {
         self.open.store(opens, Relaxed);
         match &mut *entrance {
             Entrance::Own(port) => {
-                access.guard(&port.socket, &self.service, self.address.is_ipv4());
-                port.set_open(opens, self, &self.shared.runtime);
+                let guard = |socket: &Socket| access.guard(socket, &self.service, self.address.is_ipv4());
+                if opens { port.open(guard, self, &self.shared.runtime) } else { port.close() }
             }
             // What cannot be kept out is not let in.
             Entrance::One(one, _) => {
@@ -160,9 +160,10 @@ impl UdpVirtual {
                 one.join(self.address, self).ok().map(|()| Entrance::One(Arc::clone(one), answering))
             }
             (Entrance::One(_, answering), _) if alone => {
-                let made = || bound_beside(self.address, self.shared.binds_ahead(self.address)).map(Arc::new);
-                let socket = answering.socket().map_or_else(made, Ok);
-                socket.ok().map(|socket| Entrance::Own(UdpPort::new(socket, self.address)))
+                let ahead = self.shared.binds_ahead(self.address);
+                let socket =
+                    answering.socket().map_or_else(|| bound_beside(self.address, ahead).map(Arc::new), Ok);
+                socket.ok().map(|socket| Entrance::Own(UdpPort::new(socket, self.address, ahead)))
             }
             _ => None,
         }
@@ -170,7 +171,7 @@ impl UdpVirtual {
 
     fn leave(self: &Arc<Self>, entrance: Entrance) {
         match entrance {
-            Entrance::Own(mut port) => port.set_open(false, self, &self.shared.runtime),
+            Entrance::Own(mut port) => port.close(),
             Entrance::One(one, _) => one.leave(self.address),
             Entrance::Closed => {}
         }

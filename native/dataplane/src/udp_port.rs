@@ -22,6 +22,7 @@ const RECEIVE_BUFFER: usize = 1024 * 1024;
 pub(crate) struct UdpPort {
     pub(crate) socket: Arc<Socket>,
     address: SocketAddr,
+    ahead: bool,
     receiving: Option<AbortHandle>,
 }
 
@@ -36,12 +37,12 @@ impl UdpPort {
             binding::bind(bind, Type::DGRAM, ahead)?
         };
         prepare(&socket, address)?;
-        Ok((Self::new(Arc::new(socket), address), address))
+        Ok((Self::new(Arc::new(socket), address, ahead), address))
     }
 
     /// Of a socket that is bound to the address.
-    pub(crate) fn new(socket: Arc<Socket>, address: SocketAddr) -> Self {
-        let port = Self { socket, address, receiving: None };
+    pub(crate) fn new(socket: Arc<Socket>, address: SocketAddr, ahead: bool) -> Self {
+        let port = Self { socket, address, ahead, receiving: None };
         port.deafen();
         port
     }
@@ -54,8 +55,18 @@ impl UdpPort {
         let _ = self.socket.connect(&own.into());
     }
 
-    fn hearken(&self, runtime: &Handle) -> io::Result<UdpSocket> {
-        disconnect(&self.socket)?;
+    fn hearken(&mut self, guard: impl FnOnce(&Socket), runtime: &Handle) -> io::Result<UdpSocket> {
+        if self.address.is_ipv6() {
+            // A socket of IPv6 that is disconnected still takes packets of its former peer's address alone.
+            let fresh = binding::unbound(self.address, Type::DGRAM, self.ahead)?;
+            guard(&fresh);
+            prepare(&fresh, self.address)?;
+            fresh.bind(&self.address.into())?;
+            self.socket = Arc::new(fresh);
+        } else {
+            guard(&self.socket);
+            disconnect(&self.socket)?;
+        }
         let _context = runtime.enter();
         UdpSocket::from_std(self.socket.try_clone()?.into())
     }
@@ -64,16 +75,19 @@ impl UdpPort {
         self.receiving.is_some()
     }
 
-    /// Begin or cease to take packets.
-    pub(crate) fn set_open(&mut self, open: bool, serving: &Arc<UdpVirtual>, runtime: &Handle) {
-        if open == self.receiving.is_some() {
-            return;
+    /// Take packets, of those whom `guard` has a socket let through, from now on.
+    pub(crate) fn open(&mut self, guard: impl FnOnce(&Socket), serving: &Arc<UdpVirtual>, runtime: &Handle) {
+        if self.is_open() {
+            guard(&self.socket);
+        } else if let Ok(socket) = self.hearken(guard, runtime) {
+            self.receiving = Some(runtime.spawn(receive(socket, Arc::clone(serving))).abort_handle());
         }
+    }
+
+    pub(crate) fn close(&mut self) {
         if let Some(task) = self.receiving.take() {
             task.abort();
             self.deafen();
-        } else if let Ok(socket) = self.hearken(runtime) {
-            self.receiving = Some(runtime.spawn(receive(socket, Arc::clone(serving))).abort_handle());
         }
     }
 }

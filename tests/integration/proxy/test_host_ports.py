@@ -54,8 +54,7 @@ def world() -> Iterator[World]:
 @pytest.mark.parametrize("protocol", ["TCP", "UDP"])
 def test_a_pod_sees_clients_from_outside_as_they_are_and_the_node_as_itself(world: World, protocol: str) -> None:
     ask = world.ask if protocol == "TCP" else world.ask_udp
-    # not yet of UDP over IPv6 (README)
-    for address, client in FROM_OUTSIDE if protocol == "TCP" else FROM_OUTSIDE[:1]:
+    for address, client in FROM_OUTSIDE:
         assert ask(world.client, address, 80) == f"one {client}"
     for address, seen in FROM_THE_NODE:
         assert ask(world.node, address, 80) == f"one {seen}"
