@@ -6,10 +6,13 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from kubecore import _native
+from kubecore.apiserver.authentication.pki import CertificateAuthority
+from kubecore.clock import RealClock
 
 SECONDS = 0.4
 
@@ -95,6 +98,14 @@ async def test_connections_beyond_the_bound_are_ended_and_those_within_it_served
         assert await asyncio.wait_for(reader.read(), 20) == b""
     for _, writer in held:
         writer.close()
+
+
+async def test_plain_http_where_tls_is_served_is_told_so(patient: tuple[_native.Front, int], tmp_path: Path) -> None:
+    made, _ = patient
+    pair = CertificateAuthority(tmp_path, RealClock()).serving("front", ["127.0.0.1"])
+    port = made.listen_tls("127.0.0.1", 0, certificate_pem=pair.certificate, key_pem=pair.key)
+    answer = await answered(port, HEAD + b"\r\n")
+    assert answer == b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 
 
 async def test_names_that_clients_make_up_are_no_labels_of_metrics(patient: tuple[_native.Front, int]) -> None:

@@ -88,6 +88,14 @@ def test_a_certificate_must_be_whole_and_its_keys_own() -> None:
             IngressCertificate(*broken)
 
 
+async def test_plain_http_at_the_port_for_https_is_told_so(secure: Secure) -> None:
+    secure.plane.proxy.set_certificates([], secure.certificate("default.local"))
+    async with connected(secure.port) as client:
+        await client.send("GET / HTTP/1.1\r\nHost: foo.com\r\n\r\n")
+        told = await client.rest()
+    assert told == b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+
+
 async def test_destinations_learn_that_it_was_https(secure: Secure) -> None:
     backend = Backend()
     secure.plane.proxy.set_certificates([("foo.com", secure.certificate("foo.com"))])

@@ -24,6 +24,7 @@ pub mod lifespan;
 pub mod metrics;
 mod outflow;
 mod passes;
+pub mod plain_http;
 mod query;
 mod read;
 mod rendering;

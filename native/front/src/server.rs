@@ -33,6 +33,7 @@ use crate::judged::Judged;
 use crate::lifespan::Phase;
 use crate::metrics::Metrics;
 use crate::passes::Passes;
+use crate::plain_http;
 use crate::routes::RouteTable;
 
 /// Bounds on what a client may take.
@@ -202,10 +203,10 @@ impl Server {
             let _slot = slot;
             // The peer may have gone already; the first read tells.
             let _ = socket.set_nodelay(true);
-            let socket = StallGuard::new(socket, server.limits.write_stall_timeout);
             match tls {
                 Some(acceptor) => server.serve_tls(socket, remote, acceptor).await,
                 None => {
+                    let socket = StallGuard::new(socket, server.limits.write_stall_timeout);
                     let connection = Connection::new(remote, false, None, false, socket.unhurried());
                     connection::serve(server, socket, connection).await;
                 }
@@ -213,9 +214,15 @@ impl Server {
         });
     }
 
-    async fn serve_tls(self: Arc<Self>, socket: StallGuard, remote: SocketAddr, acceptor: TlsAcceptor) {
-        let handshake = tokio::time::timeout(self.limits.handshake_timeout, acceptor.accept(socket));
-        let Ok(Ok(stream)) = handshake.await else { return };
+    async fn serve_tls(self: Arc<Self>, socket: TcpStream, remote: SocketAddr, acceptor: TlsAcceptor) {
+        let handshake = async {
+            if plain_http::refused(&socket).await {
+                return None;
+            }
+            acceptor.accept(StallGuard::new(socket, self.limits.write_stall_timeout)).await.ok()
+        };
+        let handshake = tokio::time::timeout(self.limits.handshake_timeout, handshake);
+        let Ok(Some(stream)) = handshake.await else { return };
         let (socket, session) = stream.get_ref();
         let unhurried = socket.unhurried();
         let use_http2 = session.alpn_protocol() == Some(b"h2");

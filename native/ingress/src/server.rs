@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kubecore_front::io::StallGuard;
 use kubecore_front::lifespan::{Patience, Phase, live};
+use kubecore_front::plain_http;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -93,9 +94,14 @@ async fn serve_tls(
     local: SocketAddr,
     acceptor: TlsAcceptor,
 ) {
-    let socket = StallGuard::new(socket, shared.options.write_stall_timeout);
-    let handshake = tokio::time::timeout(shared.options.handshake_timeout, acceptor.accept(socket));
-    let Ok(Ok(stream)) = handshake.await else { return };
+    let handshake = async {
+        if plain_http::refused(&socket).await {
+            return None;
+        }
+        acceptor.accept(StallGuard::new(socket, shared.options.write_stall_timeout)).await.ok()
+    };
+    let handshake = tokio::time::timeout(shared.options.handshake_timeout, handshake);
+    let Ok(Some(stream)) = handshake.await else { return };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         serve_http2(shared, stream, Client::new(remote, local, true, None)).await;
     } else {
