@@ -226,6 +226,15 @@ async def test_no_request_is_lost_while_destinations_come_and_go(plane: Plane) -
 
 
 # ---------------------------------------------------------------- clients
+async def test_a_coding_that_would_be_lost_on_the_way_is_not_taken(plane: Plane, client: Connection) -> None:
+    backend = Backend()
+    async with serving(backend) as port:
+        plane.lead("web", port)
+        await client.send(CHUNKED.replace("chunked", "gzip, chunked") + "3\r\nabc\r\n0\r\n\r\n")
+        assert (await client.receive()).status == 501
+    assert not backend.bodies
+
+
 @pytest.mark.parametrize(
     "request_",
     [

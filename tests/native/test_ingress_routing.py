@@ -97,6 +97,18 @@ async def test_dot_segments_cannot_get_around_a_route(plane: Plane, client: Conn
             assert (await client.ask(path)).text == "admin"
 
 
+@pytest.mark.parametrize("asked", ["/gr%C3%B6%C3%9Fe/a%20b", "/gr%c3%b6%c3%9fe/%61%20b", "/größe/a%20b"])
+async def test_paths_are_found_however_they_are_encoded_and_passed_on_as_they_came(
+    plane: Plane, client: Connection, asked: str
+) -> None:
+    backend = Backend()
+    async with serving(backend) as port:
+        plane.route((True, "/größe/a b", "web"))
+        plane.lead("web", port)
+        assert (await client.ask(asked)).status == 200
+    assert backend.heads[-1].line == f"GET {asked} HTTP/1.1"
+
+
 async def test_destinations_are_told_about_the_client_and_nothing_meant_for_neighbours(
     plane: Plane, client: Connection
 ) -> None:

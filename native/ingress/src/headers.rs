@@ -73,6 +73,13 @@ pub fn wanted_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     (asked && !plain).then(|| wanted.clone())
 }
 
+/// The message's content is coded in no way but, maybe, in chunks.
+pub fn is_at_most_chunked(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|one| one.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
+}
+
 /// May stand in a Host header.
 pub fn is_of_authority(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:[]%".contains(&byte)
@@ -152,6 +159,19 @@ mod tests {
         ]);
         strip_request(&mut given);
         assert_eq!(given, headers(&[("accept", "*/*"), ("te", "trailers")]));
+    }
+
+    #[test]
+    fn codings_other_than_chunks_are_seen() {
+        for (lines, expected) in [
+            (vec![], true),
+            (vec![("transfer-encoding", "Chunked")], true),
+            (vec![("transfer-encoding", "gzip, chunked")], false),
+            (vec![("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")], false),
+            (vec![("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false),
+        ] {
+            assert_eq!(is_at_most_chunked(&headers(&lines)), expected, "{lines:?}");
+        }
     }
 
     #[test]

@@ -2,16 +2,33 @@
 
 use std::borrow::Cow;
 
-/// A request's path as a server would understand it: unreserved characters decoded, dot segments resolved
-/// (RFC 3986, 6.2.2). Only for choosing a route: what is forwarded is what came.
+/// A path as a server would understand it: unreserved characters decoded, those that may not stand in a path encoded, in
+/// upper case, and dot segments resolved (RFC 3986, 6.2.2). Only for choosing a route: what is forwarded is what came.
 ///
-/// Without this `/public/../admin` would pass as something under `/public`.
+/// Without this `/public/../admin` would pass as something under `/public`, and an Ingress's `/größe` be found by nobody.
 pub fn normal(path: &str) -> Cow<'_, str> {
-    let decoded = if path.contains('%') { decode_unreserved(path) } else { Cow::Borrowed(path) };
-    if !has_dot_segment(&decoded) {
-        return decoded;
+    let plain = path.bytes().all(|byte| PLAIN[usize::from(byte)]);
+    let encoded = if plain { Cow::Borrowed(path) } else { Cow::Owned(encode(path)) };
+    if !has_dot_segment(&encoded) {
+        return encoded;
     }
-    Cow::Owned(without_dot_segments(&decoded))
+    Cow::Owned(without_dot_segments(&encoded))
+}
+
+/// What stands for itself in a path.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        plain[byte] = is_unreserved(byte as u8)
+            || matches!(byte as u8, b'!' | b'$' | b'&'..=b',' | b'/' | b':' | b';' | b'=' | b'@');
+        byte += 1;
+    }
+    plain
+};
+
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn has_dot_segment(path: &str) -> bool {
@@ -19,24 +36,27 @@ fn has_dot_segment(path: &str) -> bool {
         && path.split('/').any(|segment| segment == "." || segment == "..")
 }
 
-fn decode_unreserved(path: &str) -> Cow<'_, str> {
-    let mut out = Vec::with_capacity(path.len());
+fn encode(path: &str) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = String::with_capacity(path.len() + 16);
     let bytes = path.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        match decoded(&bytes[at..]) {
-            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            _ => {
-                out.push(bytes[at]);
-                at += 1;
-            }
+        let escape = decoded(&bytes[at..]);
+        let byte = escape.unwrap_or(bytes[at]);
+        // A percent sign that begins no escape is nobody's business here.
+        let stays =
+            if escape.is_some() { is_unreserved(byte) } else { PLAIN[usize::from(byte)] || byte == b'%' };
+        if stays {
+            out.push(byte.into());
+        } else {
+            out.extend(
+                [b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]].map(char::from),
+            );
         }
+        at += if escape.is_some() { 3 } else { 1 };
     }
-    // Only ASCII was put in place of ASCII.
-    String::from_utf8(out).map_or(Cow::Borrowed(path), Cow::Owned)
+    out
 }
 
 fn decoded(bytes: &[u8]) -> Option<u8> {
@@ -98,6 +118,20 @@ mod tests {
     }
 
     #[test]
+    fn what_may_not_stand_in_a_path_is_encoded() {
+        for (path, expected) in [
+            ("/größe", "/gr%C3%B6%C3%9Fe"),
+            ("/gr%c3%b6%c3%9fe", "/gr%C3%B6%C3%9Fe"),
+            ("/a b", "/a%20b"),
+            ("/a|b{c}", "/a%7Cb%7Bc%7D"),
+            ("/a%7cb", "/a%7Cb"),
+            ("/!$&'()*+,;=:@-._~", "/!$&'()*+,;=:@-._~"),
+        ] {
+            assert_eq!(normal(path), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn only_what_need_not_be_encoded_is_decoded() {
         for (path, expected) in [
             ("/%66oo", "/foo"),
@@ -106,6 +140,7 @@ mod tests {
             ("/100%", "/100%"),
             ("/%zz", "/%zz"),
             ("/%7Euser", "/~user"),
+            ("/a%2fb", "/a%2Fb"),
         ] {
             assert_eq!(normal(path), expected, "{path}");
         }

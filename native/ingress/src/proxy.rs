@@ -62,6 +62,10 @@ fn judge<'a>(client: &Client, request: &'a Request<Incoming>) -> Result<&'a str,
     {
         return bad("both Content-Length and Transfer-Encoding");
     }
+    // Only the chunks are taken off here: another coding would be lost on the way.
+    if !headers::is_at_most_chunked(request.headers()) {
+        return Err((StatusCode::NOT_IMPLEMENTED, "a Transfer-Encoding other than chunked"));
+    }
     if request.method() == Method::CONNECT {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served"));
     }
