@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +20,7 @@ from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.client.workqueue import RateLimitingQueue, RateLimits, ShutDown
 from kubecore.clock import Clock
+from kubecore.metrics import Metric
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ class Controller(ABC):
     """In metrics, where upstream's is another than the first part of the name."""
     workers: ClassVar[int] = 2
     limits: ClassVar[RateLimits | None] = None
+    metrics: Sequence[Metric] = ()
+    """What is told of it beside its queue's."""
 
     def __init__(self, context: ControllerContext) -> None:
         self.client = context.client

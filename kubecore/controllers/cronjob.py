@@ -13,6 +13,7 @@ from kubecore.client.informer import Of
 from kubecore.controllers import cron_schedule, cron_timing
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.cron_schedule import BadSchedule, Schedule
+from kubecore.controllers.job_metrics import creation_skew
 from kubecore.controllers.job_state import JOBS, finished_condition
 from kubecore.controllers.replicaset import OWNER_INDEX, controller_uid
 
@@ -30,6 +31,8 @@ class CronJobController(Controller):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._recorder = context.recorder(self.name)
+        histogram = creation_skew()
+        self.metrics, self._skew = (histogram,), histogram.series()
         self._cron_jobs = self.informer(CRON_JOBS)
         self._jobs = self.informer(JOBS)
         self._jobs.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
@@ -226,6 +229,7 @@ class CronJobController(Controller):
             if not meta.is_controlled_by(job, cron_job) or known:
                 return
         else:
+            self._skew.observe((meta.parse_time(job["metadata"]["creationTimestamp"]) - due).total_seconds())
             self._recorder.event(cron_job, "Normal", "SuccessfulCreate", f"Created job {meta.name(job)}")
         cron_job["status"].setdefault("active", []).append(reference(job))
         cron_job["status"]["lastScheduleTime"] = meta.format_time(due)

@@ -14,6 +14,7 @@ from kubecore.controllers import conditions
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.expectations import Expectations
 from kubecore.controllers.job_backoff import Backoff
+from kubecore.controllers.job_metrics import RECONCILING, JobMetrics
 from kubecore.controllers.job_pods import JobPods
 from kubecore.controllers.job_policies import judge_failure, success
 from kubecore.controllers.job_state import (
@@ -55,7 +56,9 @@ class JobController(Controller):
         self._backoffs: dict[str, Backoff] = {}
         self._ended: set[str] = set()
         """Uids of Jobs that were written as finished while the cache does not show it yet."""
-        self._tracker = Tracker(self.client, self.clock, self._recorder, self._releases)
+        self._metrics = JobMetrics()
+        self.metrics = self._metrics.all
+        self._tracker = Tracker(self.client, self.clock, self._recorder, self._releases, self._metrics)
         control = PodControl(self.client, self._recorder)
         self._control = JobPods(self.client, self.clock, control, self._expectations)
         self._jobs = self.informer(JOBS)
@@ -154,6 +157,16 @@ class JobController(Controller):
             return None
         if meta.uid(job) in self._ended:
             return None
+        began, result, action = self.clock.monotonic(), "error", [RECONCILING]
+        try:
+            again = await self._sync(key, job, action)
+            result = "success"
+            return again
+        finally:
+            self._metrics.synced(job, self.clock.monotonic() - began, result=result, action=action[-1])
+
+    async def _sync(self, key: str, job: Object, action: list[str]) -> float | None:
+        """What was done is added to `action`."""
         may_manage = self._expectations.satisfied(key)
         state = JobSync(meta.deepcopy(job), await self._claim(job), self._releases.expected(key))
         state.newly_finished(self._backoffs.get(key, Backoff()))
@@ -161,7 +174,7 @@ class JobController(Controller):
         if not state.status.get("startTime") and not is_suspended(job):
             state.status["startTime"] = meta.format_time(self.clock.now())
         self._judge(state)
-        failure, changed = await self._act(key, state, may_manage=may_manage)
+        failure, changed = await self._act(key, state, action, may_manage=may_manage)
         status = state.status
         status["active"], status["ready"], status["terminating"] = state.active_count, state.ready, state.terminating
         flushed, finished = await self._tracker.track(state, changed=changed or before != _shown(state))
@@ -243,7 +256,9 @@ class JobController(Controller):
         return make_condition("FailureTarget", reason, message, self.clock.now())
 
     # ------------------------------------------------------------------ acting
-    async def _act(self, key: str, state: JobSync, *, may_manage: bool) -> tuple[BaseException | None, bool]:
+    async def _act(
+        self, key: str, state: JobSync, action: list[str], *, may_manage: bool
+    ) -> tuple[BaseException | None, bool]:
         """Make or remove pods. Returns an error, if there was one, and whether conditions changed."""
         if state.finished is not None:
             failure = await self._control.end(state)
@@ -252,7 +267,7 @@ class JobController(Controller):
                 state.finished = None
             return failure, False
         managed = may_manage and not meta.is_deleting(state.job)
-        failure = await self._control.manage(key, state) if managed else None
+        failure = await self._control.manage(key, state, action) if managed else None
         if _is_complete(state):
             message = "Reached expected number of succeeded pods"
             state.finished = make_condition("SuccessCriteriaMet", "CompletionsReached", message, self.clock.now())

@@ -23,6 +23,8 @@ from kubecore.controllers.job_indexes import (
     ignored_failures_before,
     name_prefix,
 )
+from kubecore.controllers.job_metrics import CREATED, DELETED
+from kubecore.controllers.job_metrics import TRACKING as COUNTED
 from kubecore.controllers.job_policies import judge_failure
 from kubecore.controllers.job_state import (
     JOB_API,
@@ -58,15 +60,18 @@ class JobPods:
 
         return await self._each(state, state.active, delete)
 
-    async def manage(self, key: str, state: JobSync) -> BaseException | None:
-        """Either removes pods or makes some: a sync that would need both leaves the making to the next one."""
+    async def manage(self, key: str, state: JobSync, action: list[str]) -> BaseException | None:
+        """Either removes pods or makes some: a sync that would need both leaves the making to the next one. Which of
+        it is added to `action`."""
         wanted = 0 if is_suspended(state.job) else _wanted(state)
         surplus = self._surplus(state, max(0, state.active_count - wanted))
         if surplus or is_suspended(state.job):
+            action.append(DELETED)
             return await self._remove(key, state, surplus[:_MOST_PER_SYNC])
         missing = wanted - state.active_count
         if replaces_only_failed(state.job):
             missing -= state.terminating
+        action.append(CREATED if missing > 0 else COUNTED)
         return await self._create(key, state, min(missing, _MOST_PER_SYNC)) if missing > 0 else None
 
     # ------------------------------------------------------------------ removing

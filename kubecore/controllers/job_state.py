@@ -134,6 +134,8 @@ class JobSync:
     failed_indexes: Indexes | None = None
     held_per_index: dict[int, Object] = field(default_factory=dict)
     """Failed pods kept until their replacement has taken over the count of failures."""
+    stored: dict[str, int] = field(init=False)
+    """How many pods the stored status counts, by how they ended."""
     again: float | None = None
     """Seconds until something is due that no event will tell."""
 
@@ -145,6 +147,10 @@ class JobSync:
         uncounted = self.status.get("uncountedTerminatedPods") or {}
         self.uncounted_succeeded = frozenset(uncounted.get("succeeded") or ())
         self.uncounted_failed = frozenset(uncounted.get("failed") or ())
+        self.stored = self.counted()
+
+    def counted(self) -> dict[str, int]:
+        return {ending: self.status.get(ending) or 0 for ending in ("succeeded", "failed")}
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from kubecore.client.events import EventRecorder
 from kubecore.clock import Clock
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.job_indexes import has_valid_index, index_of
+from kubecore.controllers.job_metrics import JobMetrics
 from kubecore.controllers.job_policies import judge_failure
 from kubecore.controllers.job_state import (
     JOBS,
@@ -68,11 +69,14 @@ class Releases:
 class Tracker:
     """Writes the status of Jobs."""
 
-    def __init__(self, client: Client, clock: Clock, recorder: EventRecorder, releases: Releases) -> None:
+    def __init__(
+        self, client: Client, clock: Clock, recorder: EventRecorder, releases: Releases, metrics: JobMetrics
+    ) -> None:
         self._client = client
         self._clock = clock
         self._recorder = recorder
         self._releases = releases
+        self._metrics = metrics
 
     async def track(self, sync: JobSync, *, changed: bool) -> tuple[bool, bool]:
         """Bring the status up to date; `changed` says it already differs from what is stored.
@@ -168,6 +172,7 @@ class Tracker:
 
     def _tell(self, sync: JobSync) -> None:
         assert sync.finished is not None
+        self._metrics.ended(sync.job, sync.finished)
         if sync.finished["type"] == "Failed":
             reason, message = sync.finished["reason"], sync.finished["message"]
             self._recorder.event(sync.job, "Warning", reason, message)
@@ -196,6 +201,9 @@ class Tracker:
     async def _write(self, sync: JobSync) -> None:
         status = _without_zeros(sync.status)
         sync.job = await self._client.update(JOBS, {**sync.job, "status": status}, subresource="status")
+        counted = sync.counted()
+        self._metrics.counted(sync.job, sync.stored, counted)
+        sync.stored = counted
 
 
 def _may_release(sync: JobSync, pod: Object, *, failing: bool) -> bool:

@@ -115,7 +115,7 @@ class ControllerManagerConfig:
 
 class ControllerManager:
     """`ready` is set once every controller works on a complete cache; `run` works until cancelled; `metrics` are those
-    of the controllers' queues."""
+    of the controllers and their queues."""
 
     def __init__(
         self,
@@ -169,6 +169,8 @@ class ControllerManager:
             folder = config.local_volumes.absolute()
             self.controllers.append(LocalProvisioner(context(LocalProvisioner), folder, HostFiles()))
         self.metrics = workqueue_metrics({_queue_name(one): one.queue for one in self.controllers})
+        for controller in self.controllers:
+            self.metrics += controller.metrics
 
     async def run(self) -> None:
         await self._informers.start()

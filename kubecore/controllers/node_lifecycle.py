@@ -13,6 +13,7 @@ from kubecore.client.informer import Of
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.readiness import mark_not_ready
+from kubecore.metrics import Counter, Named
 
 LEASE_NAMESPACE = "kube-node-lease"
 NODE_INDEX = "node"
@@ -21,6 +22,8 @@ UNREACHABLE = "node.kubernetes.io/unreachable"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 
 Taint = dict[str, Any]
+
+_EVICTIONS = "[STABLE] Number of Node evictions that happened since current instance of NodeController started."
 
 # condition -> its status -> taint
 _CONDITION_TAINTS = {
@@ -51,6 +54,8 @@ class NodeLifecycleController(Controller):
     def __init__(self, context: ControllerContext, *, grace_seconds: float) -> None:
         super().__init__(context)
         self._recorder = context.recorder("node-controller")
+        self._evictions = Counter(Named("node_collector_evictions_total", _EVICTIONS, ("zone",)))
+        self.metrics = (self._evictions,)
         self._grace_seconds = grace_seconds
         self._nodes = self.informer("nodes")
         self._pods = self.informer("pods")
@@ -131,7 +136,10 @@ class NodeLifecycleController(Controller):
         if taints == (node["spec"].get("taints") or []):
             return node
         patch = {"metadata": {"resourceVersion": meta.resource_version(node)}, "spec": {"taints": taints}}
-        return await self.client.patch("nodes", meta.name(node), patch, patch_type="merge")
+        tainted = await self.client.patch("nodes", meta.name(node), patch, patch_type="merge")
+        if any(_evicts(taint) for taint in taints) and not any(map(_evicts, node["spec"].get("taints") or ())):
+            self._evictions.add(_zone(node))
+        return tainted
 
     # ------------------------------------------------------------------ pods of a node that is lost
     async def _take_pods_out(self, node: Object) -> None:
@@ -144,6 +152,20 @@ class NodeLifecycleController(Controller):
         for pod in self._pods.by_index(NODE_INDEX, meta.name(node)):
             if pods.is_ready(pod) and await mark_not_ready(self.client, pod, self.clock.now()):
                 self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
+
+
+def _evicts(taint: Taint) -> bool:
+    return taint["key"] in (NOT_READY, UNREACHABLE) and taint["effect"] == "NoExecute"
+
+
+def _zone(node: Object) -> str:
+    """As metrics tell it (component-helpers `node/topology`)."""
+    labels = meta.labels(node)
+    zone, region = (
+        labels.get(f"failure-domain.beta.kubernetes.io/{one}", labels.get(f"topology.kubernetes.io/{one}", ""))
+        for one in ("zone", "region")
+    )
+    return f"{region}:\0:{zone}" if region or zone else ""
 
 
 def _heartbeat(node: Object) -> list[Any]:

@@ -17,8 +17,11 @@ from kubecore.client.informer import Of
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.node_lifecycle import NODE_INDEX, pod_node
+from kubecore.metrics import Counter, Named
 
 Taint = dict[str, Any]
+
+_DELETIONS = "[ALPHA] Total number of Pods deleted by TaintEvictionController since its start."
 
 
 class TaintEvictionController(Controller):
@@ -29,6 +32,8 @@ class TaintEvictionController(Controller):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._recorder = context.recorder(self.name)
+        self._deletions = Counter(Named("taint_eviction_controller_pod_deletions_total", _DELETIONS))
+        self.metrics = (self._deletions,)
         self._nodes = self.informer("nodes")
         self._pods = self.informer("pods")
         self._pods.add_index(NODE_INDEX, pod_node, of=Of.SPEC)
@@ -87,6 +92,7 @@ class TaintEvictionController(Controller):
         try:
             await self.client.update("pods", {**pod, "status": status}, subresource="status")
             await self.client.delete("pods", meta.name(pod), meta.namespace(pod), uid=meta.uid(pod))
+            self._deletions.add()
         except StatusError as error:
             if not errors.is_not_found(error):
                 raise
