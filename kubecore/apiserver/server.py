@@ -67,7 +67,7 @@ from kubecore.apiserver.registry.resources import Strategies
 from kubecore.apiserver.storage.cacher import Cacher
 from kubecore.apiserver.storage.encryption import Sealing
 from kubecore.apiserver.storage.lmdb import LMDBStorage
-from kubecore.apiserver.storage.metrics import StoredObjects
+from kubecore.apiserver.storage.metrics import StoredObjects, storage_size
 from kubecore.apiserver.transport import driving
 from kubecore.apiserver.transport.front_door import FrontDoor
 from kubecore.apiserver.version import build_info, version_info
@@ -287,7 +287,8 @@ class APIServer:
         self._aggregation = Aggregation(
             self.registry, self.hub, self.front, documents, self._front_proxy, config.aggregation
         )
-        self.metrics.add(self._aggregation.metrics, StoredObjects(self.cacher.counts), build_info(), *process_metrics())
+        stored = (StoredObjects(self.cacher.counts), storage_size(self.storage.allocated))
+        self.metrics.add(self._aggregation.metrics, *stored, build_info(), *process_metrics())
         self.handlers.delegation = self._aggregation.delegation
         self._admit_dynamically()
         controller = DefinitionController(self.registry, self.custom, self.hub)

@@ -38,6 +38,11 @@ class LMDBConfig:
     sync: bool = True
 
 
+_FILE = "data.mdb"
+# What stat(2) counts in.
+_BLOCK = 512
+
+
 class LMDBStorage:
     """`Storage` on LMDB. Opened on the event loop's thread; the directory is locked for this process.
 
@@ -57,6 +62,7 @@ class LMDBStorage:
         """`encryption` are prefixes of keys and the providers by which their values are sealed in the file."""
         limits = config or LMDBConfig()
         self._loop = asyncio.get_running_loop()
+        self._directory = directory
         self._held = _hold(directory)
         try:
             self._native = Store(
@@ -76,6 +82,10 @@ class LMDBStorage:
         self._closed = False
         clock.heed(self._native.busy)
         self._loop.add_reader(self._native.fileno(), self._drain)
+
+    def allocated(self) -> int:
+        """Bytes on disk that the file of all objects takes. Raises OSError."""
+        return (self._directory / _FILE).stat().st_blocks * _BLOCK
 
     def create(self, key: str, value: Template) -> Awaitable[Stored]:
         return self._native.create(key, value)

@@ -314,3 +314,4 @@ async def test_stored_objects_are_counted_by_resource_and_the_build_is_told(tmp_
     assert told.labels("apiserver_resource_objects", group="apps", resource="deployments")
     assert not later.labels("apiserver_resource_objects", resource="gadgets")
     assert [one["minor"] for one in told.labels("kubernetes_build_info")] == ["35"]
+    assert told.sum("apiserver_storage_size_bytes", storage_cluster_id="lmdb-0") >= 4096
