@@ -239,9 +239,7 @@ class EventRecorder:
     async def _write_new(self, namespace: str, chains: list[_Chain]) -> None:
         """The first events of these chains together, then what counts them up, and again what was not written."""
         try:
-            outcomes = await self._client.post_all(
-                self.resource, [self._wire(chain[0][0]) for chain in chains], namespace
-            )
+            outcomes = await self._client.post_all("events", [chain[0][0] for chain in chains], namespace)
         except Exception:
             # One that cannot be sent at all (of text that is no Unicode) must not take the others with it.
             await _all([self._write_chain(chain) for chain in chains])
