@@ -832,6 +832,8 @@ class Request:
     ) -> ResponseStream: ...
     def identified(self, user: UserInfo) -> None:
         """Who asks is known, and, called again, as whom he goes on: the audit hears of it."""
+    def waited(self, seconds: float) -> None:
+        """So long webhooks were waited for: `apiserver_request_sli_duration_seconds` leaves it out."""
     def resume(self, user: UserInfo, *, authorized: bool = False) -> None:
         """Python has named the user (and, with `authorized`, allowed the request): go on in Rust as if it had found out itself.
 

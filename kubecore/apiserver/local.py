@@ -180,6 +180,9 @@ class LocalRequest:
     def identified(self, user: _native.UserInfo) -> None:
         """That is known from the start."""
 
+    def waited(self, seconds: float) -> None:
+        """Nobody is told how long local requests take."""
+
     def resume(self, user: _native.UserInfo, *, authorized: bool = False) -> None:
         raise RuntimeError("a local request is identified from the start")
 

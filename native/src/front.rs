@@ -34,7 +34,7 @@ pub struct Front {
     cache: Arc<CoreCache>,
 }
 
-fn seconds(value: f64) -> PyResult<Duration> {
+pub(crate) fn seconds(value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value).map_err(|_| PyValueError::new_err("not a duration"))
 }
 

@@ -212,6 +212,11 @@ impl Request {
         Ok(ResponseStream { stream })
     }
 
+    fn waited(&self, seconds: f64) -> PyResult<()> {
+        self.exchange.apart.add(crate::front::seconds(seconds)?);
+        Ok(())
+    }
+
     fn identified(&self, user: &UserInfo) {
         self.exchange.begin_audit(Some(&user.0));
         if let Some(trail) = self.exchange.trail() {

@@ -96,7 +96,9 @@ class Handlers:
             creates = request.verb == "create" and self.delegated(request) is None
             creator = self._known_creator(request) if creates else None
             if creator is not None and (user := request.user) is not None:
-                response: Response | None = await creator.create(user, request.body, audit=request.audit)
+                response: Response | None = await creator.create(
+                    user, request.body, audit=request.audit, waited=request.waited
+                )
             else:
                 response = await self.route(request)
         except Exception as error:

@@ -87,6 +87,9 @@ class Request(Protocol):
     def identified(self, user: UserInfo) -> None:
         """Who asks is known, and, called again, as whom he goes on."""
 
+    def waited(self, seconds: float) -> None:
+        """So long others were waited for, which is not the server's own time."""
+
     def resume(self, user: UserInfo, *, authorized: bool = False) -> None: ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,9 @@ class Writing:
         return text
 
     def context(self, request: Request, user: UserInfo, served: Served, options: WriteOptions) -> RequestContext:
-        return self.made(user, served, options, self.facts(request, served, options), request.audit)
+        ctx = self.made(user, served, options, self.facts(request, served, options), request.audit)
+        ctx.waited = request.waited
+        return ctx
 
     def facts(self, request: Request, served: Served, options: WriteOptions) -> JSON:
         """What a context says of a request, whoever asks and whenever."""
@@ -119,7 +121,7 @@ class Writing:
     # --- verbs
 
     def create(self, request: Request, user: UserInfo, served: Served) -> Coroutine[Any, Any, Response]:
-        return Creator(self, request, served).create(user, request.body, audit=request.audit)
+        return Creator(self, request, served).create(user, request.body, audit=request.audit, waited=request.waited)
 
     async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
@@ -350,11 +352,18 @@ class Creator:
         self._last: tuple[bytes, Decoded, RequestContext] | None = None
 
     async def create(
-        self, user: UserInfo, body: bytes, *, repeated: bool = False, audit: Record | None = None
+        self,
+        user: UserInfo,
+        body: bytes,
+        *,
+        repeated: bool = False,
+        audit: Record | None = None,
+        waited: Callable[[float], None] | None = None,
     ) -> Response:
         """`repeated`: the same body may come again. Raises StatusError."""
         served, store = self.served, self._store
         ctx = self._writing.made(user, served, self._options, self._facts, audit)
+        ctx.waited = waited
         try:
             decoded = self._again(ctx, body) if repeated else self._decoded(ctx, body)
             if decoded.warnings:

@@ -110,6 +110,8 @@ class RequestContext:
     annotations: dict[str, str] | None = None
     # What the audit records of the request; None where it does not want to hear of it.
     audit: Record | None = None
+    # Told how many seconds webhooks were waited for.
+    waited: Callable[[float], None] | None = None
     # What an update of an object is to webhooks and policies, where it comes through a subresource of another kind.
     facet: Callable[[JSON, JSON], Subject] | None = None
 

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use crate::audit::Ending;
 use crate::connection::Busy;
 use crate::flow::Seat;
+use crate::metrics::Lasting;
 use crate::status::NEWLINE;
 use crate::stream::StreamState;
 use crate::watch_body::WatchBody;
@@ -110,11 +111,12 @@ pub struct Body {
     busy: Option<Busy>,
     ending: Option<Ending>,
     sitting: Option<Sitting>,
+    lasting: Option<Lasting>,
 }
 
 impl Body {
     fn of(content: Content) -> Self {
-        Self { content, busy: None, ending: None, sitting: None }
+        Self { content, busy: None, ending: None, sitting: None, lasting: None }
     }
 
     pub fn full(bytes: impl Into<Bytes>) -> Self {
@@ -176,6 +178,11 @@ impl Body {
     /// The audit hears of the end when the body is dropped.
     pub fn tell_at_end(&mut self, ending: Ending) {
         self.ending = Some(ending);
+    }
+
+    /// The request lasts as long as the body.
+    pub fn lasts(&mut self, lasting: Lasting) {
+        self.lasting = Some(lasting);
     }
 
     /// The seat is kept until the body has been sent, or, of a watch, until it first waits for news.

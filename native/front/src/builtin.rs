@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Response};
 use kubecore_core::status::Status;
@@ -30,6 +31,9 @@ impl Server {
             response.headers_mut().insert(CONTENT_TYPE, APPLICATION_JSON);
             return Some(response);
         }
+        if path == "/metrics/slis" && exchange.method != Method::DELETE {
+            return Some(prometheus(self.health.render()));
+        }
         self.health.answer(path, &exchange.query).or_else(|| self.dumped(exchange))
     }
 
@@ -50,13 +54,17 @@ impl Server {
         {
             text.extend_from_slice(&more);
         }
-        let mut response = Response::new(Body::full(text));
-        response.headers_mut().insert(CONTENT_TYPE, PROMETHEUS);
-        response
+        prometheus(text)
     }
     fn own_metrics(&self) -> String {
         let own =
             self.metrics.render() + &self.judged.render() + &self.audit.render() + &self.inflight.render();
         own + &self.flow.render(self.clock.monotonic())
     }
+}
+
+fn prometheus(text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
+    response.headers_mut().insert(CONTENT_TYPE, PROMETHEUS);
+    response
 }

@@ -1,17 +1,20 @@
 //! One request on its way through the chain, without its body.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{self, AsHeaderName};
 use http::{HeaderMap, Method};
 use kubecore_core::authn::UserInfo;
 use kubecore_core::rbac::Attributes;
+use parking_lot::Mutex;
 
 use crate::audit::Draft;
 use crate::authz::Selectors;
 use crate::connection::Connection;
 use crate::flow::Seat;
+use crate::metrics::Lasting;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 
@@ -29,6 +32,24 @@ pub struct Exchange {
     pub audit: Option<Draft>,
     /// Of the flow control; empty while it has not been asked, or does not limit the request.
     pub seat: OnceLock<Seat>,
+    /// Of a request that lasts, until whoever goes on with it takes it.
+    pub(crate) lasting: Mutex<Option<Lasting>>,
+    pub apart: Apart,
+}
+
+/// How long others were waited for, which metrics tell apart.
+#[derive(Default)]
+pub struct Apart(AtomicU64);
+
+impl Apart {
+    pub fn add(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.0.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// What was found out about who asks and whether they may.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response};
@@ -219,7 +219,12 @@ impl Server {
         let seated = match self.seat_for(user, &exchange.info, &exchange.query) {
             Admission::Free => return None,
             Admission::Seated(seat) => Ok(seat),
-            Admission::Waiting(wait) => wait.seated().await,
+            Admission::Waiting(wait) => {
+                let began = Instant::now();
+                let seated = wait.seated().await;
+                exchange.apart.add(began.elapsed());
+                seated
+            }
             Admission::Refused(refusal) => Err(refusal),
         };
         seated.map(|seat| exchange.seat.get_or_init(|| seat)).map_err(|refusal| refusal.answer()).err()

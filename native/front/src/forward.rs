@@ -193,9 +193,9 @@ impl Server {
         let backend = hyper::upgrade::on(&mut answer);
         exchange.connection.switched();
         let mut phase = self.phase.subscribe();
-        let ending = exchange.ending();
+        let until_the_end = (exchange.ending(), exchange.lasting.lock().take());
         self.handle().spawn(async move {
-            let _ending = ending;
+            let _until_the_end = until_the_end;
             let joined = async {
                 let (Ok(client), Ok(backend)) = (client.await, backend.await) else { return };
                 join(TokioIo::new(client), TokioIo::new(backend)).await;

@@ -2,12 +2,17 @@
 //!
 //! Source: apiserver `pkg/server/healthz/healthz.go`. Checks are flags that their owners set; asking runs nothing.
 
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use arc_swap::ArcSwap;
 use http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 use kubecore_core::go::quote;
 
 use crate::body::Body;
+use crate::metrics::escape;
 use crate::query::Query;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -18,14 +23,11 @@ pub const HEALTHZ: u8 = 1;
 pub const LIVEZ: u8 = 2;
 pub const READYZ: u8 = 4;
 
+const ENDPOINTS: [(&str, u8); 3] = [("healthz", HEALTHZ), ("livez", LIVEZ), ("readyz", READYZ)];
+
 /// The bit of an endpoint's name.
 pub fn endpoint(name: &str) -> Option<u8> {
-    match name {
-        "healthz" => Some(HEALTHZ),
-        "livez" => Some(LIVEZ),
-        "readyz" => Some(READYZ),
-        _ => None,
-    }
+    ENDPOINTS.into_iter().find(|(known, _)| *known == name).map(|(_, bit)| bit)
 }
 
 #[derive(Clone, Debug)]
@@ -33,6 +35,24 @@ struct Check {
     name: String,
     endpoints: u8,
     healthy: bool,
+    /// By endpoint.
+    observed: Arc<[Observed; ENDPOINTS.len()]>,
+}
+
+/// What whoever asked an endpoint for all of its checks was told of one.
+#[derive(Debug, Default)]
+struct Observed {
+    successes: AtomicU64,
+    errors: AtomicU64,
+    was_healthy: AtomicBool,
+}
+
+impl Observed {
+    fn count(&self, healthy: bool) {
+        let counter = if healthy { &self.successes } else { &self.errors };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.was_healthy.store(healthy, Ordering::Relaxed);
+    }
 }
 
 /// The checks in the order of their first mention; `shutdown` stays last.
@@ -42,7 +62,7 @@ pub struct Health {
 
 impl Default for Health {
     fn default() -> Self {
-        let check = |name: &str, endpoints, healthy| Check { name: name.to_owned(), endpoints, healthy };
+        let check = Check::new;
         Self {
             checks: ArcSwap::from_pointee(vec![
                 check("ping", HEALTHZ | LIVEZ | READYZ, true),
@@ -64,7 +84,7 @@ impl Health {
                 None => {
                     let at =
                         checks.len() - usize::from(checks.last().is_some_and(|last| last.name == "shutdown"));
-                    checks.insert(at, Check { name: name.to_owned(), endpoints, healthy });
+                    checks.insert(at, Check::new(name, endpoints, healthy));
                 }
             }
             checks
@@ -91,8 +111,49 @@ impl Health {
         let checks = all.iter().filter(|check| check.endpoints & bit != 0);
         match check {
             Some(wanted) => one(wanted, checks),
-            None => Some(all_of(name, checks, query)),
+            None => Some(all_of(name, bit, checks, query)),
         }
+    }
+
+    /// Prometheus text of what was told; source: component-base `metrics/prometheus/slis`.
+    pub fn render(&self) -> String {
+        let (mut states, mut totals) = (String::new(), String::new());
+        for check in self.checks.load().iter() {
+            for ((endpoint, _), observed) in ENDPOINTS.iter().zip(check.observed.iter()) {
+                let labels = format!("name=\"{}\"", escape(&check.name));
+                let counts = [("error", &observed.errors), ("success", &observed.successes)]
+                    .map(|(status, count)| (status, count.load(Ordering::Relaxed)));
+                if counts.iter().all(|(_, count)| *count == 0) {
+                    continue;
+                }
+                let healthy = u8::from(observed.was_healthy.load(Ordering::Relaxed));
+                let _ = writeln!(states, "kubernetes_healthcheck{{{labels},type=\"{endpoint}\"}} {healthy}");
+                for (status, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+                    let labels = format!("{labels},status=\"{status}\",type=\"{endpoint}\"");
+                    let _ = writeln!(totals, "kubernetes_healthchecks_total{{{labels}}} {count}");
+                }
+            }
+        }
+        if states.is_empty() {
+            return states;
+        }
+        format!(
+            "# HELP kubernetes_healthcheck [STABLE] This metric records the result of a single healthcheck.\n\
+             # TYPE kubernetes_healthcheck gauge\n{states}\
+             # HELP kubernetes_healthchecks_total [STABLE] This metric records the results of all healthcheck.\n\
+             # TYPE kubernetes_healthchecks_total counter\n{totals}"
+        )
+    }
+}
+
+impl Check {
+    fn new(name: &str, endpoints: u8, healthy: bool) -> Self {
+        Self { name: name.to_owned(), endpoints, healthy, observed: Arc::default() }
+    }
+
+    fn observe(&self, bit: u8) {
+        let asked = ENDPOINTS.iter().zip(self.observed.iter()).filter(|((_, one), _)| *one == bit);
+        asked.for_each(|(_, observed)| observed.count(self.healthy));
     }
 }
 
@@ -105,7 +166,7 @@ fn one<'c>(wanted: &str, mut checks: impl Iterator<Item = &'c Check>) -> Option<
     })
 }
 
-fn all_of<'c>(name: &str, checks: impl Iterator<Item = &'c Check>, query: &str) -> Response<Body> {
+fn all_of<'c>(name: &str, bit: u8, checks: impl Iterator<Item = &'c Check>, query: &str) -> Response<Body> {
     let query = Query::new(query);
     let mut excluded: Vec<String> =
         query.pairs().filter(|(key, _)| key == "exclude").map(|(_, value)| value.into_owned()).collect();
@@ -116,7 +177,10 @@ fn all_of<'c>(name: &str, checks: impl Iterator<Item = &'c Check>, query: &str) 
         if let Some(at) = excluded.iter().position(|excluded| *excluded == check.name) {
             excluded.remove(at);
             lines.push_str(&format!("[+]{} excluded: ok\n", check.name));
-        } else if check.healthy {
+            continue;
+        }
+        check.observe(bit);
+        if check.healthy {
             lines.push_str(&format!("[+]{} ok\n", check.name));
         } else {
             failed = true;
@@ -185,6 +249,26 @@ mod tests {
                 .1
                 .contains("no matches for \"nope\"\nlivez check passed")
         );
+    }
+
+    #[test]
+    fn what_was_told_of_each_check_is_counted_where_all_were_asked() {
+        let health = Health::default();
+        assert_eq!(health.render(), "", "nothing while nobody has asked");
+        ask(&health, "/readyz", "exclude=log");
+        ask(&health, "/livez/ping", "");
+        health.set_ready(true);
+        ask(&health, "/readyz", "exclude=log");
+        let told = health.render();
+        for line in [
+            "kubernetes_healthcheck{name=\"informer-sync\",type=\"readyz\"} 1",
+            "kubernetes_healthchecks_total{name=\"informer-sync\",status=\"error\",type=\"readyz\"} 1",
+            "kubernetes_healthchecks_total{name=\"informer-sync\",status=\"success\",type=\"readyz\"} 1",
+            "kubernetes_healthchecks_total{name=\"ping\",status=\"success\",type=\"readyz\"} 2",
+        ] {
+            assert!(told.contains(&format!("{line}\n")), "{line} is not in {told}");
+        }
+        assert!(!told.contains("livez") && !told.contains("\"log\""));
     }
 
     #[test]

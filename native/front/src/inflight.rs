@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use kubecore_core::authn::{SYSTEM_MASTERS, UserInfo};
 
 use crate::body::Body;
+use crate::metrics::Terminated;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 pub(crate) const RETRY_SECONDS: u64 = 1;
@@ -85,6 +86,7 @@ pub fn too_many(seconds: u64) -> Response<Body> {
     *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response.extensions_mut().insert(Terminated);
     response
 }
 

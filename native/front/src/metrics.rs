@@ -2,7 +2,13 @@
 //!
 //! Each runtime thread counts in a shard of its own, so that no lock is ever waited for on the hot path.
 
+mod histogram;
+mod labels;
+mod lasting;
+mod telling;
+
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -12,71 +18,85 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHasher};
 
+use self::histogram::Histogram;
+pub(crate) use self::labels::escape;
+use self::labels::{Labels, Told};
+pub use self::lasting::Lasting;
 use crate::exchange::Exchange;
 
+const DURATION: &str = "apiserver_request_duration_seconds";
 /// Upper bounds in seconds, as apiserver's `apiserver_request_duration_seconds`.
 const BUCKETS: [f64; 23] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
     20.0, 30.0, 45.0, 60.0,
 ];
+/// As `apiserver_request_sli_duration_seconds`: the two lowest are left out.
+const OWN_BUCKETS: &[f64] = BUCKETS.split_at(2).1;
+/// Upper bounds in bytes, as `apiserver_response_sizes`.
+const SIZES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 pub(crate) const SHARDS: usize = 8;
 /// Distinct label sets kept in one shard; made-up resource names must not fill the memory.
 const SERIES_LIMIT: usize = 8192;
 
-/// Those of what nobody serves are empty but for the verb.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Labels {
-    verb: &'static str,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    scope: &'static str,
-}
-
-impl Default for Labels {
-    fn default() -> Self {
-        let [group, version, resource, subresource] = [const { String::new() }; 4];
-        Self { verb: "other", group, version, resource, subresource, scope: "" }
-    }
-}
-
+#[derive(Default)]
 struct Series {
     labels: Labels,
     codes: Vec<(u16, u64)>,
-    buckets: [u64; BUCKETS.len() + 1],
-    seconds: f64,
+    /// Those sent away so that the server stays up.
+    terminated: Vec<(u16, u64)>,
+    durations: Histogram<{ BUCKETS.len() + 1 }>,
+    /// Without the time that webhooks took, and that waiting for a seat took.
+    own: Histogram<{ OWN_BUCKETS.len() + 1 }>,
+    sizes: Histogram<{ SIZES.len() + 1 }>,
 }
 
 impl Series {
-    fn new(labels: Labels) -> Self {
-        Self { labels, codes: Vec::new(), buckets: [0; BUCKETS.len() + 1], seconds: 0.0 }
-    }
-
-    fn count(&mut self, code: u16, elapsed: Option<Duration>) {
-        match self.codes.iter_mut().find(|(known, _)| *known == code) {
-            Some((_, count)) => *count += 1,
-            None => self.codes.push((code, 1)),
+    fn count(&mut self, answered: &Answered, elapsed: Option<(Duration, Duration)>) {
+        add(&mut self.codes, answered.code, 1);
+        if answered.terminated {
+            add(&mut self.terminated, answered.code, 1);
         }
-        if let Some(elapsed) = elapsed {
-            let seconds = elapsed.as_secs_f64();
-            let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len());
-            self.buckets[bucket] += 1;
-            self.seconds += seconds;
+        if let Some((elapsed, own)) = elapsed {
+            self.durations.observe(&BUCKETS, elapsed.as_secs_f64());
+            if self.labels.dry_run.is_empty() {
+                self.own.observe(OWN_BUCKETS, own.as_secs_f64());
+            }
+        }
+        if let Some(size) = answered.size
+            && self.labels.reads()
+        {
+            self.sizes.observe(&SIZES, size as f64);
         }
     }
 
     fn merge(&mut self, other: &Self) {
-        for (code, count) in &other.codes {
-            match self.codes.iter_mut().find(|(known, _)| known == code) {
-                Some((_, sum)) => *sum += count,
-                None => self.codes.push((*code, *count)),
-            }
-        }
-        self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum += count);
-        self.seconds += other.seconds;
+        other.codes.iter().for_each(|(code, count)| add(&mut self.codes, *code, *count));
+        other.terminated.iter().for_each(|(code, count)| add(&mut self.terminated, *code, *count));
+        self.durations.merge(&other.durations);
+        self.own.merge(&other.own);
+        self.sizes.merge(&other.sizes);
     }
 }
+
+fn add(counts: &mut Vec<(u16, u64)>, code: u16, more: u64) {
+    match counts.iter_mut().find(|(known, _)| *known == code) {
+        Some((_, count)) => *count += more,
+        None => counts.push((code, more)),
+    }
+}
+
+/// How a request was answered.
+pub struct Answered {
+    pub code: u16,
+    /// Bytes of the body, where all of it is there.
+    pub size: Option<u64>,
+    /// The server has sent it away so as to stay up.
+    pub terminated: bool,
+}
+
+/// In the extensions of an answer that sends a request away so that the server stays up.
+#[derive(Clone, Copy)]
+pub(crate) struct Terminated;
 
 thread_local! {
     static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
@@ -113,45 +133,30 @@ pub struct Metrics {
     shards: [Mutex<FxHashMap<u64, Series>>; SHARDS],
     reading: Arc<AtomicI64>,
     mutating: Arc<AtomicI64>,
-    watching: Arc<AtomicI64>,
+    lasting: Mutex<FxHashMap<u64, Arc<lasting::Series>>>,
 }
 
 impl Metrics {
-    /// Counts a request at its answer. Watches are counted when they start, without a duration. `is_known` is asked of
+    /// Counts a request at its answer. What lasts is counted when it starts, without a duration. `is_known` is asked of
     /// names that no request has succeeded with yet: what clients make up must not become labels.
-    pub fn record(&self, exchange: &Exchange, code: u16, is_known: impl FnOnce() -> bool) {
+    pub fn record(&self, exchange: &Exchange, answered: &Answered, is_known: impl FnOnce() -> bool) {
         let info = &exchange.info;
-        let verb = metric_verb(info.verb(), exchange.method.as_str());
-        let elapsed = (verb != "WATCH").then(|| exchange.started.elapsed());
-        let (resource, subresource) = if info.is_resource() {
-            (info.resource(), info.subresource())
-        } else {
-            ("", non_resource(info.path()))
-        };
-        let scope = scope_of(exchange);
-        let mut hasher = FxHasher::default();
-        (verb, info.group(), info.version(), resource, subresource, scope).hash(&mut hasher);
+        let told = Told::of(exchange);
+        let elapsed = (!matches!(told.verb, "WATCH" | "CONNECT")).then(|| {
+            let elapsed = exchange.started.elapsed();
+            (elapsed, elapsed.saturating_sub(exchange.apart.sum()))
+        });
         let mut shard = self.shards[own_shard()].lock();
-        let key = hasher.finish();
+        let key = key_of(&told);
         if let Some(series) = shard.get_mut(&key) {
-            series.count(code, elapsed);
+            series.count(answered, elapsed);
             return;
         }
-        let unknown = shard.len() >= SERIES_LIMIT || (code >= 400 && info.is_resource() && !is_known());
-        if unknown {
-            let series = shard.entry(0).or_insert_with(|| Series::new(Labels::default()));
-            series.count(code, elapsed);
-            return;
-        }
-        let labels = Labels {
-            verb,
-            group: info.group().to_owned(),
-            version: info.version().to_owned(),
-            resource: resource.to_owned(),
-            subresource: subresource.to_owned(),
-            scope,
-        };
-        shard.entry(key).or_insert_with(|| Series::new(labels)).count(code, elapsed);
+        let unknown =
+            shard.len() >= SERIES_LIMIT || (answered.code >= 400 && info.is_resource() && !is_known());
+        let (key, labels) = if unknown { (0, Labels::default()) } else { (key, told.into()) };
+        let series = shard.entry(key).or_insert_with(|| Series { labels, ..Series::default() });
+        series.count(answered, elapsed);
     }
 
     /// A request that Python works on.
@@ -159,8 +164,20 @@ impl Metrics {
         Gauge::up(if matches!(verb, "get" | "list" | "watch") { &self.reading } else { &self.mutating })
     }
 
-    pub fn open_watch(&self) -> Gauge {
-        Gauge::up(&self.watching)
+    /// A request that lasts. `is_known`: as of `record`.
+    pub fn lasts(&self, exchange: &Exchange, is_known: impl FnOnce() -> bool) -> Lasting {
+        let told = Told::of(exchange);
+        let key = key_of(&told);
+        let mut held = self.lasting.lock();
+        let series = match held.get(&key) {
+            Some(series) => series.clone(),
+            None => {
+                let known = held.len() < SERIES_LIMIT && is_known();
+                let (key, labels) = if known { (key, told.into()) } else { (0, Labels::default()) };
+                held.entry(key).or_insert_with(|| Arc::new(lasting::Series::new(labels))).clone()
+            }
+        };
+        Lasting::begin(series, exchange.started)
     }
 
     /// Prometheus text.
@@ -168,112 +185,123 @@ impl Metrics {
         let mut merged: FxHashMap<u64, Series> = FxHashMap::default();
         for shard in &self.shards {
             for (key, series) in shard.lock().iter() {
-                merged.entry(*key).or_insert_with(|| Series::new(series.labels.clone())).merge(series);
+                let labels = || Series { labels: series.labels.clone(), ..Series::default() };
+                merged.entry(*key).or_insert_with(labels).merge(series);
             }
         }
         let mut all: Vec<Series> = merged.into_values().collect();
         all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let mut lasting: Vec<Arc<lasting::Series>> = self.lasting.lock().values().cloned().collect();
+        lasting.sort_by(|a, b| a.labels.cmp(&b.labels));
         let mut out = String::new();
         render_totals(&mut out, &all);
-        render_durations(&mut out, &all);
+        render_durations(&mut out, &all, &lasting);
+        render_terminations(&mut out, &all);
         out.push_str("# HELP apiserver_current_inflight_requests [STABLE] Maximal number of currently used inflight request limit of this apiserver per request kind in last second.\n");
         out.push_str("# TYPE apiserver_current_inflight_requests gauge\n");
         for (kind, gauge) in [("mutating", &self.mutating), ("readOnly", &self.reading)] {
             let value = gauge.load(Ordering::Relaxed);
             let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {value}");
         }
-        out.push_str(
-            "# HELP apiserver_longrunning_requests [STABLE] Gauge of all active long-running apiserver requests.\n",
-        );
+        out.push_str("# HELP apiserver_longrunning_requests [STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way.\n");
         out.push_str("# TYPE apiserver_longrunning_requests gauge\n");
-        let watching = self.watching.load(Ordering::Relaxed);
-        let _ = writeln!(
-            out,
-            "apiserver_longrunning_requests{{component=\"apiserver\",verb=\"WATCH\"}} {watching}"
-        );
+        lasting.iter().for_each(|series| series.render_open(&mut out));
+        lasting::render_events(&mut out, &lasting);
         out
     }
+}
+
+fn key_of(told: &Told<'_>) -> u64 {
+    let mut hasher = FxHasher::default();
+    told.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn render_totals(out: &mut String, all: &[Series]) {
     out.push_str("# HELP apiserver_request_total [STABLE] Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.\n");
     out.push_str("# TYPE apiserver_request_total counter\n");
     for series in all {
+        let labels = series.labels.with_dry_run();
         for (code, count) in &series.codes {
-            let _ =
-                writeln!(out, "apiserver_request_total{{code=\"{code}\",{}}} {count}", Text(&series.labels));
+            let _ = writeln!(out, "apiserver_request_total{{code=\"{code}\",{labels}}} {count}");
         }
     }
 }
 
-fn render_durations(out: &mut String, all: &[Series]) {
+fn render_durations(out: &mut String, all: &[Series], lasting: &[Arc<lasting::Series>]) {
     out.push_str("# HELP apiserver_request_duration_seconds [STABLE] Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.\n");
     out.push_str("# TYPE apiserver_request_duration_seconds histogram\n");
     for series in all {
-        let labels = Text(&series.labels);
-        let total: u64 = series.buckets.iter().sum();
-        if total == 0 {
-            continue;
+        series.durations.render(out, DURATION, &series.labels.with_dry_run(), &BUCKETS);
+    }
+    lasting.iter().for_each(|series| series.render_durations(out));
+    out.push_str("# HELP apiserver_request_sli_duration_seconds [ALPHA] Response latency distribution (not counting webhook duration and priority & fairness queue wait times) in seconds for each verb, group, version, resource, subresource, scope and component.\n");
+    out.push_str("# TYPE apiserver_request_sli_duration_seconds histogram\n");
+    for series in all {
+        let labels = series.labels.without_dry_run();
+        series.own.render(out, "apiserver_request_sli_duration_seconds", &labels, OWN_BUCKETS);
+    }
+    out.push_str("# HELP apiserver_response_sizes [STABLE] Response size distribution in bytes for each group, version, verb, resource, subresource, scope and component.\n");
+    out.push_str("# TYPE apiserver_response_sizes histogram\n");
+    for series in all {
+        series.sizes.render(out, "apiserver_response_sizes", &series.labels.without_dry_run(), &SIZES);
+    }
+}
+
+/// Whether they were dry runs is not told of these.
+fn render_terminations(out: &mut String, all: &[Series]) {
+    let mut told: BTreeMap<String, u64> = BTreeMap::new();
+    for series in all {
+        for (code, count) in &series.terminated {
+            let labels = format!("code=\"{code}\",{}", series.labels.without_dry_run());
+            *told.entry(labels).or_default() += count;
         }
-        let mut sum = 0;
-        for (bound, count) in BUCKETS.iter().zip(series.buckets) {
-            sum += count;
-            let _ =
-                writeln!(out, "apiserver_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {sum}");
+    }
+    if told.is_empty() {
+        return;
+    }
+    out.push_str("# HELP apiserver_request_terminations_total [ALPHA] Number of requests which apiserver terminated in self-defense.\n");
+    out.push_str("# TYPE apiserver_request_terminations_total counter\n");
+    for (labels, count) in told {
+        let _ = writeln!(out, "apiserver_request_terminations_total{{{labels}}} {count}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_series_counts_is_told_once_for_all_threads() {
+        let (mut one, mut other) = (Series::default(), Series::default());
+        let refused = Answered { code: 429, size: Some(10), terminated: true };
+        let times = Some((Duration::from_millis(70), Duration::from_millis(40)));
+        one.count(&refused, times);
+        other.count(&refused, times);
+        one.merge(&other);
+        let mut out = String::new();
+        render_terminations(&mut out, &[one]);
+        let labels = "group=\"\",resource=\"\",scope=\"\",subresource=\"\",verb=\"other\",version=\"\"";
+        let line = format!(
+            "apiserver_request_terminations_total{{code=\"429\",component=\"apiserver\",{labels}}} 2\n"
+        );
+        assert!(out.ends_with(&line), "{out}");
+    }
+
+    #[test]
+    fn time_spent_waiting_for_others_is_not_the_servers_own() {
+        let mut series = Series::default();
+        let answered = Answered { code: 200, size: None, terminated: false };
+        series.count(&answered, Some((Duration::from_millis(150), Duration::from_millis(40))));
+        let mut out = String::new();
+        render_durations(&mut out, &[series], &[]);
+        for (name, bound, count) in [("", "0.1", 0), ("", "0.2", 1), ("_sli", "0.05", 1)] {
+            let found = out.lines().any(|line| {
+                line.starts_with(&format!("apiserver_request{name}_duration_seconds_bucket{{"))
+                    && line.ends_with(&format!("le=\"{bound}\"}} {count}"))
+            });
+            assert!(found, "{name} {bound} {count} is not in {out}");
         }
-        let _ = writeln!(out, "apiserver_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {total}");
-        let _ = writeln!(out, "apiserver_request_duration_seconds_sum{{{labels}}} {}", series.seconds);
-        let _ = writeln!(out, "apiserver_request_duration_seconds_count{{{labels}}} {total}");
-    }
-}
-
-struct Text<'a>(&'a Labels);
-
-impl std::fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Labels { verb, group, version, resource, subresource, scope } = self.0;
-        write!(
-            f,
-            "component=\"apiserver\",dry_run=\"\",group=\"{}\",resource=\"{}\",scope=\"{scope}\",subresource=\"{}\",verb=\"{verb}\",version=\"{}\"",
-            escape(group),
-            escape(resource),
-            escape(subresource),
-            escape(version)
-        )
-    }
-}
-
-fn escape(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-fn metric_verb(verb: &str, method: &str) -> &'static str {
-    match verb {
-        "get" | "head" => "GET",
-        "list" => "LIST",
-        "watch" => "WATCH",
-        "create" | "post" => "POST",
-        "update" | "put" => "PUT",
-        "patch" => "PATCH",
-        "deletecollection" => "DELETECOLLECTION",
-        "delete" => "DELETE",
-        _ if method == "GET" => "GET",
-        _ => "other",
-    }
-}
-
-/// The few paths worth a series of their own.
-fn non_resource(path: &str) -> &'static str {
-    const KNOWN: [&str; 6] = ["/healthz", "/livez", "/readyz", "/version", "/metrics", "/openapi"];
-    KNOWN.into_iter().find(|known| path.starts_with(known)).unwrap_or("")
-}
-
-fn scope_of(exchange: &Exchange) -> &'static str {
-    let info = &exchange.info;
-    match (info.is_resource(), info.name().is_empty(), info.namespace().is_empty()) {
-        (false, ..) => "",
-        (true, false, _) => "resource",
-        (true, true, false) => "namespace",
-        (true, true, true) => "cluster",
+        assert!(!out.contains("apiserver_response_sizes_bucket"), "only of what reads");
     }
 }

@@ -139,8 +139,11 @@ impl Server {
             let (info, selectors) = (exchange.info.clone(), exchange.selectors());
             HeldRight::new(self.authorizer.clone(), user.clone(), info, selectors)
         });
-        let mut response =
-            response(Body::watch(WatchBody::new(self, watcher, lasts, bookmarks, right)), form);
+        // One that Python had to say more of has been counted as soon as it came there.
+        let known = exchange.lasting.lock().take();
+        let counted = known.unwrap_or_else(|| self.metrics.lasts(exchange, || true));
+        let watch = WatchBody::new(self, watcher, lasts, bookmarks, right, counted);
+        let mut response = response(Body::watch(watch), form);
         if form.is_protobuf() {
             response.headers_mut().insert(CONTENT_TYPE, PROTOBUF_STREAM);
         }

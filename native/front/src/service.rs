@@ -18,6 +18,7 @@ use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
 use kubecore_core::go::parse_duration;
 use kubecore_core::status::Status;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::audit::{self, LONG_RUNNING};
@@ -25,12 +26,13 @@ use crate::authn::{Outcome, take_offered_token};
 use crate::authz::Verdict;
 use crate::body::Body;
 use crate::connection::{Busy, Connection};
-use crate::exchange::{Decisions, Exchange};
+use crate::exchange::{Apart, Decisions, Exchange};
 use crate::flow::Admission;
 use crate::handoff::{Headers, Pending, Presence, PresenceGuard, Reply};
 use crate::inflight;
 use crate::judged::Authorization;
 use crate::lifespan::Phase;
+use crate::metrics::Terminated;
 use crate::query::Query;
 use crate::request_body::Untaken;
 use crate::request_info::RequestInfo;
@@ -147,6 +149,8 @@ impl Server {
             connection: connection.clone(),
             started,
             seat: OnceLock::new(),
+            lasting: Mutex::new(None),
+            apart: Apart::default(),
         };
         let mut decisions = Decisions::default();
         match misjudged_time(&exchange)
@@ -165,7 +169,10 @@ impl Server {
                     let server = self.clone();
                     exchange.tell_arrival();
                     Answer::Waiting(Box::pin(async move {
-                        let answer = match wait.seated().await {
+                        let began = Instant::now();
+                        let seated = wait.seated().await;
+                        exchange.apart.add(began.elapsed());
+                        let answer = match seated {
                             Ok(seat) => {
                                 exchange.seat.get_or_init(|| seat);
                                 server.go_on(exchange, decisions, incoming, upgrade)
@@ -315,6 +322,7 @@ impl Server {
                 return server.told(&exchange, inflight::too_many(inflight::RETRY_SECONDS));
             };
             let _counted = server.metrics.in_flight(verb);
+            server.count_lasting(&exchange);
             let response = match server.take_body(incoming, &exchange).await {
                 Ok((body, unread)) => server.hand_over(&exchange, decisions, body, unread, upgrade).await,
                 Err(refused) => server.render(&exchange, status::refusal_to(&exchange, &refused)),
@@ -341,14 +349,6 @@ impl Server {
         self.finish(exchange, response)
     }
 
-    /// Metrics, audit and flow control hear of the answer.
-    fn told(&self, exchange: &Exchange, response: Response<Body>) -> Response<Body> {
-        let is_known = || self.routes.knows(&exchange.info);
-        self.metrics.record(exchange, response.status().as_u16(), is_known);
-        let response = self.audited(exchange, response);
-        self.seated(exchange, response)
-    }
-
     /// Gives the request to Python and waits for the answer; comes back here when Python resumes it.
     async fn hand_over(
         self: &Arc<Self>,
@@ -372,7 +372,9 @@ impl Server {
             });
             if self.handoff.push(pending).is_err() {
                 guard.answered();
-                return status::refusal_to(exchange, &status::overloaded());
+                let mut refused = status::refusal_to(exchange, &status::overloaded());
+                refused.extensions_mut().insert(Terminated);
+                return refused;
             }
             let reply = answer.await;
             guard.answered();
@@ -401,9 +403,9 @@ impl Server {
                         return status::refusal(&Status::bad_request("Upgrade request required"));
                     };
                     exchange.connection.switched();
-                    let ending = exchange.ending();
+                    let until_the_end = (exchange.ending(), exchange.lasting.lock().take());
                     self.handle().spawn(async move {
-                        let _ending = ending;
+                        let _until_the_end = until_the_end;
                         serve(upgrade).await;
                     });
                     return switch_protocols(status, headers);

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::slice;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use rand::Rng;
 use crate::authz::HeldRight;
 use crate::body::{BodyError, Pieces};
 use crate::lifespan::Phase;
-use crate::metrics::Gauge;
+use crate::metrics::Lasting;
 use crate::server::Server;
 
 /// Events taken from the cache at once.
@@ -35,8 +36,8 @@ pub struct WatchBody {
     bookmarks: bool,
     right: Option<HeldRight>,
     ended: bool,
-    /// Counts the watch as open while it lives.
-    _open: Gauge,
+    /// Counts the watch as open while it lives, and what it tells.
+    counted: Lasting,
 }
 
 impl WatchBody {
@@ -46,6 +47,7 @@ impl WatchBody {
         lasts: Duration,
         bookmarks: bool,
         right: Option<HeldRight>,
+        counted: Lasting,
     ) -> Self {
         let clock = server.clock.clone();
         let (time, mut phase) = (sleep(&clock, lasts), server.phase.subscribe());
@@ -63,7 +65,7 @@ impl WatchBody {
             right,
             clock,
             ended: false,
-            _open: server.metrics.open_watch(),
+            counted,
         }
     }
 
@@ -77,6 +79,7 @@ impl WatchBody {
         }
         match self.watcher.poll_batch(cx, BATCH) {
             Poll::Ready(Some(batch)) => {
+                self.counted.tells(&batch.frames, batch.events);
                 return Poll::Ready(Some(Ok(Frame::data(Pieces::many(batch.frames)))));
             }
             Poll::Ready(None) => {
@@ -90,6 +93,7 @@ impl WatchBody {
             if self.bookmarks
                 && let Some(frame) = self.watcher.bookmark()
             {
+                self.counted.tells(slice::from_ref(&frame), 1);
                 return Poll::Ready(Some(Ok(Frame::data(Pieces::one(frame)))));
             }
         }

@@ -315,3 +315,60 @@ async def test_stored_objects_are_counted_by_resource_and_the_build_is_told(tmp_
     assert not later.labels("apiserver_resource_objects", resource="gadgets")
     assert [one["minor"] for one in told.labels("kubernetes_build_info")] == ["35"]
     assert told.sum("apiserver_storage_size_bytes", storage_cluster_id="lmdb-0") >= 4096
+
+
+async def test_a_watch_is_told_with_what_it_watches_its_time_and_its_events(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        api, _ = await admins(server, "watched")
+        assert (await api.create("v1/configmaps", config_map("a")))[0] == 201
+        path = "/api/v1/namespaces/watched/configmaps?watch=1&timeoutSeconds=1"
+        async with Http(server, tmp_path, pair=server.issue_client_certificate("root", ["system:masters"])) as http:
+            events = (await http.call("GET", path)).body.splitlines()
+        told = await scraped(server, tmp_path)
+    kind = {"group": "", "version": "v1", "resource": "configmaps"}
+    labels = {**kind, "verb": "WATCH", "scope": "namespace", "subresource": "", "component": "apiserver"}
+    assert labels in told.labels("apiserver_longrunning_requests")
+    assert told.sum("apiserver_longrunning_requests", **labels) == 0, "it has ended"
+    assert told.sum("apiserver_request_duration_seconds_count", **labels) == 1
+    assert told.sum("apiserver_request_duration_seconds_sum", **labels) >= 1
+    assert told.sum("apiserver_watch_events_total", **kind) == len(events)
+    assert told.sum("apiserver_watch_events_sizes_sum", **kind) == sum(len(event) + 1 for event in events)
+
+
+async def test_sizes_of_answers_are_told_of_what_reads(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        api, _ = await admins(server, "sized")
+        assert (await api.create("v1/configmaps", config_map("a")))[0] == 201
+        path = "/api/v1/namespaces/sized/configmaps/a"
+        async with Http(server, tmp_path, pair=server.issue_client_certificate("root", ["system:masters"])) as http:
+            size = len((await http.call("GET", path)).body)
+            assert (await http.call("DELETE", path)).status == 200
+        told = await scraped(server, tmp_path)
+    named = {"resource": "configmaps", "scope": "resource"}
+    assert told.sum("apiserver_response_sizes_sum", verb="GET", **named) == size
+    assert not told.labels("apiserver_response_sizes_count", verb="DELETE")
+
+
+async def test_the_servers_own_time_is_told_without_that_of_webhooks(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        api, cluster = await admins(server, "apart")
+        root = server.issue_client_certificate("root", ["system:masters"])
+        async with hooking(api, cluster, "Mutating"), Http(server, tmp_path, pair=root) as http:
+            path = "/api/v1/namespaces/apart/configmaps"
+            assert (await http.call("POST", path, config_map("a"))).status == 201
+        told = await scraped(server, tmp_path)
+    labels = {"resource": "configmaps", "verb": "POST"}
+    whole, own = (told.sum(f"apiserver_request{one}_duration_seconds_sum", **labels) for one in ("", "_sli"))
+    assert whole - own == pytest.approx(told.sum(f"{ADMISSION}_webhook_admission_duration_seconds_sum"), abs=1e-6)
+
+
+async def test_what_checks_said_is_told_to_whoever_monitors(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        async with Http(server, tmp_path, pair=server.issue_client_certificate("jane", ["system:monitoring"])) as http:
+            assert (await http.call("GET", "/readyz")).status == 200
+            answer = await http.call("GET", "/metrics/slis")
+        async with Http(server, tmp_path, pair=server.issue_client_certificate("joe")) as http:
+            assert (await http.call("GET", "/metrics/slis")).status == 403
+    told = Told(answer.body.decode())
+    assert told.sum("kubernetes_healthcheck", name="ping", type="readyz") == 1
+    assert told.sum("kubernetes_healthchecks_total", name="ping", type="readyz", status="success") >= 1

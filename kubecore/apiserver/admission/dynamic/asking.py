@@ -5,6 +5,7 @@ After upstream k8s.io/apiserver pkg/admission/plugin/webhook/{mutating,validatin
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +21,7 @@ from kubecore.apiserver.registry.options import LONGEST_SECONDS
 from kubecore.apiserver.webhooks.calling import WebhookError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.admission.dynamic.reviews import Answer
@@ -98,8 +99,22 @@ class Asking:
 
     def _tell(self, webhook: Webhook, subject: Subject, began: float, code: int, error: str, *, mutating: bool) -> None:
         seconds = self._clock.monotonic() - began
+        if mutating and subject.ctx.waited is not None:
+            subject.ctx.waited(seconds)
         operation = subject.ctx.operation
         self.metrics.called(webhook.name, operation, seconds, mutating=mutating, code=code, error=error)
+
+    async def together(self, ctx: RequestContext, calls: Sequence[Awaitable[None]]) -> None:
+        """All calls at once, so that the longest is what the request waits for."""
+        began = self._clock.monotonic()
+        try:
+            if len(calls) == 1:
+                await calls[0]
+            else:
+                await asyncio.gather(*calls)
+        finally:
+            if ctx.waited is not None:
+                ctx.waited(self._clock.monotonic() - began)
 
     async def ask(self, webhook: Webhook, subject: Subject, target: Resource, form: Form, *, mutating: bool) -> Answer:
         """The answer, which allows the request. Raises CallFailed, and StatusError when the request is refused."""

@@ -5,7 +5,6 @@ After upstream k8s.io/apiserver pkg/admission/plugin/webhook/validating/dispatch
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -36,10 +35,7 @@ async def validate(asking: Asking, subject: Subject, webhooks: Sequence[Matched]
     asking.left(subject.ctx)
     refusals: list[StatusError] = []
     calls = [_ask(asking, webhook, subject, target, at, refusals) for at, (webhook, target) in enumerate(wanted)]
-    if len(calls) == 1:
-        await calls[0]
-    else:
-        await asyncio.gather(*calls)
+    await asking.together(subject.ctx, calls)
     if refusals:
         raise refusals[0]
 

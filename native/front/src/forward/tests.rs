@@ -23,6 +23,8 @@ fn exchange(headers: &[(&'static str, &'static str)]) -> Exchange {
         started: Instant::now(),
         audit: None,
         seat: std::sync::OnceLock::new(),
+        lasting: parking_lot::Mutex::default(),
+        apart: crate::exchange::Apart::default(),
     }
 }
 

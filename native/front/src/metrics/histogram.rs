@@ -1,0 +1,87 @@
+//! Histograms that one thread at a time counts in, and their text.
+
+use std::fmt::Write;
+
+/// So many counts: one for each upper bound, and one for what is above them all.
+#[derive(Clone, Copy)]
+pub(super) struct Histogram<const N: usize> {
+    counts: [u64; N],
+    sum: f64,
+}
+
+impl<const N: usize> Default for Histogram<N> {
+    fn default() -> Self {
+        Self { counts: [0; N], sum: 0.0 }
+    }
+}
+
+impl<const N: usize> Histogram<N> {
+    pub(super) fn new(counts: [u64; N], sum: f64) -> Self {
+        Self { counts, sum }
+    }
+
+    pub(super) fn observe(&mut self, bounds: &[f64], value: f64) {
+        self.counts[place(bounds, value)] += 1;
+        self.sum += value;
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(sum, count)| *sum += count);
+        self.sum += other.sum;
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Prometheus text of one series; nothing where nothing was counted.
+    pub(super) fn render(&self, out: &mut String, name: &str, labels: &str, bounds: &[f64]) {
+        let total = self.total();
+        if total == 0 {
+            return;
+        }
+        let mut sum = 0;
+        for (bound, count) in bounds.iter().zip(self.counts) {
+            sum += count;
+            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{}\"}} {sum}", number(*bound));
+        }
+        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}");
+        let _ = writeln!(out, "{name}_sum{{{labels}}} {}", self.sum);
+        let _ = writeln!(out, "{name}_count{{{labels}}} {total}");
+    }
+}
+
+/// Where a value is counted.
+pub(super) fn place(bounds: &[f64], value: f64) -> usize {
+    bounds.iter().position(|bound| value <= *bound).unwrap_or(bounds.len())
+}
+
+/// As Go writes it, so that a bound is the same to whoever asks for it by its text.
+fn number(bound: f64) -> String {
+    if bound < 1e6 {
+        return bound.to_string();
+    }
+    let text = format!("{bound:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    format!("{digits}e+{exponent:0>2}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_counted_below_its_bound_and_bounds_are_written_as_go_does() {
+        let bounds = [0.005, 1.0, 1000.0, 100_000.0, 1e6, 1e9];
+        let mut histogram = Histogram::<7>::default();
+        [0.005, 0.006, 1e6, 2e9].into_iter().for_each(|value| histogram.observe(&bounds, value));
+        let mut told = String::new();
+        histogram.render(&mut told, "sizes", "a=\"b\"", &bounds);
+        for (bound, count) in
+            [("0.005", 1), ("1", 2), ("1000", 2), ("100000", 2), ("1e+06", 3), ("1e+09", 3), ("+Inf", 4)]
+        {
+            let line = format!("sizes_bucket{{a=\"b\",le=\"{bound}\"}} {count}\n");
+            assert!(told.contains(&line), "{line} is not in {told}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What metrics, audit and flow control hear of the chain's answers.
+
+use http::Response;
+use http_body::Body as _;
+
+use super::{Answered, Terminated};
+use crate::audit::lasts;
+use crate::body::Body;
+use crate::exchange::Exchange;
+use crate::server::Server;
+
+impl Server {
+    pub(crate) fn told(&self, exchange: &Exchange, mut response: Response<Body>) -> Response<Body> {
+        let answered = Answered {
+            code: response.status().as_u16(),
+            size: response.body().size_hint().exact(),
+            terminated: response.extensions().get::<Terminated>().is_some(),
+        };
+        self.metrics.record(exchange, &answered, || self.routes.knows(&exchange.info));
+        if lasts(&exchange.info)
+            && let Some(lasting) = exchange.lasting.lock().take()
+        {
+            response.body_mut().lasts(lasting);
+        }
+        let response = self.audited(exchange, response);
+        self.seated(exchange, response)
+    }
+
+    /// The request is about to be worked on, and counts as long as it lasts, if it does.
+    pub(crate) fn count_lasting(&self, exchange: &Exchange) {
+        if lasts(&exchange.info) {
+            let is_known = || self.routes.knows(&exchange.info);
+            *exchange.lasting.lock() = Some(self.metrics.lasts(exchange, is_known));
+        }
+    }
+}
