@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +38,8 @@ DataDir = Annotated[
 ]
 LONELY_POD_SECONDS = 300.0
 """Whoever throws a cluster away by kill -9 leaves nothing that runs for ever."""
+CANNOT_BE_RUN = 126
+"""The exit status that shells have for a command of that kind."""
 _PORT = {"min": 0, "max": 65535}
 SecurePort = Annotated[int | None, typer.Option(**_PORT, help="HTTPS port; 0 picks a free one.", show_default="6443")]
 GrpcPort = Annotated[
@@ -109,17 +110,41 @@ def place(
     )
 
 
-async def run(command: Sequence[str], kubeconfig: Path, stopping: asyncio.Event, cut: asyncio.Event) -> int:
+class Stopping:
+    """What a process was told about its end: `asked` at first, `cut` when it is not to be waited for any longer."""
+
+    def __init__(self) -> None:
+        self.asked, self.cut = asyncio.Event(), asyncio.Event()
+        self.by: signal.Signals | None = None
+
+    @property
+    def status(self) -> int:
+        """That of a process which the signal has ended."""
+        return 128 + self.by if self.by is not None else 0
+
+    def told(self, number: signal.Signals) -> bool:
+        """False for the first time."""
+        again = self.asked.is_set()
+        if again:
+            self.cut.set()
+        else:
+            self.by = number
+        self.asked.set()
+        return again
+
+
+async def run(command: Sequence[str], kubeconfig: Path, stopping: Stopping) -> int:
     """Its exit status, 128 and the signal's number where one ended it. When this process is to stop, so is the command;
-    when its end is not waited for any longer, it is killed."""
+    when its end is not waited for any longer, or this is cancelled, it is killed. OSError where it cannot be run."""
     process = await asyncio.create_subprocess_exec(*command, env={**os.environ, "KUBECONFIG": str(kubeconfig)})
     try:
-        ended, _ = await unless(stopping, process.wait())
+        ended, _ = await unless(stopping.asked, process.wait())
         if not ended:
-            # Who pressed Ctrl-C has told the command, too: a terminal signals all of its foreground.
-            if not sys.stdin.isatty():
-                process.send_signal(signal.SIGTERM)
-            await unless(cut, process.wait())
+            assert stopping.by is not None
+            # Who presses Ctrl-C tells the command, too: a terminal signals all of its foreground.
+            if stopping.by is not signal.SIGINT or not _in_foreground():
+                process.send_signal(stopping.by)
+            await unless(stopping.cut, process.wait())
     finally:
         if process.returncode is None:
             process.kill()
@@ -127,3 +152,17 @@ async def run(command: Sequence[str], kubeconfig: Path, stopping: asyncio.Event,
     status = process.returncode
     assert status is not None
     return status if status >= 0 else 128 - status
+
+
+def _in_foreground() -> bool:
+    """Whether this process, and with it its command, is what its terminal's Ctrl-C is for."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

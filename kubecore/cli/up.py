@@ -23,7 +23,7 @@ from kubecore.cli.admission_options import admission_options
 from kubecore.cli.audit_options import audit_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.kubelet_options import MaxPods, NodesConfigFile, cri_config, cri_options, node_settings
-from kubecore.cli.one_command import Place
+from kubecore.cli.one_command import CANNOT_BE_RUN, Place, Stopping
 from kubecore.cli.option_groups import headed, stands_for
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
 from kubecore.event_loops import loop_factory
@@ -307,27 +307,25 @@ def _ip_families(service_cidr: str, pod_cidr: str, asked: IpFamily | None) -> tu
 
 
 async def _serve(cluster: Cluster, command: Sequence[str]) -> int:
-    stopping, cut = asyncio.Event(), asyncio.Event()
+    stopping = Stopping()
     loop = asyncio.get_running_loop()
 
     def stop(number: signal.Signals) -> None:
         log.info("%s received", number.name)
-        if stopping.is_set():
-            cut.set()
+        if stopping.told(number):
             cluster.cut_stop()
-        stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
     log.info("starting with %s", cluster.config)
     try:
         starting = asyncio.create_task(cluster.start(), name="start")
-        ended: asyncio.Task[Any] = asyncio.create_task(stopping.wait(), name="signal")
+        ended = asyncio.create_task(stopping.asked.wait(), name="signal")
         await asyncio.wait((starting, ended), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
             await asyncio.wait((starting,))
-            return 0
+            return stopping.status if command else 0
         try:
             starting.result()
         except Exception as error:
@@ -341,17 +339,30 @@ async def _serve(cluster: Cluster, command: Sequence[str]) -> int:
         ready = f"kubecore is ready: {cluster.url} (kubeconfig {cluster.kubeconfig})"
         typer.echo(ready, err=bool(command))
         rest_collector()
-        assert cluster.failed is not None
-        if command:
-            ended = asyncio.create_task(one_command.run(command, cluster.kubeconfig, stopping, cut), name="command")
-        await asyncio.wait((ended, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
-        if cluster.failed.done():
-            typer.echo(f"kubecore: a component died: {cluster.failed.result()!r}", err=True)
-            return 1
-        await unless(cut, cluster.shut_down())
-        return ended.result() if command else 0
+        return await _last(cluster, command, stopping)
     finally:
         await cluster.stop()
+
+
+async def _last(cluster: Cluster, command: Sequence[str], stopping: Stopping) -> int:
+    """Until a signal, the command's end, or that of a component."""
+    assert cluster.failed is not None
+    work: Coroutine[Any, Any, int | bool] = stopping.asked.wait()
+    if command:
+        work = one_command.run(command, cluster.kubeconfig, stopping)
+    lasting = asyncio.create_task(work, name="command")
+    await asyncio.wait((lasting, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
+    if cluster.failed.done():
+        lasting.cancel()
+        await asyncio.wait((lasting,))
+        typer.echo(f"kubecore: a component died: {cluster.failed.result()!r}", err=True)
+        return 1
+    await unless(stopping.cut, cluster.shut_down())
+    try:
+        return int(lasting.result()) if command else 0
+    except OSError as error:
+        typer.echo(f"kubecore: cannot run {command[0]}: {error.strerror}", err=True)
+        return CANNOT_BE_RUN
 
 
 def rest_collector() -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import BinaryIO
 from kubecore.kubelet.logs import LogBook, format_nanoseconds, rotated_files
 
 _BLOCK = 64 * 1024
+_TRIES = 100
+"""How often a log may be rotated while its next file is looked for; the next notice looks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,10 @@ async def read_log(path: Path, options: LogOptions, book: LogBook) -> AsyncItera
                     return
             successor = _successor(path, file)
             if successor is not None:
+                # What was written between the last look and the rotation, by another process, say.
+                for lines, remainder in _whole_lines(file, rest):
+                    rest = remainder
+                    yield formatter.format(lines)
                 file.close()
                 file, rest = successor, b""
                 continue
@@ -118,23 +126,43 @@ def _successor(path: Path, file: BinaryIO) -> BinaryIO | None:
     """The file that came after the one being read, when that was rotated away, be it long ago: those between it and the
     present one are read, too, as far as they are still there."""
     own = os.fstat(file.fileno()).st_ino
-    while True:
-        rotated = rotated_files(path)
+    for _ in range(_TRIES):
         try:
-            if path.stat().st_ino == own:
-                return None
-            numbers = [one.stat().st_ino for one in rotated]
-            later = rotated[numbers.index(own) + 1 :] if own in numbers else rotated
-            if later:
-                return later[0].open("rb")
-            newest = path.open("rb")
-        except FileNotFoundError:  # rotated away meanwhile, or the pod has gone
-            if not path.exists() and rotated == rotated_files(path):
-                return None
-            continue
-        if rotated == rotated_files(path):
-            return newest
-        newest.close()
+            present = path.stat().st_ino
+        except OSError:  # it is being rotated, or its pod has gone
+            return None
+        if present == own:
+            return None
+        rotated = list(_regular(rotated_files(path)))
+        numbers = [number for number, _ in rotated]
+        later = rotated[numbers.index(own) + 1 :] if own in numbers else rotated
+        for number, one in (*later, (present, path)):
+            successor = _opened(one, number)
+            if successor is not None:
+                return successor
+        # what the path named was rotated away, too
+    return None
+
+
+def _regular(files: list[Path]) -> Iterator[tuple[int, Path]]:
+    """Those that are there and are files, with their inodes."""
+    for one in files:
+        with suppress(OSError):
+            found = one.lstat()
+            if stat.S_ISREG(found.st_mode):
+                yield found.st_ino, one
+
+
+def _opened(path: Path, number: int) -> BinaryIO | None:
+    """None where it is not the file with this inode any more."""
+    try:
+        file = path.open("rb")
+    except OSError:
+        return None
+    if os.fstat(file.fileno()).st_ino == number:
+        return file
+    file.close()
+    return None
 
 
 def _tail_offset(file: BinaryIO, lines: int) -> int:

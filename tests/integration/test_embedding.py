@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kubecore import threaded_cluster
 from kubecore.api.errors import StatusError
 from kubecore.cluster import Cluster, ClusterConfig
-from kubecore.threaded_cluster import ThreadedCluster
+from kubecore.threaded_cluster import ClusterFailed, ThreadedCluster
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -82,29 +88,65 @@ async def test_a_later_start_that_fails_leaves_the_ranges_as_they_are(tmp_path: 
         await small(tmp_path, service_cidrs=("10.198.0.0/16",)).start()
 
 
+def threads_of_clusters() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "kubecore"]
+
+
 def test_a_cluster_with_a_thread_serves_whoever_waits_for_answers(tmp_path: Path) -> None:
-    threads = threading.active_count()
     with ThreadedCluster(ClusterConfig.throwaway(tmp_path, nodes=0)) as cluster:
         assert cluster.url.startswith("https://127.0.0.1:") and cluster.kubeconfig.is_file()
         name = cluster.make_namespace("test-")
         assert name.startswith("test-") and len(name) > len("test-")
         cluster.delete_namespace(name)
-        with pytest.raises(StatusError, match=r'namespaces "nobody" not found'):
-            cluster.delete_namespace("nobody")
+        cluster.delete_namespace("nobody")  # as when a test has deleted its own
+        with pytest.raises(StatusError, match="is forbidden: this namespace may not be deleted"):
+            cluster.delete_namespace("kube-system")
         with pytest.raises(RuntimeError, match="has been started"):
             cluster.start()
-    assert threading.active_count() == threads
-    with pytest.raises(RuntimeError, match="has not been started"):
+    assert threads_of_clusters() == []
+    with pytest.raises(RuntimeError, match="does not run"):
         cluster.make_namespace("test-")
 
 
 def test_what_keeps_a_cluster_with_a_thread_from_starting_is_raised(tmp_path: Path) -> None:
     listener, port = taken_port()
-    cluster = ThreadedCluster(ClusterConfig.throwaway(tmp_path, nodes=0, grpc_port=port))
     with listener, pytest.raises(OSError, match="grpc-port"):
+        ThreadedCluster(ClusterConfig.throwaway(tmp_path, nodes=0, grpc_port=port)).start()
+    assert threads_of_clusters() == []
+
+
+def test_a_cluster_of_which_a_part_dies_is_not_waited_for(tmp_path: Path) -> None:
+    cluster = ThreadedCluster(ClusterConfig.throwaway(tmp_path, nodes=0))
+    cluster.start()
+    failed = cluster._cluster.failed
+    assert failed is not None and cluster._loop is not None and cluster._thread is not None
+    cluster._loop.call_soon_threadsafe(failed.set_result, LookupError("lost"))
+    cluster._thread.join()
+    with pytest.raises(RuntimeError, match="does not run"):
+        cluster.make_namespace("test-")
+    with pytest.raises(ClusterFailed, match="lost"):
+        cluster.stop()
+
+
+def test_a_start_that_is_given_up_at_once_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by Ctrl-C before the thread has come to its loop."""
+
+    class Interrupted(Future[None]):
+        def result(self, timeout: float | None = None) -> None:
+            raise KeyboardInterrupt
+
+    cluster = ThreadedCluster(ClusterConfig.throwaway(tmp_path, nodes=0))
+    run_cluster = cluster._run
+
+    def late() -> None:
+        cluster._stopping.wait()
+        run_cluster()
+
+    monkeypatch.setattr(cluster, "_run", late)
+    monkeypatch.setattr(threaded_cluster, "Future", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
         cluster.start()
-    with cluster:  # the port is free now
-        assert cluster.kubeconfig.is_file()
+    assert threads_of_clusters() == []
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -155,3 +197,35 @@ def test_a_command_is_told_when_its_cluster_is_to_end(tmp_path: Path) -> None:
         assert process.communicate(timeout=100)[0] == "told\n"
     assert process.returncode == 7
     assert (tmp_path / "kept" / "admin.kubeconfig").is_file()
+
+
+@pytest.mark.slow
+def test_a_command_on_a_terminal_is_told_of_a_signal_that_is_not_the_terminals() -> None:
+    """On a terminal of its own, whose foreground both are."""
+    said = 'trap "echo interrupted" INT; trap "echo told; exit 7" TERM; echo started; while :; do sleep 0.1; done'
+    words = [sys.executable, "-m", "kubecore", "up", "--nodes", "0", "--", "sh", "-c", said]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(README.parent)
+        os.execv(sys.executable, words)
+    with os.fdopen(terminal, "r+b", buffering=0) as screen:
+        text = b""
+        while b"started" not in text:
+            text += os.read(screen.fileno(), 4096)
+        os.kill(child, signal.SIGTERM)
+        with suppress(OSError):  # EIO: nobody has the terminal any more
+            while piece := os.read(screen.fileno(), 4096):
+                text += piece
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert (text.count(b"told"), text.count(b"interrupted")) == (1, 0)
+
+
+@pytest.mark.slow
+def test_a_command_that_cannot_be_run_is_told(tmp_path: Path) -> None:
+    (tmp_path / "program").write_text("#!/no/such/interpreter")
+    (tmp_path / "program").chmod(0o755)
+    done = run("kubecore", "up", "--nodes", 0, "--", tmp_path / "program")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        126,
+        f"kubecore: cannot run {tmp_path}/program: No such file or directory",
+    )

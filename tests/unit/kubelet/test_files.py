@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from kubecore.clock import VirtualClock
+from kubecore.kubelet import log_reading
 from kubecore.kubelet.back_off import BackOff
 from kubecore.kubelet.log_reading import LogOptions, read_log
 from kubecore.kubelet.logs import LogBook, LogRotation, LogWriter
@@ -96,6 +98,38 @@ async def test_who_follows_a_log_that_is_rotated_faster_than_he_reads_misses_not
     assert len(list(tmp_path.iterdir())) > 10
     rest = b"".join([piece async for piece in following])
     assert rest == b"".join(b"line %d\n" % number for number in range(40))
+
+
+async def test_what_another_process_writes_just_before_it_rotates_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "0.log"
+    writer = LogWriter(path, VirtualClock(), LogBook())
+    writer.write("stdout", b"first\n")
+    look = log_reading._successor
+
+    def rotated_before(log: Path, file: BinaryIO) -> BinaryIO | None:
+        """The reader has come to the end of the file."""
+        if not list(tmp_path.glob("0.log.*")):
+            writer.write("stdout", b"second\n")
+            path.rename(tmp_path / "0.log.20260101-000000000000")
+            path.write_bytes(b"2026-01-01T00:00:01.000000000Z stdout F third\n")
+        return look(log, file)
+
+    monkeypatch.setattr(log_reading, "_successor", rotated_before)
+    assert await output(path, LogOptions()) == b"first\nsecond\nthird\n"
+
+
+async def test_what_lies_beside_a_log_and_is_no_file_keeps_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    writer = LogWriter(path, VirtualClock(), LogBook(LogRotation(10, 5)))
+    writer.write("stdout", b"first\n")
+    following = read_log(path, LogOptions(), LogBook())
+    assert await anext(following) == b"first\n"
+    (tmp_path / "0.log.0").symlink_to("nowhere")
+    (tmp_path / "0.log.9").mkdir()
+    writer.write("stdout", b"second\n")
+    assert [piece async for piece in following] == [b"second\n"]
 
 
 def test_a_freed_address_rests_while_others_are_free() -> None:

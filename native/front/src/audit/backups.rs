@@ -1,6 +1,7 @@
 //! The full files of an audit log that is rotated: set aside under a name with the time, compressed, and removed in the
 //! end.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -75,26 +76,35 @@ impl Backups {
         }
     }
 
+    /// Removes first, which makes room for what is compressed. One that cannot be looked after does not keep the others
+    /// from it; the first error is returned.
     fn tend(&self) -> io::Result<()> {
         let _alone = self.tending.lock();
         let age = Duration::from_secs(self.rotation.days * 24 * 60 * 60);
         let oldest = in_name(self.clock.unix().saturating_sub(age));
-        for (number, (at, path)) in self.found()?.into_iter().enumerate() {
+        let (mut kept, mut outcome) = (Vec::new(), Ok(()));
+        for (number, (at, files)) in self.found()?.into_iter().rev().enumerate() {
             let too_many = self.rotation.backups > 0 && number >= self.rotation.backups;
-            if too_many || (self.rotation.days > 0 && at < oldest) {
-                fs::remove_file(path)?;
-            } else if self.rotation.compress && path.extension() != Some(OsStr::new("gz")) {
-                compress(&path)?;
+            if !too_many && (self.rotation.days == 0 || at >= oldest) {
+                kept.push(files);
+                continue;
+            }
+            for file in files {
+                outcome = outcome.and(fs::remove_file(file));
             }
         }
-        Ok(())
+        for files in kept.into_iter().filter(|_| self.rotation.compress) {
+            let plain = files.into_iter().find(|file| file.extension() != Some(OsStr::new("gz")));
+            outcome = outcome.and(plain.map_or(Ok(()), |plain| compress(&plain)));
+        }
+        outcome
     }
 
-    /// With their times, the latest first.
-    fn found(&self) -> io::Result<Vec<(String, PathBuf)>> {
+    /// By their times, the oldest first: a file, or its compressed one, or both where a process ended between.
+    fn found(&self) -> io::Result<BTreeMap<String, Vec<PathBuf>>> {
         let (stem, extension) = self.name_parts();
         let folder = self.of.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut found: Vec<(String, PathBuf)> = Vec::new();
+        let mut found: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
         for entry in fs::read_dir(folder.unwrap_or(Path::new(".")))? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -104,10 +114,9 @@ impl Backups {
                 && at.len() == A_TIME.len()
                 && at.starts_with(|first: char| first.is_ascii_digit())
             {
-                found.push((at.to_owned(), entry.path()));
+                found.entry(at.to_owned()).or_default().push(entry.path());
             }
         }
-        found.sort_by(|a, b| b.0.cmp(&a.0));
         Ok(found)
     }
 
@@ -130,12 +139,19 @@ fn compressed(path: &Path) -> PathBuf {
 /// What was compressed in part when its process ended is begun anew.
 fn compress(path: &Path) -> io::Result<()> {
     let part = PathBuf::from(format!("{}.gz.part", path.display()));
-    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&part)?;
+    let written = write_compressed(path, &part).and_then(|()| fs::rename(&part, compressed(path)));
+    if written.is_err() {
+        let _ = fs::remove_file(&part); // it takes room that there may be none of
+    }
+    written?;
+    fs::remove_file(path)
+}
+
+fn write_compressed(path: &Path, part: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(part)?;
     let mut encoder = GzEncoder::new(file, Compression::default());
     io::copy(&mut File::open(path)?, &mut encoder)?;
-    encoder.finish()?.sync_all()?;
-    fs::rename(part, compressed(path))?;
-    fs::remove_file(path)
+    encoder.finish()?.sync_all()
 }
 
 #[cfg(test)]
@@ -197,6 +213,32 @@ mod tests {
         let mut text = String::new();
         GzDecoder::new(File::open(folder.join(kept[1])).unwrap()).read_to_string(&mut text).unwrap();
         assert_eq!(text, "third");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn one_that_cannot_be_compressed_keeps_no_others() {
+        let rotation = Rotation { backups: 2, compress: true, ..Rotation::default() };
+        let (folder, clock, backups) = backups("obstinate", rotation);
+        for text in ["first", "second"] {
+            set_aside(&backups, text);
+            clock.advance(Duration::from_secs(1));
+        }
+        fs::create_dir(folder.join("audit-2026-01-02T15-04-07.000.log")).unwrap();
+        assert!(backups.tend().is_err());
+        let kept = ["audit-2026-01-02T15-04-06.000.log.gz", "audit-2026-01-02T15-04-07.000.log"];
+        assert_eq!(names(&folder), kept);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_and_its_compressed_one_are_one_backup() {
+        let rotation = Rotation { backups: 1, compress: true, ..Rotation::default() };
+        let (folder, _, backups) = backups("both", rotation);
+        set_aside(&backups, "text");
+        fs::write(folder.join("audit-2026-01-02T15-04-05.000.log.gz"), "of a process that ended").unwrap();
+        backups.tend().unwrap();
+        assert_eq!(names(&folder), ["audit-2026-01-02T15-04-05.000.log.gz"]);
         fs::remove_dir_all(&folder).unwrap();
     }
 

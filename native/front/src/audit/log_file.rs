@@ -81,6 +81,7 @@ impl LogFile {
                 fs::create_dir_all(folder)?;
             }
             log.state.lock().open = Some(append(&log.path)?);
+            log.backups.tend_aside();
         }
         Ok(Self { log, legacy, grouped })
     }
