@@ -240,8 +240,9 @@ class EventRecorder:
         """The first events of these chains together, then what counts them up, and again what was not written."""
         try:
             outcomes = await self._client.post_all("events", [chain[0][0] for chain in chains], namespace)
-        except Exception:
-            # One that cannot be sent at all (of text that is no Unicode) must not take the others with it.
+        except (StatusError, OSError, TypeError, ValueError):
+            # One that cannot be sent at all (of text that is no Unicode) must not take the others with it. Anything
+            # else is a mistake of ours, which is to show and not to make every burst slow.
             await _all([self._write_chain(chain) for chain in chains])
             return
         left: list[Coroutine[Any, Any, None]] = []

@@ -1,9 +1,11 @@
 import asyncio
+import gc
+from collections.abc import Iterable
 
 import pytest
 
 from kubecore.api import errors
-from kubecore.client.client import Object
+from kubecore.client.client import Client, Object, Outcomes
 from kubecore.client.events import EventRecorder
 from kubecore.clock import VirtualClock
 from tests.support.fake_api import FakeAPI
@@ -138,6 +140,42 @@ async def test_events_of_a_burst_are_written_together_and_count_up_in_order(
     assert sorted(event["count"] for event in api.all("events")) == [1] * 40 + [25]
     counts = [request.body["count"] for request in api.writes("patch events")]
     assert counts == list(range(2, 26))
+
+
+async def test_a_burst_of_events_is_one_call_for_each_namespace(
+    api: FakeAPI, recorder: EventRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, str, list[str]]] = []
+    post_all = Client.post_all
+
+    async def counted(client: Client, resource: str, objects: Iterable[Object], namespace: str = "") -> Outcomes:
+        events = list(objects)
+        calls.append((resource, namespace, [event["involvedObject"]["name"] for event in events]))
+        return await post_all(client, resource, events, namespace)
+
+    monkeypatch.setattr(Client, "post_all", counted)
+    system: Object = {**POD, "metadata": {"name": "dns", "namespace": "kube-system", "uid": "d"}}
+    for pod in (about(0), system, about(1), about(2)):
+        recorder.event(pod, "Normal", "Scheduled", "assigned")
+    await recorder.flush()
+    assert calls == [("events", "default", ["web-0", "web-1", "web-2"]), ("events", "kube-system", ["dns"])]
+    # nothing was left to be written one by one
+    assert len(api.writes("create events")) == 4
+
+
+async def test_a_mistake_in_how_a_burst_is_written_shows(
+    api: FakeAPI, recorder: EventRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def mistaken(*_: object) -> Outcomes:
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr(Client, "post_all", mistaken)
+    unhandled: list[BaseException] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context["exception"]))
+    recorder.event(POD, "Normal", "Scheduled", "assigned")
+    await recorder.flush()
+    gc.collect()
+    assert [str(error) for error in unhandled] == ["no such thing"]
 
 
 async def test_what_never_ends_is_cut_off(
