@@ -55,6 +55,7 @@ class SeriesCorrelator:
         key, now = _key(event), self._clock.monotonic()
         if (known := self._series.get(key)) is not None:
             self._count(known, now)
+            self._series.move_to_end(key)
             return None
         known = self._single.get(key)
         if known is None or now - known.last > _FINISH_SECONDS:

@@ -107,3 +107,20 @@ async def test_the_series_of_an_event_that_expired_is_written_whole(api: FakeAPI
     await tell(recorder)
     (event,) = api.all(EVENTS)
     assert (event["message"], event["series"]["count"]) == ("no room", 2)
+
+
+async def test_of_too_many_series_the_busiest_goes_on(
+    api: FakeAPI, recorder: SeriesRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubecore.client.events._REMEMBERED", 2)
+
+    async def twice(version: str) -> None:
+        for _ in range(2):
+            await tell(recorder, pod={**POD, "metadata": {**POD["metadata"], "resourceVersion": version}})
+
+    await twice("busy")
+    await twice("idle")
+    await twice("busy")
+    await twice("other")
+    await twice("busy")
+    assert [event["involvedObject"]["resourceVersion"] for event in api.all(EVENTS)] == ["busy", "idle", "other"]
