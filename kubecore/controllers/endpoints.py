@@ -32,7 +32,7 @@ class EndpointsController(ServiceController):
         super().__init__(context)
         self._recorder = context.recorder(self.name)
         endpoints = self.informer("endpoints")
-        self._endpoints = Ahead(endpoints)
+        self._endpoints = Ahead(endpoints, context.clock)
         endpoints.add_handler(on_delete=self.enqueue)
         self._times = TriggerTimes()
 
@@ -54,14 +54,14 @@ class EndpointsController(ServiceController):
         if rules.is_headless(service):
             labels[rules.HEADLESS_LABEL] = ""
         if current is not None and (current.get("subsets") or []) == subsets and meta.labels(current) == labels:
-            return None
+            return self._endpoints.unseen(key)
         annotations = dict(meta.annotations(current)) if current is not None else {}
         annotate(annotations, since)
         annotations.pop(_OVER_CAPACITY, None)
         if truncated:
             annotations[_OVER_CAPACITY] = "truncated"
         await self._write(service, current, labels, annotations, subsets)
-        return None
+        return self._endpoints.unseen(key)
 
     async def _write(
         self,
@@ -98,6 +98,7 @@ class EndpointsController(ServiceController):
         except StatusError as error:
             if not errors.is_not_found(error):
                 raise
+        self._endpoints.forget(meta.key(current))
 
 
 def make_subsets(service: Object, chosen: list[Object]) -> tuple[list[Object], bool]:

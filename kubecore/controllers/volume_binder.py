@@ -52,7 +52,7 @@ class VolumeBinder(Controller):
         held.add_index(_BY_USE, _use_of_volume)
         self._pods.add_index(volumes.PODS_BY_CLAIM, volumes.claim_keys_of_pod, of=Of.SPEC)
         self._claims_seen, self._volumes_seen = claims, held
-        self._claims, self._volumes = Ahead(claims), Ahead(held)
+        self._claims, self._volumes = Ahead(claims, context.clock), Ahead(held, context.clock)
         self._recorder = context.recorder("persistentvolume-controller")
         self._writes = BindingWrites(context.client, self._claims, self._volumes)
         self._reclaiming = Reclaiming(context.client, self._recorder, self._writes, self._claims, files)

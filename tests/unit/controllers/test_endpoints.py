@@ -266,6 +266,50 @@ async def test_endpoints_made_a_moment_ago_are_not_made_again(api: FakeAPI, runn
     assert len(api.writes("create endpoints")) == 1 and not api.all("events")
 
 
+def lose_what_is_made_first(api: FakeAPI, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first Endpoints that are made are gone, and the cache has been told so, before the answer comes."""
+    client = running.context.client
+    create = client.create
+
+    async def late(resource: str, obj: Object) -> Object:
+        monkeypatch.undo()
+        made = await create(resource, obj)
+        api.remove(resource, obj["metadata"]["name"])
+        await running.clock.sleep(0.1)
+        return made
+
+    monkeypatch.setattr(client, "create", late)
+
+
+async def test_endpoints_that_were_gone_before_they_were_seen_are_made_again(
+    api: FakeAPI, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_what_is_made_first(api, running, monkeypatch)
+    api.add("services", service())
+    await running.start(EndpointsController(running.context))
+    await running.clock.advance(20)
+    # the cache may merely be behind
+    assert api.get("endpoints", "web") is None
+    await running.clock.advance(20)
+    assert api.get("endpoints", "web") is not None
+    await running.clock.advance(60)
+    assert len(api.writes("create endpoints")) == 2 and not api.all("events")
+
+
+async def test_endpoints_that_are_not_there_to_be_deleted_are_no_longer_thought_of(
+    api: FakeAPI, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_what_is_made_first(api, running, monkeypatch)
+    api.add("services", service())
+    await running.start(EndpointsController(running.context))
+    api.remove("services", "web")
+    await running.settle()
+    assert len(api.writes("delete endpoints")) == 1
+    api.add("services", service())
+    await running.settle()
+    assert api.get("endpoints", "web") is not None
+
+
 # --- The time that consumers measure their delay by
 
 
