@@ -118,7 +118,11 @@ impl UdpVirtual {
         match &mut *entrance {
             Entrance::Own(port) => {
                 let guard = |socket: &Socket| access.guard(socket, &self.service, self.address.is_ipv4());
-                if opens { port.open(guard, self, &self.shared.runtime) } else { port.close() }
+                if opens {
+                    port.open(guard, self, &self.shared.runtime, &self.shared.clock);
+                } else {
+                    port.close();
+                }
             }
             // What cannot be kept out is not let in.
             Entrance::One(one, _) => {

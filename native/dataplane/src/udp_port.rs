@@ -4,7 +4,9 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
+use kubecore_core::clock::Clock;
 use socket2::{Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -12,9 +14,11 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::udp::{PACKET_BYTES, UdpVirtual};
-use crate::{binding, datagrams};
+use crate::{binding, datagrams, wait};
 
 const RECEIVE_BUFFER: usize = 1024 * 1024;
+/// How long a port that could not be opened rests until it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A bound port that takes packets while its service has destinations. Else it is connected to itself and takes nobody's,
 /// so that the kernel answers them with port unreachable, and nobody else can have the port meanwhile.
@@ -24,6 +28,7 @@ pub(crate) struct UdpPort {
     address: SocketAddr,
     ahead: bool,
     receiving: Option<AbortHandle>,
+    retrying: Option<AbortHandle>,
 }
 
 impl UdpPort {
@@ -42,7 +47,7 @@ impl UdpPort {
 
     /// Of a socket that is bound to the address.
     pub(crate) fn new(socket: Arc<Socket>, address: SocketAddr, ahead: bool) -> Self {
-        let port = Self { socket, address, ahead, receiving: None };
+        let port = Self { socket, address, ahead, receiving: None, retrying: None };
         port.deafen();
         port
     }
@@ -75,16 +80,58 @@ impl UdpPort {
         self.receiving.is_some()
     }
 
-    /// Take packets, of those whom `guard` has a socket let through, from now on.
-    pub(crate) fn open(&mut self, guard: impl FnOnce(&Socket), serving: &Arc<UdpVirtual>, runtime: &Handle) {
+    /// Take packets, of those whom `guard` has a socket let through, from now on. Where that fails, for want of file
+    /// descriptors perhaps, `serving` follows its service again a little later.
+    pub(crate) fn open(
+        &mut self,
+        guard: impl FnOnce(&Socket),
+        serving: &Arc<UdpVirtual>,
+        runtime: &Handle,
+        clock: &Clock,
+    ) {
         if self.is_open() {
             guard(&self.socket);
-        } else if let Ok(socket) = self.hearken(guard, runtime) {
-            self.receiving = Some(runtime.spawn(receive(socket, Arc::clone(serving))).abort_handle());
+            return;
+        }
+        match self.hearken(guard, runtime) {
+            Ok(socket) => {
+                self.receiving = Some(runtime.spawn(receive(socket, Arc::clone(serving))).abort_handle());
+                self.cease_retrying();
+            }
+            Err(error) => {
+                // It may be open by now, with nobody to take what comes.
+                self.deafen();
+                self.retry(&error, serving, runtime, clock);
+            }
+        }
+    }
+
+    fn retry(&mut self, error: &io::Error, serving: &Arc<UdpVirtual>, runtime: &Handle, clock: &Clock) {
+        if self.retrying.is_none() {
+            eprintln!("kubecore: cannot take packets at {}, and tries again: {error}", self.address);
+        }
+        self.cease_retrying();
+        let serving = Arc::downgrade(serving);
+        let _context = runtime.enter();
+        let rest = wait::sleep(clock, RETRY);
+        let again = async move {
+            rest.await;
+            if let Some(serving) = serving.upgrade() {
+                serving.follow();
+            }
+        };
+        self.retrying = Some(runtime.spawn(again).abort_handle());
+    }
+
+    /// Also from within the retry itself, which has nothing left to wait for.
+    fn cease_retrying(&mut self) {
+        if let Some(task) = self.retrying.take() {
+            task.abort();
         }
     }
 
     pub(crate) fn close(&mut self) {
+        self.cease_retrying();
         if let Some(task) = self.receiving.take() {
             task.abort();
             self.deafen();
