@@ -138,9 +138,10 @@ class ContainerOperations:
             record.end(self._failed_start(container_id, error))
             self._event(record, "Warning", "Failed", f"Error: {error.message}")
             return error.reason
+        else:
+            record.run(container_id, self._services.clock.now())
         finally:
             await self._collect(record.name, place, kept=(container_id, previous))
-        record.run(container_id, self._services.clock.now())
         self._event(record, "Normal", "Started", "Container started")
         await self._after_start(record)
         status = place.runtime.container_status(container_id)
@@ -153,7 +154,10 @@ class ContainerOperations:
         collection with its defaults: `pkg/kubelet/kuberuntime/kuberuntime_gc.go`.)"""
         for one in list(place.runtime.list_containers(place.sandbox_id)):
             if one.name == name and one.id not in kept and one.state is not ContainerState.RUNNING:
-                await place.runtime.remove_container(one.id)
+                try:
+                    await place.runtime.remove_container(one.id)
+                except (RuntimeFailure, TimeoutError) as error:  # it goes with a later one, or with the pod
+                    log.warning("former container %s of %s is not removed: %s", one.id, meta.name(self.pod), error)
 
     async def _image(self, record: ContainerRecord, runtime: Runtime) -> Image | None:
         """None while it is being pulled, or where there is no need of one."""

@@ -39,6 +39,7 @@ class FakeRuntime:
     """The exit code of who is told to stop and does."""
     fail_start: dict[str, RuntimeFailure] = field(default_factory=dict)
     fail_stop: dict[str, list[RuntimeFailure]] = field(default_factory=dict)
+    fail_remove: list[RuntimeFailure] = field(default_factory=list)
     fail_update: list[RuntimeFailure] = field(default_factory=list)
     limits: dict[str, Limits] = field(default_factory=dict)
     fail_sandbox: list[RuntimeFailure] = field(default_factory=list)
@@ -199,6 +200,8 @@ class FakeRuntime:
         self.limits[self._statuses[container_id].name] = limits
 
     async def remove_container(self, container_id: str) -> None:
+        if self.fail_remove:
+            raise self.fail_remove.pop()
         await self.stop_container(container_id, 0)
         if not self.abandoned:
             self._statuses.pop(container_id, None)

@@ -92,3 +92,32 @@ async def test_those_that_a_killed_kubelet_left_go_too(node: Node) -> None:
     node.runtime.end("main", 1)
     await node.settle(400)
     assert [one.attempt for one in node.runtime.list_containers()] == [1, 2]
+
+
+async def test_a_former_attempt_that_cannot_be_removed_costs_no_second_copy(node: Node) -> None:
+    """It is removed when the next one has been started."""
+    await node.run()
+    for attempt in (1, 2):
+        node.runtime.fail_remove = [RuntimeFailure("KillContainerError", "busy")]
+        node.runtime.end("main", 1)
+        await node.settle(400)
+        assert node.runtime.running() == ["main"]
+        assert node.container()["restartCount"] == attempt
+        assert node.container()["containerID"].endswith(node.runtime.list_containers()[-1].id)
+    assert node.runtime.attempts("main") == 3
+    assert len(node.runtime.list_containers()) == 3
+    node.runtime.end("main", 1)
+    await node.settle(400)
+    assert [one.attempt for one in node.runtime.list_containers()] == [2, 3]
+
+
+async def test_nor_does_it_hide_why_the_next_one_did_not_start(node: Node) -> None:
+    await node.run()
+    node.runtime.end("main", 1)
+    await node.settle(400)
+    node.runtime.fail_remove = [RuntimeFailure("KillContainerError", "busy")]
+    node.runtime.fail_start["main"] = RuntimeFailure("RunContainerError", "no such program")
+    node.runtime.end("main", 1)
+    await node.settle(60)
+    assert node.runtime.fail_remove == []
+    assert node.events("Failed")[-1] == "Error: no such program"
