@@ -30,10 +30,18 @@ class HandedOver:
     async def end(self) -> None:
         """With the listener, whose connections have a moment."""
         loop = asyncio.get_running_loop()
+        self._cancel_all()
+        try:
+            await loop.run_in_executor(None, self._front.shutdown, _GRACE_SECONDS)
+        finally:
+            loop.remove_reader(self._front.fileno())
+            self._cancel_all()  # those that have come within the moment
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _cancel_all(self) -> None:
         for task in self._tasks:
-            task.cancel()
-        await loop.run_in_executor(None, self._front.shutdown, _GRACE_SECONDS)
-        loop.remove_reader(self._front.fileno())
+            if not task.cancelling():  # a second time would break off what it does at its end
+                task.cancel()
 
     def _drain(self) -> None:
         for request in self._front.drain():

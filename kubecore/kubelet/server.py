@@ -79,6 +79,7 @@ class KubeletServer:
         self._config = config
         self._clock = clock
         self._socket: socket.socket | None = None
+        self._front: _native.Front | None = None
         self._requests: HandedOver | None = None
         self._streaming = ContainerStreaming(kubelet.worker)
         self._logs = LogServing(kubelet)
@@ -126,7 +127,7 @@ class KubeletServer:
             watch.stop()
 
     def _make_front(self, listener: socket.socket) -> _native.Front:
-        front = _native.Front(_native.WatchCache())
+        self._front = front = _native.Front(_native.WatchCache())
         front.set_ready(True)
         front.set_check("syncloop", True, ["healthz"])
         # Whoever is no administrator by RBAC's own rule is judged here.
@@ -138,9 +139,15 @@ class KubeletServer:
         if config.client_ca is not None:
             authenticator.set_client_ca(config.client_ca.read_bytes())
         loop = asyncio.get_running_loop()
-        front.set_metrics_source(
-            lambda: asyncio.run_coroutine_threadsafe(self._own_metrics(), loop).result(_METRICS_SECONDS), alone=True
-        )
+
+        def metrics() -> bytes:
+            told = asyncio.run_coroutine_threadsafe(self._own_metrics(), loop)
+            try:
+                return told.result(_METRICS_SECONDS)
+            finally:
+                told.cancel()
+
+        front.set_metrics_source(metrics, alone=True)
         certificate, key = config.certificate, config.key
         if certificate is None or key is None:
             certificate, key = ensure_certificate(config.directory, self._kubelet.node_name, self.address, self._clock)
@@ -148,10 +155,14 @@ class KubeletServer:
         return front
 
     async def close(self) -> None:
-        if self._requests is not None:
-            await self._requests.end()
-        if self._socket is not None:
-            self._socket.close()
+        try:
+            if self._requests is not None:
+                await self._requests.end()
+        finally:
+            if self._front is not None:  # Rust holds its source, which holds this: no collector sees that circle
+                self._front.set_metrics_source(None)
+            if self._socket is not None:
+                self._socket.close()
 
     # ---- requests
 
@@ -247,9 +258,10 @@ class KubeletServer:
         requests, began = self._kubelet.metrics.requests, self._clock.monotonic()
         labels = requests.labels("GET", "metrics")
         requests.begun(labels)
-        body = await asyncio.to_thread(self._kubelet.metrics.render, self._kubelet.counts())
-        requests.ended(labels, self._clock.monotonic() - began)
-        return body
+        try:
+            return await asyncio.to_thread(self._kubelet.metrics.render, self._kubelet.counts())
+        finally:
+            requests.ended(labels, self._clock.monotonic() - began)
 
     async def _run(self, request: Request, path: list[str]) -> _Answer:
         """A command, all that it says and how it ends, at once."""
