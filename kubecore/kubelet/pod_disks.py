@@ -72,14 +72,13 @@ class PodDisks:
     def _measured(self, pod: Object, running: RunningPod, layers: Mapping[str, Written]) -> PodDisk:
         own = self._root / "pods" / running.uid
         folder = logs.pod_log_directory(self._root, running.namespace, running.name, running.uid)
-        names = [one.name for one in os.scandir(folder)] if folder.is_dir() else []
         volumes = {
             one["name"]: own / "volumes" / place
             for one in pod["spec"].get("volumes") or []
             if (place := folder_of(one)) is not None and not in_memory(one)
         }
         return PodDisk(
-            logs={name: written_in(folder / name) for name in names},
+            logs={name: written_in(folder / name) for name in _names_in(folder)},
             layers={
                 one.name: layers.get(one.id) or written_in(own / scratch_of(one.id) / WRITTEN)
                 for one in running.containers
@@ -87,6 +86,14 @@ class PodDisks:
             volumes={name: written_in(path) for name, path in volumes.items()},
             uncounted=[one["name"] for one in pod["spec"].get("volumes") or [] if not _counts(one)],
         )
+
+
+def _names_in(folder: Path) -> list[str]:
+    """None of one that is not there, or goes meanwhile with its pod."""
+    try:
+        return [one.name for one in folder.iterdir()]
+    except OSError:
+        return []
 
 
 def in_memory(volume: Object) -> bool:

@@ -68,6 +68,7 @@ class NodeStats:
         self._count_again_at = 0.0
         self._history: dict[str, list[Sample]] = {}
         self._lock = asyncio.Lock()
+        self._counting = asyncio.Lock()
 
     async def summary(self, *, cpu_and_memory_only: bool = False) -> Object:
         """The body of /stats/summary."""
@@ -79,13 +80,14 @@ class NodeStats:
 
     async def _of_disks(self, uids: set[str]) -> Mapping[str, PodDisk]:
         """Counted again when that has rested for long enough, so that pods with many files cost whoever asks often no
-        more than others do."""
-        began = self._clock.monotonic()
-        if began >= self._count_again_at or not uids <= self._counted.keys():
-            self._counted = await self._disks(uids)
-            ended = self._clock.monotonic()
-            self._count_again_at = ended + min((ended - began) / _SHARE_OF_COUNTING, _LONGEST_SECONDS)
-        return self._counted
+        more than others do. Who comes while that goes on waits for it."""
+        async with self._counting:
+            began = self._clock.monotonic()
+            if began >= self._count_again_at or not uids <= self._counted.keys():
+                self._counted = await self._disks(uids)
+                ended = self._clock.monotonic()
+                self._count_again_at = ended + min((ended - began) / _SHARE_OF_COUNTING, _LONGEST_SECONDS)
+            return self._counted
 
     async def sample(self, *, details: bool = False) -> Sampled:
         """Now, without rates. `details`: all that the kernel has counted."""

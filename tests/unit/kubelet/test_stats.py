@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -184,6 +185,15 @@ async def test_files_that_take_long_to_count_are_not_counted_each_time(tmp_path:
             await machine.stats.summary()
             await machine.clock.advance(rest)
         assert machine.reads_of_disks == reads, counting
+
+
+async def test_who_asks_while_files_are_counted_is_told_of_that_count() -> None:
+    machine = Machine()
+    machine.counting_seconds = 2.0
+    machine.written["uid"] = PodDisk(logs={"main": Written(7, 1)})
+    for summary in await asyncio.gather(machine.stats.summary(), machine.stats.summary()):
+        assert summary["pods"][0]["ephemeral-storage"]["usedBytes"] == 7
+    assert machine.reads_of_disks == 1
 
 
 async def test_a_pod_that_has_come_since_is_counted_at_once() -> None:
