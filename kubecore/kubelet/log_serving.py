@@ -107,7 +107,8 @@ def _number(asked: dict[str, str], name: str) -> int | None:
 
 
 def _truth(text: str | None) -> bool:
-    return text is not None and text.lower() in ("", "1", "true", "t")
+    """As apimachinery's `pkg/runtime/conversion.go` (Convert_Slice_string_To_bool)."""
+    return text is not None and text != "0" and text.lower() != "false"
 
 
 async def _send(request: Request, content_type: str, pieces: AsyncIterator[bytes]) -> None:

@@ -38,30 +38,35 @@ def find(root: Path, path: str) -> Listing | OpenLog | None:
     """What is at `path` below `root`; None for what there is not, for what is neither file nor folder, and for what is
     elsewhere: a link may lead within `root` only. Reads files: not for the event loop."""
     try:
-        descriptor = os.open(root / path.lstrip("/"), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        place = os.open(root / path.lstrip("/"), os.O_PATH | os.O_CLOEXEC)
     except (OSError, ValueError):
         return None
     try:
-        found = _found(descriptor, root)
+        return _found(place, root)
     except OSError:
-        found = None
-    if not isinstance(found, OpenLog):
-        os.close(descriptor)
-    return found
+        return None
+    finally:
+        os.close(place)
 
 
-def _found(descriptor: int, root: Path) -> Listing | OpenLog | None:
-    # Of what has been opened: who may write to the folder could change links meanwhile.
-    real, top = Path(f"/proc/self/fd/{descriptor}").readlink(), root.resolve()
-    about = os.fstat(descriptor)
+def _found(place: int, root: Path) -> Listing | OpenLog | None:
+    # A place is judged that stays the same, as who may write to the folder could change links meanwhile; and before it
+    # is opened, as devices and pipes notice that.
+    known = Path(f"/proc/self/fd/{place}")
+    real, top = known.readlink(), root.resolve()
+    about = os.fstat(place)
     if real != top and top not in real.parents:
         return None
-    if stat.S_ISDIR(about.st_mode):
-        return Listing(_listed(descriptor))
-    if not stat.S_ISREG(about.st_mode):
+    if not stat.S_ISDIR(about.st_mode) and not stat.S_ISREG(about.st_mode):
         return None
-    content_type = _type_of(real.name, descriptor)
-    return OpenLog(content_type, _read(os.fdopen(descriptor, "rb", buffering=0), about.st_size))
+    descriptor = os.open(known, os.O_RDONLY | os.O_CLOEXEC)
+    if stat.S_ISDIR(about.st_mode):
+        try:
+            return Listing(_listed(descriptor))
+        finally:
+            os.close(descriptor)
+    file = os.fdopen(descriptor, "rb", buffering=0)
+    return OpenLog(_type_of(real.name, descriptor), _read(file, about.st_size))
 
 
 def _listed(folder: int) -> bytes:

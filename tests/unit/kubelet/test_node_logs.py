@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,8 +75,49 @@ async def test_a_link_leads_within_the_folder_only(tmp_path: Path) -> None:
     assert find(logs, "../logs2") is None
 
 
-def test_no_file_is_left_open(tmp_path: Path) -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    for path in ("/", "nothing", "../", "pipe"):
-        find(tmp_path, path)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+def opened(folder: Path) -> list[Path]:
+    """What this process holds of it."""
+    found = []
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one for looking
+            found.append(one.readlink())
+    return [one for one in found if one.is_relative_to(folder)]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_no_file_is_left_open_that_nobody_reads(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "a.log").write_text("text")
+    os.mkfifo(logs / "pipe")
+    for path in ("/", "nothing", "../", "pipe", "a.log"):
+        find(logs, path)
+    assert opened(tmp_path) == []
+
+
+async def test_nor_one_that_has_been_read(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("text")
+    found = find(tmp_path, "a.log")
+    assert opened(tmp_path) == [tmp_path / "a.log"]
+    await said(found)
+    assert opened(tmp_path) == []
+
+
+def test_what_is_not_shown_is_not_opened_for_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices and pipes notice that."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    os.mkfifo(tmp_path / "outside")
+    os.mkfifo(logs / "inside")
+    (logs / "link").symlink_to(tmp_path / "outside")
+    read, really = [], os.open
+
+    def watched(path: Any, flags: int, *rest: Any, **named: Any) -> int:
+        if not flags & os.O_PATH:
+            read.append(path)
+        return really(path, flags, *rest, **named)
+
+    monkeypatch.setattr(os, "open", watched)
+    for path in ("../outside", "link", "inside"):
+        assert find(logs, path) is None
+    assert read == []
