@@ -13,12 +13,19 @@ _EVERY_SECONDS, _PATIENCE_SECONDS = 60.0, 120.0
 
 
 class LoopWatch:
-    """`tell` is called in the thread, with whether the loop has answered in time."""
+    """`tell` is called in the thread, with whether the loop has answered in time. `wait`: for an event, for so many
+    seconds at most."""
 
     def __init__(
-        self, tell: Callable[[bool], None], *, every: float = _EVERY_SECONDS, patience: float = _PATIENCE_SECONDS
+        self,
+        tell: Callable[[bool], None],
+        *,
+        every: float = _EVERY_SECONDS,
+        patience: float = _PATIENCE_SECONDS,
+        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
     ) -> None:
         self._tell = tell
+        self._wait = wait
         self._every = every
         self._patience = patience
         self._over = threading.Event()
@@ -37,4 +44,4 @@ class LoopWatch:
                 loop.call_soon_threadsafe(answered.set)
             except RuntimeError:  # it has ended
                 return
-            self._tell(answered.wait(self._patience))
+            self._tell(self._wait(answered, self._patience))
