@@ -111,13 +111,15 @@ async def test_a_former_attempt_that_cannot_be_removed_costs_no_second_copy(node
     assert [one.attempt for one in node.runtime.list_containers()] == [2, 3]
 
 
-async def test_nor_does_it_hide_why_the_next_one_did_not_start(node: Node) -> None:
+async def test_nor_is_it_taken_for_why_the_next_one_did_not_start(node: Node) -> None:
     await node.run()
     node.runtime.end("main", 1)
     await node.settle(400)
     node.runtime.fail_remove = [RuntimeFailure("KillContainerError", "busy")]
     node.runtime.fail_start["main"] = RuntimeFailure("RunContainerError", "no such program")
     node.runtime.end("main", 1)
-    await node.settle(60)
+    await node.settle(25)  # longer than it is held back, and too short for yet another one
     assert node.runtime.fail_remove == []
     assert node.events("Failed")[-1] == "Error: no such program"
+    failures = 'kubelet_started_containers_errors_total{code="RunContainerError",container_type="container"} 1'
+    assert failures in node.kubelet.metrics.render(node.kubelet.counts()).decode()
