@@ -287,8 +287,7 @@ class APIServer:
         self._aggregation = Aggregation(
             self.registry, self.hub, self.front, documents, self._front_proxy, config.aggregation
         )
-        stored = (StoredObjects(self.cacher.counts), storage_size(self.storage.allocated))
-        self.metrics.add(self._aggregation.metrics, *stored, build_info(), *process_metrics())
+        self._measure()
         self.handlers.delegation = self._aggregation.delegation
         self._admit_dynamically()
         controller = DefinitionController(self.registry, self.custom, self.hub)
@@ -297,6 +296,11 @@ class APIServer:
         self._followed = self.access.follow() + self._sealing.follow(self.storage)
         self._followers += [_follow(file.run(), "followed file") for file in self._followed]
         self._started.append("definitions")
+
+    def _measure(self) -> None:
+        """What is told beside what the parts count of their own work."""
+        stored = (StoredObjects(self.cacher.counts), storage_size(self.storage.allocated))
+        self.metrics.add(self._aggregation.metrics, *stored, build_info(), *process_metrics())
 
     def _plugins(self) -> list[Plugin]:
         options = self.config.admission
