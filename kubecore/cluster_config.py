@@ -18,7 +18,7 @@ from kubecore.ingress.options import IngressConfig
 
 if TYPE_CHECKING:
     from kubecore.dns.responder import DnsConfig
-    from kubecore.kubelet.kubelet_config import CriConfig
+    from kubecore.kubelet.settings.kubelet_config import CriConfig
     from kubecore.scheduler.scheduler import SchedulerConfig
 
 ProxyMode = Literal["userspace", "nftables", "ipvs"]

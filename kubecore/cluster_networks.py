@@ -15,8 +15,8 @@ from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
     from kubecore.cluster import ClusterConfig
-    from kubecore.kubelet.network import Detection
-    from kubecore.kubelet.range_claims import Claim
+    from kubecore.kubelet.networks.pod_network import Detection
+    from kubecore.kubelet.networks.range_claims import Claim
 
 Mode = Literal["netns", "loopback"]
 Ranges = tuple[str, ...]
@@ -84,13 +84,13 @@ class Networks:
     def pods_of_node(self, index: int) -> Ranges:
         """Raises RangeError for a node too many."""
         if self.mode == "loopback":
-            from kubecore.kubelet import loopback_ranges
+            from kubecore.kubelet.networks import loopback_ranges
 
             return (loopback_ranges.pods_of(self.services[0], index),)
         return tuple(_part(one, index) for one in self.pods)
 
     def __str__(self) -> str:
-        from kubecore.kubelet.network import MEANING
+        from kubecore.kubelet.networks.pod_network import MEANING
 
         because = f" because {self.reason}" if self.reason else ""
         without = f"; there is no IPv6: {self.left_out}" if self.left_out else ""
@@ -104,7 +104,7 @@ def families_of(ranges: Sequence[str]) -> tuple[str, ...]:
 
 def _part(pods: str, index: int) -> str:
     """The range of a node's pods."""
-    from kubecore.kubelet.range_claims import RangeError
+    from kubecore.kubelet.networks.range_claims import RangeError
 
     network = ipaddress.ip_network(pods)
     parts = network.subnets(new_prefix=max(_NODE_PREFIXES[network.version], network.prefixlen))
@@ -121,7 +121,7 @@ def choose_networks(config: ClusterConfig) -> Networks:
     a single one. New ones are claimed at once, kept ones by `hold_networks`. Raises PermissionError when what was asked
     for is not to be had, RangeError when there are no addresses left.
     """
-    from kubecore.kubelet import network
+    from kubecore.kubelet.networks import pod_network as network
 
     file = _file(config)
     found = network.detect()
@@ -225,7 +225,7 @@ def _kept_networks(config: ClusterConfig, kept: Networks, found: Detection) -> N
 
 
 def _with_second_family(config: ClusterConfig, kept: Networks, family: str) -> Networks:
-    from kubecore.kubelet import network
+    from kubecore.kubelet.networks import pod_network as network
 
     other = kept.families[0]
     own = next((number for number in _NUMBERS if _service_range(number, other) == kept.services[0]), None)
@@ -241,7 +241,7 @@ def _with_second_family(config: ClusterConfig, kept: Networks, family: str) -> N
 
 
 def _new_networks(config: ClusterConfig, found: Detection) -> Networks:
-    from kubecore.kubelet.range_claims import claim_first
+    from kubecore.kubelet.networks.range_claims import claim_first
 
     mode = found.mode if config.network_mode == "auto" else config.network_mode
     if mode == "netns" and found.mode != "netns":
@@ -268,7 +268,7 @@ def _numbers_of(config: ClusterConfig) -> list[int]:
 
 def _in_namespaces(config: ClusterConfig, families: tuple[str, ...]) -> list[tuple[Ranges, Ranges]]:
     """Pairs of ranges, those that are free first."""
-    from kubecore.kubelet import network
+    from kubecore.kubelet.networks import pod_network as network
 
     asked, asked_pods = _only(config.service_cidrs, families), _only(config.pod_cidrs, families)
     pairs = []
@@ -286,7 +286,8 @@ def _in_namespaces(config: ClusterConfig, families: tuple[str, ...]) -> list[tup
 
 
 def _on_loopback(config: ClusterConfig, families: tuple[str, ...]) -> list[tuple[Ranges, Ranges]]:
-    from kubecore.kubelet import loopback_ranges, network
+    from kubecore.kubelet.networks import loopback_ranges
+    from kubecore.kubelet.networks import pod_network as network
 
     if config.pod_cidrs:
         raise PermissionError("pods have ranges of their own (--pod-cidr) only where they have network namespaces")
@@ -315,7 +316,7 @@ def _overlap(some: Ranges, others: Ranges) -> bool:
 def hold_networks(config: ClusterConfig, networks: Networks) -> Networks:
     """With a claim, unless nothing will listen on the addresses. To be called once the data directory is surely ours,
     for whoever has that has its addresses, too. Raises RangeError when another cluster has them."""
-    from kubecore.kubelet.range_claims import Claim, RangeError
+    from kubecore.kubelet.networks.range_claims import Claim, RangeError
 
     if networks.claim is not None or not config.real_nodes:
         return networks

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.config import APIServerConfig
     from kubecore.client.client import Client
     from kubecore.cluster import Component
-    from kubecore.kubelet.kubelet_config import KubeletConfig
+    from kubecore.kubelet.settings.kubelet_config import KubeletConfig
 
 Kubeconfig = Annotated[Path, typer.Option(help="How to reach the API server.", exists=True, dir_okay=False)]
 
@@ -182,7 +182,7 @@ def apiserver(
     import ipaddress
 
     from kubecore.apiserver.config import APIServerConfig
-    from kubecore.kubelet import network
+    from kubecore.kubelet.networks import pod_network as network
 
     logs.configure(verbosity=verbosity, file=None)
     own = service_cluster_ip_range.split(",")[0]
@@ -285,7 +285,7 @@ def kubelet(
     another start with the same root directory takes them over."""
     import socket
 
-    from kubecore.kubelet.kubelet_config import KeeperConfig, KubeletConfig
+    from kubecore.kubelet.settings.kubelet_config import KeeperConfig, KubeletConfig
 
     cri = cri_config(default_runtime, container_runtime, root_dir / "cni")
     check_shutdown(config, shutdown)
@@ -316,9 +316,9 @@ def _run_node(kubeconfig: Path, settings: KubeletConfig) -> None:
     """With addresses that no other kubelet of the machine has."""
     from kubecore.clock import RealClock
     from kubecore.held_directory import DirectoryInUse, HeldDirectory
-    from kubecore.kubelet import loopback_ranges
     from kubecore.kubelet.kubelet import Kubelet
-    from kubecore.kubelet.range_claims import Claim, claim_first
+    from kubecore.kubelet.networks import loopback_ranges
+    from kubecore.kubelet.networks.range_claims import Claim, claim_first
 
     try:
         # Whoever comes second must not end what the first one runs there.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kubecore.client import kubeconfig as credentials
     from kubecore.client.client import Client
     from kubecore.cluster import Component
-    from kubecore.controllers.account_tokens import TokenSource
+    from kubecore.controllers.identities.account_tokens import TokenSource
     from kubecore.controllers.manager import ControllerManagerConfig
 
 
@@ -62,7 +62,7 @@ def controller_manager(
 ) -> None:
     """The controllers alone."""
     from kubecore.client import kubeconfig as credentials
-    from kubecore.controllers.autoscaler import AutoscalerConfig
+    from kubecore.controllers.autoscaling.autoscaler import AutoscalerConfig
     from kubecore.controllers.manager import ControllerManagerConfig
 
     logs.configure(verbosity=verbosity, file=None)

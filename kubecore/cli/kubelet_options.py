@@ -15,9 +15,9 @@ from kubecore.kubelet.eviction.thresholds import DEFAULT_HARD
 
 if TYPE_CHECKING:
     from kubecore.images.registries import Registries
-    from kubecore.kubelet.configuration import KubeletFile
-    from kubecore.kubelet.kubelet_config import CriConfig
-    from kubecore.kubelet.node_shutdown import ShutdownConfig
+    from kubecore.kubelet.node.shutdown import ShutdownConfig
+    from kubecore.kubelet.settings.configuration import KubeletFile
+    from kubecore.kubelet.settings.kubelet_config import CriConfig
 
 
 def _node_file(context: typer.Context, file: Path | None) -> Any:
@@ -32,7 +32,7 @@ def _nodes_file(context: typer.Context, file: Path | None) -> Any:
 
 
 def _read_file(context: typer.Context, file: Path | None, only: tuple[str, ...] | None) -> Any:
-    from kubecore.kubelet.configuration import KubeletFile
+    from kubecore.kubelet.settings.configuration import KubeletFile
 
     if file is None:
         return KubeletFile()
@@ -45,7 +45,7 @@ def _read_file(context: typer.Context, file: Path | None, only: tuple[str, ...] 
 def _loaded(file: Path) -> KubeletFile:
     """BadParameter in the kubelet's words."""
     from kubecore.api.configuration_file import InvalidConfiguration
-    from kubecore.kubelet.configuration import load
+    from kubecore.kubelet.settings.configuration import load
 
     try:
         read = load(file.read_text(), file.absolute().parent)
@@ -179,7 +179,7 @@ def _shutting_down(
     shutdown_grace_period_critical_pods: ShutdownGracePeriodCriticalPods = "0s",
 ) -> Any:
     """A ShutdownConfig. Raises BadParameter."""
-    from kubecore.kubelet.node_shutdown import ShutdownConfig
+    from kubecore.kubelet.node.shutdown import ShutdownConfig
 
     whole, critical = shutdown_grace_period, shutdown_grace_period_critical_pods
     names = ("--shutdown-grace-period", "--shutdown-grace-period-critical-pods")
@@ -199,8 +199,8 @@ def _container_runtime(
 
 def cri_config(default_runtime: str, endpoints: tuple[str, str], cni: Path) -> CriConfig | None:
     """None where no container runtime is asked for. `cni`: where its configuration goes. Raises BadParameter."""
-    from kubecore.kubelet.kubelet_config import CriConfig
     from kubecore.kubelet.runtime.cri.connection import DEFAULT_ENDPOINT, CriLack, check
+    from kubecore.kubelet.settings.kubelet_config import CriConfig
 
     endpoint, image_endpoint = endpoints
     if not endpoint and default_runtime != "cri":

@@ -11,47 +11,47 @@ from kubecore.client.client import Client
 from kubecore.client.informer import InformerFactory
 from kubecore.client.workqueue_metrics import workqueue_metrics
 from kubecore.clock import Clock
-from kubecore.controllers.account_tokens import AccountTokensController, TokenSource
 from kubecore.controllers.accounts import account_of
-from kubecore.controllers.attach_detach import AttachDetachController
-from kubecore.controllers.autoscaler import AutoscalerConfig, HorizontalPodAutoscalerController
+from kubecore.controllers.autoscaling.autoscaler import AutoscalerConfig, HorizontalPodAutoscalerController
 from kubecore.controllers.base import Controller, ControllerContext
-from kubecore.controllers.bootstrap_tokens import BootstrapSigner, TokenCleaner
-from kubecore.controllers.certificate_requests import Signer
-from kubecore.controllers.certificates import CertificateApprover, CertificateCleaner, CertificateSigner
-from kubecore.controllers.clusterrole_aggregation import ClusterRoleAggregationController
-from kubecore.controllers.cronjob import CronJobController
-from kubecore.controllers.daemonset import DaemonSetController
-from kubecore.controllers.deployment import DeploymentController
 from kubecore.controllers.disruption import DisruptionController
-from kubecore.controllers.endpoints import EndpointsController
-from kubecore.controllers.endpointslice import EndpointSliceController
-from kubecore.controllers.endpointslice_mirroring import EndpointSliceMirroringController
-from kubecore.controllers.ephemeral_volume import EphemeralVolumeController
 from kubecore.controllers.garbage_collector import GarbageCollector
-from kubecore.controllers.job import JobController
-from kubecore.controllers.job_orphans import JobOrphanController
-from kubecore.controllers.load_balancer import LoadBalancerController
-from kubecore.controllers.local_provisioner import LocalProvisioner
+from kubecore.controllers.identities.account_tokens import AccountTokensController, TokenSource
+from kubecore.controllers.identities.bootstrap_tokens import BootstrapSigner, TokenCleaner
+from kubecore.controllers.identities.certificate_requests import Signer
+from kubecore.controllers.identities.certificates import CertificateApprover, CertificateCleaner, CertificateSigner
+from kubecore.controllers.identities.clusterrole_aggregation import ClusterRoleAggregationController
+from kubecore.controllers.identities.root_ca import RootCAPublisher
+from kubecore.controllers.identities.serviceaccount import ServiceAccountController
+from kubecore.controllers.jobs.cronjob import CronJobController
+from kubecore.controllers.jobs.job import JobController
+from kubecore.controllers.jobs.orphans import JobOrphanController
+from kubecore.controllers.jobs.ttl_after_finished import TTLAfterFinishedController
 from kubecore.controllers.namespace import NamespaceController
-from kubecore.controllers.node_lifecycle import NodeLifecycleController
-from kubecore.controllers.node_ttl import NodeTTLController
-from kubecore.controllers.pod_gc import PodGCController
+from kubecore.controllers.nodes.node_lifecycle import NodeLifecycleController
+from kubecore.controllers.nodes.node_ttl import NodeTTLController
+from kubecore.controllers.nodes.pod_gc import PodGCController
+from kubecore.controllers.nodes.taint_eviction import TaintEvictionController
 from kubecore.controllers.policy_status import PolicyStatusController
-from kubecore.controllers.replicaset import ReplicaSetController
-from kubecore.controllers.replication import ReplicationManager
 from kubecore.controllers.resource_quota import ResourceQuotaController
-from kubecore.controllers.root_ca import RootCAPublisher
-from kubecore.controllers.service_addresses import ServiceAddressController
-from kubecore.controllers.service_cidr import ServiceCIDRController
-from kubecore.controllers.serviceaccount import ServiceAccountController
-from kubecore.controllers.statefulset import StatefulSetController
-from kubecore.controllers.taint_eviction import TaintEvictionController
-from kubecore.controllers.ttl_after_finished import TTLAfterFinishedController
-from kubecore.controllers.volume_binder import VolumeBinder
-from kubecore.controllers.volume_expansion import ExpandController
-from kubecore.controllers.volume_files import HostFiles
-from kubecore.controllers.volume_protection import AttributesClassProtection, ClaimProtection, VolumeProtection
+from kubecore.controllers.services.endpoints import EndpointsController
+from kubecore.controllers.services.endpointslice import EndpointSliceController
+from kubecore.controllers.services.endpointslice_mirroring import EndpointSliceMirroringController
+from kubecore.controllers.services.load_balancer import LoadBalancerController
+from kubecore.controllers.services.service_addresses import ServiceAddressController
+from kubecore.controllers.services.service_cidr import ServiceCIDRController
+from kubecore.controllers.volumes.attach_detach import AttachDetachController
+from kubecore.controllers.volumes.binder import VolumeBinder
+from kubecore.controllers.volumes.ephemeral_volume import EphemeralVolumeController
+from kubecore.controllers.volumes.expansion import ExpandController
+from kubecore.controllers.volumes.files import HostFiles
+from kubecore.controllers.volumes.local_provisioner import LocalProvisioner
+from kubecore.controllers.volumes.protection import AttributesClassProtection, ClaimProtection, VolumeProtection
+from kubecore.controllers.workloads.daemonset import DaemonSetController
+from kubecore.controllers.workloads.deployment import DeploymentController
+from kubecore.controllers.workloads.replicaset import ReplicaSetController
+from kubecore.controllers.workloads.replication import ReplicationManager
+from kubecore.controllers.workloads.statefulset import StatefulSetController
 
 # Those that need to be told nothing.
 _PLAIN: tuple[type[Controller], ...] = (

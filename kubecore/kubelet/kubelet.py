@@ -15,42 +15,44 @@ from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
-from kubecore.kubelet import configz, network, orphans
-from kubecore.kubelet.adoption import LeftPods
 from kubecore.kubelet.cgroups import detection
 from kubecore.kubelet.cgroups.interface import Places
 from kubecore.kubelet.eviction.manager import EvictionManager
 from kubecore.kubelet.eviction.pods import NodePods
-from kubecore.kubelet.fields import NodeFacts
-from kubecore.kubelet.host_ports import HostPorts
-from kubecore.kubelet.host_side import this_host
-from kubecore.kubelet.image_pulling import ImagePuller
-from kubecore.kubelet.kubelet_config import KubeletConfig
-from kubecore.kubelet.kubelet_metrics import KubeletMetrics
-from kubecore.kubelet.logs import LogBook
-from kubecore.kubelet.mandatory_access import app_armor_lack
-from kubecore.kubelet.manifests import MIRROR
-from kubecore.kubelet.name_files import Naming
-from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
-from kubecore.kubelet.node_counts import NodeNow
-from kubecore.kubelet.node_events import NodeEvents
-from kubecore.kubelet.node_images import NodeImages
-from kubecore.kubelet.node_runtimes import make_runtimes
-from kubecore.kubelet.node_services import ChosenRuntime, NodeServices
-from kubecore.kubelet.node_shutdown import end_pods
-from kubecore.kubelet.objects import ReferencedObjects
-from kubecore.kubelet.pod_admission import PodAdmission
-from kubecore.kubelet.pod_cgroups import PodCgroups
-from kubecore.kubelet.pod_disks import PodDisks
-from kubecore.kubelet.pod_worker import PodWorker
+from kubecore.kubelet.logs.writing import LogBook
+from kubecore.kubelet.networks import pod_network as network
+from kubecore.kubelet.networks.host_ports import HostPorts
+from kubecore.kubelet.networks.host_side import this_host
+from kubecore.kubelet.node.counts import NodeNow
+from kubecore.kubelet.node.events import NodeEvents
+from kubecore.kubelet.node.images import NodeImages
+from kubecore.kubelet.node.node import Machine, NodeIdentity, NodeKeeper
+from kubecore.kubelet.node.runtimes import make_runtimes
+from kubecore.kubelet.node.services import ChosenRuntime, NodeServices
+from kubecore.kubelet.node.shutdown import end_pods
+from kubecore.kubelet.pods import orphans
+from kubecore.kubelet.pods.admission import PodAdmission
+from kubecore.kubelet.pods.adoption import LeftPods
+from kubecore.kubelet.pods.disks import PodDisks
+from kubecore.kubelet.pods.fields import NodeFacts
+from kubecore.kubelet.pods.image_pulling import ImagePuller
+from kubecore.kubelet.pods.mandatory_access import app_armor_lack
+from kubecore.kubelet.pods.manifests import MIRROR
+from kubecore.kubelet.pods.name_files import Naming
+from kubecore.kubelet.pods.objects import ReferencedObjects
+from kubecore.kubelet.pods.pod_cgroups import PodCgroups
+from kubecore.kubelet.pods.static_pods import MirrorWriter, StaticPods
+from kubecore.kubelet.pods.worker import PodWorker
 from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.interface import ContainerStatus
 from kubecore.kubelet.runtime.isolation import Isolation
 from kubecore.kubelet.runtime.stopping import SHUTDOWN_GRACE_SECONDS, stop_running
-from kubecore.kubelet.server import KubeletServer, ServerConfig
-from kubecore.kubelet.static_pods import MirrorWriter, StaticPods
-from kubecore.kubelet.stats import NodeStats
-from kubecore.kubelet.usage import RunningPod, UsageReader
+from kubecore.kubelet.serving import configz
+from kubecore.kubelet.serving.kubelet_metrics import KubeletMetrics
+from kubecore.kubelet.serving.server import KubeletServer, ServerConfig
+from kubecore.kubelet.serving.stats import NodeStats
+from kubecore.kubelet.serving.usage import RunningPod, UsageReader
+from kubecore.kubelet.settings.kubelet_config import KubeletConfig
 from kubecore.kubelet.volumes.manager import VolumeManager
 from kubecore.kubelet.volumes.tokens import TokenManager
 

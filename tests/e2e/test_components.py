@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from kubecore.kubelet.range_claims import Claim, claim_first
+from kubecore.kubelet.networks.range_claims import Claim, claim_first
 from tests.support.asking import answer_at
 from tests.support.kubectl import Kubectl, program
 from tests.support.ports import free_port

@@ -16,7 +16,7 @@ import trustme
 from kubecore.api import errors, meta
 from kubecore.clock import RealClock
 from kubecore.kubelet.kubelet import Kubelet
-from kubecore.kubelet.kubelet_config import KubeletConfig
+from kubecore.kubelet.settings.kubelet_config import KubeletConfig
 from tests.support.fake_api import FakeAPI
 from tests.support.running_kubelet import Running, running_kubelet, shell
 

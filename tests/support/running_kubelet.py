@@ -17,7 +17,7 @@ import trustme
 
 from kubecore.clock import RealClock
 from kubecore.kubelet.kubelet import Kubelet
-from kubecore.kubelet.kubelet_config import KubeletConfig
+from kubecore.kubelet.settings.kubelet_config import KubeletConfig
 from tests.support.fake_api import FakeAPI
 
 Object = dict[str, Any]

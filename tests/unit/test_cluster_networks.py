@@ -12,9 +12,9 @@ import pytest
 
 from kubecore.cluster import ClusterConfig
 from kubecore.cluster_networks import Networks, choose_networks, hold_networks
-from kubecore.kubelet import network
-from kubecore.kubelet.network import Detection
-from kubecore.kubelet.range_claims import RangeError
+from kubecore.kubelet.networks import pod_network as network
+from kubecore.kubelet.networks.pod_network import Detection
+from kubecore.kubelet.networks.range_claims import RangeError
 
 Choose = Callable[..., Networks]
 

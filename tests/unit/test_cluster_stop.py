@@ -9,7 +9,7 @@ import pytest
 
 from kubecore import cluster as cluster_module
 from kubecore.cluster import Cluster, ClusterConfig
-from kubecore.kubelet.kubelet_config import CriConfig
+from kubecore.kubelet.settings.kubelet_config import CriConfig
 
 
 class Slow:

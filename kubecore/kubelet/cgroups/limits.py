@@ -11,7 +11,7 @@ from typing import Any
 from kubecore.api import amounts, pod_resources
 from kubecore.api.amounts import Amounts
 from kubecore.kubelet.cgroups.interface import CPU_PERIOD_MICROSECONDS, Limits
-from kubecore.kubelet.qos import qos_class
+from kubecore.kubelet.pods.qos import qos_class
 
 Object = dict[str, Any]
 

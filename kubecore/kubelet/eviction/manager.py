@@ -17,8 +17,8 @@ from kubecore.clock import Clock
 from kubecore.kubelet.eviction import machine
 from kubecore.kubelet.eviction.ranking import Candidate, is_critical, message, ranked
 from kubecore.kubelet.eviction.thresholds import Observation, Threshold
-from kubecore.kubelet.pod_disks import PodDisk
-from kubecore.kubelet.qos import qos_class
+from kubecore.kubelet.pods.disks import PodDisk
+from kubecore.kubelet.pods.qos import qos_class
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from kubecore.api import meta
 from kubecore.kubelet.eviction.ranking import Candidate
-from kubecore.kubelet.pod_disks import PodDisk, PodDisks
-from kubecore.kubelet.pod_worker import PodWorker
-from kubecore.kubelet.usage import RunningContainer, RunningPod, UsageReader
+from kubecore.kubelet.pods.disks import PodDisk, PodDisks
+from kubecore.kubelet.pods.worker import PodWorker
+from kubecore.kubelet.serving.usage import RunningContainer, RunningPod, UsageReader
 
 Object = dict[str, Any]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubecore.api import amounts, pod_resources, quantity
-from kubecore.kubelet.manifests import HASH
+from kubecore.kubelet.pods.manifests import HASH
 
 Object = dict[str, Any]
 

@@ -11,7 +11,7 @@ from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import Limits
 from kubecore.kubelet.keeper.link import KeeperLink
 from kubecore.kubelet.keeper.messages import Held, Streams
-from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerState,

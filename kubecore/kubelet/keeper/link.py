@@ -23,7 +23,7 @@ from kubecore.kubelet.keeper import messages, place
 from kubecore.kubelet.keeper.channel import Channel
 from kubecore.kubelet.keeper.differences import differences
 from kubecore.kubelet.keeper.messages import Call, Failure, Holdings, KeeperSettings, Method, Said
-from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.runtime.interface import ContainerStatus, RuntimeFailure
 from kubecore.kubelet.runtime.processes import Ended, close_all
 

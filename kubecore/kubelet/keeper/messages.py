@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from kubecore.kubelet.cgroups.interface import Limits, Places
-from kubecore.kubelet.logs import LogRotation
-from kubecore.kubelet.network import Half
+from kubecore.kubelet.logs.writing import LogRotation
+from kubecore.kubelet.networks.pod_network import Half
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerStatus,

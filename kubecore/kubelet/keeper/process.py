@@ -15,14 +15,14 @@ from functools import partial
 from kubecore.clock import Clock, RealClock, Timer
 from kubecore.event_loops import loop_factory
 from kubecore.images.store import ImageStore
-from kubecore.kubelet import network
 from kubecore.kubelet.cgroups import detection
 from kubecore.kubelet.folder_watch import FolderWatch
 from kubecore.kubelet.keeper import messages
 from kubecore.kubelet.keeper.messages import KeeperSettings
 from kubecore.kubelet.keeper.place import NotAlone, Place
 from kubecore.kubelet.keeper.service import Kept, Service
-from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.logs.writing import LogBook
+from kubecore.kubelet.networks import pod_network as network
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import ContainerStatus
 from kubecore.kubelet.runtime.oci import OciRuntime

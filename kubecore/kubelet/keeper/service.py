@@ -14,7 +14,7 @@ from typing import Any
 from kubecore.kubelet.keeper import messages
 from kubecore.kubelet.keeper.channel import Channel
 from kubecore.kubelet.keeper.messages import Call, Failure, Held, Holdings, KeeperSettings, Said, Streams
-from kubecore.kubelet.logs import LogBook
+from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, RuntimeFailure
 from kubecore.kubelet.runtime.processes import Ended

@@ -25,7 +25,7 @@ from kubecore.images.credentials import Credentials
 from kubecore.images.references import Reference
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet.cgroups.interface import Limits
-from kubecore.kubelet.mandatory_access import SELinuxOptions
+from kubecore.kubelet.pods.mandatory_access import SELinuxOptions
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted
 
 

@@ -19,8 +19,8 @@ from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, Of
 from kubecore.client.workqueue import RateLimitingQueue, RateLimits
 from kubecore.clock import Clock
-from kubecore.kubelet.node import RENEW_SECONDS
-from kubecore.kubelet.node_lease import NodeLease
+from kubecore.kubelet.node.lease import NodeLease
+from kubecore.kubelet.node.node import RENEW_SECONDS
 from kubecore.kubelet.simulated import nodes
 from kubecore.kubelet.simulated.addresses import NODES, PODS, Addresses
 from kubecore.kubelet.simulated.pod import SimulatedPod, Step

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.kubelet.node import ATTACHED_FOR_IT, Machine, NodeIdentity, node_labels, node_object, node_status
+from kubecore.kubelet.node.node import ATTACHED_FOR_IT, Machine, NodeIdentity, node_labels, node_object, node_status
 from kubecore.kubelet.simulated.script import PREFIX
 
 Object = dict[str, Any]

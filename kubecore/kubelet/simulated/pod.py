@@ -1,8 +1,8 @@
 """One pod on a simulated node: nothing runs, and its status tells what would. Pure: no I/O, no clock.
 
-It makes the decisions of a real kubelet (`kubelet/lifecycle.py`, `kubelet/status.py`); only what a container does comes
-from a script in place of a process. Everything but the restart back-off is in the pod's status, so that a simulated pod
-goes on where it was when the process is started again.
+It makes the decisions of a real kubelet (`kubelet/pods/lifecycle.py`, `kubelet/pods/status.py`); only what a container
+does comes from a script in place of a process. Everything but the restart back-off is in the pod's status, so that a
+simulated pod goes on where it was when the process is started again.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.kubelet.lifecycle import hold_back, is_finished, next_actions
-from kubecore.kubelet.records import ContainerRecord, Termination, records_of
+from kubecore.kubelet.pods.lifecycle import hold_back, is_finished, next_actions
+from kubecore.kubelet.pods.records import ContainerRecord, Termination, records_of
+from kubecore.kubelet.pods.status import PodFacts, build_status
 from kubecore.kubelet.simulated.script import Script, ScriptError
-from kubecore.kubelet.status import PodFacts, build_status
 
 Object = dict[str, Any]
 

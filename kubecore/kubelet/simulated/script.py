@@ -28,7 +28,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.kubelet.records import ContainerRecord
+from kubecore.kubelet.pods.records import ContainerRecord
 
 Object = dict[str, Any]
 

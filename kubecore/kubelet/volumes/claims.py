@@ -10,7 +10,7 @@ from typing import Any
 
 from kubecore.api import meta
 from kubecore.api.persistent_volumes import ephemeral_claim
-from kubecore.kubelet.environment import Lookup
+from kubecore.kubelet.pods.environment import Lookup
 
 Object = dict[str, Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.kubelet.image_pulling import ImagePuller, Tell
+from kubecore.kubelet.pods.image_pulling import ImagePuller, Tell
 from kubecore.kubelet.runtime.interface import ImageDirectory
 
 Object = dict[str, Any]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.kubelet.environment import Lookup
-from kubecore.kubelet.fields import FieldError, NodeFacts, field_value, resource_value
+from kubecore.kubelet.pods.environment import Lookup
+from kubecore.kubelet.pods.fields import FieldError, NodeFacts, field_value, resource_value
 from kubecore.kubelet.volumes.atomic import File
 
 Object = dict[str, Any]

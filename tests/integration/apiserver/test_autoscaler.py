@@ -13,7 +13,7 @@ import pytest_asyncio
 from kubecore.apiserver.server import APIServer
 from kubecore.client.client import Client
 from kubecore.client.informer import InformerFactory
-from kubecore.controllers.autoscaler import AutoscalerConfig, HorizontalPodAutoscalerController
+from kubecore.controllers.autoscaling.autoscaler import AutoscalerConfig, HorizontalPodAutoscalerController
 from kubecore.controllers.base import ControllerContext
 
 from .conftest import Api, deployment

@@ -13,7 +13,7 @@ from kubecore.apiserver.server import APIServer
 from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.client.client import Client
 from kubecore.clock import RealClock
-from kubecore.kubelet.node import Machine, NodeIdentity, NodeKeeper
+from kubecore.kubelet.node.node import Machine, NodeIdentity, NodeKeeper
 
 from .conftest import Api
 

@@ -26,7 +26,7 @@ from kubecore.client.grpc import GrpcClient, connect
 from kubecore.client.informer import InformerFactory
 from kubecore.clock import RealClock
 from kubecore.controllers.base import ControllerContext
-from kubecore.controllers.clusterrole_aggregation import ClusterRoleAggregationController
+from kubecore.controllers.identities.clusterrole_aggregation import ClusterRoleAggregationController
 from tests.support import rights_table
 from tests.support.pipelined import Got, Pipeline, Wanted
 from tests.support.rbac_rules import Asked, Identity, Rbac

@@ -16,14 +16,14 @@ import pytest
 from kubecore.clock import RealClock
 from kubecore.images.archives import load
 from kubecore.images.store import ImageStore
-from kubecore.kubelet import loopback_ranges
 from kubecore.kubelet.cgroups.interface import Cgroups
 from kubecore.kubelet.keeper.kept_runtime import KeptRuntime
 from kubecore.kubelet.keeper.link import KeeperLink
 from kubecore.kubelet.keeper.messages import KeeperSettings
 from kubecore.kubelet.keeper.process import Keeper
-from kubecore.kubelet.logs import LogBook
-from kubecore.kubelet.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect, unrouted
+from kubecore.kubelet.logs.writing import LogBook
+from kubecore.kubelet.networks import loopback_ranges
+from kubecore.kubelet.networks.pod_network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect, unrouted
 from kubecore.kubelet.runtime import host, leftovers
 from kubecore.kubelet.runtime.cri.holdings import CriSettings
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime

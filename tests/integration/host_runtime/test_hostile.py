@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from kubecore.clock import RealClock
-from kubecore.kubelet.log_reading import LogOptions, read_log
-from kubecore.kubelet.logs import LogBook, LogRotation, LogWriter
+from kubecore.kubelet.logs.reading import LogOptions, read_log
+from kubecore.kubelet.logs.writing import LogBook, LogRotation, LogWriter
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime
 from kubecore.kubelet.runtime.interface import Mount, RuntimeFailure
 from tests.integration.host_runtime.conftest import Node

@@ -14,8 +14,8 @@ import pytest
 
 from kubecore.images.archives import load
 from kubecore.images.store import ImageStore
-from kubecore.kubelet import loopback_ranges
-from kubecore.kubelet.network import LoopbackNetwork
+from kubecore.kubelet.networks import loopback_ranges
+from kubecore.kubelet.networks.pod_network import LoopbackNetwork
 from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.image_roots import WRITTEN
 from kubecore.kubelet.runtime.interface import Identity, Mount, RuntimeFailure

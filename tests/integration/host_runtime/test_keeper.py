@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from kubecore.clock import RealClock
-from kubecore.kubelet import loopback_ranges
 from kubecore.kubelet.keeper import place
 from kubecore.kubelet.keeper.kept_runtime import LOST, KeptRuntime
 from kubecore.kubelet.keeper.link import KeeperLink
 from kubecore.kubelet.keeper.messages import KeeperSettings
-from kubecore.kubelet.logs import LogBook
-from kubecore.kubelet.network import LoopbackNetwork
+from kubecore.kubelet.logs.writing import LogBook
+from kubecore.kubelet.networks import loopback_ranges
+from kubecore.kubelet.networks.pod_network import LoopbackNetwork
 from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, RuntimeFailure
 from tests.integration.host_runtime.conftest import Node, node_mark, processes, started, until
 

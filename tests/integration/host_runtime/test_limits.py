@@ -12,7 +12,7 @@ from kubecore.kubelet.cgroups import detection, v1
 from kubecore.kubelet.cgroups.interface import Cgroups, Limits
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime
 from kubecore.kubelet.runtime.interface import ContainerState
-from kubecore.kubelet.usage import RunningContainer, RunningPod, UsageReader
+from kubecore.kubelet.serving.usage import RunningContainer, RunningPod, UsageReader
 from tests.integration.host_runtime.conftest import Node, processes, settled, until
 
 MEBI = 1024 * 1024

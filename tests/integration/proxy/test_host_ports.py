@@ -20,7 +20,7 @@ pytestmark = [
 # In a process of its own: the threads that connect to pods are on the host where the first of them was started.
 NODE = """
 import sys
-from kubecore.kubelet.host_side import NodeHost
+from kubecore.kubelet.networks.host_side import NodeHost
 from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 
 pods = ("10.244.0.0/16", "fd44::/64")

@@ -12,8 +12,8 @@ from kubecore import cluster
 from kubecore.cli import component
 from kubecore.cli.main import app
 from kubecore.kubelet import kubelet
-from kubecore.kubelet.kubelet_config import KubeletConfig
-from kubecore.kubelet.node_shutdown import ShutdownConfig, ShutdownPeriod
+from kubecore.kubelet.node.shutdown import ShutdownConfig, ShutdownPeriod
+from kubecore.kubelet.settings.kubelet_config import KubeletConfig
 
 HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 

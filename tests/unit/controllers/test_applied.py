@@ -1,8 +1,8 @@
 """What upstream's controllers apply has their own names in managedFields, and nothing that others wrote."""
 
-from kubecore.controllers.clusterrole_aggregation import ClusterRoleAggregationController
-from kubecore.controllers.service_cidr import ServiceCIDRController
-from kubecore.controllers.service_ranges import SERVICE_CIDRS
+from kubecore.controllers.identities.clusterrole_aggregation import ClusterRoleAggregationController
+from kubecore.controllers.services.service_cidr import ServiceCIDRController
+from kubecore.controllers.services.service_ranges import SERVICE_CIDRS
 from tests.support.fake_api import FakeAPI
 from tests.unit.controllers.conftest import Running
 

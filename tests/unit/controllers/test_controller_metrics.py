@@ -5,15 +5,15 @@ from __future__ import annotations
 from kubecore.api import errors
 from kubecore.clock import VirtualClock
 from kubecore.controllers.base import Controller
-from kubecore.controllers.cronjob import CronJobController
-from kubecore.controllers.job import JobController
-from kubecore.controllers.node_lifecycle import NodeLifecycleController
-from kubecore.controllers.taint_eviction import TaintEvictionController
+from kubecore.controllers.jobs.cronjob import CronJobController
+from kubecore.controllers.jobs.job import JobController
+from kubecore.controllers.nodes.node_lifecycle import NodeLifecycleController
+from kubecore.controllers.nodes.taint_eviction import TaintEvictionController
 from tests.support.fake_api import FakeAPI
 from tests.unit.controllers.conftest import Running
-from tests.unit.controllers.test_cronjob import CRON_JOBS, HOUR, cron_job
-from tests.unit.controllers.test_job import JOBS, active, finish, indexed, job
-from tests.unit.controllers.test_nodes import add_node, add_pod
+from tests.unit.controllers.jobs.test_cronjob import CRON_JOBS, HOUR, cron_job
+from tests.unit.controllers.jobs.test_job import JOBS, active, finish, indexed, job
+from tests.unit.controllers.nodes.test_nodes import add_node, add_pod
 
 SYNCS = "job_controller_job_syncs_total"
 FINISHED = "job_controller_jobs_finished_total"

@@ -1,8 +1,8 @@
 from kubecore.api import errors
 from kubecore.clock import VirtualClock
+from kubecore.controllers.identities.root_ca import RootCAPublisher
+from kubecore.controllers.identities.serviceaccount import ServiceAccountController
 from kubecore.controllers.namespace import NamespaceController
-from kubecore.controllers.root_ca import RootCAPublisher
-from kubecore.controllers.serviceaccount import ServiceAccountController
 from tests.support.fake_api import FakeAPI
 from tests.unit.controllers.conftest import Running, names, template
 

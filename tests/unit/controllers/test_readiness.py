@@ -5,7 +5,7 @@ from __future__ import annotations
 from kubecore.clock import VirtualClock
 from kubecore.controllers.readiness import mark_pods_of
 from tests.support.fake_api import FakeAPI
-from tests.unit.controllers.test_nodes import add_pod, ready_of
+from tests.unit.controllers.nodes.test_nodes import add_pod, ready_of
 
 
 async def test_pods_of_the_node_are_not_ready_any_more_others_still_are(api: FakeAPI, clock: VirtualClock) -> None:

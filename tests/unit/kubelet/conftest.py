@@ -12,7 +12,7 @@ import pytest
 from kubecore.clock import VirtualClock
 from kubecore.kubelet.eviction.manager import EvictionConfig
 from kubecore.kubelet.kubelet import Kubelet
-from kubecore.kubelet.kubelet_config import KubeletConfig
+from kubecore.kubelet.settings.kubelet_config import KubeletConfig
 from tests.support.fake_api import FakeAPI
 from tests.unit.kubelet.fake_runtime import FakeRuntime
 

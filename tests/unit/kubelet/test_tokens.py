@@ -12,7 +12,7 @@ import pytest
 
 from kubecore.api import errors, meta
 from kubecore.clock import VirtualClock
-from kubecore.kubelet.fields import NodeFacts
+from kubecore.kubelet.pods.fields import NodeFacts
 from kubecore.kubelet.volumes.manager import VolumeManager
 from kubecore.kubelet.volumes.sources import VolumeError, VolumeSurroundings
 from kubecore.kubelet.volumes.tokens import TokenManager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kubecore.clock import Clock
 from kubecore.kubelet.folder_watch import FolderWatch
-from kubecore.kubelet.logs import LogBook, rotated_files
+from kubecore.kubelet.logs.writing import LogBook, rotated_files
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 
 LOOK_SECONDS = 10.0

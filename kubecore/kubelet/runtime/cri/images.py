@@ -12,8 +12,8 @@ from kubecore.images.credentials import Credentials
 from kubecore.images.references import Reference
 from kubecore.images.registries import PullError
 from kubecore.images.store import Image
-from kubecore.kubelet.image_gc import ListedImage, disk_used_percent
-from kubecore.kubelet.node_images import ImageDisk, KnownImage
+from kubecore.kubelet.node.image_gc import ListedImage, disk_used_percent
+from kubecore.kubelet.node.images import ImageDisk, KnownImage
 from kubecore.kubelet.runtime.cri.connection import PULL_SECONDS, Connection
 from kubecore.kubelet.runtime.interface import RuntimeFailure, Written
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from kubecore.kubelet.cgroups.interface import CPU_PERIOD_MICROSECONDS, Limits
-from kubecore.kubelet.mandatory_access import SELinuxOptions
+from kubecore.kubelet.pods.mandatory_access import SELinuxOptions
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerState,

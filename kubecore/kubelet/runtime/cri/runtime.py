@@ -19,11 +19,11 @@ from typing import Any
 
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
-from kubecore.kubelet import node_images
 from kubecore.kubelet.cgroups.interface import Limits
-from kubecore.kubelet.logs import LogBook
-from kubecore.kubelet.network import PodNetwork
-from kubecore.kubelet.node_images import ImageDisk
+from kubecore.kubelet.logs.writing import LogBook
+from kubecore.kubelet.networks.pod_network import PodNetwork
+from kubecore.kubelet.node import images as node_images
+from kubecore.kubelet.node.images import ImageDisk
 from kubecore.kubelet.runtime.cri import messages, mounts, parents
 from kubecore.kubelet.runtime.cri.cni import CniListener, write_configuration
 from kubecore.kubelet.runtime.cri.connection import Connection

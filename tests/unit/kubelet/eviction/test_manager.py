@@ -12,7 +12,7 @@ import pytest
 from kubecore.kubelet.eviction import machine
 from kubecore.kubelet.eviction.manager import EvictionConfig
 from kubecore.kubelet.eviction.thresholds import Observation, parse
-from kubecore.kubelet.pod_disks import written_in
+from kubecore.kubelet.pods.disks import written_in
 from kubecore.kubelet.runtime.interface import RuntimeFailure, Written
 from tests.unit.kubelet.conftest import Node, container
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kubecore.kubelet.records import records_of
+from kubecore.kubelet.pods.records import records_of
 from kubecore.kubelet.simulated.script import Script, ScriptError, Span
 
 Object = dict[str, Any]

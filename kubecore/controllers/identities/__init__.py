@@ -1,0 +1,1 @@
+"""Accounts, tokens, certificates and roles that the cluster itself hands out."""

@@ -1,0 +1,1 @@
+"""Work that ends: Jobs, CronJobs, and what becomes of finished ones."""

@@ -1,0 +1,1 @@
+"""Nodes that fall silent, and the pods that were on them."""

@@ -1,0 +1,118 @@
+"""Deletes pods that do not tolerate their node's NoExecute taints, at once or after their tolerationSeconds.
+
+(kubernetes `pkg/controller/tainteviction`.) The time runs from the taint's timeAdded, so that a restart loses none of
+it; a taint that somebody put there without one counts from when it was seen.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from kubecore.api import errors, meta
+from kubecore.api.errors import StatusError
+from kubecore.api.taints import tolerates
+from kubecore.client.client import Object
+from kubecore.client.informer import Of
+from kubecore.controllers import conditions, pods
+from kubecore.controllers.base import Controller, ControllerContext
+from kubecore.controllers.nodes.node_lifecycle import NODE_INDEX, pod_node
+from kubecore.metrics import Counter, Named
+
+Taint = dict[str, Any]
+
+_DELETIONS = "[ALPHA] Total number of Pods deleted by TaintEvictionController since its start."
+
+
+class TaintEvictionController(Controller):
+    """Keys are pods."""
+
+    name = "taint-eviction-controller"
+
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
+        self._recorder = context.recorder(self.name)
+        self._deletions = Counter(Named("taint_eviction_controller_pod_deletions_total", _DELETIONS))
+        self.metrics = (self._deletions,)
+        self._nodes = self.informer("nodes")
+        self._pods = self.informer("pods")
+        self._pods.add_index(NODE_INDEX, pod_node, of=Of.SPEC)
+        self._nodes.add_handler(self._node_changed, self._node_updated)
+        self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
+        self._scheduled: dict[str, datetime] = {}  # pods that will have to go, since when that is known
+
+    def _node_updated(self, old: Object, new: Object) -> None:
+        if no_execute(old) != no_execute(new):
+            self._node_changed(new)
+
+    def _node_changed(self, node: Object) -> None:
+        for pod in self._pods.by_index(NODE_INDEX, meta.name(node)):
+            if no_execute(node) or meta.key(pod) in self._scheduled:
+                self.enqueue(pod)
+
+    def _pod_added(self, pod: Object) -> None:
+        """Nothing is to be done on a node without such taints; when it gets one, its pods are looked at."""
+        node = self._nodes.get(pods.node_name(pod))
+        if node is not None and (no_execute(node) or meta.key(pod) in self._scheduled):
+            self.enqueue(pod)
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        same = pods.node_name(old) == pods.node_name(new)
+        if not same or old["spec"].get("tolerations") != new["spec"].get("tolerations"):
+            self._pod_added(new)
+
+    def _pod_deleted(self, pod: Object) -> None:
+        self._scheduled.pop(meta.key(pod), None)
+
+    async def sync(self, key: str) -> float | None:
+        pod = self._pods.get(key)
+        node = self._nodes.get(pods.node_name(pod)) if pod is not None else None
+        if pod is None or node is None or meta.is_deleting(pod):
+            self._scheduled.pop(key, None)
+            return None
+        now = self.clock.now()
+        due = eviction_due(pod, no_execute(node), now, seen=self._scheduled.get(key, now))
+        if due is None:
+            if self._scheduled.pop(key, None) is not None:
+                self._recorder.event(pod, "Normal", "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
+            return None
+        if due > 0:
+            self._scheduled.setdefault(key, now)
+            return due
+        await self._evict(pod)
+        return None
+
+    async def _evict(self, pod: Object) -> None:
+        key = meta.key(pod)
+        self._recorder.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
+        message = "Taint manager: deleting due to NoExecute taint"
+        target = conditions.of_pod(pod, "DisruptionTarget", "True", self.clock.now(), "DeletionByTaintManager", message)
+        status = pod.get("status") or {}
+        status = {**status, "conditions": conditions.put(status.get("conditions") or [], target)}
+        try:
+            await self.client.update("pods", {**pod, "status": status}, subresource="status")
+            await self.client.delete("pods", meta.name(pod), meta.namespace(pod), uid=meta.uid(pod))
+            self._deletions.add()
+        except StatusError as error:
+            if not errors.is_not_found(error):
+                raise
+        self._scheduled.pop(key, None)
+
+
+def no_execute(node: Object) -> list[Taint]:
+    return [taint for taint in node["spec"].get("taints") or () if taint["effect"] == "NoExecute"]
+
+
+def eviction_due(pod: Object, taints: list[Taint], now: datetime, *, seen: datetime) -> float | None:
+    """Seconds until the pod must go (0 or less: now); None while it may stay for ever. `seen`: since when taints have
+    been there that do not say it themselves."""
+    due: list[float] = []
+    for taint in taints:
+        matching = [one for one in pod["spec"].get("tolerations") or () if tolerates(one, taint)]
+        if not matching:
+            return 0.0
+        limits = [one["tolerationSeconds"] for one in matching if one.get("tolerationSeconds") is not None]
+        if limits:
+            since = meta.parse_time(taint["timeAdded"]) if taint.get("timeAdded") else seen
+            due.append(min(limits) - (now - since).total_seconds())
+    return min(due, default=None)

@@ -1,0 +1,1 @@
+"""Claims and persistent volumes, from binding to reclaiming."""

@@ -1,0 +1,1 @@
+"""Sets of pods that are kept running: ReplicaSets, Deployments, StatefulSets, DaemonSets."""

@@ -1,0 +1,1 @@
+"""Containers' logs on disk: written, rotated, read and followed."""

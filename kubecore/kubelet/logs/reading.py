@@ -1,0 +1,201 @@
+"""Reads containers' logs as `kubectl logs` wants them: tail, since, timestamps, a byte limit, following.
+
+After upstream `pkg/kubelet/kuberuntime/logs`. Following waits for the writer's notice, never polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from kubecore.kubelet.logs.writing import LogBook, format_nanoseconds, rotated_files
+
+_BLOCK = 64 * 1024
+_TRIES = 100
+"""How often a log may be rotated while its next file is looked for; the next notice looks again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """`tail`: lines from the end, None for all. `since`: only what was written from then on. `stream`: "stdout",
+    "stderr" or "" for both."""
+
+    follow: bool = False
+    timestamps: bool = False
+    tail: int | None = None
+    since: datetime | None = None
+    limit_bytes: int | None = None
+    stream: str = ""
+
+
+class _Formatter:
+    """Turns CRI lines into what the user sees; knows when the byte limit is spent."""
+
+    def __init__(self, options: LogOptions) -> None:
+        self._timestamps = options.timestamps
+        self._stream = options.stream.encode()
+        self._since = format_nanoseconds(options.since).encode() if options.since else b""
+        self._left = options.limit_bytes
+        self.exhausted = self._left == 0
+
+    def format(self, lines: list[bytes]) -> bytes:
+        out: list[bytes] = []
+        for line in lines:
+            timestamp, stream, tag, content = _split(line)
+            if timestamp < self._since or (self._stream and stream != self._stream):
+                continue
+            if tag != b"P":
+                content += b"\n"
+            out.append(timestamp + b" " + content if self._timestamps else content)
+        return self._limit(b"".join(out))
+
+    def _limit(self, data: bytes) -> bytes:
+        if self._left is None:
+            return data
+        data = data[: self._left]
+        self._left -= len(data)
+        self.exhausted = self._left <= 0
+        return data
+
+
+def _split(line: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """Timestamp, stream, tag, content; a line that is none of ours is all content."""
+    parts = line.split(b" ", 3)
+    if len(parts) == 4:
+        return parts[0], parts[1], parts[2], parts[3]
+    if len(parts) == 3:
+        return parts[0], parts[1], parts[2], b""
+    return b"", b"", b"F", line
+
+
+async def read_log(path: Path, options: LogOptions, book: LogBook) -> AsyncIterator[bytes]:
+    """Pieces of output. Raises FileNotFoundError when there is no such log.
+
+    Following ends when the container has ended and all is read; a rotated log is read to its end, then its successor.
+    """
+    formatter = _Formatter(options)
+    grown = asyncio.Event()
+    stop_following = book.follow(path, grown.set)
+    file: BinaryIO = path.open("rb")
+    try:
+        if options.tail is not None:
+            file.seek(_tail_offset(file, options.tail))
+        rest = b""
+        while not formatter.exhausted:
+            grown.clear()
+            still_open = book.is_open(path)
+            for lines, remainder in _whole_lines(file, rest):
+                rest = remainder
+                shown = formatter.format(lines)
+                if shown:
+                    yield shown
+                if formatter.exhausted:
+                    return
+            successor = _successor(path, file)
+            if successor is not None:
+                # What was written between the last look and the rotation, by another process, say.
+                for lines, remainder in _whole_lines(file, rest):
+                    rest = remainder
+                    yield formatter.format(lines)
+                file.close()
+                file, rest = successor, b""
+                continue
+            if not options.follow or not still_open:
+                return
+            await grown.wait()
+    finally:
+        stop_following()
+        file.close()
+
+
+def _whole_lines(file: BinaryIO, rest: bytes) -> Iterator[tuple[list[bytes], bytes]]:
+    """Lines up to the present end of the file, in blocks, each with the unfinished rest after it."""
+    while data := file.read(_BLOCK):
+        *lines, rest = (rest + data).split(b"\n")
+        yield lines, rest
+
+
+def _successor(path: Path, file: BinaryIO) -> BinaryIO | None:
+    """The file that came after the one being read, when that was rotated away, be it long ago: those between it and the
+    present one are read, too, as far as they are still there."""
+    own = os.fstat(file.fileno()).st_ino
+    for _ in range(_TRIES):
+        try:
+            present = path.stat().st_ino
+        except OSError:  # it is being rotated, or its pod has gone
+            return None
+        if present == own:
+            return None
+        rotated = list(_regular(rotated_files(path)))
+        numbers = [number for number, _ in rotated]
+        later = rotated[numbers.index(own) + 1 :] if own in numbers else rotated
+        for number, one in (*later, (present, path)):
+            successor = _opened(one, number)
+            if successor is not None:
+                return successor
+        # what the path named was rotated away, too
+    return None
+
+
+def _regular(files: list[Path]) -> Iterator[tuple[int, Path]]:
+    """Those that are there and are files, with their inodes."""
+    for one in files:
+        with suppress(OSError):
+            found = one.lstat()
+            if stat.S_ISREG(found.st_mode):
+                yield found.st_ino, one
+
+
+def _opened(path: Path, number: int) -> BinaryIO | None:
+    """None where it is not the file with this inode any more."""
+    try:
+        file = path.open("rb")
+    except OSError:
+        return None
+    if os.fstat(file.fileno()).st_ino == number:
+        return file
+    file.close()
+    return None
+
+
+def _tail_offset(file: BinaryIO, lines: int) -> int:
+    """Where the last `lines` whole output lines begin: parts of a line count with its end."""
+    end = file.seek(0, os.SEEK_END)
+    if lines <= 0:
+        return end
+    position, buffer = end, b""
+    while position > 0:
+        step = min(_BLOCK, position)
+        position -= step
+        file.seek(position)
+        buffer = file.read(step) + buffer
+        starts = _line_starts(buffer, complete=position == 0)
+        if len(starts) >= lines:
+            return position + starts[-lines]
+    return 0
+
+
+def _line_starts(buffer: bytes, *, complete: bool) -> list[int]:
+    """Offsets at which output lines begin: after every CRI line that ends one.
+
+    `complete`: the buffer begins where the file does. Else its first line may be cut, and tells nothing.
+    """
+    starts: list[int] = []
+    previous = b"F" if complete else b""
+    offset = 0
+    lines = buffer.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    for index, line in enumerate(lines):
+        if previous == b"F":
+            starts.append(offset)
+        previous = b"" if index == 0 and not complete else _split(line)[2]
+        offset += len(line) + 1
+    return starts

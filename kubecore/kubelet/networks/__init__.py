@@ -1,0 +1,1 @@
+"""Addresses and ports of pods on the machine under the node."""

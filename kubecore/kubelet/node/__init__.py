@@ -1,0 +1,1 @@
+"""The node itself: its object, lease, conditions, images and runtimes, and its orderly end."""

@@ -1,0 +1,372 @@
+"""The Node object and its lease: what this node is, that it is well, and that it is alive."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from kubecore.api import meta
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Client
+from kubecore.clock import Clock
+from kubecore.kubelet.node.lease import LEASE_SECONDS, NodeLease
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+KUBERNETES_VERSION = "v1.35.0"
+RENEW_SECONDS = LEASE_SECONDS / 4
+STATUS_SECONDS = 300.0
+"""How often an unchanged status is reported anew (upstream nodeStatusReportFrequency)."""
+_RESERVED_MEMORY = 100 * 1024 * 1024
+_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the operating system says of the machine. Memory and storage in bytes."""
+
+    cpus: int
+    memory: int
+    storage: int
+    hostname: str
+    machine_id: str
+    system_uuid: str
+    boot_id: str
+    kernel: str
+    os_image: str
+    architecture: str
+    max_pods: int = 110
+    reserved: Mapping[str, int] = field(default_factory=dict)
+    """What pods are not given of a resource, in billionths."""
+
+    @classmethod
+    def read(cls, root: Path, *, max_pods: int = 110, reserved: Mapping[str, int] | None = None) -> Machine:
+        """`root`: the folder whose file system holds the node's files."""
+        release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
+        machine_id = _text(Path("/etc/machine-id"))
+        return cls(
+            cpus=len(os.sched_getaffinity(0)),
+            memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            storage=shutil.disk_usage(root).total,
+            hostname=platform.node(),
+            machine_id=machine_id,
+            system_uuid=_text(Path("/sys/class/dmi/id/product_uuid")) or machine_id,
+            boot_id=_text(Path("/proc/sys/kernel/random/boot_id")),
+            kernel=platform.release(),
+            os_image=release.get("PRETTY_NAME", "Linux"),
+            max_pods=max_pods,
+            reserved=reserved or {},
+            architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+        )
+
+    def capacity(self) -> dict[str, str]:
+        return {
+            "cpu": str(self.cpus),
+            "ephemeral-storage": f"{self.storage // 1024}Ki",
+            "hugepages-1Gi": "0",
+            "hugepages-2Mi": "0",
+            "memory": f"{self.memory // 1024}Ki",
+            "pods": str(self.max_pods),
+        }
+
+    def allocatable(self) -> dict[str, str]:
+        """Capacity without what is reserved and what the kubelet keeps free before it would evict: 100 Mi of memory, a
+        tenth of the disk."""
+        storage = self.storage * 9 // 10 - self._reserved("ephemeral-storage")
+        memory = self.memory - _RESERVED_MEMORY - self._reserved("memory")
+        cpu = max(self.cpus * 1000 - self.reserved.get("cpu", 0) // 10**6, 0)
+        return {
+            **self.capacity(),
+            "cpu": str(cpu // 1000) if cpu % 1000 == 0 else f"{cpu}m",
+            "ephemeral-storage": str(max(storage, 0)),
+            "memory": f"{max(memory, 0) // 1024}Ki",
+        }
+
+    def _reserved(self, resource: str) -> int:
+        return self.reserved.get(resource, 0) // 10**9
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """`addresses` and `pod_cidrs`: of each family one, the cluster's own first. `handlers`: the runtime handlers served
+    here. `taints`: of a Node that was not there before. `lease_seconds`: after which it may be taken for dead."""
+
+    name: str
+    addresses: tuple[str, ...]
+    port: int
+    pod_cidrs: tuple[str, ...]
+    network_mode: str
+    runtime: str
+    handlers: tuple[str, ...]
+    taints: tuple[Mapping[str, Any], ...] = ()
+    lease_seconds: int = LEASE_SECONDS
+
+    @property
+    def renew_seconds(self) -> float:
+        """A quarter, as upstream's kubelet has it."""
+        return self.lease_seconds / 4
+
+
+ATTACHED_FOR_IT = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+"""The annotation of a node whose kubelet leaves it to the attach-detach controller to have volumes attached."""
+
+
+def node_labels(name: str, machine: Machine) -> dict[str, str]:
+    """What a kubelet says of its node, so that pods can be kept to it or spread over its like."""
+    return {
+        "beta.kubernetes.io/arch": machine.architecture,
+        "beta.kubernetes.io/os": "linux",
+        "kubernetes.io/arch": machine.architecture,
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+    }
+
+
+def node_object(identity: NodeIdentity, machine: Machine, now: datetime) -> Object:
+    labels = node_labels(identity.name, machine)
+    annotations = {"kubecore.dev/network-mode": identity.network_mode, **ATTACHED_FOR_IT}
+    ranges = identity.pod_cidrs
+    spec: Object = {"podCIDR": ranges[0], "podCIDRs": list(ranges)} if ranges else {}
+    if identity.taints:
+        spec["taints"] = [dict(one) for one in identity.taints]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": identity.name, "labels": labels, "annotations": annotations},
+        "spec": spec,
+        "status": node_status(identity, machine, now, []),
+    }
+
+
+# Condition -> (reason, message) where it does not hold, and where it does.
+PRESSURES = {
+    "MemoryPressure": (
+        ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+    ),
+    "DiskPressure": (
+        ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+    ),
+    "PIDPressure": (
+        ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+    ),
+}
+_READY = ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
+
+
+def node_conditions(
+    now: datetime, known: list[Object], pressures: Collection[str] = (), *, trouble: str = ""
+) -> list[Object]:
+    """`known`: what the API has, whose transition times stay where nothing changed. `pressures`: those that hold.
+    `trouble`: why the node is not ready, "" if it is."""
+    held = {one.get("type"): one for one in known}
+    wanted = [(kind, str(kind in pressures), *texts[kind in pressures]) for kind, texts in PRESSURES.items()]
+    conditions, told = [], meta.format_time(now)
+    ready = ("Ready", "False", "KubeletNotReady", trouble) if trouble else _READY
+    for kind, state, reason, message in (*wanted, ready):
+        conditions.append(
+            {
+                "type": kind,
+                "status": state,
+                "lastHeartbeatTime": told,
+                "lastTransitionTime": meta.transition_time(held.get(kind), state, told),
+                "reason": reason,
+                "message": message,
+            }
+        )
+    return conditions
+
+
+def node_status(
+    identity: NodeIdentity,
+    machine: Machine,
+    now: datetime,
+    known: list[Object],
+    pressures: Collection[str] = (),
+    *,
+    trouble: str = "",
+) -> Object:
+    """`known`, `pressures`, `trouble`: as for `node_conditions`."""
+    return {
+        "addresses": [
+            *({"type": "InternalIP", "address": address} for address in identity.addresses),
+            {"type": "Hostname", "address": identity.name},
+        ],
+        "allocatable": machine.allocatable(),
+        "capacity": machine.capacity(),
+        "conditions": node_conditions(now, known, pressures, trouble=trouble),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
+        "nodeInfo": {
+            "architecture": machine.architecture,
+            "bootID": machine.boot_id,
+            "containerRuntimeVersion": f"{identity.runtime}://{KUBERNETES_VERSION[1:]}",
+            "kernelVersion": machine.kernel,
+            "kubeProxyVersion": "",
+            "kubeletVersion": KUBERNETES_VERSION,
+            "machineID": machine.machine_id,
+            "operatingSystem": "linux",
+            "osImage": machine.os_image,
+            "systemUUID": machine.system_uuid,
+        },
+        "runtimeHandlers": [{"name": name} for name in ("", *identity.handlers)],
+    }
+
+
+def _changed_pressures(before: list[Object], after: list[Object]) -> Iterator[str]:
+    """NodeHasDiskPressure and the like, for each that the API had otherwise: of a former kubelet, too."""
+    held = {one["type"]: one["status"] == "True" for one in before}
+    for one in after:
+        kind = one["type"]
+        if kind in PRESSURES and kind in held and held[kind] != (one["status"] == "True"):
+            yield one["reason"].replace("Kubelet", "Node")
+
+
+async def _no_trouble() -> str:
+    return ""
+
+
+class NodeKeeper:
+    """Registers the node, then keeps its lease and status fresh until cancelled."""
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        identity: NodeIdentity,
+        machine: Machine,
+        pressures: Callable[[], Collection[str]] = tuple,
+        runtime_trouble: Callable[[], Awaitable[str]] = _no_trouble,
+        became: Callable[[str], None] = lambda state: None,
+        images: Callable[[], Sequence[Object]] = tuple,
+    ) -> None:
+        """`pressures()`: the conditions of PRESSURES that hold. `runtime_trouble()`: why no container can be started,
+        else "". `became` is called with NodeReady, NodeHasDiskPressure and the like once the API knows. `images()`: as
+        the status tells them."""
+        self._images = images
+        self._pressures = pressures
+        self._runtime_trouble = runtime_trouble
+        self._became = became
+        self.shutting_down = False
+        self._is_ready = True
+        self._changed = asyncio.Event()
+        self._client = client
+        self._clock = clock
+        self._identity = identity
+        self._machine = machine
+        self._node: Object = {}
+        self._lease = NodeLease(client, clock, identity.name, seconds=identity.lease_seconds)
+
+    @property
+    def node(self) -> Object:
+        """The Node as the API last had it."""
+        return self._node
+
+    async def register(self) -> None:
+        """Create the Node or take an existing one over; tries until the API takes it."""
+        failures = 0
+        while True:
+            try:
+                await self._register()
+                return
+            except (StatusError, OSError) as error:
+                failures += 1
+                log.warning("node %s could not be registered: %s", self._identity.name, error)
+                await self._clock.sleep(min(_RETRY_SECONDS * failures, _LONGEST_RETRY_SECONDS))
+
+    async def _register(self) -> None:
+        wanted = node_object(self._identity, self._machine, self._clock.now())
+        try:
+            self._node = await self._client.create("nodes", wanted)
+            return
+        except StatusError as error:
+            if error.code != 409:
+                raise
+        metadata = {key: wanted["metadata"][key] for key in ("labels", "annotations")}
+        self._node = await self._client.patch("nodes", self._identity.name, {"metadata": metadata})
+        wanted["spec"].pop("taints", None)  # who removed one does not want it back
+        if wanted["spec"] and not (self._node.get("spec") or {}).get("podCIDR"):
+            self._node = await self._client.patch("nodes", self._identity.name, {"spec": wanted["spec"]})
+        await self.report()
+
+    async def report(self) -> None:
+        """Write the status."""
+        known = (self._node.get("status") or {}).get("conditions") or []
+        self._changed.clear()
+        trouble = "node is shutting down" if self.shutting_down else await self._runtime_trouble()
+        status = node_status(
+            self._identity,
+            self._machine,
+            self._clock.now(),
+            known,
+            self._pressures(),
+            trouble=trouble,
+        )
+        if (images := list(self._images())) or (self._node.get("status") or {}).get("images"):
+            status["images"] = images or None
+        # Merged by type, as strategic merge has it, two addresses of a type would become one.
+        addresses = status.pop("addresses")
+        if (self._node.get("status") or {}).get("addresses") != addresses:
+            await self._patch_status({"addresses": addresses}, "merge")
+        self._node = await self._patch_status(status, "strategic")
+        for state in _changed_pressures(known, status["conditions"]):
+            self._became(state)
+        if self._is_ready != (not trouble):
+            self._is_ready = not trouble
+            self._became("NodeReady" if self._is_ready else "NodeNotReady")
+
+    async def _patch_status(self, status: Object, patch_type: str) -> Object:
+        name = self._identity.name
+        return await self._client.patch("nodes", name, {"status": status}, patch_type=patch_type, subresource="status")
+
+    def changed(self) -> None:
+        """The conditions have: report it at once."""
+        self._changed.set()
+
+    async def keep_status(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with self._clock.timeout(STATUS_SECONDS):
+                    await self._changed.wait()
+            try:
+                await self.report()
+            except StatusError as error:
+                if error.code == 404:
+                    # Somebody deleted the node while its kubelet lives: it comes back.
+                    await self.register()
+                else:
+                    log.warning("status of node %s was not taken: %s", self._identity.name, error.message)
+            except OSError as error:
+                log.warning("status of node %s was not taken: %s", self._identity.name, error)
+
+    async def keep_lease(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._lease.renew(self._node)
+                failures = 0
+                await self._clock.sleep(self._identity.renew_seconds)
+            except (StatusError, OSError) as error:
+                failures += 1
+                log.debug("lease of node %s: %s", self._identity.name, error)
+                await self._clock.sleep(min(0.2 * 2.0**failures, 7.0))

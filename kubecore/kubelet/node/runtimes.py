@@ -1,0 +1,204 @@
+"""The container runtimes of a node: in the kubelet's own process, or in that of a keeper which outlives it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kubecore.api.errors import StatusError
+from kubecore.client.client import Client
+from kubecore.clock import Clock
+from kubecore.images.store import ImageStore
+from kubecore.kubelet.cgroups.interface import Cgroups, Places
+from kubecore.kubelet.keeper.kept_runtime import KeptRuntime
+from kubecore.kubelet.keeper.link import KeeperLink
+from kubecore.kubelet.keeper.messages import KeeperSettings
+from kubecore.kubelet.logs.writing import LogBook
+from kubecore.kubelet.networks.pod_network import PodNetwork
+from kubecore.kubelet.node import images as node_images
+from kubecore.kubelet.node.image_gc import ImageGarbage, ImageGcConfig, Images, StoredImages
+from kubecore.kubelet.node.images import ImageDisk
+from kubecore.kubelet.node.measured_runtime import MeasuredRuntime
+from kubecore.kubelet.node.services import ChosenRuntime
+from kubecore.kubelet.runtime import leftovers
+from kubecore.kubelet.runtime.cri.holdings import CriSettings
+from kubecore.kubelet.runtime.cri.runtime import CriRuntime
+from kubecore.kubelet.runtime.host import HostRuntime
+from kubecore.kubelet.runtime.interface import Runtime, RuntimeFailure
+from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
+from kubecore.kubelet.runtime.oci import OciRuntime, image_lack
+from kubecore.kubelet.serving.kubelet_metrics import RuntimeMetrics
+from kubecore.kubelet.settings.kubelet_config import KubeletConfig
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+_ANSWER_SECONDS = 10.0
+
+
+@dataclass
+class NodeRuntimes:
+    """`host` and `oci`: the two of kubecore's own. `by_handler`: all. `link`: to the keeper, if there is to be one."""
+
+    host: HostRuntime | KeptRuntime
+    oci: OciRuntime | KeptRuntime
+    by_handler: dict[str, Runtime]
+    images: ImageStore
+    link: KeeperLink | None
+    clock: Clock
+    cri: CriRuntime | None = None
+    """Of a container runtime outside of kubecore."""
+    cri_goes_on: bool = False
+    """It has pods of a former run; known once `find` has looked."""
+
+    def __post_init__(self) -> None:
+        self._stored = node_images.StoredImages(self.images)
+
+    async def find(self) -> Places | None:
+        """Take over what a keeper has of a killed kubelet; where its cgroups are, None without a keeper."""
+        if self.cri is not None:
+            self.cri_goes_on = await self.cri.connect()
+        holdings = await self.link.find() if self.link is not None else None
+        if holdings is None:
+            return None
+        for runtime in (self.host, self.oci):
+            if isinstance(runtime, KeptRuntime):
+                runtime.take_over(holdings.held[runtime.name])
+        return holdings.settings.places
+
+    @property
+    def changed(self) -> str:
+        """In what the node is not what its keeper was made for, whose pods have ended; known once `find` has looked."""
+        return self.link.changed if self.link is not None else ""
+
+    def use(self, cgroups: Cgroups | None) -> None:
+        """Before they start."""
+        if self.link is not None:
+            self.link.settings = replace(self.link.settings, places=cgroups.places if cgroups is not None else None)
+        for runtime in (self.host, self.oci):
+            if isinstance(runtime, HostRuntime):
+                runtime.cgroups = cgroups
+        if self.cri is not None:
+            self.cri.cgroups = cgroups
+
+    async def start(self) -> Isolation:
+        """What the kernel lets containers be separated by."""
+        isolation = probe_isolation()
+        if self.link is not None:
+            describe(isolation)
+            if not self.link.connected:  # nor does anything outlive a keeper
+                leftovers.end_of_node(self.link.settings.mark)
+        for own in (self.host, self.oci):
+            if isinstance(own, KeptRuntime):
+                own.root_by_default = isolation.root_by_default
+                own.lack = image_lack(self.images, isolation) if own is self.oci else ""
+        for runtime in set(self.by_handler.values()):
+            await runtime.start()
+        return isolation
+
+    async def of_pod(self, pod: Object, client: Client, default: str, *, node_name: str) -> ChosenRuntime:
+        """By its class, or the `default`. Raises RuntimeFailure, StatusError."""
+        handler = default
+        name = pod["spec"].get("runtimeClassName")
+        if name:
+            try:
+                found = await client.get("runtimeclasses.node.k8s.io", name)
+            except StatusError as error:
+                if error.code == 404:
+                    text = f'failed to create pod sandbox: RuntimeClass "{name}" not found'
+                    raise RuntimeFailure("FailedCreatePodSandBox", text) from error
+                raise
+            handler = found["handler"]
+        runtime = self.by_handler.get(handler) or self.by_handler.get("cri")  # which knows names of its own
+        if runtime is None:
+            served = ", ".join(sorted(self.by_handler))
+            text = (
+                f'no runtime for handler "{handler}" on node {node_name} (there is: {served}): start '
+                "kubecore with --default-runtime host, or give the pod runtimeClassName host"
+            )
+            raise RuntimeFailure("RunContainerError", text)
+        return ChosenRuntime(runtime, handler)
+
+    def garbage(self, config: ImageGcConfig) -> list[ImageGarbage]:
+        """What removes images that nothing uses."""
+        kept: list[Images] = [StoredImages(self.images)]
+        if self.cri is not None:
+            kept.append(self.cri.collected_images)
+        return [ImageGarbage(images, self.clock, config) for images in kept]
+
+    def image_sources(self) -> list[node_images.Source]:
+        """All images that pods can be made from."""
+        sources: list[node_images.Source] = [self._stored]
+        if self.cri is not None:
+            sources.append(self.cri.known_images)
+        return sources
+
+    async def image_disk(self) -> ImageDisk | None:
+        """Of the runtime outside, if there is one, else of kubecore's own; None where it does not tell."""
+        try:
+            return await (self.cri.image_disk() if self.cri is not None else self._stored.disk())
+        except (RuntimeFailure, TimeoutError, OSError, ValueError, KeyError) as error:  # broken files, too
+            log.warning("the disk of images is not told: %s", error)
+            return None
+
+    async def trouble(self) -> str:
+        """Why no container can be started, "" if they can. What did not come up is started again."""
+        told = self.link.trouble if self.link is not None else ""
+        try:
+            async with self.clock.timeout(_ANSWER_SECONDS):
+                if self.link is not None and self.link.trouble:
+                    await self.link.try_again()
+                    told = self.link.trouble
+                if not told and self.cri is not None:
+                    told = await self.cri.trouble()
+        except TimeoutError:
+            told = told or f"it has not answered for {_ANSWER_SECONDS:g} s"
+        return f"container runtime is down: {told}" if told else ""
+
+
+def make_runtimes(
+    config: KubeletConfig,
+    network: PodNetwork,
+    pod_cidrs: tuple[str, ...],
+    clock: Clock,
+    book: LogBook,
+    *,
+    mark: str,
+    metrics: RuntimeMetrics,
+) -> NodeRuntimes:
+    """`pod_cidrs`: those of `network`. `mark`: of the node's processes. `metrics`: of what is asked of `by_handler`."""
+    images = ImageStore(config.image_store or config.root_dir / "images")
+    host: HostRuntime | KeptRuntime
+    oci: OciRuntime | KeptRuntime
+    if config.keeper is None:
+        link = None
+        host = HostRuntime(network, clock, book, node=mark)
+        oci = OciRuntime(network, clock, book, images, node=mark)
+    else:
+        settings = KeeperSettings(
+            root=config.root_dir.absolute(),
+            mark=mark,
+            image_store=images.root.absolute(),
+            network_mode=config.network_mode,
+            pod_cidrs=pod_cidrs,
+            cluster_cidrs=config.cluster_cidrs,
+            bridge=config.bridge,
+            pods_through_node=config.pods_through_node,
+            lonely_seconds=config.keeper.lonely_seconds,
+            half="lower" if config.cri is not None else "",
+            log_rotation=config.log_rotation,
+        )
+        link = KeeperLink(settings, book, clock)
+        host = KeptRuntime("host", link, clock, book)
+        oci = KeptRuntime("oci", link, clock, book, images=images)
+    cri = None
+    if config.cri is not None:
+        asked, cni = config.cri, config.cri.cni or config.root_dir / "cni"
+        at = CriSettings(asked.endpoint, asked.image_endpoint, cni, node=config.node_name, mark=mark)
+        cri = CriRuntime(network, clock, book, at)
+    by_handler: dict[str, Runtime] = {}
+    for runtime in (host, oci, *([cri] if cri is not None else []), *config.runtimes):
+        by_handler.update(dict.fromkeys(runtime.handlers, MeasuredRuntime(runtime, metrics, clock)))
+    return NodeRuntimes(host, oci, by_handler, images, link, clock, cri)

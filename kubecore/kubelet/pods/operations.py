@@ -1,0 +1,489 @@
+"""Starts and stops the containers of one pod, with their hooks, probes, messages and events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kubecore.api import meta
+from kubecore.background_tasks import BackgroundTasks, unless
+from kubecore.clock import Timer
+from kubecore.images.store import Image, ImageStore
+from kubecore.kubelet.logs import writing as logs
+from kubecore.kubelet.node.services import NodeServices
+from kubecore.kubelet.pods.adoption import take_up
+from kubecore.kubelet.pods.back_off import BackOff
+from kubecore.kubelet.pods.containers import ContainerPlace, container_config, named_ports
+from kubecore.kubelet.pods.environment import ConfigError
+from kubecore.kubelet.pods.hooks import run_hook
+from kubecore.kubelet.pods.lifecycle import restarts
+from kubecore.kubelet.pods.prober import Kind, Prober
+from kubecore.kubelet.pods.probes import Result, Target, Verdict, probe_once
+from kubecore.kubelet.pods.records import ContainerRecord, Termination
+from kubecore.kubelet.pods.sandbox import PodPlace, PodSandbox
+from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, ExecResult, Runtime, RuntimeFailure
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+_MESSAGE_BYTES = 4096
+_FALLBACK_BYTES, _FALLBACK_LINES = 2048, 80
+# A container is given this long even if its preStop hook used up the grace (upstream minimumGracePeriodInSeconds).
+_LEAST_GRACE_SECONDS = 2.0
+_PROBES = frozenset({"startupProbe", "readinessProbe"})
+_PROVING_SECONDS, _PROVING_AGAIN_SECONDS = 0.03, 1.0
+
+
+class ContainerOperations:
+    """`changed` is called whenever a record changed outside of a call (a probe's verdict, time gone by)."""
+
+    def __init__(self, services: NodeServices, sandbox: PodSandbox, changed: Callable[[], None]) -> None:
+        self._services = services
+        self._sandbox = sandbox
+        self._changed = changed
+        self._probers: dict[str, Prober] = {}
+        self._proofs: dict[str, tuple[float, Timer]] = {}
+        self.tasks = BackgroundTasks(log)
+        self.pod: Object = {}
+        self.records: Mapping[str, ContainerRecord] = {}
+        self.pulling = set[str]()
+        """Names of those that will be started once their image is there."""
+        self.leaving = asyncio.Event()
+        """Set when the pod is to end: what has been begun for its start is not gone on with."""
+        self._kill_at = math.inf
+        self._shortened = asyncio.Event()
+
+    @property
+    def place(self) -> PodPlace | None:
+        """Where they run."""
+        return self._sandbox.place
+
+    def close(self) -> None:
+        for prober in self._probers.values():
+            prober.stop()
+        self._probers.clear()
+        for _, timer in self._proofs.values():
+            timer.cancel()
+        self._proofs.clear()
+        self.tasks.cancel()
+        if self.pod:
+            self._services.metrics.probes.forget(self.pod)
+
+    # ---- starting
+
+    async def start(self, record: ContainerRecord) -> None:
+        """Start the next attempt; every outcome is noted in the record and told in events."""
+        code = await self._start(record)
+        self.pulling.discard(record.name)
+        if code is None:
+            self.pulling.add(record.name)
+        else:
+            self._services.metrics.container_started(record, code)
+
+    async def _start(self, record: ContainerRecord) -> str | None:
+        """The word for what has failed, "" for nothing; None while its image is being pulled."""
+        place = self.place
+        if place is None:
+            raise RuntimeError("the pod has no sandbox")
+        attempt = record.next_attempt
+        try:
+            image = await self._image(record, place.runtime)
+        except RuntimeFailure as error:
+            record.wait(error.reason, error.message)
+            self._event(record, "Warning", "Failed", f"Error: {error.reason}")
+            return error.reason
+        if image is None and place.runtime.images is not None:
+            return None
+        try:
+            config = container_config(
+                self.pod,
+                record.spec,
+                place.around,
+                place.volumes,
+                self._files(record, attempt),
+                extra_environment={"KUBECORE_POD_IP": place.ip},
+                memory_capacity=self._services.memory_capacity,
+                root_by_default=place.runtime.root_by_default,
+                image=image,
+            )
+            config = replace(config, target=self._target_id(record))
+        except ConfigError as error:
+            record.wait("CreateContainerConfigError", str(error))
+            self._event(record, "Warning", "Failed", f"Error: {error}")
+            return "CreateContainerConfigError"
+        try:
+            container_id = await place.runtime.create_container(place.sandbox_id, config)
+        except RuntimeFailure as error:
+            record.wait(error.reason, error.message)
+            self._event(record, "Warning", "Failed", f"Error: {error.message}")
+            return error.reason
+        record.image_id = image.told if image is not None else ""
+        self._event(record, "Normal", "Created", "Container created")
+        if record.latest is not None and record.latest.finished_at is not None and not record.latest.interrupted:
+            record.back_off.restarted(record.latest.finished_at, self._services.clock.now())
+        previous = record.id
+        record.restart_count = attempt
+        self._link_log(record, container_id, config.log_path)
+        try:
+            await place.runtime.start_container(container_id)
+        except RuntimeFailure as error:
+            record.run(container_id, self._services.clock.now())
+            record.end(self._failed_start(container_id, error))
+            self._event(record, "Warning", "Failed", f"Error: {error.message}")
+            return error.reason
+        else:
+            record.run(container_id, self._services.clock.now())
+        finally:
+            await self._collect(record.name, place, kept=(container_id, previous))
+        self._event(record, "Normal", "Started", "Container started")
+        await self._after_start(record)
+        status = place.runtime.container_status(container_id)
+        if status.state is ContainerState.EXITED and record.state == "running":  # while we were about other things
+            self.ended(record, status)
+        return ""
+
+    async def _collect(self, name: str, place: PodPlace, kept: Sequence[str]) -> None:
+        """One that has ended stays for who looks into the runtime, those before it go. (Upstream's container garbage
+        collection with its defaults: `pkg/kubelet/kuberuntime/kuberuntime_gc.go`.)"""
+        for one in list(place.runtime.list_containers(place.sandbox_id)):
+            if one.name == name and one.id not in kept and one.state is not ContainerState.RUNNING:
+                try:
+                    await place.runtime.remove_container(one.id)
+                except (RuntimeFailure, TimeoutError) as error:  # it goes with a later one, or with the pod
+                    log.warning("former container %s of %s is not removed: %s", one.id, meta.name(self.pod), error)
+
+    async def _image(self, record: ContainerRecord, runtime: Runtime) -> Image | None:
+        """None while it is being pulled, or where there is no need of one."""
+        images = runtime.images
+        if images is None:
+            return None
+        return await self._services.puller.image_for(
+            self.pod,
+            record.spec,
+            lambda kind, reason, message: self._event(record, kind, reason, message),
+            self._changed,
+            None if isinstance(images, ImageStore) else images,
+        )
+
+    def _target_id(self, record: ContainerRecord) -> str:
+        name = record.spec.get("targetContainerName")
+        if not name:
+            return ""
+        target = self.records.get(name)
+        if target is None or target.state != "running":
+            raise ConfigError(f"unable to find target container {name}")
+        return target.id
+
+    def _failed_start(self, container_id: str, error: RuntimeFailure) -> Termination:
+        now = self._services.clock.now()
+        return Termination(128, "StartError", container_id, message=error.message, started_at=now, finished_at=now)
+
+    def _files(self, record: ContainerRecord, attempt: int) -> ContainerPlace:
+        pod = self.pod
+        names = (meta.namespace(pod), meta.name(pod), meta.uid(pod))
+        log_path = logs.pod_log_directory(self._services.root, *names) / record.name / f"{attempt}.log"
+        while log_path.exists():  # of an earlier kubelet that did not get to report the attempt
+            attempt += 1
+            log_path = log_path.with_name(f"{attempt}.log")
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        message = self._message_file(record)
+        message.parent.mkdir(parents=True, exist_ok=True)
+        message.write_bytes(b"")
+        message.chmod(0o666)
+        services = self._services
+        return ContainerPlace(log_path, message, attempt, services.root / "seccomp", services.seccomp_default)
+
+    def _message_file(self, record: ContainerRecord) -> Path:
+        return self._services.pod_directory(meta.uid(self.pod)) / "containers" / record.name / "termination-log"
+
+    def _link_log(self, record: ContainerRecord, container_id: str, log_path: Path) -> None:
+        names = (meta.name(self.pod), meta.namespace(self.pod), record.name)
+        root = self._services.root
+        if record.id:
+            logs.container_link(root, *names, record.id).unlink(missing_ok=True)
+        # The log before is kept for `logs --previous`, older ones go.
+        for old in log_path.parent.iterdir():
+            if record.log_path is not None and not old.name.startswith((log_path.name, record.log_path.name)):
+                old.unlink(missing_ok=True)
+        record.previous_log_path, record.log_path = record.log_path, log_path
+        logs.make_link(logs.container_link(root, *names, container_id), log_path)
+
+    async def _after_start(self, record: ContainerRecord) -> None:
+        """It is not ready, nor is another one started, before its hook has been run."""
+        hook = (record.spec.get("lifecycle") or {}).get("postStart")
+        if (hook is None or await self._post_start(record, hook)) and record.state == "running":
+            self.watch(record)
+
+    def leave_sandbox(self) -> None:
+        """What there is was made in a sandbox that is lost, if any; the pod gets a new one."""
+        for record in self.records.values():
+            record.leave_sandbox()
+
+    def take_up(self, statuses: Iterable[ContainerStatus]) -> None:
+        """What a former kubelet has started of the pod, or seen the end of, or not."""
+        left = list(statuses)
+        names = {status.name for status in left}
+        for name, known in self.records.items():
+            known.in_sandbox = name in names or not known.attempted
+        for status in left:
+            record = self.records.get(status.name)
+            if record is not None and take_up(record, status):
+                self.ended(record, status)
+        for record in self.records.values():
+            if record.state == "running":
+                self.watch(record)
+
+    def watch(self, record: ContainerRecord) -> None:
+        """Probe a container that runs, or see whether it goes on, until it ends."""
+        if record.kind in ("sidecar", "main") and _PROBES.isdisjoint(record.spec) and not record.ready:
+            self._prove(record)
+        target = self._target(record)
+        container_id = record.id
+        if any(f"{kind}Probe" in record.spec for kind in ("startup", "readiness", "liveness")):
+            prober = Prober(
+                record.spec,
+                self._services.clock,
+                lambda probe: probe_once(probe, target, self._services.clock),
+                on_result=lambda kind, success: self._probed(record, container_id, kind, success),
+                on_unhealthy=lambda kind, output: self._unhealthy(record, kind, output),
+                on_try=lambda kind, result, seconds: self._services.metrics.probes.tried(
+                    self.pod, record.name, kind, result.value, seconds
+                ),
+            )
+            self._probers[container_id] = prober
+            prober.start(started=record.started and "startupProbe" in record.spec)
+
+    def _prove(self, record: ContainerRecord) -> None:
+        """Without probes it is ready once it runs. But one that ends at once must not be called ready, or a Deployment
+        takes it for available: it is to run for a moment first, and for longer when it ended soon before. (Upstream
+        sees starts and ends a second late, by its relists.)"""
+        container_id = record.id
+
+        def proven() -> None:
+            del self._proofs[container_id]
+            record.ready = True
+            self._changed()
+
+        seconds = _PROVING_AGAIN_SECONDS if record.ended_soon else _PROVING_SECONDS
+        self._proofs[container_id] = (seconds, self._services.clock.call_later(seconds, proven))
+
+    @property
+    def about_to_be_ready(self) -> bool:
+        """Some container will be in a moment, unless it ends; `changed` is called then."""
+        return any(seconds <= _PROVING_SECONDS for seconds, _ in self._proofs.values())
+
+    def _target(self, record: ContainerRecord) -> Target:
+        place, container_id = self.place, record.id
+        if place is None:
+            raise RuntimeError("the pod has no sandbox")
+        runtime = place.runtime
+
+        async def execute(command: list[str], seconds: float) -> ExecResult:
+            return await runtime.exec_sync(container_id, command, seconds)
+
+        return Target(place.ip, named_ports(record.spec), execute)
+
+    async def _post_start(self, record: ContainerRecord, hook: Object) -> bool:
+        """True if the container may go on."""
+        try:
+            over, verdict = await unless(self.leaving, run_hook(hook, self._target(record), self._services.clock, 0))
+        except RuntimeFailure as error:
+            over, verdict = True, Verdict(Result.FAILURE, error.message)
+        if not over or verdict is None:
+            return False
+        if verdict.result is Result.SUCCESS:
+            return True
+        # Not what the hook said: it may be secret.
+        self._event(record, "Warning", "FailedPostStartHook", "PostStartHook failed")
+        await self.stop_unless_leaving(record, "FailedPostStartHook")
+        if record.state == "terminated" and restarts(self.pod, record):
+            record.wait("PostStartHookError", "PostStartHook failed")
+        return False
+
+    # ---- probes
+
+    def _probed(self, record: ContainerRecord, container_id: str, kind: Kind, success: bool) -> None:
+        if record.id != container_id or record.state != "running":
+            return
+        if kind == "readiness":
+            record.ready = success
+        elif kind == "startup" and success:
+            record.started = True
+            record.ready = "readinessProbe" not in record.spec
+        elif not success:
+            probe = record.spec[f"{kind}Probe"]
+            grace = probe.get("terminationGracePeriodSeconds")
+            message = f"Container {record.name} failed {kind} probe, will be restarted"
+            stop = self.stop(record, self._grace() if grace is None else float(grace), message)
+            self.tasks.spawn(stop, f"kubelet killing {record.name}")
+        self._changed()
+
+    def _unhealthy(self, record: ContainerRecord, kind: Kind, output: str) -> None:
+        if record.state == "running":
+            self._event(record, "Warning", "Unhealthy", f"{kind.capitalize()} probe failed: {output}")
+
+    def _grace(self) -> float:
+        return float(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
+
+    # ---- stopping
+
+    def take_changes(self) -> None:
+        """A container whose image has been changed is restarted, whatever its policy, and at once. Its resources stay
+        as they were granted."""
+        containers = [*(self.pod["spec"].get("initContainers") or []), *self.pod["spec"]["containers"]]
+        for container in containers:
+            record = self.records.get(container["name"])
+            if record is None or record.spec.get("image") == container.get("image"):
+                continue
+            granted = {"resources": record.spec["resources"]} if "resources" in record.spec else {}
+            record.spec = {**{name: value for name, value in container.items() if name != "resources"}, **granted}
+            record.back_off = BackOff(record.back_off.longest)
+            if record.state == "running" and record.kind != "init":
+                record.changed = True
+                told = "Init container {} definition changed", "Container {} definition changed, will be restarted"
+                message = told[record.kind == "main"].format(record.name)
+                stop = self.stop(record, self._grace(), message)
+                self.tasks.spawn(stop, f"kubelet restarting {record.name}")
+
+    def end_within(self, grace_seconds: float) -> None:
+        """How long the pod's containers have from now on, unless they have less already."""
+        kill_at = self._services.clock.monotonic() + grace_seconds
+        if kill_at < self._kill_at:
+            self._kill_at = kill_at
+            self._shortened.set()
+
+    async def stop_in_time(self, grace_seconds: float) -> None:
+        """All within this, or less if `end_within` has said so; who is being stopped when it does is stopped anew."""
+        self.end_within(grace_seconds)
+        while True:
+            self._shortened.clear()
+            grace = max(self._kill_at - self._services.clock.monotonic(), 0.0)
+            over, _ = await unless(self._shortened, self.stop_all(grace))
+            if over:
+                return
+
+    async def stop_all(self, grace_seconds: float) -> None:
+        """All preStop hooks at once, then the main ones together, then sidecars one by one, last started first, all
+        within one grace period."""
+        records = list(self.records.values())
+        turn: Sequence[asyncio.Event] = ()
+        stops = []
+        rest = [record for record in records if record.kind != "sidecar"]
+        sidecars = [record for record in records if record.kind == "sidecar"]
+        for group in (rest, *([one] for one in reversed(sidecars))):
+            over = [asyncio.Event() for _ in group]
+            stops += [self._stop_in_turn(*one, grace_seconds, turn) for one in zip(group, over, strict=True)]
+            turn = [*turn, *over]
+        for failed in await asyncio.gather(*stops, return_exceptions=True):
+            if failed is not None:
+                raise failed
+
+    async def _stop_in_turn(
+        self, record: ContainerRecord, over: asyncio.Event, grace_seconds: float, turn: Sequence[asyncio.Event]
+    ) -> None:
+        try:
+            await self.stop(record, grace_seconds, f"Stopping container {record.name}", turn=turn)
+        finally:
+            over.set()
+
+    async def stop(
+        self,
+        record: ContainerRecord,
+        grace_seconds: float,
+        message: str,
+        *,
+        turn: Sequence[asyncio.Event] = (),
+    ) -> None:
+        """preStop, SIGTERM, SIGKILL; returns when the container has ended. SIGTERM comes when all of `turn` are set, or
+        the time is over."""
+        place = self.place
+        if place is None or record.state != "running":
+            return
+        self._event(record, "Normal", "Killing", message)
+        prober = self._probers.get(record.id)
+        if prober is not None:
+            prober.stop_kind("liveness", "startup")
+        clock = self._services.clock
+        kill_at = clock.monotonic() + grace_seconds
+        hook, container_id = (record.spec.get("lifecycle") or {}).get("preStop"), record.id
+        if hook and grace_seconds > 0:
+            await self._pre_stop(record, hook, grace_seconds)
+        with suppress(TimeoutError):
+            async with clock.timeout(max(kill_at - clock.monotonic(), 0.0)):
+                for other in turn:
+                    await other.wait()
+        if record.id != container_id or record.state != "running":
+            return  # it has ended by itself, and another attempt may have begun
+        left = kill_at - clock.monotonic()
+        if hook or turn:
+            left = max(left, min(_LEAST_GRACE_SECONDS, grace_seconds))
+        await place.runtime.stop_container(container_id, max(left, 0.0))
+
+    async def stop_unless_leaving(self, record: ContainerRecord, message: str) -> None:
+        """As `stop`, within the pod's grace. Given up once the pod is to end, when it is stopped with the others."""
+        await unless(self.leaving, self.stop(record, self._grace(), message))
+
+    async def _pre_stop(self, record: ContainerRecord, hook: Object, grace_seconds: float) -> None:
+        clock = self._services.clock
+        try:
+            async with clock.timeout(grace_seconds):
+                verdict = await run_hook(hook, self._target(record), clock, grace_seconds)
+        except (TimeoutError, RuntimeFailure) as error:
+            verdict = Verdict(Result.FAILURE, str(error) or "timed out")
+        if verdict.result is not Result.SUCCESS:
+            self._event(record, "Warning", "FailedPreStopHook", "PreStopHook failed")
+
+    # ---- ends
+
+    def ended(self, record: ContainerRecord, status: ContainerStatus) -> None:
+        """The runtime told that the present attempt ended."""
+        prober = self._probers.pop(status.id, None)
+        if prober is not None:
+            prober.stop()
+        _, timer = self._proofs.pop(status.id, (0.0, None))
+        if timer is not None:
+            timer.cancel()
+        record.end(
+            Termination(
+                exit_code=status.exit_code,
+                reason=status.reason or ("Completed" if status.exit_code == 0 else "Error"),
+                container_id=status.id,
+                message=self._termination_message(record, status),
+                started_at=status.started_at,
+                finished_at=status.finished_at,
+            )
+        )
+
+    def _termination_message(self, record: ContainerRecord, status: ContainerStatus) -> str:
+        try:
+            with self._message_file(record).open("rb") as file:
+                message = file.read(_MESSAGE_BYTES).decode("utf-8", "replace")
+        except OSError:
+            message = ""
+        fallback = record.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+        if message or not fallback or status.exit_code == 0:
+            return message
+        return last_output(record.log_path) if record.log_path else ""
+
+    def _event(self, record: ContainerRecord, type: str, reason: str, message: str) -> None:
+        self._services.recorder.event(self.pod, type, reason, message, field_path=record.field_path)
+
+
+def last_output(path: Path) -> str:
+    """The end of a log as a termination message: 2048 bytes and 80 lines at most, without the CRI prefix."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(size - 2 * _FALLBACK_BYTES - 64 * _FALLBACK_LINES, 0))
+            raw = file.read().split(b"\n")[-_FALLBACK_LINES - 1 :]
+    except OSError:
+        return ""
+    lines = [line.split(b" ", 3)[3] for line in raw if line.count(b" ") >= 3]
+    return (b"\n".join(lines) + b"\n")[-_FALLBACK_BYTES:].decode("utf-8", "replace") if lines else ""

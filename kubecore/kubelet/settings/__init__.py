@@ -1,0 +1,1 @@
+"""What a kubelet is told, by flags and by a KubeletConfiguration."""

@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import base64
+import ipaddress
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from kubecore.client.client import Object
+from kubecore.clock import VirtualClock
+from kubecore.controllers.identities.certificate_requests import CertificateRequest, Signer
+from kubecore.controllers.identities.certificates import (
+    REQUESTS,
+    CertificateApprover,
+    CertificateCleaner,
+    CertificateSigner,
+)
+from tests.support.fake_api import FakeAPI
+from tests.unit.controllers.conftest import Running
+
+CLIENT = "kubernetes.io/kube-apiserver-client"
+KUBELET, SERVING = "kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving"
+USAGES = ("digital signature", "client auth")
+
+
+def subject(common_name: str, *organizations: str) -> x509.Name:
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, one) for one in organizations]
+    return x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def pem_request(common_name: str, *organizations: str, names: tuple[x509.GeneralName, ...] = ()) -> str:
+    """As spec.request has it."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject(common_name, *organizations))
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    made = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    return base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
+
+
+def asking(
+    request: str, *, signer: str = CLIENT, usages: tuple[str, ...] = USAGES, approved: bool = True, **spec: Any
+) -> Object:
+    conditions = [{"type": "Approved", "status": "True", "reason": "r"}] if approved else []
+    asked = {"request": request, "signerName": signer, "usages": list(usages), **spec}
+    return {"metadata": {"name": "r"}, "spec": asked, "status": {"conditions": conditions} if conditions else {}}
+
+
+@pytest.fixture
+def signer(clock: VirtualClock) -> Signer:
+    key = ec.generate_private_key(ec.SECP256R1())
+    authority = (
+        x509.CertificateBuilder()
+        .subject_name(subject("kubernetes"))
+        .issuer_name(subject("kubernetes"))
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(clock.now() - timedelta(days=1))
+        .not_valid_after(clock.now() + timedelta(days=300))
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Signer(authority.public_bytes(serialization.Encoding.PEM), private)
+
+
+async def outcome(api: FakeAPI, running: Running, signer: Signer, obj: Object) -> Object:
+    """The status of a request after the signer saw it."""
+    api.add(REQUESTS, obj)
+    await running.start(CertificateSigner(running.context, signer))
+    found = api.get(REQUESTS, "r")
+    assert found is not None
+    status: Object = found["status"]
+    return status
+
+
+def certificate(status: Object) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(base64.b64decode(status["certificate"]))
+
+
+# --- Signing
+
+
+async def test_an_approved_request_gets_a_certificate_of_its_subject_and_usages(
+    api: FakeAPI, running: Running, signer: Signer, clock: VirtualClock
+) -> None:
+    asked = asking(pem_request("jane", "devs", "ops"), expirationSeconds=3600)
+    made = certificate(await outcome(api, running, signer, asked))
+    assert made.subject == subject("jane", "devs", "ops")
+    assert made.issuer == subject("kubernetes")
+    usages = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usages) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert made.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
+    assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert made.not_valid_before_utc == clock.now().replace(microsecond=0) - timedelta(minutes=5)
+    assert made.not_valid_after_utc - made.not_valid_before_utc == timedelta(hours=1, minutes=5)
+
+
+async def test_no_certificate_outlives_its_authority(
+    api: FakeAPI, running: Running, signer: Signer, clock: VirtualClock
+) -> None:
+    made = certificate(await outcome(api, running, signer, asking(pem_request("jane"))))
+    assert made.not_valid_after_utc <= clock.now() + timedelta(days=300)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"approved": False}, {"signer": "example.com/other"}], ids=["not approved", "another signer"]
+)
+async def test_other_requests_are_left_alone(
+    api: FakeAPI, running: Running, signer: Signer, fields: dict[str, Any]
+) -> None:
+    assert "certificate" not in await outcome(api, running, signer, asking(pem_request("jane"), **fields))
+
+
+_NODE = ("system:node:n", "system:nodes")
+_HOST = (x509.DNSName("n"),)
+
+
+@pytest.mark.parametrize(
+    ("signer_name", "who", "names", "usages", "told"),
+    [
+        (CLIENT, ("jane",), (), ("server auth",), "invalid usage for client certificate: server auth"),
+        (
+            CLIENT,
+            ("jane",),
+            (),
+            ("digital signature",),
+            "missing required usage for client certificate: client auth",
+        ),
+        (KUBELET, ("system:node:n",), (), USAGES, "subject organization is not system:nodes"),
+        (KUBELET, ("jane", "system:nodes"), (), USAGES, "subject common name does not begin with system:node:"),
+        (KUBELET, _NODE, _HOST, USAGES, "DNS subjectAltNames are not allowed"),
+        (
+            KUBELET,
+            _NODE,
+            (),
+            ("client auth",),
+            "usages did not match [client auth digital signature key encipherment]",
+        ),
+        (SERVING, _NODE, (), ("digital signature", "server auth"), "DNS or IP subjectAltName is required"),
+        (
+            SERVING,
+            _NODE,
+            (*_HOST, x509.RFC822Name("a@b.c")),
+            ("digital signature", "server auth"),
+            "Email subjectAltNames are not allowed",
+        ),
+    ],
+)
+async def test_what_a_signer_does_not_sign_has_failed(
+    api: FakeAPI,
+    running: Running,
+    signer: Signer,
+    signer_name: str,
+    who: tuple[str, ...],
+    names: tuple[x509.GeneralName, ...],
+    usages: tuple[str, ...],
+    told: str,
+) -> None:
+    asked = asking(pem_request(*who, names=names), signer=signer_name, usages=usages)
+    status = await outcome(api, running, signer, asked)
+    assert "certificate" not in status
+    failed = status["conditions"][-1]
+    assert (failed["type"], failed["reason"], failed["message"]) == ("Failed", "SignerValidationFailure", told)
+
+
+async def test_a_kubelet_gets_a_serving_certificate_for_its_addresses(
+    api: FakeAPI, running: Running, signer: Signer
+) -> None:
+    names = (*_HOST, x509.IPAddress(ipaddress.ip_address("10.0.0.1")))
+    usages = ("digital signature", "key encipherment", "server auth")
+    asked = asking(pem_request(*_NODE, names=names), signer=SERVING, usages=usages)
+    made = certificate(await outcome(api, running, signer, asked))
+    assert tuple(made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value) == names
+
+
+@pytest.mark.parametrize(
+    ("usage", "days"),
+    [("server auth", 100), ("client auth", 0)],
+    ids=["which clients judge", "which the server judges"],
+)
+def test_a_certificate_holds_by_the_time_of_those_who_judge_it(signer: Signer, usage: str, days: int) -> None:
+    inside = VirtualClock().now()
+    clock = VirtualClock(inside, machine=lambda: inside + timedelta(days=100))
+    request = CertificateRequest.parse(pem_request(*_NODE, names=_HOST), (usage,))
+    made = x509.load_pem_x509_certificate(signer.sign(request, timedelta(hours=1), clock))
+    assert made.not_valid_before_utc == inside - timedelta(minutes=5)
+    assert made.not_valid_after_utc == inside + timedelta(days=days, hours=1)
+
+
+async def test_legacy_unknown_signs_what_was_approved(api: FakeAPI, running: Running, signer: Signer) -> None:
+    asked = asking(pem_request("x"), signer="kubernetes.io/legacy-unknown", usages=("code signing", "any"))
+    assert certificate(await outcome(api, running, signer, asked)).subject == subject("x")
+
+
+# --- Approving
+
+
+class Reviewer(FakeAPI):
+    """Answers access reviews: `allowed` are the subresources that may be created."""
+
+    allowed: frozenset[str] = frozenset()
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(clock)
+        self.reviews: list[Object] = []
+
+    async def request(self, method: str, path: str, **options: Any) -> tuple[int, bytes]:
+        if not path.endswith("/subjectaccessreviews"):
+            return await super().request(method, path, **options)
+        review = orjson.loads(options["body"])
+        self.reviews.append(review["spec"])
+        asked = review["spec"]["resourceAttributes"]["subresource"]
+        return 201, orjson.dumps({"status": {"allowed": asked in self.allowed}})
+
+
+@pytest.fixture
+def api(clock: VirtualClock) -> Reviewer:
+    return Reviewer(clock)
+
+
+async def approval(api: Reviewer, running: Running, obj: Object, *allowed: str) -> str:
+    """The message of the Approved condition, "" without one."""
+    api.allowed = frozenset(allowed)
+    api.add(REQUESTS, obj)
+    await running.start(CertificateApprover(running.context))
+    written = api.writes(f"update {REQUESTS}/approval")
+    return str(written[0].body["status"]["conditions"][0]["message"]) if written else ""
+
+
+def of_kubelet(who: str) -> Object:
+    asked = {"username": who, "groups": ["g"], "extra": {"k": ["v"]}}
+    return asking(pem_request(*_NODE), signer=KUBELET, approved=False, **asked)
+
+
+async def test_a_node_may_renew_its_certificate(api: Reviewer, running: Running) -> None:
+    told = await approval(api, running, of_kubelet("system:node:n"), "selfnodeclient")
+    assert told == "Auto approving self kubelet client certificate after SubjectAccessReview."
+    (review,) = api.reviews
+    assert review["user"] == "system:node:n"
+    assert (review["groups"], review["extra"]) == (["g"], {"k": ["v"]})
+
+
+async def test_a_bootstrapping_user_may_ask_for_a_nodes_certificate(api: Reviewer, running: Running) -> None:
+    told = await approval(api, running, of_kubelet("system:bootstrap:abc"), "nodeclient", "selfnodeclient")
+    assert told == "Auto approving kubelet client certificate after SubjectAccessReview."
+
+
+async def test_who_may_not_is_not_approved(api: Reviewer, running: Running) -> None:
+    assert await approval(api, running, of_kubelet("jane"), "selfnodeclient") == ""
+
+
+async def test_other_signers_requests_are_for_people_to_approve(api: Reviewer, running: Running) -> None:
+    asked = asking(pem_request(*_NODE), approved=False, username="system:node:n")
+    assert await approval(api, running, asked, "nodeclient", "selfnodeclient") == ""
+
+
+# --- Cleaning
+
+
+@pytest.mark.parametrize(
+    ("type", "hours", "issued"),
+    [("", 24, False), ("Denied", 1, False), ("Failed", 1, False), ("Approved", 24, False), ("Approved", 1, True)],
+)
+async def test_requests_are_kept_for_a_while(
+    api: Reviewer, running: Running, signer: Signer, clock: VirtualClock, type: str, hours: int, issued: bool
+) -> None:
+    asked = asking(pem_request("jane"), approved=type == "Approved")
+    if type:
+        told = "2026-01-01T00:00:00Z"
+        asked["status"]["conditions"] = [{"type": type, "status": "True", "lastUpdateTime": told}]
+    if issued:
+        await outcome(api, running, signer, asked)
+    else:
+        api.add(REQUESTS, asked)
+    await running.start(CertificateCleaner(running.context))
+    await clock.advance(hours * 3600 - 60)
+    assert api.get(REQUESTS, "r") is not None
+    await clock.advance(61)
+    assert api.get(REQUESTS, "r") is None
+
+
+async def test_a_request_goes_with_its_certificate(
+    api: Reviewer, running: Running, signer: Signer, clock: VirtualClock
+) -> None:
+    await outcome(api, running, signer, asking(pem_request("jane"), expirationSeconds=600))
+    await running.start(CertificateCleaner(running.context))
+    await clock.advance(601)
+    assert api.get(REQUESTS, "r") is None
