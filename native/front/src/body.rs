@@ -111,7 +111,8 @@ pub struct Body {
     busy: Option<Busy>,
     ending: Option<Ending>,
     sitting: Option<Sitting>,
-    lasting: Option<Lasting>,
+    /// Boxed, since few requests last, and all answers would be larger.
+    lasting: Option<Box<Lasting>>,
 }
 
 impl Body {
@@ -182,7 +183,7 @@ impl Body {
 
     /// The request lasts as long as the body.
     pub fn lasts(&mut self, lasting: Lasting) {
-        self.lasting = Some(lasting);
+        self.lasting = Some(Box::new(lasting));
     }
 
     /// The seat is kept until the body has been sent, or, of a watch, until it first waits for news.
