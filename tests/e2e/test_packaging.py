@@ -134,11 +134,14 @@ def test_the_command_says_its_version_where_there_is_no_rust(installed: Installe
 
 
 def test_every_module_can_be_imported_with_only_what_is_declared(installed: Installed) -> None:
+    """But the one that pytest loads, where there is pytest: it is told of as its plugin."""
     code = (
         "import pkgutil, importlib, kubecore\n"
         "for module in pkgutil.walk_packages(kubecore.__path__, 'kubecore.'):\n"
-        "    if not module.name.endswith('__main__'):\n"
+        "    if not module.name.endswith(('__main__', '.pytest_plugin')):\n"
         "        importlib.import_module(module.name)\n"
+        "from importlib.metadata import entry_points\n"
+        "assert [one.value for one in entry_points(group='pytest11')] == ['kubecore.pytest_plugin']\n"
         "print(kubecore.__file__)"
     )
     python = installed.venv / "bin" / "python"

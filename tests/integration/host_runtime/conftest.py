@@ -49,6 +49,14 @@ class Node:
     ends: asyncio.Queue[ContainerStatus]
     image: str = "none"
     pods: int = 0
+    state: Path | None = None
+    """Where a container runtime of its own keeps what runs."""
+
+    def mounts(self) -> list[str]:
+        """That are its own: others run nodes on this machine at the same time."""
+        places = [str(one) for one in (self.root, self.state) if one is not None]
+        mounted = Path("/proc/self/mountinfo").read_text().splitlines()
+        return [line for line in mounted if any(place in line for place in places)]
 
     @property
     def isolation(self) -> Isolation:
@@ -206,7 +214,9 @@ async def make_oci_node(root: Path, network: PodNetwork, archive: Path, name: st
 
 async def make_cri_node(root: Path, network: PodNetwork, containerd: Containerd) -> Node:
     settings = CriSettings(containerd.endpoint, "", containerd.cni, node=f"node{os.getpid()}", mark=root.name)
-    return await started(CriRuntime(network, RealClock(), LogBook(), settings), network, root, image=PROGRAMS)
+    node = await started(CriRuntime(network, RealClock(), LogBook(), settings), network, root, image=PROGRAMS)
+    node.state = Path(containerd.endpoint.removeprefix("unix://")).parent
+    return node
 
 
 def free_octet() -> int:
