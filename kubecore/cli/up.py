@@ -347,9 +347,9 @@ async def _serve(cluster: Cluster, command: Sequence[str]) -> int:
 async def _last(cluster: Cluster, command: Sequence[str], stopping: Stopping) -> int:
     """Until a signal, the command's end, or that of a component."""
     assert cluster.failed is not None
-    work: Coroutine[Any, Any, int | bool] = stopping.asked.wait()
-    if command:
-        work = one_command.run(command, cluster.kubeconfig, stopping)
+    work: Coroutine[Any, Any, int | bool] = (
+        one_command.run(command, cluster.kubeconfig, stopping) if command else stopping.asked.wait()
+    )
     lasting = asyncio.create_task(work, name="command")
     await asyncio.wait((lasting, cluster.failed), return_when=asyncio.FIRST_COMPLETED)
     if cluster.failed.done():

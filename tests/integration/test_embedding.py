@@ -183,7 +183,8 @@ def test_a_cluster_for_one_command_ends_with_it_and_leaves_nothing() -> None:
     name, kubeconfig = done.stdout.splitlines()
     assert name == "namespace/default"
     assert not Path(kubeconfig).parent.exists()
-    assert "kubecore is ready" in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("kubecore is ready: https://127.0.0.1:")
 
 
 @pytest.mark.slow
