@@ -53,7 +53,8 @@ class BackgroundTasks:
 
     def cancel(self) -> None:
         for task in self._running:
-            task.cancel()
+            if not task.cancelling():  # a second time would break off what it does at its end
+                task.cancel()
 
     async def close(self) -> None:
         """Cancels what runs and waits for its end."""

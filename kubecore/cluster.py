@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from kubecore.dns.responder import DnsResponder
     from kubecore.dns.service import Site
     from kubecore.kubelet.kubelet import Kubelet
-    from kubecore.kubelet.networks.pod_network import PodNetwork
+    from kubecore.kubelet.networks.network import PodNetwork
     from kubecore.pod_namespaces import PodNamespaces
     from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 
@@ -190,7 +190,7 @@ class Cluster:
 
     def _service_port(self) -> int:
         """Of Service default/kubernetes: clients in pods must reach it, so an unprivileged user cannot have 443."""
-        from kubecore.kubelet.networks import pod_network as network
+        from kubecore.kubelet.networks import network
 
         address = str(ipaddress.ip_network(self._networks.services[0])[1])
         if self._networks.mode == "netns" or not self.config.real_nodes:
@@ -200,7 +200,7 @@ class Cluster:
     def _service_address(self) -> str:
         """Where Service default/kubernetes leads, "" for the address the server is bound to, unless that is of the
         other family: then it is the first node's on the bridge, which is made for it."""
-        from kubecore.kubelet.networks import pod_network as network
+        from kubecore.kubelet.networks import network
 
         networks = self._networks
         six = networks.families[0] == "IPv6"
@@ -215,7 +215,7 @@ class Cluster:
 
     @property
     def _bridge(self) -> str:
-        from kubecore.kubelet.networks import pod_network as network
+        from kubecore.kubelet.networks import network
 
         return network.bridge_name(self.config.data_dir)
 
@@ -299,7 +299,7 @@ class Cluster:
 
     def _dns_site(self) -> Site:
         from kubecore.dns.service import Site
-        from kubecore.kubelet.networks import pod_network as network
+        from kubecore.kubelet.networks import network
 
         services = map(ipaddress.ip_network, self._networks.services)
         return Site(
@@ -420,7 +420,7 @@ class Cluster:
         """When everything else is under way: it listens only once there is an Ingress, and no start waits for it."""
         await self.server.wait_ready()
         from kubecore.ingress.controller import IngressController
-        from kubecore.kubelet.networks import pod_network as network
+        from kubecore.kubelet.networks import network
 
         bind, real = self.config.bind_address, self.config.real_nodes
         node = network.host_address(self._networks.pods_of_node(0)[0]) if real else bind

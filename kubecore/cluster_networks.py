@@ -15,7 +15,7 @@ from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
     from kubecore.cluster import ClusterConfig
-    from kubecore.kubelet.networks.pod_network import Detection
+    from kubecore.kubelet.networks.network import Detection
     from kubecore.kubelet.networks.range_claims import Claim
 
 Mode = Literal["netns", "loopback"]
@@ -90,7 +90,7 @@ class Networks:
         return tuple(_part(one, index) for one in self.pods)
 
     def __str__(self) -> str:
-        from kubecore.kubelet.networks.pod_network import MEANING
+        from kubecore.kubelet.networks.network import MEANING
 
         because = f" because {self.reason}" if self.reason else ""
         without = f"; there is no IPv6: {self.left_out}" if self.left_out else ""
@@ -121,7 +121,7 @@ def choose_networks(config: ClusterConfig) -> Networks:
     a single one. New ones are claimed at once, kept ones by `hold_networks`. Raises PermissionError when what was asked
     for is not to be had, RangeError when there are no addresses left.
     """
-    from kubecore.kubelet.networks import pod_network as network
+    from kubecore.kubelet.networks import network
 
     file = _file(config)
     found = network.detect()
@@ -225,7 +225,7 @@ def _kept_networks(config: ClusterConfig, kept: Networks, found: Detection) -> N
 
 
 def _with_second_family(config: ClusterConfig, kept: Networks, family: str) -> Networks:
-    from kubecore.kubelet.networks import pod_network as network
+    from kubecore.kubelet.networks import network
 
     other = kept.families[0]
     own = next((number for number in _NUMBERS if _service_range(number, other) == kept.services[0]), None)
@@ -268,7 +268,7 @@ def _numbers_of(config: ClusterConfig) -> list[int]:
 
 def _in_namespaces(config: ClusterConfig, families: tuple[str, ...]) -> list[tuple[Ranges, Ranges]]:
     """Pairs of ranges, those that are free first."""
-    from kubecore.kubelet.networks import pod_network as network
+    from kubecore.kubelet.networks import network
 
     asked, asked_pods = _only(config.service_cidrs, families), _only(config.pod_cidrs, families)
     pairs = []
@@ -286,8 +286,7 @@ def _in_namespaces(config: ClusterConfig, families: tuple[str, ...]) -> list[tup
 
 
 def _on_loopback(config: ClusterConfig, families: tuple[str, ...]) -> list[tuple[Ranges, Ranges]]:
-    from kubecore.kubelet.networks import loopback_ranges
-    from kubecore.kubelet.networks import pod_network as network
+    from kubecore.kubelet.networks import loopback_ranges, network
 
     if config.pod_cidrs:
         raise PermissionError("pods have ranges of their own (--pod-cidr) only where they have network namespaces")

@@ -8,10 +8,10 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -72,6 +72,7 @@ from kubecore.apiserver.transport import driving
 from kubecore.apiserver.transport.front_door import FrontDoor
 from kubecore.apiserver.version import build_info, version_info
 from kubecore.apiserver.webhooks.calling import WebhookCaller
+from kubecore.background_tasks import BackgroundTasks
 from kubecore.clock import native_clock
 from kubecore.metrics import Metrics
 from kubecore.process_metrics import process_metrics
@@ -100,17 +101,6 @@ def _told_where(host: str, port: int, option: str) -> Iterator[None]:
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {why} ({option})") from error
 
 
-def _follow(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    task = asyncio.get_running_loop().create_task(work, name=name)
-    task.add_done_callback(_report_end)
-    return task
-
-
-def _report_end(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("%s ended", task.get_name(), exc_info=task.exception())
-
-
 class APIServer:
     """One API server over its data directory.
 
@@ -132,6 +122,7 @@ class APIServer:
         self._ready = asyncio.Event()
         self.addresses_given = False
         """From now on Services have addresses of the range, and stored ones keep them."""
+        self._following = BackgroundTasks(log)
         self._started: list[str] = []
         self._stopped = False
 
@@ -155,7 +146,8 @@ class APIServer:
         bootstrap = Bootstrap(self.registry)
         await bootstrap.ensure_base()
         await asyncio.gather(self._limit(), self._aggregation.start())
-        self._followers += [_follow(work, "aggregation") for work in self._aggregation.work()]
+        for work in self._aggregation.work():
+            self._following.spawn(work, "aggregation")
         for check in health.CHECKS:
             self.front.set_check(check, True)
         self.registry.restore(_ALLOCATING)
@@ -290,11 +282,17 @@ class APIServer:
         self._measure()
         self.handlers.delegation = self._aggregation.delegation
         self._admit_dynamically()
+        self._follow()
+
+    def _follow(self) -> None:
+        """What is done behind what the store and files say."""
         controller = DefinitionController(self.registry, self.custom, self.hub)
+        self._following.spawn(controller.run(), "definitions")
         kept = LegacyTokens(self.hub, self.cacher, self.tokens, self.front.authenticator())
-        self._followers = [_follow(controller.run(), "definitions"), _follow(kept.run(), "kept tokens")]
+        self._following.spawn(kept.run(), "kept tokens")
         self._followed = self.access.follow() + self._sealing.follow(self.storage)
-        self._followers += [_follow(file.run(), "followed file") for file in self._followed]
+        for file in self._followed:
+            self._following.spawn(file.run(), "followed file")
         self._started.append("definitions")
 
     def _measure(self) -> None:
@@ -337,7 +335,7 @@ class APIServer:
             return
         flow = FlowControl(self.registry, self.hub, self.front.flow(), reading + mutating)
         await flow.start()
-        self._followers.append(_follow(flow.run(), "flow control"))
+        self._following.spawn(flow.run(), "flow control")
 
     def _kubelets(self) -> KubeletConnection:
         return KubeletConnection(self.authority, self.authority.certificate if self.config.verify_kubelets else None)
@@ -481,9 +479,7 @@ class APIServer:
         if "grpc" in started:
             await self._grpc.close(_SHUTDOWN_GRACE)
         if "definitions" in started:
-            for task in self._followers:
-                task.cancel()
-            await asyncio.gather(*self._followers, return_exceptions=True)
+            await self._following.close()
             await self._aggregation.close()
             await self._webhooks.close()
             await self.registry.admission.close()

@@ -45,7 +45,6 @@ from kubecore.cli.leading import Leading, leads, seconds
 from kubecore.cli.proxy_options import RuntimeConfig
 from kubecore.cli.serving_options import Serving, serves
 from kubecore.cli.up import (
-    DataDir,
     IngressAccessLog,
     IngressPort,
     SchedulerConfigFile,
@@ -144,7 +143,7 @@ def run_component(
 @audit_options
 @access_options
 def apiserver(
-    data_dir: DataDir = Path("~/.kubecore"),
+    data_dir: options.DataDir = options.DATA_DIR,
     secure_port: Annotated[int, typer.Option(min=0, max=65535, help="HTTPS port; 0 picks a free one.")] = 6443,
     bind_address: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     insecure_port: Annotated[int, typer.Option(min=0, max=65535, help="Plain HTTP on loopback; 0 means off.")] = 0,
@@ -182,7 +181,7 @@ def apiserver(
     import ipaddress
 
     from kubecore.apiserver.config import APIServerConfig
-    from kubecore.kubelet.networks import pod_network as network
+    from kubecore.kubelet.networks import network
 
     logs.configure(verbosity=verbosity, file=None)
     own = service_cluster_ip_range.split(",")[0]

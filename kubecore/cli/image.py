@@ -18,7 +18,6 @@ app = typer.Typer(help="Images that nodes run with --default-runtime oci.", no_a
 DataDir = Annotated[
     Path, typer.Option(callback=options.folder, help="Of `kubecore up`, or the --root-dir of `kubecore kubelet`.")
 ]
-_DEFAULT = Path("~/.kubecore")
 
 
 def _store(data_dir: Path) -> ImageStore:
@@ -30,7 +29,7 @@ def _store(data_dir: Path) -> ImageStore:
 @app.command()
 def load(
     file: Annotated[Path, typer.Argument(help="What `docker save` writes, an OCI archive, or an OCI layout's folder.")],
-    data_dir: DataDir = _DEFAULT,
+    data_dir: DataDir = options.DATA_DIR,
     name: Annotated[str, typer.Option(help="For an image that has none in the file.")] = "",
 ) -> None:
     """Take images from a file, under the names that they have there."""
@@ -50,7 +49,7 @@ def load(
 
 
 @app.command("ls")
-def list_images(data_dir: DataDir = _DEFAULT) -> None:
+def list_images(data_dir: DataDir = options.DATA_DIR) -> None:
     """List images by name."""
     rows = [("IMAGE", "ID", "SIZE")]
     for image in _store(data_dir).images():
@@ -64,7 +63,7 @@ def list_images(data_dir: DataDir = _DEFAULT) -> None:
 @app.command("rm")
 def remove(
     images: Annotated[list[str], typer.Argument(help="Names, or digests with all their names.")],
-    data_dir: DataDir = _DEFAULT,
+    data_dir: DataDir = options.DATA_DIR,
 ) -> None:
     """Remove images. What running containers need stays until they have ended."""
     from kubecore.images.references import InvalidReference

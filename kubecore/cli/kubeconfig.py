@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kubecore.cli.up import DataDir, told
+from kubecore.cli import options
+from kubecore.cli.up import told
 
 app = typer.Typer(help="Credentials of a cluster's users, signed by its certificate authority.", no_args_is_help=True)
 
@@ -21,7 +21,7 @@ def _group() -> None:
 def user(
     client_name: Annotated[str, typer.Option(help="Name of the user, such as system:node:NAME for a kubelet.")],
     org: Annotated[list[str] | None, typer.Option(help="A group of the user; may be given several times.")] = None,
-    data_dir: DataDir = Path("~/.kubecore"),
+    data_dir: options.DataDir = options.DATA_DIR,
 ) -> None:
     """Print a kubeconfig with a new client certificate, good for a year.
 

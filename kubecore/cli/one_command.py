@@ -32,8 +32,8 @@ DataDir = Annotated[
     Path | None,
     typer.Option(
         callback=options.folder_if_any,
-        help="Where certificates, objects and pods' files live.",
-        show_default="~/.kubecore",
+        help=options.KEPT_THERE,
+        show_default=str(options.DATA_DIR),
     ),
 ]
 LONELY_POD_SECONDS = 300.0
@@ -75,7 +75,7 @@ class Place:
         if self.data_dir is not None:
             yield self.data_dir
         elif not self.command:
-            yield options.folder(Path("~/.kubecore"))
+            yield options.folder(options.DATA_DIR)
         else:
             with tempfile.TemporaryDirectory(prefix="kubecore-", ignore_cleanup_errors=True) as folder:
                 yield Path(folder)

@@ -9,7 +9,7 @@ import ipaddress
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,6 +48,12 @@ def folder(path: Path) -> Path:
         return path.expanduser().absolute()
     except RuntimeError:  # neither $HOME nor an entry in the password file
         raise typer.BadParameter(f"{str(path)!r}: this user has no home directory, choose another folder") from None
+
+
+DATA_DIR = Path("~/.kubecore")
+"""Of a cluster of which nobody has said where it is."""
+KEPT_THERE = "Where certificates, objects and pods' files live."
+DataDir = Annotated[Path, typer.Option(callback=folder, help=KEPT_THERE)]
 
 
 def folder_if_any(path: Path | None) -> Path | None:

@@ -101,7 +101,7 @@ def _table(kubeconfig: Path) -> str:
 def ls(
     data_dir: Annotated[
         Path, typer.Option(callback=options.folder, help="Data directory of the `kubecore up` whose proxy is asked.")
-    ] = Path("~/.kubecore"),
+    ] = options.DATA_DIR,
     server: Annotated[
         str,
         typer.Option(help="HOST:PORT of a `kubecore proxy` to ask instead: its --metrics-bind-address."),

@@ -58,9 +58,6 @@ class IpFamily(StrEnum):
     DUAL = "dual"
 
 
-DataDir = Annotated[
-    Path, typer.Option(callback=options.folder, help="Where certificates, objects and pods' files live.")
-]
 SimulatedNodes = Annotated[
     int, typer.Option(min=0, max=50_000, help="Nodes without a machine, whose pods run nothing.")
 ]

@@ -20,7 +20,7 @@ from kubecore.kubelet.cgroups.interface import Places
 from kubecore.kubelet.eviction.manager import EvictionManager
 from kubecore.kubelet.eviction.pods import NodePods
 from kubecore.kubelet.logs.writing import LogBook
-from kubecore.kubelet.networks import pod_network as network
+from kubecore.kubelet.networks import network
 from kubecore.kubelet.networks.host_ports import HostPorts
 from kubecore.kubelet.networks.host_side import this_host
 from kubecore.kubelet.node.counts import NodeNow

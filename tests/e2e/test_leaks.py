@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kubecore.kubelet.networks.pod_network import bridge_name
+from kubecore.kubelet.networks.network import bridge_name
 from kubecore.kubelet.runtime.leftovers import node_mark
 from tests.support.kubectl import of_version
 from tests.support.process import ROOT, running_cluster

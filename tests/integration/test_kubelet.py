@@ -169,6 +169,8 @@ async def test_a_config_map_volume_follows_its_config_map(node: Running) -> None
     await node.phase("follower", "Running")
     node.api.change("configmaps", "settings", data={"word": "after"})
     await node.phase("follower", "Succeeded")
+    _, text = await node.get("/containerLogs/default/follower/main")
+    assert text == "ready\nafter\n"
 
 
 async def test_a_deleted_pod_ends_within_its_grace_and_leaves_nothing(node: Running) -> None:

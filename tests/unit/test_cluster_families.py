@@ -11,9 +11,8 @@ import pytest
 from kubecore import netlink
 from kubecore.cluster import ClusterConfig
 from kubecore.cluster_networks import Networks, choose_networks
-from kubecore.kubelet.networks import pod_network as network
-from kubecore.kubelet.networks import range_claims
-from kubecore.kubelet.networks.pod_network import Detection
+from kubecore.kubelet.networks import network, range_claims
+from kubecore.kubelet.networks.network import Detection
 from kubecore.kubelet.networks.range_claims import RangeError
 
 Choose = Callable[..., Networks]

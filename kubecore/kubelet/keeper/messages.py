@@ -10,7 +10,7 @@ import msgspec
 
 from kubecore.kubelet.cgroups.interface import Limits, Places
 from kubecore.kubelet.logs.writing import LogRotation
-from kubecore.kubelet.networks.pod_network import Half
+from kubecore.kubelet.networks.network import Half
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerStatus,

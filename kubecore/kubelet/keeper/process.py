@@ -22,7 +22,7 @@ from kubecore.kubelet.keeper.messages import KeeperSettings
 from kubecore.kubelet.keeper.place import NotAlone, Place
 from kubecore.kubelet.keeper.service import Kept, Service
 from kubecore.kubelet.logs.writing import LogBook
-from kubecore.kubelet.networks import pod_network as network
+from kubecore.kubelet.networks import network
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import ContainerStatus
 from kubecore.kubelet.runtime.oci import OciRuntime

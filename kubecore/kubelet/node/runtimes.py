@@ -15,7 +15,7 @@ from kubecore.kubelet.keeper.kept_runtime import KeptRuntime
 from kubecore.kubelet.keeper.link import KeeperLink
 from kubecore.kubelet.keeper.messages import KeeperSettings
 from kubecore.kubelet.logs.writing import LogBook
-from kubecore.kubelet.networks.pod_network import PodNetwork
+from kubecore.kubelet.networks.network import PodNetwork
 from kubecore.kubelet.node import images as node_images
 from kubecore.kubelet.node.image_gc import ImageGarbage, ImageGcConfig, Images, StoredImages
 from kubecore.kubelet.node.images import ImageDisk

@@ -54,13 +54,10 @@ class StatusWriter:
             answer = await self._client.patch(
                 "pods", meta.name(self._newest), body, meta.namespace(self._newest), subresource="status"
             )
-        except StatusError as error:
+        except (StatusError, OSError) as error:
             self._written = None
-            if error.code == 404:
+            if isinstance(error, StatusError) and error.code == 404:
                 return False
-            raise
-        except OSError:
-            self._written = None
             raise
         if _version(answer) >= _version(self._newest):
             self._newest, self._written = answer, status

@@ -33,7 +33,7 @@ from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Limits
 from kubecore.kubelet.logs.writing import LogBook, LogWriter
-from kubecore.kubelet.networks.pod_network import NetworkError, NetworkNamespace, PodNetwork
+from kubecore.kubelet.networks.network import NetworkError, NetworkNamespace, PodNetwork
 from kubecore.kubelet.pods.mandatory_access import selinux_is_on
 from kubecore.kubelet.runtime import launching, leftovers, mounting
 from kubecore.kubelet.runtime.host_plans import Container, LaunchPlans, Sandbox

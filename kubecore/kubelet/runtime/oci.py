@@ -16,7 +16,7 @@ from kubecore.clock import Clock
 from kubecore.images.references import InvalidReference
 from kubecore.images.store import Image, ImageStore, remove_tree
 from kubecore.kubelet.logs.writing import LogBook
-from kubecore.kubelet.networks.pod_network import PodNetwork
+from kubecore.kubelet.networks.network import PodNetwork
 from kubecore.kubelet.runtime import image_config, launching, mounting
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.host_plans import Container

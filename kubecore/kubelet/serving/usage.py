@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kubecore.api import meta
 from kubecore.kubelet.cgroups.measuring import Group, Groups, GroupUse
-from kubecore.kubelet.networks.pod_network import POD_LINK
+from kubecore.kubelet.networks.network import POD_LINK
 from kubecore.kubelet.pods.records import ContainerRecord
 from kubecore.kubelet.pods.view import start_time
 from kubecore.kubelet.runtime.interface import RuntimeFailure

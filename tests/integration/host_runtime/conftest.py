@@ -23,7 +23,7 @@ from kubecore.kubelet.keeper.messages import KeeperSettings
 from kubecore.kubelet.keeper.process import Keeper
 from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.networks import loopback_ranges
-from kubecore.kubelet.networks.pod_network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect, unrouted
+from kubecore.kubelet.networks.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect, unrouted
 from kubecore.kubelet.runtime import host, leftovers
 from kubecore.kubelet.runtime.cri.holdings import CriSettings
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime

@@ -15,7 +15,7 @@ import pytest
 from kubecore.images.archives import load
 from kubecore.images.store import ImageStore
 from kubecore.kubelet.networks import loopback_ranges
-from kubecore.kubelet.networks.pod_network import LoopbackNetwork
+from kubecore.kubelet.networks.network import LoopbackNetwork
 from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.image_roots import WRITTEN
 from kubecore.kubelet.runtime.interface import Identity, Mount, RuntimeFailure

@@ -18,7 +18,7 @@ from kubecore.kubelet.keeper.link import KeeperLink
 from kubecore.kubelet.keeper.messages import KeeperSettings
 from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.networks import loopback_ranges
-from kubecore.kubelet.networks.pod_network import LoopbackNetwork
+from kubecore.kubelet.networks.network import LoopbackNetwork
 from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, RuntimeFailure
 from tests.integration.host_runtime.conftest import Node, node_mark, processes, started, until
 

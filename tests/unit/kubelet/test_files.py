@@ -13,7 +13,7 @@ from kubecore.clock import VirtualClock
 from kubecore.kubelet.logs import reading as log_reading
 from kubecore.kubelet.logs.reading import LogOptions, read_log
 from kubecore.kubelet.logs.writing import LogBook, LogRotation, LogWriter
-from kubecore.kubelet.networks.pod_network import AddressPool, NetworkError
+from kubecore.kubelet.networks.network import AddressPool, NetworkError
 from kubecore.kubelet.pods.back_off import BackOff
 from kubecore.kubelet.volumes.atomic import File, write_atomically
 

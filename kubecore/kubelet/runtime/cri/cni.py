@@ -17,7 +17,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from kubecore.kubelet.networks.pod_network import NetworkError, NetworkNamespace, PodNetwork
+from kubecore.kubelet.networks.network import NetworkError, NetworkNamespace, PodNetwork
 from kubecore.whole_file import write_whole
 
 _NETWORK = "kubecore"

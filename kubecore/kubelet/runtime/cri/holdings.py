@@ -19,7 +19,7 @@ from kubecore.background_tasks import BackgroundTasks
 from kubecore.clock import Clock
 from kubecore.kubelet.cgroups.interface import Cgroups
 from kubecore.kubelet.logs.writing import LogBook
-from kubecore.kubelet.networks.pod_network import PodNetwork
+from kubecore.kubelet.networks.network import PodNetwork
 from kubecore.kubelet.runtime.cri import messages, parents
 from kubecore.kubelet.runtime.cri.connection import Connection
 from kubecore.kubelet.runtime.cri.container_logs import LOOK_SECONDS, ContainerLogs

@@ -21,7 +21,7 @@ from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import Limits
 from kubecore.kubelet.logs.writing import LogBook
-from kubecore.kubelet.networks.pod_network import PodNetwork
+from kubecore.kubelet.networks.network import PodNetwork
 from kubecore.kubelet.node import images as node_images
 from kubecore.kubelet.node.images import ImageDisk
 from kubecore.kubelet.runtime.cri import messages, mounts, parents

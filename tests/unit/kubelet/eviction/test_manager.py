@@ -188,6 +188,7 @@ async def test_a_runtime_that_does_not_tell_keeps_no_other_limit(node: Node, mon
     uid = node.pod()["metadata"]["uid"]
     (node.root / "pods" / uid / "volumes/kubernetes.io~empty-dir/data/file").write_bytes(b"x" * 100 * 1024)
     await until_evicted(node)
+    assert node.status()["message"] == 'Usage of EmptyDir volume "data" exceeds the limit "64Ki". '
 
 
 async def test_secrets_and_what_is_in_memory_count_for_no_limit(node: Node) -> None:

@@ -10,7 +10,7 @@ import pytest
 from kubecore.clock import VirtualClock
 from kubecore.kubelet import kubelet as kubelet_module
 from kubecore.kubelet.logs.writing import LogBook
-from kubecore.kubelet.networks.pod_network import LoopbackNetwork
+from kubecore.kubelet.networks.network import LoopbackNetwork
 from kubecore.kubelet.pods.mandatory_access import (
     SELinuxOptions,
     app_armor_lack,
