@@ -39,6 +39,15 @@ def read(text: str, kind: str, versions: Mapping[str, Any]) -> JSON:
     return checked(given, kind, versions, shown=text.strip())
 
 
+def read_any(text: str, kinds: Mapping[str, Mapping[str, Any]]) -> JSON:
+    """Of one of several kinds, the first of which it is taken for where it names none of them. Raises
+    InvalidConfiguration."""
+    given = parsed(text)
+    named = given.get("kind") if isinstance(given, dict) else None
+    kind = named if isinstance(named, str) and named in kinds else next(iter(kinds))
+    return read(text, kind, kinds[kind])
+
+
 def checked(given: JSON, kind: str, versions: Mapping[str, Any], *, shown: str) -> JSON:
     """An object that has been decoded already; `shown` is how it is told when it does not say what it is."""
     for field in ("kind", "apiVersion"):

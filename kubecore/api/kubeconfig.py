@@ -52,9 +52,9 @@ class Kubeconfig:
             token = (path.parent / user["tokenFile"]).read_text().strip()
         return cls(
             server=cluster["server"].rstrip("/"),
-            certificate_authority=_pem(cluster, "certificate-authority", path),
-            client_certificate=_pem(user, "client-certificate", path),
-            client_key=_pem(user, "client-key", path),
+            certificate_authority=pem_of(cluster, "certificate-authority", path),
+            client_certificate=pem_of(user, "client-certificate", path),
+            client_key=pem_of(user, "client-key", path),
             token=token,
             insecure_skip_tls_verify=bool(cluster.get("insecure-skip-tls-verify")),
             tls_server_name=cluster.get("tls-server-name") or "",
@@ -107,7 +107,8 @@ def _named(document: dict[str, Any], plural: str, singular: str, name: str, path
     raise KubeconfigError(f"{path}: no {singular} named {name!r}")
 
 
-def _pem(section: dict[str, Any], key: str, path: Path) -> bytes:
+def pem_of(section: dict[str, Any], key: str, path: Path) -> bytes:
+    """What `key` or `key`-data of a section says; empty for nothing. Raises KubeconfigError, OSError."""
     data = section.get(f"{key}-data")
     if data:
         try:

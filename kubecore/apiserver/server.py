@@ -302,13 +302,14 @@ class APIServer:
 
     def _plugins(self) -> list[Plugin]:
         options = self.config.admission
+        self._configured = plugins.configured(options)
         parts = plugins.Parts(
             cacher=self.cacher,
             storage=self.storage,
             clock=self.clock,
             authorizer=self.authorizer,
             scheme=self.scheme,
-            configured=plugins.configured(options),
+            configured=self._configured,
             registry=lambda: self.registry,
             metrics=self.metrics,
             user=SERVER,
@@ -324,6 +325,7 @@ class APIServer:
             self.authorizer,
             self.clock,
             plugins=self.config.admission.plugins,
+            configured=self._configured,
             metrics=self.registry.admission.metrics,
         )
 

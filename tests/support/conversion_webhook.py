@@ -60,11 +60,17 @@ class ConversionWebhook:
 
 
 @asynccontextmanager
-async def serving(webhook: ConversionWebhook) -> AsyncIterator[ConversionWebhook]:
+async def serving(
+    webhook: ConversionWebhook, *, trusting: trustme.CA | None = None
+) -> AsyncIterator[ConversionWebhook]:
+    """Clients may show certificates of the CA that is trusted."""
     authority = trustme.CA()
     webhook.ca_bundle = base64.b64encode(authority.cert_pem.bytes()).decode()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert(*webhook.names).configure_cert(context)
+    if trusting is not None:
+        trusting.configure_trust(context)
+        context.verify_mode = ssl.CERT_OPTIONAL
     application = web.Application()
     application.router.add_post("/convert", webhook.handle)
     runner = web.AppRunner(application)

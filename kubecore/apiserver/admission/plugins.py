@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api.configuration_file import InvalidConfiguration
-from kubecore.apiserver.admission import event_rate, image_policy, node_selectors, toleration_restriction
+from kubecore.apiserver.admission import (
+    event_rate,
+    image_policy,
+    limited_resources,
+    node_selectors,
+    toleration_restriction,
+)
 from kubecore.apiserver.admission.all_or_nothing import AlwaysAdmit, AlwaysDeny
 from kubecore.apiserver.admission.anti_affinity import LimitPodHardAntiAffinityTopology
 from kubecore.apiserver.admission.event_rate import EventRateLimit
@@ -42,6 +48,7 @@ from kubecore.apiserver.authorization.certificate_signers import (
     ClusterTrustBundleAttest,
 )
 from kubecore.apiserver.authorization.owner_references import OwnerReferencesPermissionEnforcement
+from kubecore.apiserver.webhooks import credentials
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Scheme
@@ -80,6 +87,9 @@ _CONFIGURATIONS: dict[str, Callable[[str], Any]] = {
     "PodNodeSelector": node_selectors.load,
     "PodTolerationRestriction": toleration_restriction.load,
     "EventRateLimit": event_rate.load,
+    "ResourceQuota": limited_resources.load,
+    "MutatingAdmissionWebhook": credentials.load,
+    "ValidatingAdmissionWebhook": credentials.load,
 }
 _MAKERS: dict[str, Callable[[Parts], Plugin]] = {
     "AlwaysAdmit": lambda parts: AlwaysAdmit(),
@@ -119,7 +129,9 @@ _MAKERS: dict[str, Callable[[Parts], Plugin]] = {
     "DefaultIngressClass": lambda parts: DefaultIngressClass(parts.cacher),
     "DenyServiceExternalIPs": lambda parts: DenyServiceExternalIPs(),
     "PodTopologyLabels": lambda parts: PodTopologyLabels(parts.cacher),
-    "ResourceQuota": lambda parts: ResourceQuota(parts.cacher, parts.storage, parts.clock),
+    "ResourceQuota": lambda parts: ResourceQuota(
+        parts.cacher, parts.storage, parts.clock, parts.configured["ResourceQuota"]
+    ),
 }
 
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from kubecore.api import amounts
 from kubecore.api.amounts import Amounts
-from kubecore.api.quota.evaluator import Evaluator, in_scopes
+from kubecore.api.quota.evaluator import Evaluator, in_scopes, requirements
+from kubecore.apiserver.admission.limited_resources import NOTHING, Limited, uncovered
 
 JSON = dict[str, Any]
 
@@ -59,22 +60,37 @@ class Write:
     obj: JSON
     old: JSON | None
     subresource: str
+    limited: Limited = NOTHING
 
-    def charges(self, quotas: Sequence[Quota]) -> list[Charge]:
-        """What it would take of each quota that it counts against. Raises QuotaRefusal."""
+    def charges(self, quotas: Sequence[Quota], every: Sequence[Quota]) -> list[Charge]:
+        """What it would take of each of `quotas` that it counts against; `every` one may cover what is limited. Raises
+        QuotaRefusal."""
         found = [(quota, names) for quota in quotas if (names := self._counted(quota))]
-        if not found:
+        if not found and self.limited is NOTHING:
             return []
         usage = self.evaluator.usage(self.obj)
         if negative := sorted(name for name, amount in usage.items() if amount.nano < 0):
             raise QuotaRefusal(f"quota usage is negative for resource(s): {','.join(negative)}")
         growth = usage if self.old is None else amounts.growth(usage, self.evaluator.usage(self.old))
+        if self.limited is not NOTHING and any(amount.nano for amount in growth.values()):
+            self._cover(usage, every)
         made = []
         for quota in found:
             delta = self._delta(quota[0], usage, growth)
             if delta:
                 made.append(Charge(quota[0], delta))
         return made
+
+    def _cover(self, usage: Amounts, quotas: Sequence[Quota]) -> None:
+        """What is limited by the configuration needs a quota that counts it. Raises QuotaRefusal."""
+        covered = {name for quota in quotas for name in self._counted(quota)}
+        if lacking := self.limited.of_amounts(usage) - covered:
+            raise QuotaRefusal(f"insufficient quota to consume: {','.join(sorted(lacking))}")
+        covering = [
+            one for quota in quotas for one in requirements(quota.obj) if self.evaluator.in_scope(one, self.obj)
+        ]
+        if lacking_scopes := uncovered(self.limited.of_scopes(self.evaluator, self.obj), covering):
+            raise QuotaRefusal(f"insufficient quota to match these scopes: {lacking_scopes}")
 
     def _counted(self, quota: Quota) -> list[str]:
         """The quota's names that the object counts against. Raises QuotaRefusal."""

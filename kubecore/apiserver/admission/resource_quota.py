@@ -22,6 +22,7 @@ from kubecore.api import amounts, errors
 from kubecore.api.amounts import Amount, Amounts
 from kubecore.api.quota.evaluators import IGNORED, Evaluators
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
+from kubecore.apiserver.admission.limited_resources import NOTHING, LimitedResources
 from kubecore.apiserver.admission.quota_checking import Quota, QuotaRefusal, Write
 from kubecore.apiserver.registry.codec import Codec, loads
 from kubecore.apiserver.registry.store import storage_status
@@ -62,12 +63,13 @@ class _Waiting:
 class ResourceQuota(Plugin):
     name = "ResourceQuota"
 
-    def __init__(self, cacher: Cacher, storage: Storage, clock: Clock) -> None:
+    def __init__(self, cacher: Cacher, storage: Storage, clock: Clock, limited: LimitedResources) -> None:
         cached = cacher.cached(_KEY)
         assert cached is not None
         self._cacher = cacher
         self._storage = storage
         self._clock = clock
+        self._limited = limited
         self._prefix = cached.prefix
         self._number = cached.number
         self._codec = Codec(cached.resource)
@@ -120,7 +122,8 @@ class ResourceQuota(Plugin):
 
     def decide(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> Awaitable[None] | None:
         namespace = ctx.namespace
-        if not namespace or obj is None or not self._has_quotas(namespace):
+        limited = self._limited.of(ctx.resource_key)
+        if not namespace or obj is None or (limited is NOTHING and not self._has_quotas(namespace)):
             return None
         evaluator = self._evaluators.of(ctx.resource_key)
         if not evaluator.handles(ctx.operation, ctx.subresource) or not evaluator.changes(obj, old, ctx.subresource):
@@ -129,7 +132,7 @@ class ResourceQuota(Plugin):
             # It is there already, which is what the client will be told: nothing is taken by that.
             return None
         verdict = asyncio.get_running_loop().create_future()
-        one = _Waiting(ctx, Write(evaluator, obj, old, ctx.subresource), verdict)
+        one = _Waiting(ctx, Write(evaluator, obj, old, ctx.subresource, limited), verdict)
         self._waiting.setdefault(namespace, []).append(one)
         if namespace not in self._tasks:
             task = asyncio.get_running_loop().create_task(self._work(namespace), name=f"quotas of {namespace}")
@@ -157,10 +160,11 @@ class ResourceQuota(Plugin):
         """A verdict for each. Quotas that somebody else has written meanwhile are judged by anew, and only those."""
         again: set[str] | None = None
         for _ in range(_TRIES):
-            quotas = [quota for quota in self._quotas(namespace) if again is None or quota.name in again]
+            every = self._quotas(namespace)
+            quotas = [quota for quota in every if again is None or quota.name in again]
             for one in waiting:
                 if not one.verdict.done():
-                    self._charge(one, quotas)
+                    self._charge(one, quotas, every)
             again = await self._write_all(namespace, [quota for quota in quotas if quota.charged])
             if not again:
                 break
@@ -171,11 +175,11 @@ class ResourceQuota(Plugin):
                 one.refuse(errors.conflict("", _KEY, min(again)))
             one.accept()
 
-    def _charge(self, one: _Waiting, quotas: Sequence[Quota]) -> None:
+    def _charge(self, one: _Waiting, quotas: Sequence[Quota], every: Sequence[Quota]) -> None:
         """Refuses the write, or takes what it needs from the quotas in memory."""
         ctx = one.ctx
         try:
-            charges = one.write.charges(quotas)
+            charges = one.write.charges(quotas, every)
         except QuotaRefusal as refusal:
             plural, _, group = ctx.resource_key.partition(".")
             one.refuse(errors.forbidden(group, plural, ctx.name, str(refusal)))

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
+from kubecore.apiserver.webhooks.credentials import NOBODY, Credential
+from kubecore.apiserver.webhooks.reviewing import load_pair
 from kubecore.server_trust import refusal, trusting
 
 if TYPE_CHECKING:
@@ -57,6 +59,13 @@ class Target:
     service: ServiceTarget | None = None
     ca_bundle: str = ""
 
+    def authority(self) -> tuple[str, int]:
+        """Host and port, by which credentials are found."""
+        if self.service is not None:
+            return self.service.host, self.service.port
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or 443
+
     def address(self, timeout_seconds: float) -> str:
         """Where the request goes, with the time-out in whole seconds as a parameter, as upstream has it."""
         if self.service is not None:
@@ -78,34 +87,38 @@ _USER_AGENT = "kube-apiserver-admission"
 
 
 class WebhookCaller:
-    """Keeps connections per set of CAs; `close` ends them."""
+    """Keeps connections per set of CAs and client certificate; `close` ends them."""
 
     def __init__(self, lookup: Lookup, clock: Clock) -> None:
         self._lookup = lookup
         self._clock = clock
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._sessions: dict[tuple[str, bytes], aiohttp.ClientSession] = {}
 
-    async def post(self, target: Target, body: bytes, *, timeout_seconds: float) -> bytes:
+    async def post(
+        self, target: Target, body: bytes, *, timeout_seconds: float, credential: Credential = NOBODY
+    ) -> bytes:
         """The body of a success. Raises WebhookError for anything else, redirections included."""
         # A Task of its own: handlers run without one, and a time-out needs something to cancel.
-        call = self._timely(target, body, timeout_seconds)
+        call = self._timely(target, body, timeout_seconds, credential)
         return await asyncio.get_running_loop().create_task(call, name="webhook")
 
-    async def _timely(self, target: Target, body: bytes, seconds: float) -> bytes:
+    async def _timely(self, target: Target, body: bytes, seconds: float, credential: Credential) -> bytes:
         address = target.address(seconds)
         try:
             async with self._clock.outside(seconds):
-                return await self._post(target, address, body)
+                return await self._post(target, address, body, credential)
         except TimeoutError:
             raise WebhookError(f'Post "{address}": context deadline exceeded') from None
 
-    async def _post(self, target: Target, address: str, body: bytes) -> bytes:
+    async def _post(self, target: Target, address: str, body: bytes, credential: Credential) -> bytes:
         import aiohttp
+        from multidict import CIMultiDict
 
-        headers = {"Content-Type": _JSON_TYPE, "Accept": f"{_JSON_TYPE}, */*", "User-Agent": _USER_AGENT}
+        told = {"Content-Type": _JSON_TYPE, "Accept": f"{_JSON_TYPE}, */*", "User-Agent": _USER_AGENT}
         largest = max(_LARGEST_ANSWER, 4 * len(body))
         try:
-            session = self._session(target)
+            headers = CIMultiDict((*told.items(), *credential.shown()))
+            session = self._session(target, credential)
             async with session.post(address, data=body, headers=headers, allow_redirects=False) as answer:
                 got = await answer.content.read(largest + 1)
                 while len(got) <= largest and (more := await answer.content.read(largest + 1 - len(got))):
@@ -123,8 +136,9 @@ class WebhookCaller:
             raise WebhookError(f"0-length response with status code: {answer.status} and content type: {media}")
         return got
 
-    def _session(self, target: Target) -> aiohttp.ClientSession:
-        found = self._sessions.pop(target.ca_bundle, None)
+    def _session(self, target: Target, credential: Credential) -> aiohttp.ClientSession:
+        key = target.ca_bundle, credential.certificate
+        found = self._sessions.pop(key, None)
         if found is None:
             import aiohttp
 
@@ -132,13 +146,14 @@ class WebhookCaller:
 
             if len(self._sessions) >= _SESSIONS:
                 self._retire()
+            context = _context(target.ca_bundle, credential)
             connector = aiohttp.TCPConnector(
-                ssl=_context(target.ca_bundle), resolver=ClusterResolver(self._lookup), use_dns_cache=False, limit=0
+                ssl=context, resolver=ClusterResolver(self._lookup), use_dns_cache=False, limit=0
             )
             found = aiohttp.ClientSession(
                 connector=connector, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
             )
-        self._sessions[target.ca_bundle] = found
+        self._sessions[key] = found
         return found
 
     def _retire(self) -> None:
@@ -152,13 +167,19 @@ class WebhookCaller:
         self._sessions.clear()
 
 
-def _context(ca_bundle: str) -> ssl.SSLContext:
-    """Raises ValueError for a bundle that is none."""
+def _context(ca_bundle: str, credential: Credential) -> ssl.SSLContext:
+    """Raises ValueError for a bundle that is none, and for a certificate and key that are no pair."""
     pem = base64.b64decode(ca_bundle).decode("ascii", "replace").strip()
     try:
-        return trusting(pem)
+        context = trusting(pem)
     except ssl.SSLError:
         raise ValueError("unable to load root certificates: unable to parse bytes as PEM block") from None
+    if credential.certificate:
+        try:
+            load_pair(context, credential.certificate, credential.key)
+        except ssl.SSLError as error:
+            raise ValueError(f"tls: {error}") from None
+    return context
 
 
 def said(error: BaseException) -> str:

@@ -142,13 +142,13 @@ def _context(config: Kubeconfig) -> ssl.SSLContext:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if config.client_certificate:
-            _load_pair(context, config.client_certificate, config.client_key)
+            load_pair(context, config.client_certificate, config.client_key)
     except (ssl.SSLError, UnicodeDecodeError) as error:
         raise ValueError(f"unusable certificates: {error}") from None
     return context
 
 
-def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+def load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
     """Python's ssl takes keys from files only; this one is the owner's alone, and gone at once."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pair.pem"

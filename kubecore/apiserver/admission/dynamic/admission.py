@@ -5,7 +5,7 @@ Configurations are read anew after one of them has changed: what is stored is in
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kubecore.api.errors import StatusError
@@ -21,6 +21,7 @@ from kubecore.apiserver.admission.dynamic.validating_policies import ValidatingP
 from kubecore.apiserver.admission.dynamic.webhooks import Webhook, webhooks_of
 from kubecore.apiserver.admission.metrics import ADMIT, VALIDATE
 from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.webhooks.credentials import Credentials
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
@@ -116,19 +117,22 @@ class DynamicAdmission:
         clock: Clock,
         *,
         plugins: Collection[str],
+        configured: Mapping[str, Any],
         metrics: AdmissionMetrics,
     ) -> None:
-        """`plugins` are those that are on."""
+        """`plugins` are those that are on, `configured` has their configurations."""
         self._clock = clock
         self._metrics = metrics
         self.versions = versions
         self._plugins = plugins
         self._cacher = cacher
         namespaces = Namespaces(cacher)
-        self._asking = Asking(caller, namespaces, authorizer, clock, metrics)
+        hooks = {True: _PLUGINS[_MUTATING], False: _PLUGINS[_VALIDATING]}
+        credentials = {mutating: configured.get(plugin) or Credentials() for mutating, plugin in hooks.items()}
+        self._asking = Asking(caller, namespaces, authorizer, clock, metrics, credentials)
         self._judging = Judging(versions, namespaces, Parameters(cacher, versions), authorizer, clock, metrics)
-        configured = [cached.number for key in sorted(EXEMPT) if (cached := cacher.cached(key)) is not None]
-        self._changes = cacher.native.changes(configured)
+        numbers = [cached.number for key in sorted(EXEMPT) if (cached := cacher.cached(key)) is not None]
+        self._changes = cacher.native.changes(numbers)
         # What configurations are made from; none of them yet.
         self._seen = -1
         self._any = False

@@ -21,7 +21,7 @@ from kubecore.apiserver.registry.options import LONGEST_SECONDS
 from kubecore.apiserver.webhooks.calling import WebhookError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.admission.dynamic.reviews import Answer
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.registry.strategy import RequestContext
     from kubecore.apiserver.webhooks.calling import WebhookCaller
+    from kubecore.apiserver.webhooks.credentials import Credentials
     from kubecore.clock import Clock
 
 JSON = dict[str, Any]
@@ -56,11 +57,14 @@ class Asking:
         authorizer: Authorizer,
         clock: Clock,
         metrics: AdmissionMetrics,
+        credentials: Mapping[bool, Credentials],
     ) -> None:
+        """`credentials` are those for mutating webhooks, and for others."""
         self._caller = caller
         self._namespaces = namespaces
         self._authorizer = authorizer
         self._clock = clock
+        self._credentials = credentials
         self._conditions = metrics.conditions
         self.metrics = metrics.webhooks
 
@@ -141,7 +145,8 @@ class Asking:
     ) -> Answer:
         seconds = min(self.left(ctx), webhook.seconds)
         try:
-            answer = await self._caller.post(webhook.target, body, timeout_seconds=seconds)
+            credential = self._credentials[mutating].of(*webhook.target.authority())
+            answer = await self._caller.post(webhook.target, body, timeout_seconds=seconds, credential=credential)
             return reviews.answer_of(answer, version, uid, mutating=mutating)
         except WebhookError as error:
             raise CallFailed(webhook, f"failed to call webhook: {error}", error.code) from None
