@@ -309,6 +309,7 @@ class APIServer:
             clock=self.clock,
             authorizer=self.authorizer,
             scheme=self.scheme,
+            options=options,
             configured=self._configured,
             registry=lambda: self.registry,
             metrics=self.metrics,

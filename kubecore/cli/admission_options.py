@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -29,13 +30,25 @@ AdmissionControlConfigFile = Annotated[
     typer.Option(help="An AdmissionConfiguration (apiserver.config.k8s.io/v1): what admission plugins are told."),
 ]
 
+NotReadySeconds = Annotated[
+    int, typer.Option(help="Seconds that pods which say nothing of it stay on a node that is not ready.")
+]
+UnreachableSeconds = Annotated[int, typer.Option(help="The same of a node that cannot be reached.")]
+
 
 def _asked(
     enable_admission_plugins: EnableAdmissionPlugins = "",
     disable_admission_plugins: DisableAdmissionPlugins = "",
     admission_control_config_file: AdmissionControlConfigFile = None,
+    default_not_ready_toleration_seconds: NotReadySeconds = 300,
+    default_unreachable_toleration_seconds: UnreachableSeconds = 300,
 ) -> AdmissionOptions:
-    return options.admission(enable_admission_plugins, disable_admission_plugins, admission_control_config_file)
+    found = options.admission(enable_admission_plugins, disable_admission_plugins, admission_control_config_file)
+    return replace(
+        found,
+        not_ready_seconds=default_not_ready_toleration_seconds,
+        unreachable_seconds=default_unreachable_toleration_seconds,
+    )
 
 
 admission_options = stands_for("admission", _asked, "Admission options")

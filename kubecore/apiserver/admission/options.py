@@ -30,6 +30,9 @@ class AdmissionOptions:
     enable: tuple[str, ...] = ()
     disable: tuple[str, ...] = ()
     configuration: Mapping[str, str] = field(default_factory=dict)
+    not_ready_seconds: int = 300
+    """How long pods that say nothing of it stay on a node that is not ready, and on one that cannot be reached."""
+    unreachable_seconds: int = 300
 
     @property
     def plugins(self) -> tuple[str, ...]:

@@ -73,6 +73,7 @@ class Parts:
     clock: Clock
     authorizer: Authorizer
     scheme: Scheme
+    options: AdmissionOptions
     configured: Mapping[str, Any]
     registry: Callable[[], Registry]
     metrics: Metrics
@@ -116,7 +117,9 @@ _MAKERS: dict[str, Callable[[Parts], Plugin]] = {
         parts.cacher, parts.configured["PodSecurity"], PodSecurityMetrics(parts.metrics)
     ),
     "Priority": lambda parts: Priority(parts.cacher),
-    "DefaultTolerationSeconds": lambda parts: DefaultTolerationSeconds(),
+    "DefaultTolerationSeconds": lambda parts: DefaultTolerationSeconds(
+        not_ready=parts.options.not_ready_seconds, unreachable=parts.options.unreachable_seconds
+    ),
     "DefaultStorageClass": lambda parts: DefaultStorageClass(parts.cacher),
     "StorageObjectInUseProtection": lambda parts: StorageObjectInUseProtection(),
     "OwnerReferencesPermissionEnforcement": lambda parts: OwnerReferencesPermissionEnforcement(

@@ -18,11 +18,14 @@ JSON = dict[str, Any]
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
-_SECONDS = 300
 
 
 class DefaultTolerationSeconds(Plugin):
     name = "DefaultTolerationSeconds"
+
+    def __init__(self, *, not_ready: int, unreachable: int) -> None:
+        """How many seconds a pod that says nothing stays on such a node."""
+        self._seconds = {NOT_READY: not_ready, UNREACHABLE: unreachable}
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         return resource_key == "pods" and operation in (CREATE, UPDATE) and not subresource
@@ -32,11 +35,10 @@ class DefaultTolerationSeconds(Plugin):
         if not isinstance(spec, dict):
             return False
         tolerations = spec.get("tolerations") or []
-        missing = [
-            taint for taint in (NOT_READY, UNREACHABLE) if not any(_tolerates(one, taint) for one in tolerations)
-        ]
+        missing = [taint for taint in self._seconds if not any(_tolerates(one, taint) for one in tolerations)]
         if missing:
-            spec["tolerations"] = [*tolerations, *(_toleration(taint) for taint in missing)]
+            added = (_toleration(taint, self._seconds[taint]) for taint in missing)
+            spec["tolerations"] = [*tolerations, *added]
         return False
 
 
@@ -44,8 +46,8 @@ def _tolerates(toleration: JSON, taint: str) -> bool:
     return toleration.get("key") in (taint, None, "") and toleration.get("effect") in ("NoExecute", None, "")
 
 
-def _toleration(taint: str) -> JSON:
-    return {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _SECONDS}
+def _toleration(taint: str, seconds: int) -> JSON:
+    return {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
 
 
 class TaintNodesByCondition(Plugin):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from kubecore.apiserver.admission.names import ON
+from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.apiserver.server import APIServer
 
 from .conftest import Api, pod
+from .serving import served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -93,6 +96,15 @@ async def test_tolerations_for_failing_nodes_are_added_once(api: Api) -> None:
         ("node.kubernetes.io/not-ready", 5),
         ("node.kubernetes.io/unreachable", 300),
     ]
+
+
+async def test_how_long_pods_stay_on_failing_nodes_is_an_option(tmp_path: Path) -> None:
+    options = AdmissionOptions(not_ready_seconds=7, unreachable_seconds=0)
+    async with served(tmp_path, admission=options) as server:
+        api = Api(server.transport(username="admin", groups=["system:masters"]))
+        assert (await api.create("v1/serviceaccounts", {"metadata": {"name": "default"}}))[0] == 201
+        _, obj = await api.create(PODS, pod("p"))
+    assert [one["tolerationSeconds"] for one in obj["spec"]["tolerations"]] == [7, 0]
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,14 @@ OF_ACCESS = {
     "--authorization-webhook-cache-authorized-ttl",
     "--authorization-webhook-cache-unauthorized-ttl",
     "--authorization-config",
+    "--enable-admission-plugins",
+    "--disable-admission-plugins",
+    "--admission-control-config-file",
+    "--default-not-ready-toleration-seconds",
+    "--default-unreachable-toleration-seconds",
+    "--audit-policy-file",
+    "--audit-log-path",
+    "--audit-webhook-config-file",
 }
 OF_COMPONENTS = {
     "apiserver": {
@@ -92,7 +100,6 @@ OF_COMPONENTS = {
         "--bind-address",
         "--authorization-mode",
         *OF_ACCESS,
-        "--enable-admission-plugins",
         "--service-cluster-ip-range",
         "--service-node-port-range",
     },
