@@ -53,6 +53,7 @@ DNS_ADDRESS_NUMBER = 10
 _SERVER_OPTIONS = (
     *("data_dir", "bind_address", "secure_port", "insecure_port", "grpc_port", "runtime_config"),
     *("authentication", "authorization_modes", "authorization", "admission", "audit", "encryption", "aggregation"),
+    "tracing",
 )
 _EVERYWHERE = {"IPv4": "0.0.0.0", "IPv6": "::"}
 _LONGEST_REGISTRATION_SECONDS = 20.0

@@ -13,6 +13,7 @@ from kubecore.apiserver.audit.options import AuditOptions
 from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.apiserver.authorization.options import AuthorizationOptions
 from kubecore.apiserver.storage.encryption import EncryptionOptions
+from kubecore.apiserver.tracing.options import TracingOptions
 from kubecore.cluster_networks import Mode
 from kubecore.ingress.options import IngressConfig
 
@@ -56,6 +57,8 @@ class ClusterConfig:
     admission: AdmissionOptions = field(default_factory=AdmissionOptions)
     audit: AuditOptions = field(default_factory=AuditOptions)
     aggregation: AggregationOptions = field(default_factory=AggregationOptions)
+    tracing: TracingOptions | None = None
+    """Where traces of the API server's requests go; None: nowhere."""
     runtime_config: tuple[tuple[str, str], ...] = ()
     dns_port: int | None = None
     """DNS answers at this port of `bind_address` too (never on all interfaces); None: only where pods ask it."""

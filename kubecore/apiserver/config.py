@@ -12,6 +12,7 @@ from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.apiserver.authorization.options import AuthorizationOptions
 from kubecore.apiserver.storage.encryption import EncryptionOptions
 from kubecore.apiserver.storage.lmdb import LMDBConfig
+from kubecore.apiserver.tracing.options import TracingOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,3 +54,5 @@ class APIServerConfig:
     """Seconds; a watch without timeoutSeconds lasts between this and twice this."""
     storage: LMDBConfig = field(default_factory=LMDBConfig)
     encryption: EncryptionOptions = field(default_factory=EncryptionOptions)
+    tracing: TracingOptions | None = None
+    """Where traces of requests go; None: nowhere."""

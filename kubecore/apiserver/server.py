@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import logging
 import os
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import orjson
 
 from kubecore import _native
 from kubecore.api import enablement, schemas
-from kubecore.apiserver import health
+from kubecore.apiserver import health, server_names
 from kubecore.apiserver.access import Access
 from kubecore.apiserver.admission import plugins
 from kubecore.apiserver.admission.chain import AdmissionChain, Plugin
@@ -59,6 +58,7 @@ from kubecore.apiserver.handlers.served import ServedResources, deprecation
 from kubecore.apiserver.handlers.watching import WatchHub
 from kubecore.apiserver.handlers.writing import Writing
 from kubecore.apiserver.local import LocalTransport
+from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.conversion import differs
 from kubecore.apiserver.registry.fields import SELECTABLE
 from kubecore.apiserver.registry.own_requests import SERVER
@@ -68,6 +68,7 @@ from kubecore.apiserver.storage.cacher import Cacher
 from kubecore.apiserver.storage.encryption import Sealing
 from kubecore.apiserver.storage.lmdb import LMDBStorage
 from kubecore.apiserver.storage.metrics import StoredObjects, storage_size
+from kubecore.apiserver.tracing.requests import RequestTraces
 from kubecore.apiserver.transport import driving
 from kubecore.apiserver.transport.front_door import FrontDoor
 from kubecore.apiserver.version import build_info, version_info
@@ -123,6 +124,7 @@ class APIServer:
         self.addresses_given = False
         """From now on Services have addresses of the range, and stored ones keep them."""
         self._following = BackgroundTasks(log)
+        self._traces: RequestTraces | None = None
         self._started: list[str] = []
         self._stopped = False
 
@@ -188,7 +190,7 @@ class APIServer:
         config = self.config
         directory = config.data_dir / "pki"
         self.authority = CertificateAuthority(directory, self.clock)
-        self._serving = self.authority.serving("apiserver", self._hosts())
+        self._serving = self.authority.serving("apiserver", server_names.certified(config, self.service_ip))
         issuer = f"https://kubernetes.default.svc.{config.cluster_domain}"
         self.tokens = TokenIssuer(directory, self.clock, issuer=issuer, options=config.authentication.service_accounts)
         self.front = _native.Front(
@@ -198,7 +200,8 @@ class APIServer:
         self.front.set_metrics_source(self.metrics.render)
         headers = config.authentication.request_header
         self._front_proxy = FrontProxy(directory, self.clock, config.aggregation, headers)
-        self._auditor = Auditor(self.front.audit(), config.audit, self.clock)
+        # Spans tell the ids of requests.
+        self._auditor = Auditor(self.front.audit(), config.audit, self.clock, numbers=config.tracing is not None)
         self._local_audit = LocalAudit(self.front.audit())
         authenticator = self.front.authenticator()
         tokens = self.tokens
@@ -359,7 +362,10 @@ class APIServer:
                     sorted(resource.subresources),
                     warning=next((text for _, text in warning_headers([deprecation(resource)])), None),
                 )
-        self._door = FrontDoor(self.front, driving.Driver(self.handlers, self.storage))
+        if config.tracing is not None:
+            self._traces = RequestTraces(config.tracing, self.clock, log, instance=lifecycle.new_uid())
+            self._traces.start()
+        self._door = FrontDoor(self.front, driving.Driver(self.handlers, self.storage, self._traces))
         self._door.open()
         self._started.append("front")
         self.secure_port = self._listen_tls(config.bind_address, config.secure_port)
@@ -389,23 +395,8 @@ class APIServer:
             self.grpc_port = self._grpc.listen(host, port)
         self._started.append("grpc")
 
-    def _hosts(self) -> list[str]:
-        config = self.config
-        names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-        names += [f"kubernetes.default.svc.{config.cluster_domain}", "localhost", socket.gethostname()]
-        addresses = ["127.0.0.1", "::1", self.service_ip]
-        if config.bind_address not in ("0.0.0.0", "::"):
-            addresses.append(config.bind_address)
-        addresses += [one for one in (config.advertise_address, config.service_address) if one]
-        return list(dict.fromkeys([*(name for name in names if name), *addresses, *config.extra_sans]))
-
     def _advertised(self) -> str:
-        config = self.config
-        if config.advertise_address:
-            return config.advertise_address
-        if config.bind_address not in ("0.0.0.0", "::"):
-            return config.bind_address
-        return "::1" if ":" in self.service_ip and config.bind_address == "::" else "127.0.0.1"
+        return server_names.advertised(self.config, self.service_ip)
 
     def _write_kubeconfig(self) -> None:
         pair = self.authority.client("admin", "kubernetes-admin", ["system:masters"])
@@ -493,6 +484,8 @@ class APIServer:
             await self._reading.close()
             await self._logs.close()
             await driving.finish()
+        if self._traces is not None:
+            await self._traces.close()
         if "storage" in started:
             await self.storage.close()
         if "audit" in started:

@@ -8,11 +8,13 @@ from kubecore.apiserver.aggregation.options import AggregationOptions
 from kubecore.apiserver.authentication.options import AuthenticationOptions
 from kubecore.apiserver.authorization.options import AuthorizationOptions
 from kubecore.apiserver.storage.encryption import EncryptionOptions
+from kubecore.apiserver.tracing.options import TracingOptions
 from kubecore.cli.aggregation_options import aggregation_options
 from kubecore.cli.authentication_options import authentication_options
 from kubecore.cli.authorization_options import AuthorizationFlags, authorization_options
 from kubecore.cli.encryption_options import encryption_options
 from kubecore.cli.option_groups import stands_for
+from kubecore.cli.tracing_options import tracing_options
 
 
 class Access(TypedDict):
@@ -23,8 +25,10 @@ class Access(TypedDict):
     authorization: AuthorizationOptions
     encryption: EncryptionOptions
     aggregation: AggregationOptions
+    tracing: TracingOptions | None
 
 
+@tracing_options
 @aggregation_options
 @encryption_options
 @authentication_options
@@ -35,6 +39,7 @@ def _asked(
     authentication: AuthenticationOptions,
     encryption: EncryptionOptions,
     aggregation: AggregationOptions,
+    tracing: TracingOptions | None,
 ) -> Access:
     return {
         "authentication": authentication,
@@ -42,6 +47,7 @@ def _asked(
         "authorization": authorization.options,
         "encryption": encryption,
         "aggregation": aggregation,
+        "tracing": tracing,
     }
 
 

@@ -24,6 +24,7 @@ from kubecore.apiserver.handlers.paths import check_path, not_for
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.handlers.writing import Creator
 from kubecore.apiserver.registry.missing import check_collection
+from kubecore.apiserver.tracing import spans
 
 if TYPE_CHECKING:
     from kubecore import _native
@@ -104,6 +105,8 @@ class Handlers:
         except Exception as error:
             response = self.failure(request, error)
         if response is not None:
+            if (span := spans.current()) is not None:
+                span.answered(response.status)
             try:
                 request.respond(*response)
             except RuntimeError:

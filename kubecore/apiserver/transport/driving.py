@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kubecore import _native
     from kubecore.apiserver.handlers.chain import Handlers
     from kubecore.apiserver.storage.interface import Storage
+    from kubecore.apiserver.tracing.requests import RequestTraces
 
 T = TypeVar("T")
 
@@ -28,21 +29,29 @@ _running: set[asyncio.Task[None]] = set()
 class Driver:
     """Hands batches of requests to the handler chain; what a batch writes goes to the store together."""
 
-    def __init__(self, handlers: Handlers, storage: Storage) -> None:
+    def __init__(self, handlers: Handlers, storage: Storage, traces: RequestTraces | None = None) -> None:
         self._handle = handlers.handle
         self._storage = storage
+        self._traces = traces
 
     def handle_batch(self, requests: Sequence[_native.Request]) -> None:
         self._storage.hold()
         try:
             for request in requests:
-                drive(self._handle(request), _go_on_as_task)
+                if self._traces is None or (span := self._traces.begin(request)) is None:
+                    drive(self._handle(request), _go_on_as_task)
+                else:
+                    # A Task of its own, since what is done within it must find the span.
+                    _keep(asyncio.get_running_loop().create_task(self._traces.handle(span, self._handle(request))))
         finally:
             self._storage.hand_over()
 
 
 def _go_on_as_task(coroutine: Coroutine[Any, Any, None], waiting: Any) -> None:
-    task = asyncio.get_running_loop().create_task(_as_task(coroutine, waiting), name="request")
+    _keep(asyncio.get_running_loop().create_task(_as_task(coroutine, waiting), name="request"))
+
+
+def _keep(task: asyncio.Task[None]) -> None:
     _running.add(task)
     task.add_done_callback(_running.discard)
 

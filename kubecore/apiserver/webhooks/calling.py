@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
+from kubecore.apiserver.tracing import spans
 from kubecore.apiserver.webhooks.credentials import NOBODY, Credential
 from kubecore.apiserver.webhooks.reviewing import load_pair
 from kubecore.server_trust import refusal, trusting
@@ -119,10 +120,15 @@ class WebhookCaller:
         try:
             headers = CIMultiDict((*told.items(), *credential.shown()))
             session = self._session(target, credential)
-            async with session.post(address, data=body, headers=headers, allow_redirects=False) as answer:
-                got = await answer.content.read(largest + 1)
-                while len(got) <= largest and (more := await answer.content.read(largest + 1 - len(got))):
-                    got += more
+            with spans.step("HTTP POST", lambda: {"url.full": address}, kind=spans.CLIENT) as span:
+                if span is not None:
+                    headers[spans.HEADER] = span.header
+                async with session.post(address, data=body, headers=headers, allow_redirects=False) as answer:
+                    got = await answer.content.read(largest + 1)
+                    while len(got) <= largest and (more := await answer.content.read(largest + 1 - len(got))):
+                        got += more
+                if span is not None:
+                    span.answered(answer.status)
         except TimeoutError:
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -89,6 +89,7 @@ OF_ACCESS = {
     "--admission-control-config-file",
     "--default-not-ready-toleration-seconds",
     "--default-unreachable-toleration-seconds",
+    "--tracing-config-file",
     "--audit-policy-file",
     "--audit-log-path",
     "--audit-webhook-config-file",

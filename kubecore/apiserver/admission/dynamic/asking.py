@@ -18,6 +18,7 @@ from kubecore.apiserver.admission.dynamic.rules import object_selected
 from kubecore.apiserver.admission.metrics import WEBHOOK_TYPES
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.options import LONGEST_SECONDS
+from kubecore.apiserver.tracing import spans
 from kubecore.apiserver.webhooks.calling import WebhookError
 
 if TYPE_CHECKING:
@@ -91,10 +92,12 @@ class Asking:
         return found.holds
 
     async def counted(self, webhook: Webhook, subject: Subject, call: Awaitable[T], *, mutating: bool) -> T:
-        """What `call` comes to, which asks the webhook, as metrics hear of it."""
+        """What `call` comes to, which asks the webhook, as metrics and traces hear of it."""
         began = self._clock.monotonic()
+        step = "Call mutating webhook" if mutating else "Call validating webhook"
         try:
-            found = await call
+            with spans.step(step, lambda: _described(webhook, subject)):
+                found = await call
         except (CallFailed, StatusError) as failed:
             self._tell(webhook, subject, began, *_failure(failed, webhook), mutating=mutating)
             raise
@@ -163,6 +166,16 @@ class Asking:
         if ctx.deadline <= now:
             raise errors.timeout("request did not complete within requested timeout - context deadline exceeded")
         return ctx.deadline - now
+
+
+def _described(webhook: Webhook, subject: Subject) -> dict[str, str]:
+    return {
+        "configuration": webhook.configuration,
+        "webhook": webhook.name,
+        "resource": f"{subject.resource.api_version}, Resource={subject.resource.plural}",
+        "subresource": subject.subresource,
+        "operation": subject.ctx.operation,
+    }
 
 
 def _failure(failed: CallFailed | StatusError, webhook: Webhook) -> tuple[int, str]:
