@@ -176,6 +176,7 @@ def apiserver(
         str, typer.Option(callback=options.port_range, help="Range of node ports.")
     ] = "30000-32767",
     verbosity: Verbosity = 0,
+    logging_format: logs.LoggingFormat = "text",
 ) -> None:
     """The API server alone."""
     import ipaddress
@@ -183,7 +184,7 @@ def apiserver(
     from kubecore.apiserver.config import APIServerConfig
     from kubecore.kubelet.networks import network
 
-    logs.configure(verbosity=verbosity, file=None)
+    logs.configure(verbosity=verbosity, file=None, form=logging_format)
     own = service_cluster_ip_range.split(",")[0]
     if (":" in own) != (":" in bind_address):
         problem = f'service IP family "{own}" must match public address family "{bind_address}"'
@@ -233,13 +234,14 @@ def scheduler(
     leading: Leading,
     serving: Serving,
     verbosity: Verbosity = 0,
+    logging_format: logs.LoggingFormat = "text",
 ) -> None:
     """The scheduler alone."""
     from kubecore.clock import RealClock
     from kubecore.scheduler.scheduler import Scheduler
 
     settings = options.scheduler_config(config, "--config")
-    logs.configure(verbosity=verbosity, file=None)
+    logs.configure(verbosity=verbosity, file=None, form=logging_format)
     if settings is not None:
         leading = leading.or_as_in(settings.leader_election, name="kube-scheduler")
     leading.check()
@@ -277,6 +279,7 @@ def kubelet(
     max_pods: MaxPods = 110,
     shutdown: Any,
     verbosity: Verbosity = 0,
+    logging_format: logs.LoggingFormat = "text",
 ) -> None:
     """One node alone, in loopback mode.
 
@@ -307,7 +310,7 @@ def kubelet(
         pod_max_pids=pod_max_pids if pod_max_pids > 0 else None,
         allowed_unsafe_sysctls=options.split(allowed_unsafe_sysctls),
     )
-    logs.configure(verbosity=verbosity, file=None)
+    logs.configure(verbosity=verbosity, file=None, form=logging_format)
     _run_node(kubeconfig, replace(settings, **config.settings))
 
 
@@ -378,12 +381,13 @@ def dns(
     dns_stub_domain: StubDomains = None,
     dns_autopath: Autopath = False,
     verbosity: Verbosity = 0,
+    logging_format: logs.LoggingFormat = "text",
 ) -> None:
     """The cluster's DNS alone."""
     from kubecore.clock import RealClock
     from kubecore.dns.responder import DnsResponder
 
-    logs.configure(verbosity=verbosity, file=None)
+    logs.configure(verbosity=verbosity, file=None, form=logging_format)
     config = dns_config(
         domain, upstreams=dns_upstream, stub_domains=dns_stub_domain, autopath=dns_autopath, resolv_conf=resolv_conf
     )
@@ -409,13 +413,14 @@ def ingress(
     https_port: IngressPort = None,
     access_log: IngressAccessLog = None,
     verbosity: Verbosity = 0,
+    logging_format: logs.LoggingFormat = "text",
 ) -> None:
     """The Ingress controller and its HTTP proxy alone."""
     from kubecore.clock import RealClock
     from kubecore.ingress.controller import IngressController
     from kubecore.ingress.options import IngressConfig
 
-    logs.configure(verbosity=verbosity, file=None)
+    logs.configure(verbosity=verbosity, file=None, form=logging_format)
     config = IngressConfig(
         address=options.ip_address(address, "--address"),
         published=publish_status_address and options.ip_address(publish_status_address, "--publish-status-address"),

@@ -59,13 +59,14 @@ def controller_manager(
     autoscaler_readiness_delay: AutoscalerReadinessDelay = "30s",
     resource_quota_sync_period: QuotaSyncPeriod = "5m",
     verbosity: Verbosity = 0,
+    logging_format: logs.LoggingFormat = "text",
 ) -> None:
     """The controllers alone."""
     from kubecore.client import kubeconfig as credentials
     from kubecore.controllers.autoscaling.autoscaler import AutoscalerConfig
     from kubecore.controllers.manager import ControllerManagerConfig
 
-    logs.configure(verbosity=verbosity, file=None)
+    logs.configure(verbosity=verbosity, file=None, form=logging_format)
     leading.check()
     autoscaler = AutoscalerConfig(
         sync_period=seconds(autoscaler_sync_period),

@@ -57,6 +57,7 @@ def proxy(
         typer.Option(callback=options.address_and_port, help="Where /metrics and /proxyMode answer, if at all."),
     ] = f"127.0.0.1:{METRICS_PORT}",
     verbosity: Verbosity = 0,
+    logging_format: logs.LoggingFormat = "text",
 ) -> None:
     """The service proxy alone, for nodes in loopback mode."""
     if context.invoked_subcommand is not None:
@@ -71,7 +72,7 @@ def proxy(
     primary = nodeport_addresses == options.PRIMARY
     if primary and not hostname_override:
         raise typer.BadParameter("primary needs --hostname-override", param_hint="'--nodeport-addresses'")
-    logs.configure(verbosity=verbosity, file=None)
+    logs.configure(verbosity=verbosity, file=None, form=logging_format)
     config = ProxyConfig(
         mode=proxy_mode.value,
         scheduler=ipvs_scheduler,

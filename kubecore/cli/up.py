@@ -220,6 +220,7 @@ def up(
     pod_cidr: PodCIDR = "",
     ip_family: IpFamilies = None,
     verbosity: Verbosity = 0,
+    logging_format: logs.LoggingFormat = "text",
 ) -> None:
     """Start API server, controllers, scheduler, kubelet, service proxy, DNS and Ingress in the foreground.
 
@@ -254,12 +255,12 @@ def up(
             scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
             kubelet=node_settings(kubelet_config),
         )
-        _hold(cluster := Cluster(config), verbosity)
+        _hold(cluster := Cluster(config), verbosity, logging_format)
         status = run_on_loop(_serve(cluster, place.command))
     raise typer.Exit(status)
 
 
-def _hold(cluster: Cluster, verbosity: int) -> None:
+def _hold(cluster: Cluster, verbosity: int, form: str) -> None:
     """Take the data directory and log to it; Exit with the reason where that cannot be."""
     from kubecore.held_directory import DirectoryInUse
 
@@ -267,7 +268,7 @@ def _hold(cluster: Cluster, verbosity: int) -> None:
     try:
         # First of all: the log of a cluster that runs is not to be written to by a second one.
         cluster.hold()
-        logs.configure(verbosity=verbosity, file=directory / "log" / "kubecore.log")
+        logs.configure(verbosity=verbosity, file=directory / "log" / "kubecore.log", form=form)
     except DirectoryInUse as error:
         typer.echo(f"kubecore: {error}; choose another one with --data-dir", err=True)
         raise typer.Exit(1) from None

@@ -115,7 +115,9 @@ class Handlers:
     def failure(self, request: Request, error: Exception) -> Response:
         status = as_status(error)
         if status is None:
-            log.error("%s %s failed", request.method, request.path, exc_info=error)
+            number = request.header("audit-id")
+            named = {"values": {"audit-ID": number}} if number else None
+            log.error("%s %s failed", request.method, request.path, exc_info=error, extra=named)
             status = errors.internal_error(f"{type(error).__name__}: {error}")
         if (record := request.audit) is not None:
             record.responded(status.to_json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -227,6 +228,26 @@ async def test_a_webhook_gets_events_in_lists(tmp_path: Path) -> None:
     told = [event for one in lists for event in one["items"] if event["auditID"] == "one"]
     assert [event["stage"] for event in told] == ["RequestReceived", "ResponseComplete"]
     assert lists[0]["kind"] == "EventList"
+
+
+async def test_events_that_wait_for_a_full_batch_are_sent_when_the_server_ends(tmp_path: Path) -> None:
+    lists: list[JSON] = []
+
+    def take(sent: JSON) -> JSON:
+        lists.append(sent)
+        return {}
+
+    webhook = ConversionWebhook(answer=take)
+    async with serving(webhook):
+        hook = WebhookOptions(config_file=kubeconfig(tmp_path, webhook), wait=3600.0)
+        options = AuditOptions(policy=load(f"{HEAD}{NOT_ITS_OWN}- level: Metadata"), webhook=hook)
+        async with served(tmp_path, audit=options) as server:
+            pair = server.issue_client_certificate("admin", ["system:masters"])
+            async with Http(server, tmp_path, pair=pair) as http:
+                await http.call("GET", MAPS, headers=named("one"))
+            # What is under way now has been taken for a batch.
+            await asyncio.sleep(0)
+        assert [len(one["items"]) for one in lists] == [2]
 
 
 async def test_without_a_policy_nothing_is_written(tmp_path: Path) -> None:
