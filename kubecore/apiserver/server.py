@@ -28,9 +28,9 @@ from kubecore.apiserver.aggregation.identity import FrontProxy
 from kubecore.apiserver.audit.auditor import Auditor
 from kubecore.apiserver.audit.recording import LocalAudit
 from kubecore.apiserver.authentication.identify import Identification
-from kubecore.apiserver.authentication.kubeconfig import kubeconfig, renewed
+from kubecore.apiserver.authentication.kubeconfig import keep, kubeconfig
 from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
-from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair, write_private
+from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair
 from kubecore.apiserver.authentication.tokens import TokenIssuer
 from kubecore.apiserver.authorization.escalation import EscalationCheck
 from kubecore.apiserver.bootstrap.objects import Advertised
@@ -64,6 +64,7 @@ from kubecore.apiserver.registry.fields import SELECTABLE
 from kubecore.apiserver.registry.own_requests import SERVER
 from kubecore.apiserver.registry.registry import Registry
 from kubecore.apiserver.registry.resources import Strategies
+from kubecore.apiserver.renewal import renew
 from kubecore.apiserver.storage.cacher import Cacher
 from kubecore.apiserver.storage.encryption import Sealing
 from kubecore.apiserver.storage.lmdb import LMDBStorage
@@ -125,6 +126,7 @@ class APIServer:
         """From now on Services have addresses of the range, and stored ones keep them."""
         self._following = BackgroundTasks(log)
         self._traces: RequestTraces | None = None
+        self._administrator: KeyPair | None = None
         self._started: list[str] = []
         self._stopped = False
 
@@ -160,7 +162,7 @@ class APIServer:
             service_ip=self.service_ip,
             service_cidrs=self._service_cidrs,
             service_port=self.config.service_port,
-            address=self.config.service_address or self._advertised(),
+            address=self.config.service_address or server_names.advertised(config, self.service_ip),
             port=self.secure_port,
             trust=self.access.trust(),
         )
@@ -241,7 +243,9 @@ class APIServer:
         self.served = ServedResources(self.registry)
         self._writing = Writing(self.registry, self.authorizer)
         self._reading = Reading(self.registry, self.hub, self.authorizer)
-        kubelets = self._kubelets()
+        self._kubelets = kubelets = KubeletConnection(
+            self.authority, self.authority.certificate if config.verify_kubelets else None
+        )
         self._logs = PodLogs(self.registry, kubelets)
         connecting = Connecting(self.registry, self._writing)
         for served in ResourceMetrics(self.registry, kubelets).served():
@@ -296,6 +300,8 @@ class APIServer:
         self._followed = self.access.follow() + self._sealing.follow(self.storage)
         for file in self._followed:
             self._following.spawn(file.run(), "followed file")
+        shown = [self._kubelets.renew, self._front_proxy.renew, self._write_kubeconfig, self._look_at_serving]
+        self._following.spawn(renew(shown, self.clock), "renewal of certificates")
         self._started.append("definitions")
 
     def _measure(self) -> None:
@@ -342,9 +348,6 @@ class APIServer:
         flow = FlowControl(self.registry, self.hub, self.front.flow(), reading + mutating)
         await flow.start()
         self._following.spawn(flow.run(), "flow control")
-
-    def _kubelets(self) -> KubeletConnection:
-        return KubeletConnection(self.authority, self.authority.certificate if self.config.verify_kubelets else None)
 
     def _listen(self) -> None:
         config = self.config
@@ -395,14 +398,18 @@ class APIServer:
             self.grpc_port = self._grpc.listen(host, port)
         self._started.append("grpc")
 
-    def _advertised(self) -> str:
-        return server_names.advertised(self.config, self.service_ip)
-
     def _write_kubeconfig(self) -> None:
         pair = self.authority.client("admin", "kubernetes-admin", ["system:masters"])
+        if pair == self._administrator:
+            return
+        self._administrator = pair
         content = kubeconfig(self.url, self.authority.certificate, pair, user="kubernetes-admin")
-        file = self.config.data_dir / "admin.kubeconfig"
-        write_private(file, renewed(file.read_bytes(), content) if file.exists() else content)
+        keep(self.kubeconfig, content)
+
+    def _look_at_serving(self) -> None:
+        """Listeners go on with the certificate they began with."""
+        if self.authority.serving("apiserver", server_names.certified(self.config, self.service_ip)) != self._serving:
+            log.warning("the API server's serving certificate is about to end; the next start has a new one")
 
     def _write_ports(self) -> None:
         """`ports.json`, for whoever let free ports be picked."""
@@ -415,7 +422,7 @@ class APIServer:
     @property
     def url(self) -> str:
         """`https://HOST:PORT`, for clients on this machine."""
-        host = self._advertised()
+        host = server_names.advertised(self.config, self.service_ip)
         return f"https://[{host}]:{self.secure_port}" if ":" in host else f"https://{host}:{self.secure_port}"
 
     @property

@@ -62,6 +62,11 @@ class FrontProxy:
         options = self._options
         return [one for one in (options.client_cert_file, options.client_key_file) if one is not None]
 
+    def renew(self) -> None:
+        """Another certificate, if ours is due."""
+        if self._authority is not None and self._pair not in (None, self._authority.client(_CLIENT, _CLIENT)):
+            self.forget()
+
     def forget(self) -> None:
         """The certificate has changed."""
         self._pair = None

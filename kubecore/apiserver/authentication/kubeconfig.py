@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from kubecore.api.configuration_file import parsed
-from kubecore.apiserver.authentication.pki import KeyPair
+from kubecore.apiserver.authentication.pki import KeyPair, write_private
 
 
 def kubeconfig(server: str, ca: bytes, pair: KeyPair, *, user: str, cluster: str = "kubecore") -> bytes:
@@ -32,6 +33,11 @@ def kubeconfig(server: str, ca: bytes, pair: KeyPair, *, user: str, cluster: str
         "preferences": {},
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def keep(file: Path, fresh: bytes) -> None:
+    """Writes the cluster, user and context of a kubeconfig into a file, which may have others."""
+    write_private(file, renewed(file.read_bytes(), fresh) if file.exists() else fresh)
 
 
 def renewed(held: bytes, fresh: bytes) -> bytes:

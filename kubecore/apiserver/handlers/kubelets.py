@@ -44,6 +44,8 @@ class KubeletConnection:
         self._authority = authority
         self._kubelet_ca = kubelet_ca
         self._session: aiohttp.ClientSession | None = None
+        # Those of former certificates: what they are used for goes on.
+        self._former: list[aiohttp.ClientSession] = []
         self._identity: tuple[bytes, bytes] | None = None
         self._tls: _native.BackendTls | None = None
 
@@ -56,11 +58,22 @@ class KubeletConnection:
     def _own_identity(self) -> tuple[bytes, bytes]:
         """Certificate and key."""
         if self._identity is None:
-            pair = self._authority.client(
-                "apiserver-kubelet-client", "kube-apiserver-kubelet-client", ["system:masters"]
-            )
-            self._identity = pair.certificate, pair.key
+            self._identity = self._issued()
         return self._identity
+
+    def _issued(self) -> tuple[bytes, bytes]:
+        """Another one when it is due."""
+        pair = self._authority.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", ["system:masters"])
+        return pair.certificate, pair.key
+
+    def renew(self) -> None:
+        """From now on connections are made with another certificate, if it is due."""
+        if self._identity is None or (issued := self._issued()) == self._identity:
+            return
+        self._identity, self._tls = issued, None
+        if self._session is not None:
+            self._former.append(self._session)
+            self._session = None
 
     def session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -88,8 +101,8 @@ class KubeletConnection:
         return context
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (*self._former, *([self._session] if self._session is not None else [])):
+            await session.close()
 
 
 def kubelet_of(registry: Registry, node_name: str, *, asked: str = "nodes") -> Kubelet:
