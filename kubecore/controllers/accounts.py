@@ -24,6 +24,7 @@ _ACCOUNTS = {
     "root-ca-certificate-publisher-controller": "root-ca-cert-publisher",
     "service-lb-controller": "service-controller",
     "serviceaccount-controller": "service-account-controller",
+    "taint-eviction-controller": "node-controller",
     "token-cleaner-controller": "token-cleaner",
 }
 

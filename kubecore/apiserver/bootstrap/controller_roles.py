@@ -35,11 +35,11 @@ def _workload_rules() -> dict[str, list[JSON]]:
     """Of those that make pods, by way of others or not."""
     return {
         "cronjob-controller": [
-            rule("get list patch update watch", BATCH, "cronjobs"),
+            rule("get list update watch", BATCH, "cronjobs"),
             rule("create delete get list patch update watch", BATCH, "jobs"),
             rule("update", BATCH, "cronjobs/status"),
             rule("update", BATCH, "cronjobs/finalizers"),
-            rule("delete list", CORE, "pods"),
+            rule("delete list watch", CORE, "pods"),
             events(),
         ],
         "daemon-set-controller": [
@@ -53,7 +53,7 @@ def _workload_rules() -> dict[str, list[JSON]]:
             events(),
         ],
         "deployment-controller": [
-            rule("get list patch update watch", _WORKLOADS, "deployments"),
+            rule("get list update watch", _WORKLOADS, "deployments"),
             rule("update", _WORKLOADS, "deployments/status"),
             rule("update", _WORKLOADS, "deployments/finalizers"),
             rule("create delete get list patch update watch", _WORKLOADS, "replicasets"),
@@ -62,7 +62,7 @@ def _workload_rules() -> dict[str, list[JSON]]:
         ],
         "job-controller": [
             rule("get list patch update watch", BATCH, "jobs"),
-            rule("patch update", BATCH, "jobs/status"),
+            rule("update", BATCH, "jobs/status"),
             rule("update", BATCH, "jobs/finalizers"),
             rule("create delete list patch watch", CORE, "pods"),
             events(),
@@ -88,8 +88,9 @@ def _workload_rules() -> dict[str, list[JSON]]:
             rule("update", APPS, "statefulsets/finalizers"),
             rule("create delete get patch update", CORE, "pods"),
             rule("create delete get list patch update watch", APPS, "controllerrevisions"),
-            rule("create get", CORE, "persistentvolumeclaims"),
-            rule("delete update list watch", CORE, "persistentvolumeclaims"),
+            rule("update", CORE, "pods/finalizers"),
+            rule("create get list watch", CORE, "persistentvolumeclaims"),
+            rule("delete update", CORE, "persistentvolumeclaims"),
             events(),
         ],
     }
@@ -105,7 +106,6 @@ def _scale_rules() -> dict[str, list[JSON]]:
             rule(READ, POLICY, "poddisruptionbudgets"),
             rule(READ, APPS, "statefulsets"),
             rule("update", POLICY, "poddisruptionbudgets/status"),
-            rule("get list watch", CORE, "pods"),
             rule("patch update", CORE, "pods/status"),
             rule("get", "*", "*/scale"),
             events(),
@@ -114,9 +114,9 @@ def _scale_rules() -> dict[str, list[JSON]]:
             rule(READ, AUTOSCALING, "horizontalpodautoscalers"),
             rule("update", AUTOSCALING, "horizontalpodautoscalers/status"),
             rule("get update", "*", "*/scale"),
-            rule("list", CORE, "pods"),
-            rule("list", "metrics.k8s.io", "pods"),
-            rule("get list", ("custom.metrics.k8s.io", "external.metrics.k8s.io"), "*"),
+            rule("list watch", CORE, "pods"),
+            rule("list watch", "metrics.k8s.io", "pods"),
+            *(rule(READ, f"{kind}.metrics.k8s.io", "*") for kind in ("custom", "external")),
             events(),
         ],
         "ttl-after-finished-controller": [rule("delete get list watch", BATCH, "jobs"), events()],
@@ -130,10 +130,10 @@ def _cluster_rules() -> dict[str, list[JSON]]:
         "namespace-controller": [
             rule("delete get list watch", CORE, "namespaces"),
             rule("update", CORE, "namespaces/finalize namespaces/status"),
-            rule("delete deletecollection get list", "*", "*"),
+            rule("delete deletecollection get list watch", "*", "*"),
         ],
         "node-controller": [
-            rule("delete get list patch update", CORE, "nodes"),
+            rule("delete get list patch update watch", CORE, "nodes"),
             rule("patch update", CORE, "nodes/status"),
             rule("patch update", CORE, "pods/status"),
             rule("delete list watch get", CORE, "pods"),
@@ -141,7 +141,7 @@ def _cluster_rules() -> dict[str, list[JSON]]:
         ],
         "pod-garbage-collector": [
             rule("delete list watch", CORE, "pods"),
-            rule("get list", CORE, "nodes"),
+            rule(READ, CORE, "nodes"),
             rule("patch", CORE, "pods/status"),
         ],
         "resourcequota-controller": [
@@ -155,13 +155,7 @@ def _cluster_rules() -> dict[str, list[JSON]]:
             rule("get", CORE, "configmaps", names="kube-apiserver-legacy-service-account-token-tracking"),
             rule("patch delete", CORE, "secrets"),
         ],
-        "taint-eviction-controller": [
-            rule("delete get list", CORE, "pods"),
-            rule("get list", CORE, "nodes"),
-            rule("patch update", CORE, "pods/status"),
-            events(),
-        ],
-        "ttl-controller": [rule("get list patch update watch", CORE, "nodes"), events()],
+        "ttl-controller": [rule("list patch update watch", CORE, "nodes"), events()],
         "validatingadmissionpolicy-status-controller": [
             rule(READ, "admissionregistration.k8s.io", "validatingadmissionpolicies"),
             rule("get patch update", "admissionregistration.k8s.io", "validatingadmissionpolicies/status"),
@@ -170,7 +164,6 @@ def _cluster_rules() -> dict[str, list[JSON]]:
         "resource-claim-controller": [
             rule("get list watch", CORE, "pods"),
             rule("update", CORE, "pods/finalizers"),
-            rule("get list watch", RESOURCE, "resourceclaimtemplates"),
             rule("get list watch create delete", RESOURCE, "resourceclaims"),
             rule("update patch", RESOURCE, "resourceclaims resourceclaims/status"),
             rule("update patch", CORE, "pods/status"),
@@ -195,11 +188,6 @@ def _certificate_rules() -> dict[str, list[JSON]]:
             rule("create", AUTHORIZATION, "subjectaccessreviews"),
             events(),
         ],
-        "kube-apiserver-serving-clustertrustbundle-publisher": [
-            rule("attest", CERTIFICATES, "signers", names="kubernetes.io/kube-apiserver-serving"),
-            rule("create update delete list watch", CERTIFICATES, "clustertrustbundles"),
-            events(),
-        ],
     }
 
 
@@ -207,22 +195,20 @@ def _network_rules() -> dict[str, list[JSON]]:
     return {
         "endpoint-controller": [
             rule(READ, CORE, "pods services"),
-            rule("create delete get list update", CORE, "endpoints"),
+            rule("create delete get list update watch", CORE, "endpoints"),
             rule("create", CORE, "endpoints/restricted"),
             events(),
         ],
         "endpointslice-controller": [
             rule(READ, CORE, "nodes pods services"),
             rule("update", CORE, "services/finalizers"),
-            rule("create delete get list update", DISCOVERY, "endpointslices"),
-            rule("create", DISCOVERY, "endpointslices/restricted"),
+            rule("create delete get list update watch", DISCOVERY, "endpointslices"),
             events(),
         ],
         "endpointslicemirroring-controller": [
             rule(READ, CORE, "endpoints services"),
-            rule("update", CORE, "endpoints/finalizers services/finalizers"),
-            rule("create delete get list update", DISCOVERY, "endpointslices"),
-            rule("create", DISCOVERY, "endpointslices/restricted"),
+            *(rule("update", CORE, one) for one in ("endpoints/finalizers", "services/finalizers")),
+            rule("create delete get list update watch", DISCOVERY, "endpointslices"),
             events(),
         ],
         "route-controller": [
@@ -238,7 +224,7 @@ def _network_rules() -> dict[str, list[JSON]]:
         ],
         "service-cidrs-controller": [
             rule("get list patch update watch", NETWORKING, "servicecidrs"),
-            rule("patch update", NETWORKING, "servicecidrs/finalizers servicecidrs/status"),
+            *(rule("patch update", NETWORKING, one) for one in ("servicecidrs/finalizers", "servicecidrs/status")),
             rule(READ, NETWORKING, "ipaddresses"),
             events(),
         ],
@@ -253,14 +239,14 @@ def _storage_rules() -> dict[str, list[JSON]]:
             rule("patch update", CORE, "nodes/status"),
             rule("list watch", CORE, "pods"),
             rule("create delete get list watch", STORAGE, "volumeattachments"),
-            rule(READ, STORAGE, "csidrivers csinodes"),
+            *(rule(READ, STORAGE, one) for one in ("csidrivers", "csinodes")),
             events(),
         ],
         "expand-controller": [
             rule("get list patch update watch", CORE, "persistentvolumes"),
             rule("patch update", CORE, "persistentvolumeclaims/status"),
             rule(READ, CORE, "persistentvolumeclaims"),
-            rule(READ, STORAGE, "storageclasses"),
+            rule("get", CORE, "services"),
             events(),
         ],
         "ephemeral-volume-controller": [
@@ -284,9 +270,9 @@ def _storage_rules() -> dict[str, list[JSON]]:
             rule("update", CORE, "persistentvolumeclaims/status"),
             rule("create delete get list watch", CORE, "pods"),
             rule(READ, STORAGE, "storageclasses"),
-            rule("get list watch", CORE, "nodes"),
-            rule("create delete get list update watch", CORE, "endpoints services"),
-            rule("get list", CORE, "secrets"),
+            rule("list watch", CORE, "nodes"),
+            rule("watch", CORE, "events"),
+            rule("get", CORE, "services"),
             events(),
         ],
         "pv-protection-controller": [rule("get list update watch", CORE, "persistentvolumes"), events()],
@@ -297,7 +283,12 @@ def _storage_rules() -> dict[str, list[JSON]]:
         ],
         "volumeattributesclass-protection-controller": [
             rule("get list update watch", STORAGE, "volumeattributesclasses"),
-            rule(READ, CORE, "persistentvolumeclaims persistentvolumes"),
+            *(rule(READ, CORE, one) for one in ("persistentvolumeclaims", "persistentvolumes")),
+            events(),
+        ],
+        "selinux-warning-controller": [
+            *(rule(READ, CORE, one) for one in ("persistentvolumes", "persistentvolumeclaims", "pods")),
+            rule(READ, STORAGE, "csidrivers"),
             events(),
         ],
     }

@@ -15,6 +15,7 @@ from kubecore.apiserver.bootstrap.rules import (
     COORDINATION,
     CORE,
     DISCOVERY,
+    EVENTS,
     EXTENSIONS,
     JSON,
     NETWORKING,
@@ -69,9 +70,10 @@ def _view() -> list[JSON]:
         rule(
             READ,
             CORE,
-            "bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status "
+            "bindings limitranges namespaces/status pods/log pods/status replicationcontrollers/status "
             "resourcequotas resourcequotas/status",
         ),
+        rule(READ, (CORE, EVENTS), "events"),
         rule(READ, CORE, "namespaces"),
         rule(READ, DISCOVERY, "endpointslices"),
         rule(READ, APPS, _WORKLOADS_VIEW),
@@ -93,9 +95,10 @@ def _edit() -> list[JSON]:
         rule(
             WRITE,
             CORE,
-            "configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale secrets "
+            "configmaps persistentvolumeclaims replicationcontrollers replicationcontrollers/scale secrets "
             "serviceaccounts services services/proxy",
         ),
+        rule(WRITE, (CORE, EVENTS), "events"),
         rule("create", CORE, "serviceaccounts/token"),
         rule(WRITE, APPS, _WORKLOADS_EDIT),
         rule(WRITE, AUTOSCALING, "horizontalpodautoscalers"),
@@ -154,8 +157,11 @@ def _open_roles() -> list[JSON]:
         cluster_role(
             "system:service-account-issuer-discovery",
             [
-                urls("get", "/.well-known/openid-configuration /.well-known/openid-configuration/"),
-                urls("get", "/openid/v1/jwks /openid/v1/jwks/"),
+                urls(
+                    "get",
+                    "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks "
+                    "/openid/v1/jwks/",
+                )
             ],
         ),
         cluster_role(
@@ -167,7 +173,10 @@ def _open_roles() -> list[JSON]:
         ),
         cluster_role(
             "system:monitoring",
-            [urls("get", "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")],
+            [
+                urls("get", "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*"),
+                rule("get", CORE, "nodes/metrics"),
+            ],
         ),
     ]
 
@@ -213,9 +222,8 @@ def _add_on_roles() -> list[JSON]:
             [
                 rule(READ, CORE, "nodes"),
                 rule("proxy", CORE, "nodes"),
-                rule(
-                    "*", CORE, "nodes/log nodes/metrics nodes/proxy nodes/stats nodes/configz nodes/healthz nodes/pods"
-                ),
+                rule("*", CORE, "nodes/log nodes/metrics nodes/proxy nodes/stats"),
+                rule("*", CORE, "nodes/configz nodes/healthz nodes/pods"),
             ],
         ),
         cluster_role(
@@ -270,9 +278,8 @@ def node_rules() -> list[JSON]:
         rule("create delete get patch update", STORAGE, "csinodes"),
         rule(READ, NODE, "runtimeclasses"),
         rule("get", RESOURCE, "resourceclaims"),
-        rule("create delete deletecollection get list patch update watch", RESOURCE, "resourceslices"),
-        rule("create get list watch", CERTIFICATES, "podcertificaterequests"),
-        rule(READ, CERTIFICATES, "clustertrustbundles"),
+        # Those of its own are the Node mode's to allow.
+        rule("deletecollection", RESOURCE, "resourceslices"),
     ]
 
 
@@ -327,12 +334,12 @@ def _scheduler() -> list[JSON]:
         events(),
         rule("create", COORDINATION, "leases"),
         rule("get list update watch", COORDINATION, "leases", names="kube-scheduler"),
-        rule("create", COORDINATION, "leasecandidates"),
-        rule("get list watch update patch delete deletecollection", COORDINATION, "leasecandidates"),
+        rule(READ_WRITE, COORDINATION, "leasecandidates"),
         rule(READ, CORE, "nodes"),
         rule("delete get list watch", CORE, "pods"),
         rule("create", CORE, "bindings pods/binding"),
         rule("patch update", CORE, "pods/status"),
+        rule("update", CORE, "pods/finalizers"),
         rule(READ, CORE, "replicationcontrollers services"),
         rule(READ, (APPS, EXTENSIONS), "replicasets"),
         rule(READ, APPS, "statefulsets"),
@@ -340,11 +347,10 @@ def _scheduler() -> list[JSON]:
         rule(READ, CORE, "persistentvolumeclaims persistentvolumes"),
         rule("create", AUTHENTICATION, "tokenreviews"),
         rule("create", AUTHORIZATION, "subjectaccessreviews"),
-        rule(READ, STORAGE, "csinodes csidrivers csistoragecapacities volumeattachments storageclasses"),
+        *(rule(READ, STORAGE, one) for one in ("csinodes", "csidrivers", "csistoragecapacities", "volumeattachments")),
         rule(READ, CORE, "namespaces"),
-        rule(READ, RESOURCE, "deviceclasses resourceslices devicetaintrules"),
-        rule("get list watch update patch", RESOURCE, "resourceclaims resourceclaims/status"),
-        rule(READ, "scheduling.k8s.io", "workloads"),
+        *(rule(READ, RESOURCE, one) for one in ("deviceclasses", "resourceslices")),
+        *(rule(f"{READ} patch update", RESOURCE, one) for one in ("resourceclaims", "resourceclaims/status")),
     ]
 
 
@@ -352,9 +358,7 @@ def _controller_manager() -> list[JSON]:
     return [
         events(),
         rule("create", COORDINATION, "leases"),
-        rule("get list update watch", COORDINATION, "leases", names="kube-controller-manager"),
-        rule("create", COORDINATION, "leasecandidates"),
-        rule("get list watch update patch delete deletecollection", COORDINATION, "leasecandidates"),
+        rule("get update", COORDINATION, "leases", names="kube-controller-manager"),
         rule("create", CORE, "secrets serviceaccounts"),
         rule("delete", CORE, "secrets"),
         rule("get", CORE, "configmaps namespaces secrets serviceaccounts"),
@@ -413,6 +417,13 @@ def _bound(name: str, role: str, subjects: list[JSON]) -> JSON:
     return {**made, "metadata": {**made["metadata"], "name": name}}
 
 
+_LEADERS = ("kube-controller-manager", "kube-scheduler")
+
+
+def _leading() -> list[JSON]:
+    return [rule("create get list update watch", COORDINATION, one) for one in ("leases", "leasecandidates")]
+
+
 def roles() -> list[JSON]:
     """Roles within namespaces."""
     system, public = "kube-system", "kube-public"
@@ -433,23 +444,8 @@ def roles() -> list[JSON]:
                 events(),
             ],
         ),
-        role(system, "system:controller:cloud-provider", [rule("create get list update watch", CORE, "configmaps")]),
-        role(
-            system,
-            "system::leader-locking-kube-controller-manager",
-            [
-                rule("watch", CORE, "configmaps"),
-                rule("get update", CORE, "configmaps", names="kube-controller-manager"),
-            ],
-        ),
-        role(
-            system,
-            "system::leader-locking-kube-scheduler",
-            [
-                rule("watch", CORE, "configmaps"),
-                rule("get update", CORE, "configmaps", names="kube-scheduler"),
-            ],
-        ),
+        role(system, "system:controller:cloud-provider", [rule("create get list watch", CORE, "configmaps")]),
+        *(role(system, f"system::leader-locking-{name}", _leading()) for name in _LEADERS),
         role(
             public,
             "system:controller:bootstrap-signer",
@@ -471,7 +467,9 @@ def role_bindings() -> list[JSON]:
         role_binding(system, "system:controller:token-cleaner", [cleaner]),
         role_binding(system, "system:controller:cloud-provider", [account("cloud-provider")]),
         role_binding(
-            system, "system::leader-locking-kube-controller-manager", [manager, account("kube-controller-manager")]
+            system,
+            "system::leader-locking-kube-controller-manager",
+            [manager, account("kube-controller-manager"), account("leader-election-controller")],
         ),
         role_binding(system, "system::leader-locking-kube-scheduler", [scheduler, account("kube-scheduler")]),
         role_binding(public, "system:controller:bootstrap-signer", [signer]),
