@@ -31,13 +31,14 @@ LoggingFormat = Annotated[
 
 
 class KlogFormatter(logging.Formatter):
-    """`I1123 23:45:01.123456 scheduler.py:42] message`, as kubectl's users know it from every component."""
-
-    default_msec_format = "%s.%03d"
+    """`I1123 23:45:01.123456    4711 kubecore.scheduler] message`, as users know it from every component: how bad it
+    is, when it was, the process, and who says it."""
 
     def format(self, record: logging.LogRecord) -> str:
         severity = "F" if record.levelno >= logging.CRITICAL else record.levelname[0]
-        stamp = self.formatTime(record, "%m%d %H:%M:%S")
+        if record.levelno < logging.WARNING:
+            severity = "I"
+        stamp = f"{self.formatTime(record, '%m%d %H:%M:%S')}.{int(record.created % 1 * 1e6):06} {record.process:7}"
         message, values = record.getMessage(), getattr(record, VALUES, None)
         if values:
             named = " ".join(f"{name}={_shown(value)}" for name, value in values.items())

@@ -21,6 +21,8 @@ log = logging.getLogger("kubecore.apiserver.requests")
 
 POLICY = b'{"rules":[{"level":"Metadata","omitStages":["RequestReceived","ResponseStarted"]}]}'
 """By which all requests are told of, once."""
+LONGEST_ID = 64
+"""Of a request, whatever its client says: what is more is not logged."""
 _WAITING, _AT_ONCE = 10_000, 256
 _ENDS = ("ResponseComplete", "Panic")
 _MILLISECOND = timedelta(milliseconds=1)
@@ -44,7 +46,7 @@ def _values(event: dict[str, Any]) -> dict[str, Any]:
         "URI": event["requestURI"],
         "latency": f"{took / _MILLISECOND:.3f}ms",
         "userAgent": event.get("userAgent") or "",
-        "audit-ID": event["auditID"],
+        "audit-ID": event["auditID"][:LONGEST_ID],
         "srcIP": (event.get("sourceIPs") or [""])[-1],
         "user": (event.get("user") or {}).get("username") or "",
         "resp": (event.get("responseStatus") or {}).get("code") or 0,

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from kubecore.api import errors
+from kubecore.apiserver.audit.request_log import LONGEST_ID
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.failing import as_status, telling, warned
 from kubecore.apiserver.handlers.paths import check_path, not_for
@@ -116,7 +117,7 @@ class Handlers:
         status = as_status(error)
         if status is None:
             number = request.header("audit-id")
-            named = {"values": {"audit-ID": number}} if number else None
+            named = {"values": {"audit-ID": number[:LONGEST_ID]}} if number else None
             log.error("%s %s failed", request.method, request.path, exc_info=error, extra=named)
             status = errors.internal_error(f"{type(error).__name__}: {error}")
         if (record := request.audit) is not None:

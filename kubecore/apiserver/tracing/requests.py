@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kubecore.apiserver.audit.request_log import LONGEST_ID
 from kubecore.apiserver.tracing import spans
 from kubecore.apiserver.tracing.exporting import Exporter
 from kubecore.apiserver.tracing.spans import Span, Tracer, Value, place
@@ -76,5 +77,5 @@ def _attributes(request: Request) -> Mapping[str, Value]:
         "http.target": f"{request.path}?{request.query}" if request.query else request.path,
         "user_agent.original": request.user_agent,
         "client.address": address,
-        "audit-id": request.header("audit-id") or "",
+        "audit-id": (request.header("audit-id") or "")[:LONGEST_ID],
     }

@@ -20,11 +20,18 @@ def record(level: int, message: str, error: Exception | None = None, **values: o
 
 
 @pytest.mark.parametrize(
-    ("level", "letter"), [(logging.DEBUG, "D"), (logging.WARNING, "W"), (logging.ERROR, "E"), (logging.CRITICAL, "F")]
+    ("level", "letter"),
+    [
+        (logging.DEBUG, "I"),
+        (logging.INFO, "I"),
+        (logging.WARNING, "W"),
+        (logging.ERROR, "E"),
+        (logging.CRITICAL, "F"),
+    ],
 )
 def test_a_line_begins_with_how_bad_it_is_and_when_it_was(level: int, letter: str) -> None:
     line = KlogFormatter().format(record(level, "it rains"))
-    assert re.fullmatch(rf"{letter}\d{{4}} \d\d:\d\d:\d\d kubecore\.apiserver\] it rains", line)
+    assert re.fullmatch(rf"{letter}\d{{4}} \d\d:\d\d:\d\d\.\d{{6}} +\d+ kubecore\.apiserver\] it rains", line)
 
 
 def test_values_follow_the_message_on_one_line() -> None:
