@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import unquote
 
-from kubecore import _native
 from kubecore.api import errors
 from kubecore.api.queries import parse_query
+from kubecore.apiserver.authentication import impersonation
 from kubecore.apiserver.authorization.attributes import COLLECTIONS, Attributes, field_requirements
 from kubecore.apiserver.authorization.authorizer import Authorizer, Decision, refusal
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from kubecore.apiserver.authentication.modules import TokenModules
     from kubecore.apiserver.handlers.request import Request
     from kubecore.clock import Clock
-
-_ACCOUNT = "system:serviceaccount:"
 
 
 class Identification:
@@ -37,10 +34,11 @@ class Identification:
         if user is None or request.authenticated is False:
             raise errors.unauthorized()
         request.identified(user)
-        impersonated = impersonation(request)
-        if impersonated is not None:
-            await self._check_impersonation(user, impersonated)
-            user = _complete(impersonated)
+        other = impersonation.wanted(request)
+        if other is not None:
+            for attributes in other.demands():
+                await self._authorizer.check(user, attributes)
+            user = other.identity()
             request.identified(user)
         await self._authorize(user, attributes_of(request))
         return user
@@ -70,25 +68,6 @@ class Identification:
             return None
         return await self._tokens.authenticate(token.strip())
 
-    async def _check_impersonation(self, user: UserInfo, wanted: UserInfo) -> None:
-        """Each part of the other identity must be allowed (upstream endpoints/filters/impersonation.go)."""
-        name = wanted.username
-        if name.startswith(_ACCOUNT) and name.count(":") == 3:
-            _, _, namespace, account = name.split(":")
-            asked = [Attributes("impersonate", "", "v1", "serviceaccounts", namespace=namespace, name=account)]
-        else:
-            asked = [Attributes("impersonate", "", "v1", "users", name=name)]
-        asked += [Attributes("impersonate", "", "v1", "groups", name=group) for group in wanted.groups]
-        authentication = "authentication.k8s.io"
-        for key, values in wanted.extra.items():
-            asked += [
-                Attributes("impersonate", authentication, "v1", "userextras", key, name=value) for value in values
-            ]
-        if wanted.uid:
-            asked.append(Attributes("impersonate", authentication, "v1", "uids", name=wanted.uid))
-        for attributes in asked:
-            await self._authorizer.check(user, attributes)
-
 
 def _counted(decision: Decision) -> Literal["allowed", "denied", "no-opinion", "error"]:
     if decision.allowed:
@@ -96,39 +75,6 @@ def _counted(decision: Decision) -> Literal["allowed", "denied", "no-opinion", "
     if decision.error:
         return "error"
     return "denied" if decision.denied else "no-opinion"
-
-
-def impersonation(request: Request) -> UserInfo | None:
-    """The identity the Impersonate-* headers ask for, as given. Raises 400 for groups without a user."""
-    name = request.header("impersonate-user")
-    uid = request.header("impersonate-uid") or ""
-    groups: list[str] = []
-    extra: dict[str, list[str]] = {}
-    if name is None and not uid and request.header("impersonate-group") is None:
-        return None
-    for header, value in request.headers():
-        lowered = header.lower()
-        if lowered == "impersonate-group":
-            groups.append(value)
-        elif lowered.startswith("impersonate-extra-"):
-            extra.setdefault(unquote(lowered[len("impersonate-extra-") :]), []).append(value)
-    if not name:
-        raise errors.bad_request("requested uid, groups or extra impersonation without impersonating a user")
-    return _native.UserInfo(name, uid, groups, extra)
-
-
-def _complete(user: UserInfo) -> UserInfo:
-    """Adds the groups the identity has by itself."""
-    groups = list(user.groups)
-    if user.username == "system:anonymous":
-        implied = ["system:unauthenticated"]
-    else:
-        implied = ["system:authenticated"]
-        if user.username.startswith(_ACCOUNT) and user.username.count(":") == 3 and not groups:
-            namespace = user.username.split(":")[2]
-            groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
-    groups += [group for group in implied if group not in groups]
-    return _native.UserInfo(user.username, user.uid, groups, {key: list(value) for key, value in user.extra.items()})
 
 
 def attributes_of(request: Request) -> Attributes:

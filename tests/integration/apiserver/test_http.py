@@ -127,6 +127,47 @@ async def test_impersonation_needs_permission_and_is_complete(server: APIServer,
         assert (await http.call("GET", path, headers={"Impersonate-Group": "x"})).status == 400
 
 
+async def test_each_part_of_another_identity_needs_a_right_of_its_own(
+    server: APIServer, cluster: Api, tmp_path: Path
+) -> None:
+    group, extra = "rbac.authorization.k8s.io", "authentication.k8s.io"
+    rules = [
+        {"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"], "resourceNames": ["jim"]},
+        {"apiGroups": [""], "resources": ["groups"], "verbs": ["impersonate"], "resourceNames": ["devs"]},
+        {"apiGroups": [extra], "resources": ["uids"], "verbs": ["impersonate"], "resourceNames": ["7"]},
+        {"apiGroups": [extra], "resources": ["userextras/scopes"], "verbs": ["impersonate"], "resourceNames": ["view"]},
+    ]
+    given = {"metadata": {"name": "actor"}, "rules": rules}
+    assert (await cluster.create(f"{group}/v1/clusterroles", given))[0] == 201
+    binding = {
+        "metadata": {"name": "actor"},
+        "subjects": [{"kind": "User", "name": "actor", "apiGroup": group}],
+        "roleRef": {"kind": "ClusterRole", "name": "actor", "apiGroup": group},
+    }
+    assert (await cluster.create(f"{group}/v1/clusterrolebindings", binding))[0] == 201
+    jim = {"Impersonate-User": "jim"}
+    all_of_it = {**jim, "Impersonate-Group": "devs", "Impersonate-Uid": "7", "Impersonate-Extra-Scopes": "view"}
+    async with user(server, tmp_path, "actor") as http:
+
+        async def answer(headers: dict[str, str]) -> tuple[int, str]:
+            got = await http.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, headers)
+            return got.status, str(got.json.get("message"))
+
+        assert (await answer(all_of_it))[0] == 201
+        for headers, resource in (
+            ({"Impersonate-User": "ann"}, "users"),
+            ({"Impersonate-User": "system:serviceaccount:default:default"}, "serviceaccounts"),
+            ({**jim, "Impersonate-Group": "system:masters"}, "groups"),
+            ({**jim, "Impersonate-Uid": "8"}, "uids"),
+            ({**jim, "Impersonate-Extra-Scopes": "all"}, "userextras/scopes"),
+            ({**jim, "Impersonate-Extra-Other": "view"}, "userextras/other"),
+        ):
+            status, told = await answer(headers)
+            assert (status, f'cannot impersonate resource "{resource}"' in told) == (403, True), told
+        # Who means to be less than he is does not go on as himself.
+        assert (await answer({"Impersonate-Extra-Scopes": "view"}))[0] == 400
+
+
 # --- requests that are alike
 
 
