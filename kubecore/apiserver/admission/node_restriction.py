@@ -57,7 +57,11 @@ class NodeRestriction(Plugin):
         return resource_key in self._judges and operation in (CREATE, UPDATE, DELETE)
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
-        if node := node_name(ctx.user):  # type: ignore[arg-type]
+        user: UserInfo = ctx.user  # type: ignore[assignment]
+        node = node_name(user)
+        if node == "":
+            raise _refuse(ctx, f'could not determine node from user "{user.username}"')
+        if node is not None:
             self._judges[ctx.resource_key](ctx, node, obj or {}, old or {})
 
     def _account(self, ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:

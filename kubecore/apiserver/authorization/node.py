@@ -26,11 +26,15 @@ READS = ("get", "list", "watch")
 WRITES = ("get", "create", "update", "patch", "delete")
 
 
-def node_name(user: UserInfo) -> str:
-    """The node a user is the kubelet of, "" for others."""
+def node_name(user: UserInfo) -> str | None:
+    """The node a user is the kubelet of, "" where he does not say which, None for others."""
     if user.username.startswith(_PREFIX) and _GROUP in user.groups:
         return user.username[len(_PREFIX) :]
-    return ""
+    return None
+
+
+# A certificate may name a node by any text.
+_ESCAPES = str.maketrans({one: f"\\{one}" for one in "\\,="})
 
 
 class NodeAuthorizer:
@@ -55,7 +59,9 @@ class NodeAuthorizer:
 
     def authorize(self, user: UserInfo, attributes: Attributes) -> tuple[bool | None, str]:
         node = node_name(user)
-        if not node or attributes.path:
+        if node == "":
+            return None, f'unknown node for user "{user.username}"'
+        if node is None or attributes.path:
             return None, ""
         judge = self._judges.get((attributes.group, attributes.resource))
         if judge is None:
@@ -67,7 +73,8 @@ class NodeAuthorizer:
         return (None, reason) if reason else (True, "")
 
     def _pods(self, node: str) -> Iterator[JSON]:
-        for item in self._cacher.list("pods", field_selector=f"spec.nodeName={node}").items:
+        named = node.translate(_ESCAPES)
+        for item in self._cacher.list("pods", field_selector=f"spec.nodeName={named}").items:
             pod = loads(item)
             # What a node makes itself must not open anything to it.
             if _MIRROR not in ((pod["metadata"].get("annotations")) or {}):
@@ -273,8 +280,19 @@ def references(pod: JSON, resource: str) -> set[str]:
                 names.add((origin.get(from_key) or {}).get("name") or "")
     if resource == "secrets":
         names |= {one.get("name") or "" for one in spec.get("imagePullSecrets") or []}
+        for volume in spec.get("volumes") or []:
+            names |= set(_secrets_of_storage(volume))
     names.discard("")
     return names
+
+
+def _secrets_of_storage(volume: JSON) -> Iterator[str]:
+    """By which a volume's storage is reached."""
+    for source in volume.values():
+        if isinstance(source, dict):
+            for key in ("secretRef", "nodePublishSecretRef"):
+                yield (source.get(key) or {}).get("name") or ""
+    yield (volume.get("azureFile") or {}).get("secretName") or ""
 
 
 def _containers(spec: JSON) -> Iterator[JSON]:

@@ -58,6 +58,23 @@ def told(answer: JSON) -> str:
     return str(answer["message"]).partition(" is forbidden: ")[2]
 
 
+# --- who it is
+
+
+async def test_who_does_not_say_which_node_he_is_writes_nothing_of_nodes(server: APIServer) -> None:
+    nameless = Api(server.transport(username="system:node:", groups=["system:nodes", "system:masters"]), "")
+    status, answer = await nameless.create(NODES, {"metadata": {"name": "any"}})
+    assert (status, told(answer)) == (403, 'could not determine node from user "system:node:"')
+
+
+async def test_a_nodes_name_does_not_select_pods_that_have_no_node(server: APIServer, api: Api) -> None:
+    assert (await api.create("v1/secrets", {"metadata": {"name": "s"}}))[0] == 201
+    waiting = pod("waiting", volumes=[{"name": "v", "secret": {"secretName": "s"}}])
+    assert (await api.create(PODS, waiting))[0] == 201
+    odd = server.transport(username="system:node:,metadata.name!=x", groups=["system:nodes"])
+    assert (await Api(odd, api.namespace).get("v1/secrets", "s"))[0] == 403
+
+
 # --- its Node
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
-from kubecore._native import UserInfo
+from kubecore._native import FieldSelector, UserInfo
 from kubecore.apiserver.authorization.attributes import Attributes
 from kubecore.apiserver.authorization.node import NodeAuthorizer
 
@@ -38,7 +38,7 @@ class Objects:
         self.others = others
 
     def list(self, resource: str, *, field_selector: str) -> Items:
-        node = field_selector.partition("=")[2]
+        ((_, _, node),) = FieldSelector.parse(field_selector).requirements()
         return Items([orjson.dumps(one) for one in self.pods if one["spec"]["nodeName"] == node])
 
     def get(self, resource: str, namespace: str, name: str) -> Found | None:
@@ -150,3 +150,31 @@ def test_others_are_not_nodes() -> None:
     authorizer = NodeAuthorizer(Objects())  # type: ignore[arg-type]
     jane = UserInfo("system:node:mine", "", ["system:authenticated"])
     assert authorizer.authorize(jane, asked("get", "nodes", "mine")) == (None, "")
+
+
+def test_who_does_not_say_which_node_he_is_reaches_nothing() -> None:
+    authorizer = NodeAuthorizer(Objects(pod("waiting", "", volumes=MOUNTS)))  # type: ignore[arg-type]
+    nameless = UserInfo("system:node:", "", ["system:nodes", "system:authenticated"])
+    told = 'unknown node for user "system:node:"'
+    assert authorizer.authorize(nameless, asked("get", "secrets", "cert")) == (None, told)
+
+
+@pytest.mark.parametrize("name", [",", ",metadata.name!=x", "a=b", "a\\"])
+def test_a_name_that_reads_like_a_selector_is_a_name(name: str) -> None:
+    """Pods that have no node yet are nobody's."""
+    authorizer = NodeAuthorizer(Objects(pod("waiting", "", volumes=MOUNTS), pod("odd", name, volumes=[])))  # type: ignore[arg-type]
+    odd = UserInfo(f"system:node:{name}", "", ["system:nodes", "system:authenticated"])
+    assert authorizer.authorize(odd, asked("get", "secrets", "cert"))[0] is None
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        {"csi": {"driver": "d", "nodePublishSecretRef": {"name": "cert"}}},
+        {"iscsi": {"secretRef": {"name": "cert"}}},
+        {"azureFile": {"secretName": "cert"}},
+        {"projected": {"sources": [{"secret": {"name": "cert"}}]}},
+    ],
+)
+def test_secrets_by_which_a_volume_is_reached_are_the_pods(volume: JSON) -> None:
+    assert judge(asked("get", "secrets", "cert"), pod("web", "mine", volumes=[{"name": "v", **volume}])) == (True, "")
