@@ -29,7 +29,7 @@ _NEWRULE, _DELRULE = 32, 33
 _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA, _VETH_PEER = 1, 2, 4, 5, 1
 _BRPORT_MODE = 4
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO = 1, 2, 6
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
 _FRA_MARK, _FRA_TABLE, _FR_TO_TABLE = 10, 15, 1
 _RTN_LOCAL, _SCOPE_HOST, _LOOPBACK = 2, 254, 1
@@ -46,6 +46,8 @@ HEADER = struct.Struct("=IHHII")
 """Of every message: length, type, flags, sequence number, port."""
 _LINK = struct.Struct("=BBHiII")
 _ADDRESS = struct.Struct("=BBBBI")
+# How long an address is preferred and valid, and two times that the kernel keeps.
+_LIFETIMES, _FOREVER = struct.Struct("=IIII"), 0xFFFFFFFF
 _ROUTE = struct.Struct("=BBBBBBBBI")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -171,9 +173,12 @@ class Netlink:
 
     # ---- addresses and routes
 
-    def add_address(self, index: int, address: Interface) -> None:
-        """Raises OSError(EEXIST) when the link has it already."""
-        self._request(_NEWADDR, ACK | _F_CREATE | _F_EXCL, self._address(index, address))
+    def add_address(self, index: int, address: Interface, *, preferred: bool = True) -> None:
+        """Unless `preferred`, nobody connects from it who does not ask for it while there is another.
+
+        Raises OSError(EEXIST) when the link has it already."""
+        lifetimes = b"" if preferred else attribute(_IFA_CACHEINFO, _LIFETIMES.pack(0, _FOREVER, 0, 0))
+        self._request(_NEWADDR, ACK | _F_CREATE | _F_EXCL, self._address(index, address) + lifetimes)
 
     def delete_address(self, index: int, address: Interface) -> None:
         self._request(_DELADDR, ACK, self._address(index, address))

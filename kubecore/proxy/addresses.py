@@ -89,7 +89,8 @@ class AddressBook:
             index = self._index(netlink)
             with suppress(FileExistsError):  # a killed run left it
                 if on_link:
-                    netlink.add_address(index, ipaddress.ip_interface(address))
+                    # what the node connects from is to be an address of its own
+                    netlink.add_address(index, ipaddress.ip_interface(address), preferred=False)
                 else:
                     netlink.add_local(index, ipaddress.ip_address(address))
 

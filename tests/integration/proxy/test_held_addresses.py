@@ -91,3 +91,19 @@ class TestHeld:
         assert book.sweep() == []
         book.release(address)
         assert is_here(address)
+
+
+@pytest.mark.usefixtures("host")
+def test_the_node_does_not_connect_from_one() -> None:
+    """Though it is the most like the address that is connected to, by which the kernel chooses among addresses."""
+    own, held, asked = "fd00:10:244::1", "fd00:10:96::a", "fd00:10:d6::1"
+    book = AddressBook(LINK)
+    book.hold(held, for_all=True)
+    book.hold(asked)
+    with Netlink() as netlink:
+        index = netlink.link_index(LINK)
+        assert index is not None
+        netlink.add_address(index, ipaddress.ip_interface(f"{own}/64"))
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
+        client.connect((asked, 80))
+        assert client.getsockname()[0] == own

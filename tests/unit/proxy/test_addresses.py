@@ -44,7 +44,7 @@ class Kernel:
     def set_up(self, index: int) -> None:
         self.up.add(index)
 
-    def add_address(self, index: int, address: Interface) -> None:
+    def add_address(self, index: int, address: Interface, *, preferred: bool = True) -> None:
         if InterfaceAddress(index, address) in self.found:
             raise FileExistsError(errno.EEXIST, "File exists")
         if str(address) == self.refuses:
