@@ -37,11 +37,26 @@ class DataPlane(Protocol):
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each virtual server, by address: `service`, `purpose`, `protocol`, `address`, `port`, `scheduler`,
-        `persistence_seconds`, `listening`, and `destinations` with `address`, `port`, `weight`, `active`, `inactive`,
-        `connections`."""
+        `persistence_seconds`, `listening`, and `destinations`, each once, with `address`, `port`, `weight`, `active`,
+        `inactive`, `connections`."""
 
     def sweep(self) -> list[str]:
         """Remove addresses that a killed run left, once everything has been applied. Returns them; raises OSError."""
 
     def close(self) -> None:
         """Remove all that was made."""
+
+
+def each_once(destinations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for an endpoint that stands there twice, since clients from inside are led on their own: what was counted
+    is added up."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for one in destinations:
+        same = found.setdefault((one["address"], one["port"]), one)
+        if same is not one:
+            for name in one.keys() - {"address", "port"}:
+                same[name] = max(same[name], one[name]) if name in _NO_COUNTS else same[name] + one[name]
+    return list(found.values())
+
+
+_NO_COUNTS = ("weight", "overloaded")

@@ -14,7 +14,7 @@ from kubecore.pod_namespaces import PodNamespaces
 from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 from kubecore.proxy.claims import Claims, Problem, where
-from kubecore.proxy.data_plane import Mode
+from kubecore.proxy.data_plane import Mode, each_once
 from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.host_ports import HostPorts, taken
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
@@ -122,7 +122,7 @@ class ServiceTable:
         for row in (one for one in services if "mark" not in one):
             key = (row["protocol"], row["address"], row["port"])
             purpose = self._applied[key].purpose if key in self._applied else ""
-            row["destinations"] += inside.get(self._marks.get(key), [])
+            row["destinations"] = each_once([*row["destinations"], *inside.get(self._marks.get(key), [])])
             found.append(
                 {**row, "service": self._claims.owner(key), "purpose": purpose, "listening": key in self._bound}
             )

@@ -20,7 +20,7 @@ from typing import Any
 from kubecore.api.endpoint_choice import Endpoint
 from kubecore.netlink import Netlink
 from kubecore.proxy.claims import Claims, Problem, where
-from kubecore.proxy.data_plane import Mode, ModeUnavailable
+from kubecore.proxy.data_plane import Mode, ModeUnavailable, each_once
 from kubecore.proxy.handover import Handover
 from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.host_ports import HostPorts, taken
@@ -308,7 +308,9 @@ class IpvsTable:
                 "scheduler": server.scheduler,
                 "persistence_seconds": server.affinity_seconds,
                 "listening": True,
-                "destinations": [_row(one) for key in self._keys(server) for one in self._connection.destinations(key)],
+                "destinations": each_once(
+                    _row(one) for key in self._keys(server) for one in self._connection.destinations(key)
+                ),
             }
             for service, servers in self._servers.items()
             for server in servers

@@ -173,6 +173,13 @@ class TestAccess:
         table.apply("default/web", [replace(self.LOCAL, anywhere=False)])
         assert self.knock(vip(9)) == errno.ECONNREFUSED
 
+    def test_an_endpoint_for_clients_from_inside_and_outside_is_listed_once(self, table: ServiceTable) -> None:
+        (one, other) = HTTP.endpoints
+        table.apply("default/web", [replace(self.LOCAL, endpoints=(one,), inside=(one, other))])
+        (row,) = table.rows()
+        listed = [(to["address"], to["port"], to["weight"], to["overloaded"]) for to in row["destinations"]]
+        assert listed == [(*one, 1, False), (*other, 1, False)]
+
     def test_pods_and_this_host_are_served_by_any(self, book: Book) -> None:
         with (
             socket.create_server(("127.0.0.1", 0)) as server,

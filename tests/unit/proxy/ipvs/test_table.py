@@ -373,7 +373,16 @@ class TestPolicyLocal:
             "203.0.113.5:80": {"10.0.0.1:80": 1},
             self.BY_MARK: {"10.0.0.1:80": 1, "10.0.0.2:8080": 1},
         }
-        assert told.rows_of("203.0.113.5") == [ONE, ONE, TWO]
+        assert told.rows_of("203.0.113.5") == [ONE, TWO]
+
+    def test_and_is_counted_with_those_from_outside(self, told: Told, kernel: FakeKernel) -> None:
+        kernel.active[packed("10.0.0.1")] = 2
+        told.apply(self.EXTERNAL)
+        (row,) = told.table.rows()
+        assert [(one["address"], one["weight"], one["active"]) for one in row["destinations"]] == [
+            ("10.0.0.1", 1, 4),
+            ("10.0.0.2", 1, 0),
+        ]
 
     def test_which_is_gone_when_both_are_led_alike(self, told: Told) -> None:
         told.apply(self.EXTERNAL)
