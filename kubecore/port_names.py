@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
 
 EVERYWHERE = {4: "0.0.0.0", 6: "::"}
 """All addresses, by version."""
+# So many clusters of a host may have one port, each at addresses of its own.
+_CLUSTERS = 4
 
 
 def claim(protocol: str, address: str, port: int) -> socket.socket:
@@ -38,6 +41,20 @@ def is_pods(protocol: str, version: int, port: int) -> bool:
     return _is_bound(_of_pods(protocol, version, port))
 
 
+def claim_for_node(protocol: str, version: int, port: int) -> socket.socket:
+    """A cluster has the port at some of the host's addresses, as a few others may. OSError, EADDRINUSE where that would
+    be too many."""
+    for number in range(_CLUSTERS - 1):
+        with suppress(OSError):
+            return _bound(_of_node(protocol, version, port, number))
+    return _bound(_of_node(protocol, version, port, _CLUSTERS - 1))
+
+
+def is_nodes(protocol: str, version: int, port: int) -> bool:
+    """Whether a cluster has the port at some of the host's addresses."""
+    return any(_is_bound(_of_node(protocol, version, port, number)) for number in range(_CLUSTERS))
+
+
 def shown(protocol: str, address: str, port: int) -> str:
     host = f"[{address}]" if ":" in address else address
     return f"{protocol} {host}:{port}"
@@ -49,6 +66,10 @@ def _of_one(protocol: str, address: str, port: int) -> bytes:
 
 def _of_pods(protocol: str, version: int, port: int) -> bytes:
     return f"\0kubecore/host-port/{shown(protocol, EVERYWHERE[version], port)}".encode()
+
+
+def _of_node(protocol: str, version: int, port: int, number: int) -> bytes:
+    return f"\0kubecore/node-port/{number}/{shown(protocol, EVERYWHERE[version], port)}".encode()
 
 
 def _bound(name: bytes) -> socket.socket:

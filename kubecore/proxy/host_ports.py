@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
-import socket
+import os
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 from kubecore import port_names
 from kubecore.proxy.claims import Problem, where
@@ -13,10 +14,12 @@ from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
 
 class HostPorts:
-    """Those of one cluster, by the Services that ask for them. Cluster IPs are each cluster's own."""
+    """Those of one cluster, by the Services that ask for them. Cluster IPs are each cluster's own, unless others may
+    have `equal_ranges`."""
 
-    def __init__(self) -> None:
-        self._names: dict[ServerKey, socket.socket] = {}
+    def __init__(self, *, equal_ranges: bool = False) -> None:
+        self._equal_ranges = equal_ranges
+        self._names: dict[ServerKey, ExitStack] = {}
         self._asked: dict[str, set[ServerKey]] = {}
         # How many Services ask for each.
         self._holders: Counter[ServerKey] = Counter()
@@ -28,7 +31,7 @@ class HostPorts:
         asked: set[ServerKey] = set()
         for server in servers:
             try:
-                if server.purpose != "ClusterIP":
+                if self._equal_ranges or server.purpose != "ClusterIP":
                     self._name(server)
                     asked.add(server.key)
                 had.append(server)
@@ -54,16 +57,31 @@ class HostPorts:
             self._names.popitem()[1].close()
 
     def _name(self, server: VirtualServer) -> None:
+        """OSError, EADDRINUSE where another cluster has it."""
         if server.key in self._names:
             return
-        name = port_names.claim(*server.key)
-        version = 6 if ":" in server.address else 4
-        everywhere = server.address == port_names.EVERYWHERE[version]
-        # an address of its own goes before those of all the host, so a Service's may have the port of a pod
-        if everywhere and port_names.is_pods(server.protocol, version, server.port):
-            name.close()
-            raise OSError(errno.EBUSY, "pods of this host have it as a host port")
-        self._names[server.key] = name
+        with ExitStack() as names:
+            names.enter_context(port_names.claim(*server.key))
+            version = 6 if ":" in server.address else 4
+            everywhere = server.address == port_names.EVERYWHERE[version]
+            # an address of its own goes before those of all the host, so a Service's may have the port of a pod
+            if everywhere and port_names.is_pods(server.protocol, version, server.port):
+                raise OSError(errno.EBUSY, "pods of this host have it as a host port")
+            if server.purpose == "NodePort":
+                _name_of_node(server, version, names, everywhere=everywhere)
+            self._names[server.key] = names.pop_all()
+
+
+def _name_of_node(server: VirtualServer, version: int, names: ExitStack, *, everywhere: bool) -> None:
+    """One cluster may have a node port at all addresses of the host, or several at some: each tells of itself, then
+    looks for others."""
+    if everywhere:
+        had = port_names.is_nodes(server.protocol, version, server.port)
+    else:
+        names.enter_context(port_names.claim_for_node(server.protocol, version, server.port))
+        had = port_names.is_claimed(server.protocol, port_names.EVERYWHERE[version], server.port)
+    if had:
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def taken(

@@ -121,7 +121,9 @@ def _make_nftables(
     link = _prepare(config, book)
     site = Site(table=config.table, pods=config.pod_ranges, services=config.service_ranges, link=link)
     userspace = _beside_the_kernel(config, book, clock)
-    return NftablesTable(site, held=HeldAddresses(book), userspace=userspace, ports=HostPorts(), monotonic=monotonic)
+    return NftablesTable(
+        site, held=HeldAddresses(book), userspace=userspace, ports=_ports_of_kernel(config), monotonic=monotonic
+    )
 
 
 def _make_ipvs(
@@ -139,10 +141,15 @@ def _make_ipvs(
         pods_on_loopback=book is None,
         connection=connection,
         site=Site(table=config.table, pods=config.pod_ranges),
-        ports=HostPorts(),
+        ports=_ports_of_kernel(config),
         node_addresses=partial(local_addresses, link),
         monotonic=monotonic,
     )
+
+
+def _ports_of_kernel(config: ProxyConfig) -> HostPorts:
+    """The kernel's tables refuse nobody what another has. Of a whole cluster nobody else has the ranges."""
+    return HostPorts(equal_ranges=not config.service_ranges)
 
 
 def _beside_the_kernel(config: ProxyConfig, book: AddressBook | None, clock: _native.Clock | None) -> ServiceTable:

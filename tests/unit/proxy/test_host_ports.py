@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,33 @@ def test_who_asked_first_has_it_and_the_other_is_told_which(clusters: tuple[Host
 def test_cluster_ips_are_each_clusters_own(clusters: tuple[HostPorts, HostPorts]) -> None:
     for one in clusters:
         assert one.take("default/web", [server()]) == ([server()], [])
+
+
+def test_those_of_ranges_that_others_may_have_too_are_the_first_ones() -> None:
+    mine = server(address=vip(8))
+    with closing(HostPorts(equal_ranges=True)) as one, closing(HostPorts(equal_ranges=True)) as other:
+        assert one.take("default/web", [mine]) == ([mine], [])
+        had, (problem,) = other.take("default/web", [mine])
+        assert (had, problem.message) == ([], f"cannot listen on TCP {mine.address}:80: {HAD_BY_ANOTHER}")
+        one.take("default/web", [])
+        assert other.take("default/web", [mine]) == ([mine], [])
+
+
+def test_a_node_port_is_one_clusters_at_all_addresses_or_several_ones_at_some(
+    clusters: tuple[HostPorts, HostPorts],
+) -> None:
+    one, other = clusters
+    at, elsewhere = (replace(PORT, address=vip(number)) for number in (5, 6))
+    assert one.take("default/web", [at])[0] == [at]
+    assert other.take("default/web", [PORT])[1][0].message.endswith(HAD_BY_ANOTHER)
+    assert other.take("default/web", [elsewhere])[0] == [elsewhere]
+    one.take("default/web", [])
+    assert one.take("default/web", [PORT])[0] == []
+    other.take("default/web", [])
+    assert one.take("default/web", [PORT])[0] == [PORT]
+    assert other.take("default/web", [elsewhere])[1][0].message.endswith(HAD_BY_ANOTHER)
+    outside = replace(elsewhere, purpose="ExternalIP")
+    assert other.take("default/web", [outside])[0] == [outside]
 
 
 def test_it_is_free_when_the_last_service_asks_for_it_no_more(clusters: tuple[HostPorts, HostPorts]) -> None:

@@ -456,3 +456,17 @@ class TestHostPorts:
         other.apply(port)
         assert set(other.destinations()) == {f"192.0.2.1:{NODE_PORT}"}
         other.table.close()
+
+    def test_nobody_takes_over_the_cluster_ip_of_a_proxy_that_lives(self, kernel: FakeKernel) -> None:
+        """Its virtual service is there, as that of one that was killed would be."""
+        mine = server(ONE, address=vip(9))
+        one = Told(kernel, ports=HostPorts(equal_ranges=True))
+        one.apply(mine)
+        other = Told(kernel, ports=HostPorts(equal_ranges=True))
+        problems, _ = other.table.apply("default/web", [replace(mine, endpoints=(TWO,))])
+        assert [problem.message for problem in problems] == [
+            f"cannot listen on TCP {mine.address}:80: another cluster on this host has it"
+        ]
+        other.table.close()
+        assert one.destinations() == {f"{mine.address}:80": {"10.0.0.1:80": 1}}
+        one.table.close()
