@@ -28,10 +28,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
 
 
 @pytest.fixture(scope="session")
-def kubectl(cluster: RunningCluster, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+def newest_kubectl() -> Path:
+    """The program, which may have to be fetched: to be asked for before a test leaves for another network."""
     found = program(NEWEST)
     assert found is not None
-    return Kubectl(found, cluster.kubeconfig, tmp_path_factory.mktemp("home"))
+    return found
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: RunningCluster, newest_kubectl: Path, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    return Kubectl(newest_kubectl, cluster.kubeconfig, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="session")

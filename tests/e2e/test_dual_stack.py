@@ -81,7 +81,7 @@ print(json.dumps(told))
 
 
 @pytest.fixture
-def host() -> Iterator[None]:
+def host(newest_kubectl: Path) -> Iterator[None]:
     """Everything that is started meanwhile is on a host of its own, on which it leaves no link."""
     namespace = Namespace()
     with namespace.here():
@@ -121,7 +121,7 @@ class Cluster:
 
 @contextmanager
 def cluster(directory: Path, *options: str) -> Iterator[Cluster]:
-    kubectl = program("1.37")
+    kubectl = program("1.37")  # `host` has had it fetched
     assert kubectl is not None
     with running_cluster(directory / "data", *options) as running:
         yield Cluster(Kubectl(kubectl, running.kubeconfig, directory))

@@ -14,7 +14,7 @@ import pytest
 
 from kubecore.proxy.modes import unavailable
 from tests.support.asking import answer_at
-from tests.support.kubectl import Kubectl, program
+from tests.support.kubectl import Kubectl
 from tests.support.net_world import Namespace
 from tests.support.process import ROOT, running_cluster
 
@@ -30,7 +30,7 @@ EXAMPLE = ROOT / "examples" / "web.yaml"
 
 
 @pytest.fixture
-def host() -> Iterator[None]:
+def host(newest_kubectl: Path) -> Iterator[None]:
     """Everything that is started meanwhile is on a host of its own."""
     namespace = Namespace()
     with namespace.here():
@@ -90,14 +90,12 @@ def output(*command: str) -> str:
 
 
 @pytest.mark.usefixtures("host")
-def test_mode_nftables(tmp_path: Path) -> None:
+def test_mode_nftables(tmp_path: Path, newest_kubectl: Path) -> None:
     """Pods find each other by name, clients find them at a node port and at a load balancer's address, the tables are
     told by `kubecore proxy ls`, no request is lost while kubecore is killed and started again, and nothing is left at
     the end."""
-    kubectl_program = program("1.37")
-    assert kubectl_program is not None
     with running_cluster(tmp_path / "data", "--proxy-mode", "nftables") as cluster:
-        kubectl = Kubectl(kubectl_program, cluster.kubeconfig, tmp_path)
+        kubectl = Kubectl(newest_kubectl, cluster.kubeconfig, tmp_path)
         kubectl("apply", "-f", str(EXAMPLE))
         for name in ("backend", "frontend"):
             kubectl("-n", "web", "rollout", "status", f"deployment/{name}", "--timeout=180s")

@@ -21,7 +21,7 @@ from kubecore.proxy.modes import unavailable
 from tests.e2e.test_ingress import server
 from tests.native.test_one_listener import why_not
 from tests.support.go_programs import build
-from tests.support.kubectl import Kubectl, program
+from tests.support.kubectl import Kubectl
 from tests.support.net_world import Namespace
 from tests.support.process import ROOT, running_cluster
 
@@ -77,7 +77,7 @@ def shell(command: list[str]) -> str:
 
 
 @pytest.fixture
-def hosts() -> Iterator[Hosts]:
+def hosts(newest_kubectl: Path) -> Iterator[Hosts]:
     hosts = Hosts(Namespace(), Namespace())
     with hosts.node.here():
         with Netlink() as netlink:
@@ -169,12 +169,12 @@ def make(kubectl: Kubectl) -> None:
     kubectl("wait", served, "ingress/shop", "--timeout=180s")
 
 
-def test_every_client_is_served_everywhere(tmp_path: Path, hosts: Hosts, go_client: Path, mode: str) -> None:
-    newest = program("1.37")
-    assert newest is not None
+def test_every_client_is_served_everywhere(
+    tmp_path: Path, newest_kubectl: Path, hosts: Hosts, go_client: Path, mode: str
+) -> None:
     options = ("--proxy-mode", mode, "--bind-address", "0.0.0.0")
     with running_cluster(tmp_path / "data", *options) as cluster:
-        kubectl = Kubectl(newest, cluster.kubeconfig, tmp_path)
+        kubectl = Kubectl(newest_kubectl, cluster.kubeconfig, tmp_path)
         make(kubectl)
         status = kubectl.json("get", "ingress", "shop")["status"]["loadBalancer"]["ingress"][0]
         address = kubectl.json("get", "service", "shop")["spec"]["clusterIP"]
