@@ -12,6 +12,7 @@ import orjson
 from kubecore.api.kubeconfig import Kubeconfig
 from kubecore.apiserver.authentication import configuration as issuers
 from kubecore.apiserver.authentication.bootstrap_tokens import BootstrapTokens
+from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
 from kubecore.apiserver.authentication.modules import TokenModule, TokenModules
 from kubecore.apiserver.authentication.oidc import Issuer, OIDCAuthenticator, Unreachable
 from kubecore.apiserver.authentication.token_file import read_tokens
@@ -51,10 +52,13 @@ class Access:
         authentication: AuthenticationOptions,
         authorization: AuthorizationOptions,
         modes: Sequence[str],
+        kept: LegacyTokens,
         own_files: Collection[Path] = (),
     ) -> None:
-        """`authority` is the PEM of the cluster's own CA, `issuers_of_accounts` are those of service accounts' tokens;
-        `own_files` change by nobody's hand. Raises OSError, ValueError for files that do not do."""
+        """`authority` is the PEM of the cluster's own CA, `issuers_of_accounts` are those of service accounts' tokens,
+        `kept` know those in Secrets; `own_files` change by nobody's hand. Raises OSError, ValueError for files that do
+        not do."""
+        self._kept = kept
         self._own_files = own_files
         self._clock = clock
         self._native = front.authenticator()
@@ -72,6 +76,7 @@ class Access:
         self._oidc = self._authenticators(self._configured_issuers)
         self._token_webhook = self._webhook_of_tokens()
         self.tokens = TokenModules(self._native, clock, audiences, self._modules())
+        kept.changed = lambda: self.tokens.replace(self._modules())
         self._keep_tokens()
         self._native_authorizer = front.authorizer()
         if authorization.policy_file is not None:
@@ -147,7 +152,8 @@ class Access:
 
     def _modules(self) -> list[TokenModule]:
         """In upstream's order."""
-        modules: list[TokenModule | None] = [self._bootstrap, *self._oidc, self._token_webhook]
+        kept = self._kept if self._kept.are_any else None
+        modules: list[TokenModule | None] = [kept, self._bootstrap, *self._oidc, self._token_webhook]
         return [one for one in modules if one is not None]
 
     def _webhook_of_tokens(self) -> TokenWebhook | None:

@@ -31,6 +31,7 @@ from kubecore.apiserver.authentication.identify import Identification
 from kubecore.apiserver.authentication.kubeconfig import keep, kubeconfig
 from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
 from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair
+from kubecore.apiserver.authentication.token_tracking import TokenTracking
 from kubecore.apiserver.authentication.tokens import TokenIssuer
 from kubecore.apiserver.authorization.escalation import EscalationCheck
 from kubecore.apiserver.bootstrap.objects import Advertised
@@ -168,6 +169,7 @@ class APIServer:
         )
         self.addresses_given = True
         await bootstrap.ensure_kubernetes(advertised)
+        self._following.spawn(TokenTracking(self.registry, self.hub).run(), "token tracking")
         self.access.trust_changed = lambda: bootstrap.ensure_trust(self.access.trust())
         self._write_kubeconfig()
         self._write_ports()
@@ -208,6 +210,8 @@ class APIServer:
         authenticator = self.front.authenticator()
         tokens = self.tokens
         authenticator.set_service_account_keys(tokens.public_keys, tokens.issuers, tokens.audiences)
+        self._kept_tokens = LegacyTokens(self.cacher, tokens, self.clock)
+        self.metrics.add(*self._kept_tokens.metrics)
         self.access = Access(
             self.front,
             self.cacher,
@@ -218,6 +222,7 @@ class APIServer:
             authentication=self._front_proxy.believed(config.authentication),
             authorization=config.authorization,
             modes=config.authorization_modes,
+            kept=self._kept_tokens,
             own_files=(self._front_proxy.ca_file,),
         )
         self._started.append("access")
@@ -295,8 +300,7 @@ class APIServer:
         """What is done behind what the store and files say."""
         controller = DefinitionController(self.registry, self.custom, self.hub)
         self._following.spawn(controller.run(), "definitions")
-        kept = LegacyTokens(self.hub, self.cacher, self.tokens, self.front.authenticator())
-        self._following.spawn(kept.run(), "kept tokens")
+        self._following.spawn(self._kept_tokens.run(self.registry, self.hub), "kept tokens")
         self._followed = self.access.follow() + self._sealing.follow(self.storage)
         for file in self._followed:
             self._following.spawn(file.run(), "followed file")

@@ -11,9 +11,9 @@ import orjson
 import pytest
 
 from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
-from kubecore.apiserver.authentication.tokens import LegacyToken
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.storage.interface import Stored
+from kubecore.clock import VirtualClock
 
 Object = dict[str, Any]
 
@@ -37,39 +37,45 @@ class Hub:
 
 class Store(dict[str, Object]):
     def get(self, resource: str, namespace: str, name: str) -> Stored | None:  # type: ignore[override]
-        found = {"serviceaccounts": {"robot": {"metadata": {"uid": "u"}}}, "secrets": dict(self)}[resource].get(name)
-        return Stored(revision=1, value=orjson.dumps(found)) if found is not None else None
+        return Stored(revision=1, value=orjson.dumps(self[name])) if name in self else None
 
 
-class Issuer:
-    def read_legacy(self, token: str) -> LegacyToken:
-        return LegacyToken("default", "robot", "u", token.removeprefix("token-of-"))
-
-
-class Authenticator:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def keep_token(self, token: str, user: object) -> None:
-        self.said.append(f"put {token}")
-
-    def forget_token(self, token: str) -> None:
-        self.said.append(f"forget {token}")
-
-
-def secret(name: str) -> Object:
+def secret(name: str, **labels: str) -> Object:
     token = base64.b64encode(f"token-of-{name}".encode()).decode()
-    return {"metadata": {"name": name, "namespace": "default"}, "data": {"token": token}}
+    return {"metadata": {"name": name, "namespace": "default", "labels": labels}, "data": {"token": token}}
 
 
-def told(type: str, *names: str) -> list[WatchEvent]:
-    return [WatchEvent(type, orjson.dumps(secret(name))) for name in names]
+def told(type: str, *secrets: Object) -> list[WatchEvent]:
+    return [WatchEvent(type, orjson.dumps(one)) for one in secrets]
+
+
+async def changes(store: Store, *scripts: Sequence[list[WatchEvent]]) -> list[bool]:
+    """What it says of a change: whether there are any tokens now."""
+    follower: Any = LegacyTokens(store, None, VirtualClock())  # type: ignore[arg-type]
+    said: list[bool] = []
+    follower.changed = lambda: said.append(follower.are_any)
+    with pytest.raises(asyncio.CancelledError):
+        await follower.run(None, Hub(*scripts))
+    return said
+
+
+async def test_the_first_and_the_last_are_told_of() -> None:
+    """For until then nobody need ask."""
+    one, other = secret("one"), secret("other")
+    events = [told("ADDED", one), told("ADDED", other), told("DELETED", one), told("DELETED", other)]
+    # One that goes may have been found good a moment ago.
+    assert await changes(Store(), events) == [True, True, False]
+
+
+async def test_one_that_is_said_to_be_invalid_or_replaced_is_judged_anew_and_one_that_was_used_is_not() -> None:
+    used, invalid = ({f"kubernetes.io/legacy-token-{what}": "2026-01-01"} for what in ("last-used", "invalid-since"))
+    replaced = secret("one") | {"data": {"token": ""}}
+    events = [told("ADDED", secret("one")), told("MODIFIED", secret("one", **used))]
+    assert await changes(Store(), events) == [True]
+    assert await changes(Store(), [*events, told("MODIFIED", secret("one", **used, **invalid))]) == [True, True]
+    assert await changes(Store(), [*events, told("MODIFIED", replaced)]) == [True, False]
 
 
 async def test_a_watch_that_is_begun_anew_costs_no_token_but_those_that_went_meanwhile() -> None:
-    store, authenticator = Store(stays=secret("stays")), Authenticator()
-    hub = Hub([told("ADDED", "stays", "goes")], [told("ADDED", "stays")])
-    follower: Any = LegacyTokens(hub, store, Issuer(), authenticator)  # type: ignore[arg-type]
-    with pytest.raises(asyncio.CancelledError):
-        await follower.run()
-    assert authenticator.said == ["put token-of-stays", "put token-of-goes", "forget token-of-goes"]
+    stays, goes = secret("stays"), secret("goes")
+    assert await changes(Store(stays=stays), [told("ADDED", stays, goes)], [told("ADDED", stays)]) == [True, True]
