@@ -24,6 +24,7 @@ from kubecore.cli.controller_options import (
     ServiceAccountKeyFile,
     SigningCertFile,
     SigningKeyFile,
+    UnusedTokenPeriod,
 )
 from kubecore.cli.leading import Leading, leads, seconds
 from kubecore.cli.proxy_options import LoadBalancerCIDR
@@ -58,6 +59,7 @@ def controller_manager(
     autoscaler_initialization: AutoscalerInitialization = "5m",
     autoscaler_readiness_delay: AutoscalerReadinessDelay = "30s",
     resource_quota_sync_period: QuotaSyncPeriod = "5m",
+    legacy_service_account_token_clean_up_period: UnusedTokenPeriod = "8760h",
     verbosity: Verbosity = 0,
     logging_format: logs.LoggingFormat = "text",
 ) -> None:
@@ -78,6 +80,7 @@ def controller_manager(
     settings = ControllerManagerConfig(
         autoscaler=autoscaler,
         resource_quota_sync_seconds=seconds(resource_quota_sync_period),
+        unused_token_seconds=seconds(legacy_service_account_token_clean_up_period),
         local_volumes=local_volume_dir,
         load_balancer_ranges=options.split(load_balancer_cidr),
         signing_certificate=cluster_signing_cert_file.read_bytes() if cluster_signing_cert_file else b"",

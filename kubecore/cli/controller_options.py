@@ -74,3 +74,12 @@ QuotaSyncPeriod = Annotated[
         "--resource-quota-sync-period", callback=duration, help="After which quotas are counted anew; 0s: never."
     ),
 ]
+UnusedTokenPeriod = Annotated[
+    str,
+    typer.Option(
+        "--legacy-service-account-token-clean-up-period",
+        callback=positive_duration,
+        help="After which tokens that were made for accounts unasked, and that nobody uses, are marked invalid; and "
+        "after which they are deleted then.",
+    ),
+]

@@ -13,6 +13,7 @@ _ACCOUNTS = {
     "garbage-collector-controller": "generic-garbage-collector",
     "horizontal-pod-autoscaler-controller": "horizontal-pod-autoscaler",
     "job-controller-orphans": "job-controller",
+    "legacy-serviceaccount-token-cleaner-controller": "legacy-service-account-token-cleaner",
     "node-lifecycle-controller": "node-controller",
     "local-volume-provisioner-controller": "local-volume-provisioner",
     "persistentvolume-attach-detach-controller": "attachdetach-controller",

@@ -23,6 +23,7 @@ from kubecore.controllers.identities.certificates import CertificateApprover, Ce
 from kubecore.controllers.identities.clusterrole_aggregation import ClusterRoleAggregationController
 from kubecore.controllers.identities.root_ca import RootCAPublisher
 from kubecore.controllers.identities.serviceaccount import ServiceAccountController
+from kubecore.controllers.identities.unused_tokens import UnusedTokenCleaner
 from kubecore.controllers.jobs.cronjob import CronJobController
 from kubecore.controllers.jobs.job import JobController
 from kubecore.controllers.jobs.orphans import JobOrphanController
@@ -102,6 +103,9 @@ class ControllerManagerConfig:
     """(--horizontal-pod-autoscaler-*)"""
     resource_quota_sync_seconds: float = 300.0
     """After which what quotas' namespaces use is counted anew at the latest (--resource-quota-sync-period)."""
+    unused_token_seconds: float = 365 * 24 * 3600.0
+    """After which an account's token that was made unasked is marked invalid, and after which it is deleted then
+    (--legacy-service-account-token-clean-up-period)."""
     local_volumes: Path | None = None
     """Where the local provisioner keeps volumes; None: there is no such provisioner."""
     account_tokens: TokenSource | None = None
@@ -142,7 +146,7 @@ class ControllerManager:
             return replace(shared, client=self._clients[-1])
 
         grace, threshold = config.node_monitor_grace_seconds, config.terminated_pod_threshold
-        quota_period = config.resource_quota_sync_seconds
+        quota_period, token_period = config.resource_quota_sync_seconds, config.unused_token_seconds
         self.controllers: list[Controller] = [
             *(kind(context(kind)) for kind in _PLAIN),
             NodeLifecycleController(context(NodeLifecycleController), grace_seconds=grace),
@@ -151,6 +155,7 @@ class ControllerManager:
             HorizontalPodAutoscalerController(context(HorizontalPodAutoscalerController), config=config.autoscaler),
             ResourceQuotaController(context(ResourceQuotaController), sync_seconds=quota_period),
             PolicyStatusController(context(PolicyStatusController), definitions=client),
+            UnusedTokenCleaner(context(UnusedTokenCleaner), period_seconds=token_period),
             # upstream's is a part of the API server, and has no account
             ServiceAddressController(shared),
         ]

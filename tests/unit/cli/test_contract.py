@@ -43,6 +43,7 @@ OF_CONTROLLERS = {
     "--horizontal-pod-autoscaler-downscale-stabilization",
     "--horizontal-pod-autoscaler-cpu-initialization-period",
     "--horizontal-pod-autoscaler-initial-readiness-delay",
+    "--legacy-service-account-token-clean-up-period",
     "--resource-quota-sync-period",
 }
 OF_ACCESS = {
