@@ -102,6 +102,7 @@ def _mount(declared: Object, volumes: Mapping[str, Volume], environment: Mapping
         sub_path="" if relative == "." else relative,
         read_only_below=read_only and declared.get("recursiveReadOnly") in ("Enabled", "IfPossible"),
         in_memory=volume.in_memory,
+        propagation=declared.get("mountPropagation") or "None",
     )
 
 

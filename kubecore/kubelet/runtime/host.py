@@ -35,7 +35,7 @@ from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Limits
 from kubecore.kubelet.logs.writing import LogBook, LogWriter
 from kubecore.kubelet.networks.network import NetworkError, NetworkNamespace, PodNetwork
 from kubecore.kubelet.pods.mandatory_access import selinux_is_on
-from kubecore.kubelet.runtime import launching, leftovers, mounting
+from kubecore.kubelet.runtime import launching, leftovers, mounting, propagation
 from kubecore.kubelet.runtime.host_plans import Container, LaunchPlans, Sandbox
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
@@ -230,6 +230,8 @@ class HostRuntime:
             text = "this runtime has no AppArmor profile of its own: name a loaded one (type Localhost)"
             raise RuntimeFailure("CreateContainerError", text)
         profile = self._profile(config)
+        if self.isolation.namespaces:
+            propagation.check(config.mounts)
         container_id = secrets.token_hex(32)
         scratch = sandbox.config.directory / scratch_of(container_id)
         scratch.mkdir(parents=True, mode=0o700)
@@ -266,6 +268,7 @@ class HostRuntime:
         output = self._open_output(container)
         try:
             target = self._target(sandbox, container)
+            sandbox.share(container.config.mounts)
             self._make_cgroup(sandbox, container)
             launch = self._plans.container(sandbox, container, output.child_ends, target)
             process = self._start(replace(launch, terminal=container.config.tty), container)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kubecore import _native
-from kubecore.kubelet.runtime import capabilities, launching, leftovers, mounting, seccomp
+from kubecore.kubelet.runtime import capabilities, launching, leftovers, mounting, propagation, seccomp
 from kubecore.kubelet.runtime.image_roots import ImageRoot, image_steps
 from kubecore.kubelet.runtime.interface import ContainerConfig, ContainerStatus, Mount, SandboxConfig, SandboxStatus
 from kubecore.kubelet.runtime.isolation import Isolation
@@ -51,6 +51,14 @@ class Sandbox:
     stopped: bool = False
     held: tuple[int, ...] = ()
     """Descriptors that keep the images of its volumes in their store."""
+    shared: dict[Path, Path] = field(default_factory=dict)
+    """Peers of volumes in its mount namespace (`propagation.share`)."""
+
+    def share(self, mounts: Sequence[Mount]) -> None:
+        """What a container is to share with the host. Raises OSError."""
+        for one in mounts:
+            if one.propagation == "Bidirectional" and self.namespaces.mount >= 0 and one.source not in self.shared:
+                self.shared[one.source] = propagation.share(one.source, self.config.directory, self.namespaces.mount)
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,7 @@ class LaunchPlans:
                 also=config.working_directory,
                 read_only_root=config.read_only_root,
                 console=console,
+                shared=sandbox.shared,
             )
         return mounting.container_steps(
             mounts,
@@ -130,6 +139,7 @@ class LaunchPlans:
             also=config.working_directory,
             read_only_root=config.read_only_root,
             console=console,
+            shared=sandbox.shared,
         )
 
     def _bare(self, sandbox: Sandbox, container: Container, stdio: tuple[int, int, int]) -> launching.Launch:

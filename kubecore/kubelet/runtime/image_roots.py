@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from kubecore.images.store import Image
 from kubecore.images.view import ImageView
@@ -63,10 +64,11 @@ def image_steps(
     also: str,
     read_only_root: bool,
     console: str = "",
+    shared: mounting.Shared = MappingProxyType({}),
 ) -> list[Step]:
     """All steps of one container; the arguments are those of `mounting.container_steps`. Raises MountFailure."""
     plan = _Plan(str(root.folder / "root"), root.image.view())
-    steps = [*mounting.private_steps(), root.mount()]
+    steps = [*mounting.private_steps(peers=mounting.keeps_peers(mounts)), root.mount()]
     for folder in ("/proc", "/sys", "/dev", "/etc"):
         steps += plan.make(folder, folder=True)
     steps += plan.system(
@@ -80,7 +82,7 @@ def image_steps(
         if target == "/":
             raise mounting.MountFailure("a volume cannot be mounted at /")
         steps += plan.make(target, folder=mounting.is_folder(entry))
-        steps.append(mounting.bind_entry(entry, plan.inside(target)))
+        steps += mounting.bind_entry(entry, plan.inside(target), shared)
     steps += plan.make(plan.resolve(also or "/"), folder=True)
     for entry in mounts:
         if entry.read_only:

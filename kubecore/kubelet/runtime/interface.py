@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from kubecore.images.credentials import Credentials
 from kubecore.images.references import Reference
@@ -122,6 +122,9 @@ class SandboxStatus:
     """What the runtime could not do for this sandbox, one sentence each, for a Warning event."""
 
 
+Propagation = Literal["None", "HostToContainer", "Bidirectional"]
+
+
 @dataclass(frozen=True, slots=True)
 class Mount:
     """`source` (file or directory of the host, exists) appears at the absolute path `target` in the container."""
@@ -136,6 +139,8 @@ class Mount:
     """Read-only is what is mounted below it, too."""
     in_memory: bool = False
     """`source` is a memory directory: only the sandbox sees what it holds."""
+    propagation: Propagation = "None"
+    """Whether what the host mounts there later is seen in the container, and what the container mounts on the host."""
 
 
 @dataclass(frozen=True, slots=True)

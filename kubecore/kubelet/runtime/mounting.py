@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from kubecore.kubelet.runtime import launching
 from kubecore.kubelet.runtime.interface import ImageDirectory, MemoryDirectory, Mount
@@ -30,13 +31,18 @@ _DEVICE_LINKS = {
 }
 
 
+Shared = Mapping[Path, Path]
+"""By a volume's path: where in the pod's mount namespace a peer of it is (`propagation.share`)."""
+
+
 class MountFailure(Exception):
     """A mount cannot be planned; the text is for the pod's events."""
 
 
-def private_steps() -> list[Step]:
-    """Nothing mounted from here on reaches the host; what the host unmounts still goes away here."""
-    return [launching.mount("", "/", flags=launching.MS_SLAVE | launching.MS_RECURSIVE)]
+def private_steps(*, peers: bool = False) -> list[Step]:
+    """Nothing mounted from here on reaches the host; what the host unmounts still goes away here. `peers`: the pod's
+    namespace has seen to that, and what it has put there since stays as it is."""
+    return [] if peers else [launching.mount("", "/", flags=launching.MS_SLAVE | launching.MS_RECURSIVE)]
 
 
 def sandbox_steps(
@@ -80,6 +86,7 @@ def container_steps(
     also: str = "",
     read_only_root: bool = False,
     console: str = "",
+    shared: Shared = MappingProxyType({}),
 ) -> list[Step]:
     """All steps of one container.
 
@@ -88,7 +95,7 @@ def container_steps(
     instead of the host's, with `console`, the path of a terminal, as its console. `also`: a folder (the working
     directory) that must exist, too. `read_only_root`: everything but what is mounted here.
     """
-    plan = _Plan(scratch)
+    plan = _Plan(scratch, keeps_peers(mounts))
     volumes = [replace(entry, target=_resolve(entry.target)) for entry in mounts]
     volumes.sort(key=lambda entry: PurePosixPath(entry.target).parts)
     if own_devices:
@@ -109,7 +116,7 @@ def container_steps(
         steps += plan.devices(shared_memory, console)
     for entry in volumes:
         steps += plan.make_within_volume(entry.target)
-        steps.append(bind_entry(entry, plan.inside(entry.target)))
+        steps += bind_entry(entry, plan.inside(entry.target), shared)
     if also:
         steps += plan.make_within_volume(_resolve(also))
     steps += [
@@ -120,11 +127,19 @@ def container_steps(
     return steps + plan.finish()
 
 
-def bind_entry(entry: Mount, target: str) -> Step:
+def bind_entry(entry: Mount, target: str, shared: Shared) -> list[Step]:
     """Make it appear there."""
-    if entry.sub_path:
-        return launching.bind_beneath(str(entry.source), entry.sub_path, target)
-    return launching.bind(str(entry.source), target)
+    both_ways = entry.propagation == "Bidirectional"
+    source = str(shared[entry.source] if both_ways else entry.source)
+    step = launching.bind_beneath(source, entry.sub_path, target) if entry.sub_path else launching.bind(source, target)
+    if both_ways:
+        return [step]
+    kind = launching.MS_SLAVE if entry.propagation == "HostToContainer" else launching.MS_PRIVATE
+    return [step, launching.mount("", target, flags=kind | launching.MS_RECURSIVE)]
+
+
+def keeps_peers(mounts: Sequence[Mount]) -> bool:
+    return any(one.propagation == "Bidirectional" for one in mounts)
 
 
 def is_folder(entry: Mount) -> bool:
@@ -182,6 +197,7 @@ class _Plan:
     """
 
     scratch: Path
+    keeps_peers: bool
     covered: list[str] = field(default_factory=list)
     """Where something is already mounted: a mount point below one is made through it when its turn comes."""
     _missing: dict[str, dict[str, bool]] = field(default_factory=dict)
@@ -215,7 +231,7 @@ class _Plan:
 
     def base(self, *, read_only: bool) -> list[Step]:
         """`read_only`: the root is a mimic then; sources of mounts are outside of it and stay as they are."""
-        steps = private_steps()
+        steps = private_steps(peers=self.keeps_peers)
         if read_only:
             self._missing.setdefault("/", {})
         if not self._missing:

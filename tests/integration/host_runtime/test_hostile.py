@@ -121,8 +121,8 @@ async def test_a_link_that_is_changed_while_it_is_mounted_never_leads_out_of_its
     sandbox, _ = await isolated.sandbox()
     said, refused = list[str](), 0
     try:
-        # Each of the two some times: who tries so and so often may meet one state of the link only, between two turns of
-        # the process that changes it.
+        # Each of the two some times: who tries so and so often may meet one state of the link only, between two turns
+        # of the process that changes it.
         while len(said) < 5 or refused < 5:
             mounts = (Mount(volume, "/no/such/place", sub_path="link"),)
             try:

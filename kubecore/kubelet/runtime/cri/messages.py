@@ -21,6 +21,7 @@ from kubecore.kubelet.runtime.interface import (
     ContainerState,
     ContainerStatus,
     Identity,
+    Propagation,
     SandboxConfig,
 )
 
@@ -30,6 +31,11 @@ _SANDBOX, _CONTAINER = "kubecore.dev/sandbox", "kubecore.dev/container"
 _NAME, _NAMESPACE, _UID, _CONTAINER_NAME = (
     f"io.kubernetes.{word}" for word in ("pod.name", "pod.namespace", "pod.uid", "container.name")
 )
+_PROPAGATIONS: Mapping[Propagation, str] = {
+    "None": "PROPAGATION_PRIVATE",
+    "HostToContainer": "PROPAGATION_HOST_TO_CONTAINER",
+    "Bidirectional": "PROPAGATION_BIDIRECTIONAL",
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -113,12 +119,12 @@ class Messages:
         sandbox: SandboxConfig,
         around: Surroundings,
         *,
-        mounts: Sequence[tuple[Path, str, bool]],
+        mounts: Sequence[tuple[Path, str, bool, Propagation]],
         log_path: str,
         attempt: int,
     ) -> Any:
-        """`mounts`: source, target, and whether it is read-only. `log_path`: below the sandbox's log directory.
-        `attempt`: one that the runtime has not got of this name."""
+        """`mounts`: source, target, whether it is read-only, and its propagation. `log_path`: below the sandbox's log
+        directory. `attempt`: one that the runtime has not got of this name."""
         api = self._api
         told = Told(config.attempt, config.tty, config.stdin)
         return api.ContainerConfig(
@@ -129,8 +135,13 @@ class Messages:
             working_dir=config.working_directory,
             envs=[api.KeyValue(key=name, value=value) for name, value in config.environment],
             mounts=[
-                api.Mount(host_path=str(source), container_path=target, readonly=read_only)
-                for source, target, read_only in mounts
+                api.Mount(
+                    host_path=str(source),
+                    container_path=target,
+                    readonly=read_only,
+                    propagation=api.MountPropagation.Value(_PROPAGATIONS[propagation]),
+                )
+                for source, target, read_only, propagation in mounts
             ],
             labels={
                 _NAME: sandbox.name,

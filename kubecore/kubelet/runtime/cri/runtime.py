@@ -36,6 +36,7 @@ from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerState,
     ExecResult,
+    Propagation,
     RuntimeFailure,
     RuntimeImages,
     SandboxConfig,
@@ -364,16 +365,16 @@ def _notes(config: SandboxConfig, around: Surroundings) -> Iterator[str]:
         yield "the pod has the host's name: it has no network namespace of its own"
 
 
-def _mounts(sandbox: SandboxConfig, config: ContainerConfig) -> Iterator[tuple[Path, str, bool]]:
-    """Source, target, read-only. Raises RuntimeFailure."""
+def _mounts(sandbox: SandboxConfig, config: ContainerConfig) -> Iterator[tuple[Path, str, bool, Propagation]]:
+    """Source, target, read-only, propagation. Raises RuntimeFailure."""
     taken = {one.target for one in config.mounts}
     for source, target in ((sandbox.hosts, "/etc/hosts"), (sandbox.resolv_conf, "/etc/resolv.conf")):
         if source is not None and target not in taken:
-            yield source.absolute(), target, config.read_only_root
+            yield source.absolute(), target, config.read_only_root, "None"
     closed = [f"{one.target.rstrip('/')}/" for one in config.mounts if one.read_only_below]
     for one in config.mounts:
         source, read_only = one.source, one.read_only or one.target.startswith(tuple(closed))
         if one.sub_path or one.read_only_below:
             path = one.sub_path or "."
             source = mounts.inside(source, path, sandbox.directory, read_only_below=one.read_only_below)
-        yield source.absolute(), one.target, read_only
+        yield source.absolute(), one.target, read_only, one.propagation

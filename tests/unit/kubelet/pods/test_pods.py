@@ -318,6 +318,14 @@ async def test_a_seccomp_profile_of_the_node_is_a_file_below_its_folder(node: No
     assert node.runtime.config("main").seccomp == f"localhost/{node.root}/seccomp/strict/web.json"
 
 
+async def test_a_mount_tells_whether_later_ones_within_it_are_seen(node: Node) -> None:
+    mounts = [{"name": "data", "mountPath": "/one"}, {"name": "data", "mountPath": "/other"}]
+    mounts[1]["mountPropagation"] = "HostToContainer"
+    await node.run(container(volumeMounts=mounts), volumes=[{"name": "data", "emptyDir": {}}])
+    found = {one.target: one.propagation for one in node.runtime.config("main").mounts}
+    assert (found["/one"], found["/other"]) == ("None", "HostToContainer")
+
+
 # --- what is missing
 
 

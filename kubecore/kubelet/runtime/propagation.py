@@ -1,0 +1,93 @@
+"""Mounts that are made within volumes: whether a container sees the host's, and the host and others the container's.
+
+By default neither. The host's come to a container by a mount that is a slave of the host's. For the other direction the
+two must be peers, which nothing can become once the pod's mount namespace has been cut off from the host's: what is
+shared is cloned before, and put into that namespace by way of a descriptor. (mount_namespaces(7); KEP-433.)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from kubecore.kubelet.runtime.interface import Mount, Propagation, RuntimeFailure
+
+# open_tree(2), move_mount(2), setns(2), unshare(2).
+_OPEN_TREE, _CLONE, _WITH_ALL_BELOW = 428, 1, 0x8000
+_MOVE_MOUNT, _HERE, _FROM_EMPTY_PATH = 429, -100, 4
+_NEW_MOUNT, _FOLDERS_OF_PROCESS = 0x00020000, 0x200
+_FOLDER = "shared"
+_NEEDED: Mapping[Propagation, tuple[tuple[str, ...], str]] = {
+    "Bidirectional": (("shared:",), "shared"),
+    "HostToContainer": (("shared:", "master:"), "shared or slave"),
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check(mounts: Iterable[Mount]) -> None:
+    """Whether the host's own allow what is asked for. Raises RuntimeFailure, in containerd's words."""
+    for one in mounts:
+        if one.propagation == "None" or (one.in_memory and one.propagation == "HostToContainer"):
+            continue
+        marks, words = _NEEDED[one.propagation]
+        place, kinds = _mount_of(one.source.resolve())
+        if one.in_memory or not any(kind.startswith(marks) for kind in kinds):
+            text = f'path "{one.source}" is mounted on "{place}" but it is not a {words} mount'
+            raise RuntimeFailure("CreateContainerError", f"failed to generate spec: {text}")
+
+
+def _mount_of(path: Path) -> tuple[str, list[str]]:
+    """Where what holds a path is mounted, and how it takes part in propagation, in the kernel's words."""
+    found, kinds = "/", list[str]()
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.partition(" - ")[0].split(" ")
+        place = fields[4].encode().decode("unicode_escape")
+        if path.is_relative_to(place) and len(place) >= len(found):  # the last one covers those before it
+            found, kinds = place, fields[6:]
+    return found, kinds
+
+
+def share(source: Path, directory: Path, namespace: int) -> Path:
+    """A place below the pod's `directory` where a peer of the mount of `source` is from now on, in the pod's mount
+    `namespace` only. Raises OSError."""
+    place = directory / _FOLDER / sha256(os.fsencode(source)).hexdigest()[:16]
+    place.parent.mkdir(mode=0o700, exist_ok=True)
+    if source.is_dir():
+        place.mkdir(exist_ok=True)
+    else:
+        place.touch()
+    failures: list[OSError] = []
+    # A thread of its own changes its namespace and ends.
+    thread = threading.Thread(target=_put_into, args=(source, place, namespace, failures))
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return place
+
+
+def _put_into(source: Path, place: Path, namespace: int, failures: list[OSError]) -> None:
+    try:
+        flags = _CLONE | os.O_CLOEXEC | _WITH_ALL_BELOW
+        tree = _checked(_libc.syscall(_OPEN_TREE, _HERE, os.fsencode(source), flags), source)
+        try:
+            _checked(_libc.unshare(_FOLDERS_OF_PROCESS), source)
+            _checked(_libc.setns(namespace, _NEW_MOUNT), source)
+            target = os.fsencode(place)
+            _checked(_libc.syscall(_MOVE_MOUNT, tree, b"", _HERE, target, _FROM_EMPTY_PATH), source)
+        finally:
+            os.close(tree)
+    except OSError as failure:
+        failures.append(failure)
+
+
+def _checked(result: int, path: Path) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"failed to share {path}: {os.strerror(number)}")
+    return result
