@@ -162,6 +162,11 @@ class Kubelet:
         """Why images cannot be run here, "" if they can."""
         return self._own_runtimes.oci.lack
 
+    @property
+    def host_ips(self) -> tuple[str, ...]:
+        """The node's addresses."""
+        return self._network.host_ips
+
     def now(self) -> datetime:
         return self._clock.now()
 

@@ -54,6 +54,7 @@ def told(config: KubeletConfig, *, address: str, port: int, cgroups: bool) -> Ob
         "cgroupDriver": "cgroupfs",
         "enforceNodeAllocatable": ["pods"] if cgroups else ["none"],
         "seccompDefault": config.seccomp_default,
+        "serverTLSBootstrap": config.server_tls_bootstrap,
         "serializeImagePulls": False,
         "containerRuntimeEndpoint": config.cri.endpoint if config.cri is not None else "",
         "imageServiceEndpoint": config.cri.image_endpoint if config.cri is not None else "",

@@ -22,12 +22,14 @@ import orjson
 
 from kubecore import _native
 from kubecore.api.errors import StatusError
+from kubecore.background_tasks import BackgroundTasks
 from kubecore.first_connection import first_connection
 from kubecore.handed_over import HandedOver
 from kubecore.kubelet.serving import cadvisor_metrics, resource_metrics
 from kubecore.kubelet.serving.access import KubeletAccess
 from kubecore.kubelet.serving.log_serving import LogServing
 from kubecore.kubelet.serving.loop_watch import LoopWatch
+from kubecore.kubelet.serving.requested_certificates import Names, Pair, RequestedCertificates
 from kubecore.kubelet.serving.serving_certificate import ensure_certificate
 from kubecore.kubelet.serving.streaming import ContainerStreaming, Refused
 
@@ -46,27 +48,44 @@ _JSON = "application/json"
 _DEEPEST = 64
 _MEASUREMENTS = frozenset({"resource", "cadvisor", "probes"})
 _METRICS_SECONDS = 10.0
+_RETIRING_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Port 0 picks a free one. `directory` takes a certificate made here, if none is given."""
+    """Port 0 picks a free one. `directory` takes a certificate made here, if none is given. `bootstrap`: it is to be
+    one that the cluster signs; until then what is given is shown, or nobody is served."""
 
     port: int
     certificate: Path | None
     key: Path | None
     client_ca: Path | None
     directory: Path
+    bootstrap: bool = False
 
     @classmethod
     def of(cls, node: KubeletConfig) -> ServerConfig:
-        return cls(node.port, node.server_certificate, node.server_key, node.client_ca, node.root_dir / "pki")
+        given = node.server_certificate, node.server_key
+        return cls(node.port, *given, node.client_ca, node.root_dir / "pki", node.server_tls_bootstrap)
 
 
 class _Answer(NamedTuple):
     status: int
     body: bytes
     content_type: str = _PLAIN
+
+
+class _Listener(NamedTuple):
+    """What serves with one certificate."""
+
+    front: _native.Front
+    requests: HandedOver
+
+    async def end(self) -> None:
+        try:
+            await self.requests.end()
+        finally:  # Rust holds its source, which holds the server: no collector sees that circle
+            self.front.set_metrics_source(None)
 
 
 # Answers, or has answered by itself and gives None.
@@ -79,11 +98,13 @@ class KubeletServer:
         self._config = config
         self._clock = clock
         self._socket: socket.socket | None = None
-        self._front: _native.Front | None = None
-        self._requests: HandedOver | None = None
+        self._listeners: list[_Listener] = []
+        self._retiring = BackgroundTasks(log)
         self._streaming = ContainerStreaming(kubelet.worker)
         self._logs = LogServing(kubelet)
         self._access = KubeletAccess(client, clock, kubelet.node_name)
+        self._client = client
+        self._signed: RequestedCertificates | None = None
         self.address = ""
         self.port = 0
         # By the first part of the path: methods, how many parts may follow, handler.
@@ -115,19 +136,62 @@ class KubeletServer:
         """Wait for the first connection, then serve until cancelled."""
         if self._socket is None:
             raise RuntimeError("listen first")
-        await first_connection(self._socket)
-        front = self._make_front(self._socket)
-        self._requests = HandedOver(front, self._handle, f"kubelet server {self._kubelet.node_name}")
-        self._requests.begin()
+        async with asyncio.TaskGroup() as group:
+            if self._config.bootstrap:
+                names = Names(self._kubelet.node_name, self._kubelet.host_ips)
+                signed = RequestedCertificates(self._client, self._clock, self._config.directory, names)
+                self._signed = signed
+                group.create_task(signed.run(), name=f"kubelet serving certificate {self._kubelet.node_name}")
+            pair = await self._first_pair(self._socket)
+            while True:
+                pair = await self._serve_with(pair, self._socket)
+
+    async def _first_pair(self, listener: socket.socket) -> Pair:
+        """That of the first connection that can be served; whoever comes too early is sent away."""
+        while True:
+            await first_connection(listener)
+            if (pair := self._pair()) is not None:
+                return pair
+            with suppress(OSError):
+                listener.accept()[0].close()
+
+    def _pair(self) -> Pair | None:
+        """None while there is none to be shown."""
+        if self._signed is not None:
+            self._signed.changed.clear()
+            if self._signed.current is not None:
+                return self._signed.current
+        certificate, key = self._config.certificate, self._config.key
+        if certificate is None or key is None:
+            if self._signed is not None:
+                return None
+            directory, name = self._config.directory, self._kubelet.node_name
+            certificate, key = ensure_certificate(directory, name, self.address, self._clock)
+        return Pair(certificate.read_bytes(), key.read_bytes())
+
+    async def _serve_with(self, pair: Pair, listener: socket.socket) -> Pair:
+        """Until there is another one, which is returned. What goes on with the one before may go on."""
+        front, name = self._make_front(listener, pair), f"kubelet server {self._kubelet.node_name}"
+        requests = HandedOver(front, self._handle, name)
+        requests.begin()
+        for former in self._listeners:
+            self._retiring.spawn(self._retire(former), f"{name} with a former certificate")
+        self._listeners.append(_Listener(front, requests))
         watch = LoopWatch(lambda answers: front.set_check("syncloop", answers, ["healthz"]))
         watch.start()
         try:
-            await asyncio.Event().wait()
+            await (self._signed.changed.wait() if self._signed is not None else asyncio.Event().wait())
         finally:
             watch.stop()
+        return self._pair() or pair
 
-    def _make_front(self, listener: socket.socket) -> _native.Front:
-        self._front = front = _native.Front(_native.WatchCache())
+    async def _retire(self, listener: _Listener) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, listener.front.shutdown, _RETIRING_SECONDS)
+        self._listeners.remove(listener)
+        await listener.end()
+
+    def _make_front(self, listener: socket.socket, pair: Pair) -> _native.Front:
+        front = _native.Front(_native.WatchCache())
         front.set_ready(True)
         front.set_check("syncloop", True, ["healthz"])
         # Whoever is no administrator by RBAC's own rule is judged here.
@@ -148,19 +212,15 @@ class KubeletServer:
                 told.cancel()
 
         front.set_metrics_source(metrics, alone=True)
-        certificate, key = config.certificate, config.key
-        if certificate is None or key is None:
-            certificate, key = ensure_certificate(config.directory, self._kubelet.node_name, self.address, self._clock)
-        front.listen_tls_on(listener.fileno(), certificate_pem=certificate.read_bytes(), key_pem=key.read_bytes())
+        front.listen_tls_on(listener.fileno(), certificate_pem=pair.certificate, key_pem=pair.key)
         return front
 
     async def close(self) -> None:
         try:
-            if self._requests is not None:
-                await self._requests.end()
+            await self._retiring.close()
+            for listener in self._listeners:
+                await listener.end()
         finally:
-            if self._front is not None:  # Rust holds its source, which holds this: no collector sees that circle
-                self._front.set_metrics_source(None)
             if self._socket is not None:
                 self._socket.close()
 

@@ -237,8 +237,9 @@ def _settings(given: JSON) -> JSON:
         found["lease_seconds"] = given["nodeLeaseDurationSeconds"]
     if "nodeStatusMaxImages" in given:
         found["max_images"] = given["nodeStatusMaxImages"]
-    if "seccompDefault" in given:
-        found["seccomp_default"] = given["seccompDefault"]
+    for name, setting in (("seccompDefault", "seccomp_default"), ("serverTLSBootstrap", "server_tls_bootstrap")):
+        if name in given:
+            found[setting] = given[name]
     if longest := given.get("crashLoopBackOff", {}).get("maxContainerRestartPeriod"):
         found["longest_back_off_seconds"] = durations.seconds(longest)
     if periods := given.get("shutdownGracePeriodByPodPriority"):

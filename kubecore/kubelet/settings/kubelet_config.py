@@ -77,6 +77,8 @@ class KubeletConfig:
     port: int = 0
     server_certificate: Path | None = None
     server_key: Path | None = None
+    server_tls_bootstrap: bool = False
+    """Its certificate is to be one that the cluster signs (`serving/requested_certificates.py`)."""
     client_ca: Path | None = None
     cgroups: bool = True
     """Whether limits are to be enforced, where the kernel and the user's rights allow it."""

@@ -406,6 +406,12 @@ def test_how_many_images_the_status_names_is_told_none_and_all_included() -> Non
     assert complaint(f"{HEAD}nodeStatusMaxImages: -2") == problem
 
 
+def test_a_serving_certificate_may_be_asked_for() -> None:
+    given = read(serverTLSBootstrap=True)
+    assert (given.settings, given.ignored) == ({"server_tls_bootstrap": True}, ())
+    assert read(serverTLSBootstrap=False).ignored == ()
+
+
 def test_it_is_what_configz_tells(tmp_path: Path) -> None:
     settings = read(
         containerLogMaxSize="1Mi",
