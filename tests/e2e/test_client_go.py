@@ -11,6 +11,7 @@ import pytest
 from tests.support import go_programs
 from tests.support.kubectl import Kubectl
 from tests.support.process import RunningCluster
+from tests.support.streamed_pod import STREAMED
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -83,30 +84,6 @@ def test_envtest_installs_webhooks_that_trust_their_own_certificate(
     cluster: RunningCluster, programs: Path, namespace: str
 ) -> None:
     assert "defaulted, refused and converted" in said(programs / "environment", cluster.kubeconfig, namespace)
-
-
-STREAMED = """
-apiVersion: v1
-kind: Pod
-metadata: {name: streamed}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers:
-    - name: main
-      image: none
-      readinessProbe: {tcpSocket: {port: 18080}, periodSeconds: 1}
-      command:
-        - python3
-        - -c
-        - |
-          import http.server, os
-          class Handler(http.server.BaseHTTPRequestHandler):
-              def do_GET(self):
-                  self.send_response(200)
-                  self.end_headers()
-                  self.wfile.write(b"served\\n")
-          http.server.ThreadingHTTPServer((os.environ["KUBECORE_POD_IP"], 18080), Handler).serve_forever()
-"""
 
 
 @pytest.mark.parametrize("transport", ["spdy", "websocket"])
