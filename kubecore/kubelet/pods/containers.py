@@ -12,7 +12,7 @@ from kubecore.images.store import Image
 from kubecore.kubelet.cgroups import limits
 from kubecore.kubelet.pods import mandatory_access
 from kubecore.kubelet.pods.environment import ConfigError, Surroundings, container_environment, expand_all
-from kubecore.kubelet.pods.expansion import expand
+from kubecore.kubelet.pods.expansion import expand, references
 from kubecore.kubelet.pods.qos import oom_score_adj
 from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.interface import ContainerConfig, Identity, Mount
@@ -87,7 +87,7 @@ def _mount(declared: Object, volumes: Mapping[str, Volume], environment: Mapping
     volume = volumes.get(declared["name"])
     if volume is None:
         raise ConfigError(f'volume "{declared["name"]}" is not mounted')
-    relative = declared.get("subPath") or expand(declared.get("subPathExpr") or "", environment)
+    relative = declared.get("subPath") or _expanded(declared.get("subPathExpr") or "", environment)
     if relative:
         try:
             check_sub_path(volume, relative)
@@ -104,6 +104,12 @@ def _mount(declared: Object, volumes: Mapping[str, Volume], environment: Mapping
         in_memory=volume.in_memory,
         propagation=declared.get("mountPropagation") or "None",
     )
+
+
+def _expanded(expression: str, environment: Mapping[str, str]) -> str:
+    if missing := sorted({name for name in references(expression) if not environment.get(name)}):
+        raise ConfigError(f"missing value for {', '.join(missing)}")
+    return expand(expression, environment)
 
 
 def _capabilities(context: Object) -> frozenset[str] | None:

@@ -8,6 +8,11 @@ from collections.abc import Mapping
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 
 
+def references(text: str) -> list[str]:
+    """Names that are referred to."""
+    return [match[1] for match in _REFERENCE.finditer(text) if match[1] is not None]
+
+
 def expand(text: str, variables: Mapping[str, str]) -> str:
     """`$(NAME)` becomes the variable's value, `$$` one dollar; a reference to an unknown name stays as it is."""
 

@@ -27,16 +27,20 @@ from kubecore.kubelet.pods.prober import Kind, Prober
 from kubecore.kubelet.pods.probes import Result, Target, Verdict, probe_once
 from kubecore.kubelet.pods.records import ContainerRecord, Termination
 from kubecore.kubelet.pods.sandbox import PodPlace, PodSandbox
+from kubecore.kubelet.pods.termination_messages import termination_message
 from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, ExecResult, Runtime, RuntimeFailure
 
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
-_MESSAGE_BYTES = 4096
-_FALLBACK_BYTES, _FALLBACK_LINES = 2048, 80
 # A container is given this long even if its preStop hook used up the grace (upstream minimumGracePeriodInSeconds).
 _LEAST_GRACE_SECONDS = 2.0
+_TROUBLES = {
+    Result.FAILURE: "failed: {}",
+    Result.WARNING: "warning: {}",
+    Result.UNKNOWN: "errored and resulted in unknown state: {}",
+}
 _PROBES = frozenset({"startupProbe", "readinessProbe"})
 _PROVING_SECONDS, _PROVING_AGAIN_SECONDS = 0.03, 1.0
 
@@ -252,7 +256,7 @@ class ContainerOperations:
                 self._services.clock,
                 lambda probe: probe_once(probe, target, self._services.clock),
                 on_result=lambda kind, success: self._probed(record, container_id, kind, success),
-                on_unhealthy=lambda kind, output: self._unhealthy(record, kind, output),
+                on_trouble=lambda kind, verdict: self._troubled(record, kind, verdict),
                 on_try=lambda kind, result, seconds: self._services.metrics.probes.tried(
                     self.pod, record.name, kind, result.value, seconds
                 ),
@@ -288,7 +292,10 @@ class ContainerOperations:
         async def execute(command: list[str], seconds: float) -> ExecResult:
             return await runtime.exec_sync(container_id, command, seconds)
 
-        return Target(place.ip, named_ports(record.spec), execute)
+        variables = {
+            one["name"]: one.get("value", "") for one in record.spec.get("env") or [] if "valueFrom" not in one
+        }
+        return Target(place.ip, named_ports(record.spec), execute, variables)
 
     async def _post_start(self, record: ContainerRecord, hook: Object) -> bool:
         """True if the container may go on."""
@@ -298,7 +305,7 @@ class ContainerOperations:
             over, verdict = True, Verdict(Result.FAILURE, error.message)
         if not over or verdict is None:
             return False
-        if verdict.result is Result.SUCCESS:
+        if self._hook_went_well(record, verdict):
             return True
         # Not what the hook said: it may be secret.
         self._event(record, "Warning", "FailedPostStartHook", "PostStartHook failed")
@@ -325,9 +332,11 @@ class ContainerOperations:
             self.tasks.spawn(stop, f"kubelet killing {record.name}")
         self._changed()
 
-    def _unhealthy(self, record: ContainerRecord, kind: Kind, output: str) -> None:
+    def _troubled(self, record: ContainerRecord, kind: Kind, verdict: Verdict) -> None:
         if record.state == "running":
-            self._event(record, "Warning", "Unhealthy", f"{kind.capitalize()} probe failed: {output}")
+            told = _TROUBLES[verdict.result].format(verdict.output)
+            reason = "ProbeWarning" if verdict.result is Result.WARNING else "Unhealthy"
+            self._event(record, "Warning", reason, f"{kind.capitalize()} probe {told}")
 
     def _grace(self) -> float:
         return float(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
@@ -437,8 +446,13 @@ class ContainerOperations:
                 verdict = await run_hook(hook, self._target(record), clock, grace_seconds)
         except (TimeoutError, RuntimeFailure) as error:
             verdict = Verdict(Result.FAILURE, str(error) or "timed out")
-        if verdict.result is not Result.SUCCESS:
+        if not self._hook_went_well(record, verdict):
             self._event(record, "Warning", "FailedPreStopHook", "PreStopHook failed")
+
+    def _hook_went_well(self, record: ContainerRecord, verdict: Verdict) -> bool:
+        if verdict.result is Result.WARNING:
+            self._event(record, "Warning", "LifecycleHTTPFallback", verdict.output)
+        return verdict.result in (Result.SUCCESS, Result.WARNING)
 
     # ---- ends
 
@@ -455,35 +469,11 @@ class ContainerOperations:
                 exit_code=status.exit_code,
                 reason=status.reason or ("Completed" if status.exit_code == 0 else "Error"),
                 container_id=status.id,
-                message=self._termination_message(record, status),
+                message=termination_message(self._message_file(record), record, status.exit_code),
                 started_at=status.started_at,
                 finished_at=status.finished_at,
             )
         )
 
-    def _termination_message(self, record: ContainerRecord, status: ContainerStatus) -> str:
-        try:
-            with self._message_file(record).open("rb") as file:
-                message = file.read(_MESSAGE_BYTES).decode("utf-8", "replace")
-        except OSError:
-            message = ""
-        fallback = record.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
-        if message or not fallback or status.exit_code == 0:
-            return message
-        return last_output(record.log_path) if record.log_path else ""
-
     def _event(self, record: ContainerRecord, type: str, reason: str, message: str) -> None:
         self._services.recorder.event(self.pod, type, reason, message, field_path=record.field_path)
-
-
-def last_output(path: Path) -> str:
-    """The end of a log as a termination message: 2048 bytes and 80 lines at most, without the CRI prefix."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(size - 2 * _FALLBACK_BYTES - 64 * _FALLBACK_LINES, 0))
-            raw = file.read().split(b"\n")[-_FALLBACK_LINES - 1 :]
-    except OSError:
-        return ""
-    lines = [line.split(b" ", 3)[3] for line in raw if line.count(b" ") >= 3]
-    return (b"\n".join(lines) + b"\n")[-_FALLBACK_BYTES:].decode("utf-8", "replace") if lines else ""

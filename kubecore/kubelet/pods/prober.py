@@ -24,8 +24,8 @@ KINDS: tuple[Kind, ...] = ("startup", "readiness", "liveness")
 Probe = Callable[[Object], Awaitable[Verdict]]
 OnResult = Callable[[Kind, bool], None]
 """(kind, success): called when a threshold is reached and the verdict differs from the one before."""
-OnUnhealthy = Callable[[Kind, str], None]
-"""(kind, output): called for every single failure, for the Unhealthy event."""
+OnTrouble = Callable[[Kind, Verdict], None]
+"""(kind, verdict): called for every single one that is no success, for an event."""
 OnTry = Callable[[Kind, Result, float], None]
 """(kind, result, seconds): called for every single one."""
 
@@ -40,14 +40,14 @@ class Prober:
         probe: Probe,
         *,
         on_result: OnResult,
-        on_unhealthy: OnUnhealthy,
+        on_trouble: OnTrouble,
         on_try: OnTry = lambda kind, result, seconds: None,
     ) -> None:
         self._container = container
         self._clock = clock
         self._probe = probe
         self._on_result = on_result
-        self._on_unhealthy = on_unhealthy
+        self._on_trouble = on_trouble
         self._on_try = on_try
         self._started = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -85,11 +85,11 @@ class Prober:
         last, run, told = Result.UNKNOWN, 0, Result.UNKNOWN
         while True:
             began = self._clock.monotonic()
-            verdict = await self._try(kind, probe)
-            self._on_try(kind, verdict.result, self._clock.monotonic() - began)
-            if verdict.result is not Result.UNKNOWN:
-                run = run + 1 if verdict.result is last else 1
-                last = verdict.result
+            result = await self._try(kind, probe)
+            self._on_try(kind, result, self._clock.monotonic() - began)
+            if result is not Result.UNKNOWN:
+                run = run + 1 if result is last else 1
+                last = result
                 if run >= thresholds[last] and (told is not last):
                     told = last
                     self._on_result(kind, last is Result.SUCCESS)
@@ -101,12 +101,13 @@ class Prober:
                         return  # the container is killed; its next attempt has probes of its own
             await self._clock.sleep(max(period - (self._clock.monotonic() - began), 0.0))
 
-    async def _try(self, kind: Kind, probe: Object) -> Verdict:
+    async def _try(self, kind: Kind, probe: Object) -> Result:
+        """No warning, which is a success."""
         try:
             verdict = await self._probe(probe)
-        except Exception as error:
+        except Exception:
             log.exception("%s probe of %s could not be carried out", kind, self._container["name"])
-            return Verdict(Result.UNKNOWN, str(error))
+            return Result.UNKNOWN
         if verdict.result is not Result.SUCCESS:
-            self._on_unhealthy(kind, verdict.output)
-        return verdict
+            self._on_trouble(kind, verdict)
+        return Result.SUCCESS if verdict.result is Result.WARNING else verdict.result

@@ -1,32 +1,36 @@
-"""One probe of a container: exec, http or tcp, and its verdict.
+"""One probe of a container: exec, http, tcp or grpc, and its verdict.
 
-After upstream `pkg/probe`. HTTP is spoken here by hand: a probe needs a status line and a little of the body, and
-must not make a cluster load an HTTP client library.
+After upstream `pkg/probe` and `pkg/kubelet/prober/prober.go`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from kubecore.api import durations
+from kubecore.api.quoting import quoted
 from kubecore.clock import Clock
+from kubecore.kubelet.pods import http_get
+from kubecore.kubelet.pods.expansion import expand
+from kubecore.kubelet.pods.http_get import BadRequest, NoAnswer, joined, reason, resolve_port
 from kubecore.kubelet.runtime.interface import ExecResult, RuntimeFailure
 
 Object = dict[str, Any]
 
-_BODY_BYTES = 10 * 1024
-_HEADER_BYTES = 64 * 1024
+_OUTPUT_BYTES = 10 * 1024
 USER_AGENT = "kube-probe/1.35"
 
 
 class Result(enum.Enum):
     SUCCESS = "success"
     FAILURE = "failure"
+    WARNING = "warning"
+    """As good as success, but told of."""
     UNKNOWN = "unknown"
     """The probe itself could not be carried out; counts as nothing."""
 
@@ -39,167 +43,115 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is probed. `ports`: the container's named ports. `execute`: runs a command inside, with a time limit."""
+    """What is probed. `ports`: the container's named ports. `execute`: runs a command inside, with a time limit.
+    `variables`: those that it says itself, which commands may refer to."""
 
     pod_ip: str
     ports: Mapping[str, int]
     execute: Callable[[list[str], float], Awaitable[ExecResult]]
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 async def probe_once(probe: Object, target: Target, clock: Clock) -> Verdict:
     """Carry out one probe; a timeout is a failure."""
     seconds = float(probe.get("timeoutSeconds") or 1)
-    if "exec" in probe:
-        return await _exec(probe["exec"], target, seconds)
     try:
+        if "exec" in probe:
+            return await _exec(probe["exec"], target, seconds)
+        if "grpc" in probe:
+            return await _grpc(probe["grpc"], target, seconds, clock)
         async with clock.timeout(seconds):
             if "httpGet" in probe:
                 return await _http(probe["httpGet"], target)
             if "tcpSocket" in probe:
                 return await _tcp(probe["tcpSocket"], target)
-            if "grpc" in probe:
-                return await _grpc(probe["grpc"], target)
+    except BadRequest as error:
+        return Verdict(Result.UNKNOWN, str(error))
     except TimeoutError:
         return Verdict(Result.FAILURE, _timeout_text(probe, target))
-    return Verdict(Result.UNKNOWN, "no handler")
-
-
-def resolve_port(port: int | str, ports: Mapping[str, int]) -> int:
-    """A number, a numeric text, or a name of one of the container's ports; ValueError for an unknown name."""
-    if isinstance(port, int):
-        return port
-    if port in ports:
-        return ports[port]
-    if port.isdigit():
-        return int(port)
-    raise ValueError(f'couldn\'t find port "{port}"')
+    return Verdict(Result.UNKNOWN, "missing probe handler")
 
 
 def _timeout_text(probe: Object, target: Target) -> str:
-    if "httpGet" in probe:
-        with suppress(ValueError):
-            return f'Get "{_url(probe["httpGet"], target)}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'  # noqa: E501 - the words of Go's client
-    if "tcpSocket" in probe:
-        with suppress(ValueError):
-            port = resolve_port(probe["tcpSocket"]["port"], target.ports)
-            return f"dial tcp {_joined(probe['tcpSocket'].get('host') or target.pod_ip, port)}: i/o timeout"
-    return "timeout: deadline exceeded"
+    with suppress(BadRequest):
+        if "httpGet" in probe:
+            url = http_get.url_of(probe["httpGet"], target.pod_ip, target.ports)
+            return f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
+        action = probe["tcpSocket"]
+        return f"dial tcp {joined(*_address(action, target))}: i/o timeout"
+    return "context deadline exceeded"
 
 
 async def _exec(action: Object, target: Target, seconds: float) -> Verdict:
-    command = list(action.get("command") or [])
+    command = [expand(word, target.variables) for word in action.get("command") or []]
     try:
         result = await target.execute(command, seconds)
     except TimeoutError:
-        return Verdict(Result.FAILURE, f"command timed out: {' '.join(command)!r} timed out after {seconds:g}s")
+        told = f"{quoted(' '.join(command))} timed out after {durations.text(seconds)}"
+        return Verdict(Result.FAILURE, f"command timed out: {told}")
     except RuntimeFailure as error:
         return Verdict(Result.UNKNOWN, error.message)
-    output = (result.stdout + result.stderr)[:_BODY_BYTES].decode("utf-8", "replace")
+    output = (result.stdout + result.stderr)[:_OUTPUT_BYTES].decode("utf-8", "replace")
     return Verdict(Result.SUCCESS if result.exit_code == 0 else Result.FAILURE, output)
 
 
+def _address(action: Object, target: Target) -> tuple[str, int]:
+    """Raises BadRequest."""
+    return action.get("host") or target.pod_ip, resolve_port(action["port"], target.ports)
+
+
 async def _tcp(action: Object, target: Target) -> Verdict:
-    host = action.get("host") or target.pod_ip
-    try:
-        port = resolve_port(action["port"], target.ports)
-    except ValueError as error:
-        return Verdict(Result.UNKNOWN, str(error))
+    host, port = _address(action, target)
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError as error:
-        return Verdict(Result.FAILURE, f"dial tcp {_joined(host, port)}: connect: {_reason(error)}")
+        return Verdict(Result.FAILURE, f"dial tcp {joined(host, port)}: connect: {reason(error)}")
     writer.close()
     return Verdict(Result.SUCCESS)
 
 
-def _url(action: Object, target: Target) -> str:
-    port = resolve_port(action["port"], target.ports)
-    path = action.get("path") or "/"
-    slash = "" if path.startswith("/") else "/"
-    host = action.get("host") or target.pod_ip
-    return f"{(action.get('scheme') or 'HTTP').lower()}://{_joined(host, port)}{slash}{path}"
-
-
-def _joined(host: str, port: int) -> str:
-    """As in a URL."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 async def _http(action: Object, target: Target) -> Verdict:
+    url = http_get.url_of(action, target.pod_ip, target.ports)
     try:
-        url = _url(action, target)
-    except ValueError as error:
-        return Verdict(Result.UNKNOWN, str(error))
-    secure, _, rest = url.partition("://")
-    address, slash, path = rest.partition("/")
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    context = None
-    if secure == "https":
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    try:
-        reader, writer = await asyncio.open_connection(host, int(port), ssl=context, limit=_HEADER_BYTES)
-        try:
-            writer.write(_request(action, address, slash + path))
-            await writer.drain()
-            code, body = await _response(reader)
-        finally:
-            writer.close()
-    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-        why = f"dial tcp {address}: connect: {_reason(error)}" if isinstance(error, ConnectionRefusedError) else "EOF"
-        if isinstance(error, OSError) and not isinstance(error, ConnectionRefusedError):
-            why = f"{_reason(error)}"
-        return Verdict(Result.FAILURE, f'Get "{url}": {why}')
-    except ValueError:
-        return Verdict(Result.FAILURE, f'Get "{url}": net/http: HTTP/1.x transport connection broken')
-    if 200 <= code < 400:
-        return Verdict(Result.SUCCESS, body)
-    return Verdict(Result.FAILURE, f"HTTP probe failed with statuscode: {code}")
+        answer = await http_get.get(url, action.get("httpHeaders") or [], USER_AGENT)
+    except NoAnswer as error:
+        return Verdict(Result.FAILURE, str(error))
+    if 200 <= answer.status < 300:
+        return Verdict(Result.SUCCESS, answer.body)
+    if 300 <= answer.status < 400:
+        return Verdict(Result.WARNING, f"Probe terminated redirects, Response body: {answer.body}")
+    # Not the body: it may be secret.
+    return Verdict(Result.FAILURE, f"HTTP probe failed with statuscode: {answer.status}")
 
 
-def _request(action: Object, address: str, path: str) -> bytes:
-    headers = {"Host": address, "User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"}
-    for header in action.get("httpHeaders") or []:
-        name, value = header["name"], header.get("value", "")
-        headers = {known: text for known, text in headers.items() if known.lower() != name.lower()}
-        if value or name.lower() not in ("user-agent", "accept"):
-            headers[name] = value
-    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
-
-
-async def _response(reader: asyncio.StreamReader) -> tuple[int, str]:
-    head = await reader.readuntil(b"\r\n\r\n")
-    status = head.split(b"\r\n", 1)[0].split(b" ")
-    if not status[0].startswith(b"HTTP/") or len(status) < 2:
-        raise ValueError("malformed HTTP status line")
-    body = await reader.read(_BODY_BYTES)
-    return int(status[1]), body.decode("utf-8", "replace")
-
-
-async def _grpc(action: Object, target: Target) -> Verdict:
-    """grpc.health.v1 Check of the service (empty: the server)."""
+async def _grpc(action: Object, target: Target, seconds: float, clock: Clock) -> Verdict:
+    """grpc.health.v1 Check of the service (empty: the server). Raises BadRequest."""
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    address = _joined(target.pod_ip, action["port"])
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+    address, within = joined(target.pod_ip, resolve_port(action["port"], {})), durations.text(seconds)
+    late = f"timeout: failed to connect service {quoted(address)} within {within}: context deadline exceeded"
+    options = (("grpc.primary_user_agent", USER_AGENT),)
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
         try:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(service=action.get("service") or ""))
+            async with clock.timeout(seconds):
+                await channel.channel_ready()  # one that is refused is tried again, as upstream does
+                late = f"timeout: health rpc did not complete within {within}"
+                request = health_pb2.HealthCheckRequest(service=action.get("service") or "")
+                answer = await health_pb2_grpc.HealthStub(channel).Check(request)
+        except TimeoutError:
+            return Verdict(Result.FAILURE, late)
         except grpc.aio.AioRpcError as error:
-            return Verdict(Result.FAILURE, f'error: health rpc probe failed: {error.details()} ("{address}")')
+            return Verdict(Result.FAILURE, _grpc_failure(error.code(), error.details() or ""))
     if answer.status == health_pb2.HealthCheckResponse.SERVING:
         return Verdict(Result.SUCCESS, "service healthy")
     name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return Verdict(Result.FAILURE, f'service unhealthy (responded with "{name}")')
 
 
-def _reason(error: BaseException) -> str:
-    """Go's words: lower case, without the number."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    return text.lower() or type(error).__name__
+def _grpc_failure(code: Any, details: str) -> str:
+    if code.name == "UNIMPLEMENTED":
+        service = "grpc.health.v1.Health"
+        return f"error: this server does not implement the grpc health protocol ({service}): {details}"
+    name = "".join(word.capitalize() for word in code.name.split("_"))
+    return f"error: health rpc probe failed: rpc error: code = {name} desc = {details}"

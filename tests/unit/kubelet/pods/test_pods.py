@@ -326,6 +326,18 @@ async def test_a_mount_tells_whether_later_ones_within_it_are_seen(node: Node) -
     assert (found["/one"], found["/other"]) == ("None", "HostToContainer")
 
 
+async def test_a_path_within_a_volume_may_refer_to_variables_that_have_a_value(node: Node) -> None:
+    mounts = [{"name": "data", "mountPath": "/data", "subPathExpr": "of-$(NAME)/$(EMPTY)$(NONE)"}]
+    env = [{"name": "NAME", "value": "pod"}, {"name": "EMPTY", "value": ""}]
+    volumes = [{"name": "data", "emptyDir": {}}]
+    await node.run(container(volumeMounts=mounts, env=env), volumes=volumes)
+    told = {"reason": "CreateContainerConfigError", "message": "missing value for EMPTY, NONE"}
+    assert node.container()["state"]["waiting"] == told
+    mounts[0]["subPathExpr"] = "of-$(NAME)/$$(NAME)"
+    await node.run(container(volumeMounts=mounts, env=env), volumes=volumes, name="other")
+    assert node.runtime.config("main").mounts[0].sub_path == "of-pod/$(NAME)"
+
+
 # --- what is missing
 
 
