@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,6 @@ from kubecore.kubelet.pods.static_pods import MirrorWriter, StaticPods
 from kubecore.kubelet.pods.worker import PodWorker
 from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.interface import ContainerStatus
-from kubecore.kubelet.runtime.isolation import Isolation
 from kubecore.kubelet.runtime.stopping import SHUTDOWN_GRACE_SECONDS, stop_running
 from kubecore.kubelet.serving import configz
 from kubecore.kubelet.serving.kubelet_metrics import KubeletMetrics
@@ -105,7 +105,6 @@ class Kubelet:
             config, self._network, cidrs, clock, self.book, mark=self._mark, metrics=metrics.runtime
         )
         self._runtimes = self._own_runtimes.by_handler
-        self._isolation = Isolation(False, False, "the kubelet has not started")
         self._left = LeftPods()
         self._images = self._own_runtimes.images
         self._garbage = self._own_runtimes.garbage(config.image_gc)
@@ -155,7 +154,7 @@ class Kubelet:
     @property
     def isolated(self) -> bool:
         """Whether containers of the host runtime have namespaces, so that volumes can be mounted."""
-        return self._isolation.namespaces
+        return self._own_runtimes.isolation.namespaces
 
     @property
     def image_lack(self) -> str:
@@ -229,14 +228,15 @@ class Kubelet:
             self._start_cgroups(await self._own_runtimes.find())
             for runtime in set(self._runtimes.values()):
                 runtime.subscribe(self._container_ended)
-            self._isolation = await self._own_runtimes.start()
+            await self._own_runtimes.start()
+            strict_groups = await self._own_runtimes.strict_groups(config.default_runtime)
             self._left.find(set(self._runtimes.values()))
             self._machine = machine = Machine.read(config.root_dir, max_pods=config.max_pods, reserved=config.reserved)
             server.listen(self._network.host_ips[0])
             self._keeper = keeper = NodeKeeper(
                 self._client,
                 self._clock,
-                self._identity(server.port),
+                replace(self._identity(server.port), strict_groups=strict_groups),
                 machine,
                 lambda: self._eviction.conditions,
                 self._own_runtimes.trouble,

@@ -119,6 +119,8 @@ class NodeIdentity:
     handlers: tuple[str, ...]
     taints: tuple[Mapping[str, Any], ...] = ()
     lease_seconds: int = LEASE_SECONDS
+    strict_groups: bool = True
+    """Pods may ask for the policy Strict of supplemental groups."""
 
     @property
     def renew_seconds(self) -> float:
@@ -229,6 +231,7 @@ def node_status(
             "osImage": machine.os_image,
             "systemUUID": machine.system_uuid,
         },
+        "features": {"supplementalGroupsPolicy": identity.strict_groups},
         "runtimeHandlers": [{"name": name} for name in ("", *identity.handlers)],
     }
 

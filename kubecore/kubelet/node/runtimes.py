@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kubecore.api.errors import StatusError
+from kubecore.api.quoting import quoted
 from kubecore.client.client import Client
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
@@ -55,6 +56,8 @@ class NodeRuntimes:
 
     def __post_init__(self) -> None:
         self._stored = node_images.StoredImages(self.images)
+        self.isolation = Isolation(False, False, "the kubelet has not started")
+        """What the kernel lets containers be separated by."""
 
     async def find(self) -> Places | None:
         """Take over what a keeper has of a killed kubelet; where its cgroups are, None without a keeper."""
@@ -83,9 +86,8 @@ class NodeRuntimes:
         if self.cri is not None:
             self.cri.cgroups = cgroups
 
-    async def start(self) -> Isolation:
-        """What the kernel lets containers be separated by."""
-        isolation = probe_isolation()
+    async def start(self) -> None:
+        self.isolation = isolation = probe_isolation()
         if self.link is not None:
             describe(isolation)
             if not self.link.connected:  # nor does anything outlive a keeper
@@ -96,7 +98,6 @@ class NodeRuntimes:
                 own.lack = image_lack(self.images, isolation) if own is self.oci else ""
         for runtime in set(self.by_handler.values()):
             await runtime.start()
-        return isolation
 
     async def of_pod(self, pod: Object, client: Client, default: str, *, node_name: str) -> ChosenRuntime:
         """By its class, or the `default`. Raises RuntimeFailure, StatusError."""
@@ -119,7 +120,20 @@ class NodeRuntimes:
                 "kubecore with --default-runtime host, or give the pod runtimeClassName host"
             )
             raise RuntimeFailure("RunContainerError", text)
+        self._check_users(pod, runtime, name)
         return ChosenRuntime(runtime, handler)
+
+    def _check_users(self, pod: Object, runtime: Runtime, class_name: str | None) -> None:
+        """Raises RuntimeFailure."""
+        own = runtime in (self.by_handler.get("host"), self.by_handler.get("oci"))
+        if pod["spec"].get("hostUsers") is False and not (own and self.isolation.user_namespace):
+            who = f"RuntimeClass handler {quoted(class_name)}" if class_name else "runtime"
+            text = f"can't set `spec.hostUsers: false`, {who} does not support user namespaces"
+            raise RuntimeFailure("FailedCreatePodSandBox", f"failed to create pod sandbox: {text}")
+
+    async def strict_groups(self, default: str) -> bool:
+        """Whether the `default` runtime can leave out groups that an image puts its user in."""
+        return default != "cri" or (self.cri is not None and await self.cri.knows_strict_groups())
 
     def garbage(self, config: ImageGcConfig) -> list[ImageGarbage]:
         """What removes images that nothing uses."""

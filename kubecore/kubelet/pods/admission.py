@@ -36,6 +36,9 @@ def refusal(
     system = (spec.get("os") or {}).get("name") or "linux"
     if system != "linux":
         return Refusal("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+    if _strict_groups(pod) and not ((node.get("status") or {}).get("features") or {}).get("supplementalGroupsPolicy"):
+        text = "SupplementalGroupsPolicy=Strict is not supported in this node"
+        return Refusal("SupplementalGroupsPolicyNotSupported", text)
     allocatable = amounts.parse((node.get("status") or {}).get("allocatable"))
     short = _shortage(pod, allocatable, others)
     if short is not None:
@@ -46,6 +49,10 @@ def refusal(
     if any(conflicts(port, taken) for port in host_ports(spec)):
         return _failed("NodePorts", "node(s) didn't have free ports for the requested pod ports")
     return None
+
+
+def _strict_groups(pod: Object) -> bool:
+    return (pod["spec"].get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict"
 
 
 def _failed(predicate: str, why: str) -> Refusal:

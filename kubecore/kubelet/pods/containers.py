@@ -49,7 +49,7 @@ def container_config(
 ) -> ContainerConfig:
     """`image`: what it is made from, where the runtime needs one. Raises ConfigError for what can only be put right by
     changing objects."""
-    environment = {**extra_environment, **container_environment(pod, container, around)}
+    environment = {**extra_environment, **container_environment(pod, container, around, volumes)}
     context = container.get("securityContext") or {}
     mounts = [_mount(declared, volumes, environment) for declared in container.get("volumeMounts") or []]
     mounts.append(Mount(place.termination_log, termination_path(container)))
@@ -151,7 +151,8 @@ def _identity(pod: Object, context: Object, *, root_by_default: bool, image: Ima
         raise ConfigError("container has runAsNonRoot and the runtime's default user is root: set runAsUser")
     # A user without a group of its own gets root's, as runc does without an image that says otherwise.
     own_group = group is not None or user is None or image is not None
-    return Identity(user, group if own_group else 0, supplemental_groups(pod))
+    strict = whole.get("supplementalGroupsPolicy") == "Strict"
+    return Identity(user, group if own_group else 0, supplemental_groups(pod), no_other_groups=strict)
 
 
 def supplemental_groups(pod: Object) -> tuple[int, ...]:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from kubecore.api import meta
+from kubecore.api.quoting import quoted
+from kubecore.kubelet.pods import env_files
 from kubecore.kubelet.pods.expansion import expand
 from kubecore.kubelet.pods.fields import FieldError, NodeFacts, field_value, resource_value
+
+if TYPE_CHECKING:
+    from kubecore.kubelet.volumes.manager import Volume
+
+log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
@@ -32,8 +41,11 @@ class Surroundings:
     services: tuple[Object, ...]
 
 
-def container_environment(pod: Object, container: Object, around: Surroundings) -> dict[str, str]:
-    """All variables, in Kubernetes' order of precedence: services, envFrom, env. Raises ConfigError."""
+def container_environment(
+    pod: Object, container: Object, around: Surroundings, volumes: Mapping[str, Volume] = MappingProxyType({})
+) -> dict[str, str]:
+    """All variables, in Kubernetes' order of precedence: services, envFrom, env. `volumes`: the pod's, by name. Raises
+    ConfigError."""
     service_variables: dict[str, str] = {}
     namespace = meta.namespace(pod)
     links = pod["spec"].get("enableServiceLinks", True)
@@ -51,7 +63,11 @@ def container_environment(pod: Object, container: Object, around: Surroundings) 
     # A reference may name a service's variable or an earlier one of the container's, not a later one.
     known = {**service_variables, **result}
     for variable in container.get("env") or []:
-        value = _value(pod, container, variable, known, around)
+        reference = (variable.get("valueFrom") or {}).get("fileKeyRef")
+        if reference is None:
+            value = _value(pod, container, variable, known, around)
+        else:
+            value = _value_in_file(reference, volumes)
         if value is None:
             own.pop(variable["name"], None)
             continue
@@ -82,6 +98,29 @@ def _value(pod: Object, container: Object, variable: Object, known: dict[str, st
     if "secretKeyRef" in source:
         return _key(source["secretKeyRef"], "secrets", meta.namespace(pod), around.lookup)
     raise ConfigError(f"environment variable {variable['name']}: no supported source")
+
+
+def _value_in_file(reference: Object, volumes: Mapping[str, Volume]) -> str | None:
+    """None: an optional reference to what is not there, the variable stays unset."""
+    name, key = reference.get("volumeName", ""), reference.get("key", "")
+    volume = volumes.get(name)
+    if volume is None:
+        raise ConfigError(f"cannot find the volume {quoted(name)} referenced by FileKeyRef")
+    if volume.in_memory:
+        raise ConfigError(f"the volume {quoted(name)} referenced by FileKeyRef is in memory, which is not supported")
+    try:
+        value = env_files.value_in_file(volume.path, reference.get("path", ""), key)
+    except FileNotFoundError as error:
+        if reference.get("optional", False):
+            return None
+        raise ConfigError("couldn't parse env file") from error
+    except (env_files.BadFile, OSError) as error:
+        log.warning("file %s of volume %s: %s", reference.get("path", ""), name, error)
+        raise ConfigError("couldn't parse env file") from error
+    if not value and not reference.get("optional", False):
+        path = quoted(str(volume.path / reference.get("path", "")))
+        raise ConfigError(f"environment variable key {quoted(key)} not found in file {path}")
+    return value or None
 
 
 _KINDS = {"configmaps": ("configmap", "ConfigMap"), "secrets": ("secret", "Secret")}

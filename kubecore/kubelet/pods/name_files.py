@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ class Naming:
     domain: str
     servers: tuple[str, ...]
     host_resolv_conf: Path = host_file.PATH
+    host_hosts: Path = Path("/etc/hosts")
 
 
 def pod_hostname(pod: Object) -> str:
@@ -65,17 +67,7 @@ def kernel_hostname(pod: Object, cluster_domain: str) -> str:
 def hosts_file(pod: Object, pod_ips: Sequence[str], naming: Naming, services: Mapping[str, Sequence[str]]) -> str:
     """The file's text. `pod_ips`: of each family one. `services`: names of an address, in order, for the Services to be
     named here."""
-    lines = [
-        "# Kubernetes-managed hosts file.",
-        "127.0.0.1\tlocalhost",
-        "::1\tlocalhost ip6-localhost ip6-loopback",
-        "fe00::0\tip6-localnet",
-        "fe00::0\tip6-mcastprefix",
-        "fe00::1\tip6-allnodes",
-        "fe00::2\tip6-allrouters",
-    ]
-    names = [name for name in (pod_domain(pod, naming.domain), pod_hostname(pod)) if name]
-    lines += ["\t".join([address, *names]) for address in pod_ips]
+    lines = _of_host(naming) if pod["spec"].get("hostNetwork") else _of_pod(pod, pod_ips, naming)
     aliases = pod["spec"].get("hostAliases") or []
     if aliases:
         lines += ["", "# Entries added by HostAliases."]
@@ -84,6 +76,28 @@ def hosts_file(pod: Object, pod_ips: Sequence[str], naming: Naming, services: Ma
         lines += ["", "# Services, named here because the cluster's DNS is out of reach."]
         lines += ["\t".join([address, *names]) for address, names in services.items()]
     return "\n".join(lines) + "\n"
+
+
+def _of_pod(pod: Object, pod_ips: Sequence[str], naming: Naming) -> list[str]:
+    names = [name for name in (pod_domain(pod, naming.domain), pod_hostname(pod)) if name]
+    return [
+        "# Kubernetes-managed hosts file.",
+        "127.0.0.1\tlocalhost",
+        "::1\tlocalhost ip6-localhost ip6-loopback",
+        "fe00::0\tip6-localnet",
+        "fe00::0\tip6-mcastprefix",
+        "fe00::1\tip6-allnodes",
+        "fe00::2\tip6-allrouters",
+        *("\t".join([address, *names]) for address in pod_ips),
+    ]
+
+
+def _of_host(naming: Naming) -> list[str]:
+    """A pod on its network has its names, too."""
+    found: list[str] = []
+    with suppress(OSError):
+        found = naming.host_hosts.read_text("utf-8", "surrogateescape").splitlines()
+    return ["# Kubernetes-managed hosts file (host network).", *found]
 
 
 def service_names(
@@ -199,7 +213,7 @@ def _searches_within_limits(given: list[str]) -> tuple[list[str], list[str]]:
 
 def write_in_place(path: Path, text: str) -> None:
     """Replace the content, keep the inode; nothing is written when it is the same."""
-    data = text.encode()
+    data = text.encode("utf-8", "surrogateescape")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         if os.pread(descriptor, len(data) + 1, 0) == data:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from kubecore.api import meta
+from kubecore.api import meta, quantity
 from kubecore.kubelet.cgroups.interface import CgroupError
 from kubecore.kubelet.logs.writing import pod_log_directory
 from kubecore.kubelet.node.services import NodeServices
@@ -151,13 +151,18 @@ async def prepare_sandbox(pod: Object, services: NodeServices, handler: str, wak
         supplemental_groups=supplemental_groups(pod),
         selinux=selinux_options(pod),
         asks_selinux=asks_selinux(pod),
-        memory_directories=services.volumes.memory_directories(pod),
+        memory_directories=services.volumes.memory_directories(pod, _node_memory(services)),
         image_directories=shown,
         cgroup=make_cgroup(pod, services),
         handler=handler,
         privileged=any(map(_is_privileged, [*(spec.get("initContainers") or []), *spec["containers"]])),
         log_directory=pod_log_directory(services.root, meta.namespace(pod), meta.name(pod), uid),
     )
+
+
+def _node_memory(services: NodeServices) -> int:
+    """What there is for pods, in bytes."""
+    return quantity.nano(services.facts.allocatable["memory"]) // 10**9
 
 
 def _hostname(pod: Object, cluster_domain: str) -> str:

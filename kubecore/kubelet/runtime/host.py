@@ -171,7 +171,7 @@ class HostRuntime:
         if shared_memory is not None:
             wanted |= launching.NEW_IPC
             shared_memory.mkdir(mode=0o1777, exist_ok=True)
-            directories.append(MemoryDirectory(shared_memory, _SHARED_MEMORY_BYTES))
+            directories.append(MemoryDirectory(shared_memory, _SHARED_MEMORY_BYTES, 0o1777))
         sysctls = [one for one in config.sysctls if self._is_own(one[0], config, own_network)]
         steps = mounting.sandbox_steps(
             directories, sysctls, config.image_directories, in_user_namespace=self.isolation.user_namespace

@@ -38,10 +38,12 @@ def completed(config: ContainerConfig, image: Image) -> ContainerConfig:
     if user.user is None:
         text = f"unable to find user {user.name}: no matching entries in passwd file"
         raise RuntimeFailure("CreateContainerError", text)
+    others = () if config.identity.no_other_groups else user.groups
     identity = Identity(
         user.user,
         config.identity.group if config.identity.group is not None else user.group,
-        tuple(dict.fromkeys((*config.identity.supplemental_groups, *user.groups))),
+        tuple(dict.fromkeys((*config.identity.supplemental_groups, *others))),
+        no_other_groups=config.identity.no_other_groups,
     )
     environment = dict(one.partition("=")[::2] for one in told.get("Env") or ())
     environment.update(config.environment)

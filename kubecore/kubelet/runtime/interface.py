@@ -51,10 +51,22 @@ class ContainerState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class MemoryDirectory:
-    """A directory of the host on which the sandbox's containers see a tmpfs; `size` in bytes, None for no own limit."""
+    """A directory of the host on which the sandbox's containers see a tmpfs; `size` in bytes, None for no own limit.
+    `group`: whose it is, where that can be had."""
 
     path: Path
     size: int | None = None
+    mode: int = 0o777
+    group: int | None = None
+
+    def options(self, *, any_group: bool) -> str:
+        """Of mount(2). `any_group`: it may be anybody's."""
+        found = [f"mode={self.mode:o}"]
+        if self.size is not None:
+            found.append(f"size={self.size}")
+        if self.group is not None and any_group:
+            found.append(f"gid={self.group}")
+        return ",".join(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +162,8 @@ class Identity:
     user: int | None = None
     group: int | None = None
     supplemental_groups: tuple[int, ...] = ()
+    no_other_groups: bool = False
+    """Not those either that an image puts the user in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def sandbox_steps(
     never by the host; and what is set for its other namespaces."""
     steps = private_steps()
     for one in directories:
-        data = "mode=1777" if one.size is None else f"mode=1777,size={one.size}"
+        data = one.options(any_group=not in_user_namespace)
         flags = launching.MS_NOSUID | launching.MS_NODEV
         steps.append(launching.mount("tmpfs", str(one.path), filesystem="tmpfs", flags=flags, data=data))
     for image in images:

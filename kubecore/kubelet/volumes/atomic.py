@@ -14,9 +14,11 @@ import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+
+from kubecore.kubelet.volumes.ownership import give_tree, granted
 
 _DATA = "..data"
 
@@ -30,8 +32,11 @@ class File:
     owner: int | None = None
 
 
-def write_atomically(volume: Path, files: Mapping[str, File], now: datetime) -> bool:
-    """Make the volume hold exactly these files (relative paths). False when it did already."""
+def write_atomically(volume: Path, files: Mapping[str, File], now: datetime, *, group: int | None = None) -> bool:
+    """Make the volume hold exactly these files (relative paths), which the `group` may read. False when it did
+    already."""
+    if group is not None:
+        files = {name: replace(file, mode=granted(file.mode, writable=False)) for name, file in files.items()}
     current = _current(volume)
     if current is not None and _holds(current, files):
         return False
@@ -48,6 +53,8 @@ def write_atomically(volume: Path, files: Mapping[str, File], now: datetime) -> 
         if file.owner is not None:
             with suppress(OSError):
                 os.chown(path, file.owner, -1)
+    if group is not None:
+        give_tree(generation, group, writable=False)
     fresh = volume / "..data_tmp"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(generation.name)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kubecore.api import meta, quantity
 from kubecore.clock import Clock
+from kubecore.kubelet.cgroups import limits
 from kubecore.kubelet.runtime.interface import MemoryDirectory
-from kubecore.kubelet.volumes import images
+from kubecore.kubelet.volumes import images, ownership
 from kubecore.kubelet.volumes.atomic import write_atomically
 from kubecore.kubelet.volumes.claims import CLAIMED, ClaimError, claimed_volume
 from kubecore.kubelet.volumes.sources import (
@@ -116,19 +115,20 @@ class VolumeManager:
         path = self._pods / meta.uid(pod) / "volumes" / _FOLDERS[kind] / declared["name"]
         fresh = not path.is_dir()
         path.mkdir(parents=True, exist_ok=True)
-        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+        group = ownership.group_of(pod)
         if kind == "emptyDir":
+            medium = _medium(declared["emptyDir"] or {})
             if fresh:
                 path.chmod(0o777)
                 if group is not None:
-                    _give_to_group(path, group, writable=True)
-            return Volume(path, in_memory=declared["emptyDir"].get("medium") == "Memory")
+                    ownership.give(path, group, writable=True)
+            return Volume(path, in_memory=medium == "Memory")
         files = await _files(pod, declared, kind, around)
-        path.chmod(0o755)
-        if write_atomically(path, files, self._clock.now()) and group is not None:
-            for folder, _, names in os.walk(path / "..data" / "."):
-                for name in names:
-                    _give_to_group(Path(folder) / name, group, writable=False)
+        if fresh:
+            path.chmod(0o755)
+            if group is not None:
+                ownership.give(path, group, writable=False)
+        write_atomically(path, files, self._clock.now(), group=group)
         return Volume(path, read_only=True)
 
     def _set_up_claimed(self, pod: Object, declared: Object, around: VolumeSurroundings) -> Volume:
@@ -142,28 +142,47 @@ class VolumeManager:
                 path = _persistent_path(claimed.kind, claimed.source)
             except VolumeError as error:
                 raise SetUpError.of_volume(name, str(error)) from error
-            group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
-            if claimed.kind == "local" and not claimed.read_only and group is not None:
-                _give_tree_to_group(path, group)
+            if claimed.kind == "local" and not claimed.read_only:
+                _give_to_pod(path, pod)
             volume = known[declared["name"]] = Volume(path, read_only=claimed.read_only)
         return volume
 
-    def memory_directories(self, pod: Object) -> tuple[MemoryDirectory, ...]:
-        """In-memory volumes, whose folders the sandbox must cover by a tmpfs."""
+    def memory_directories(self, pod: Object, node_memory: int) -> tuple[MemoryDirectory, ...]:
+        """In-memory volumes, whose folders the sandbox must cover by a tmpfs. None can hold more than its pod may have,
+        or all pods of the node (`node_memory`, in bytes)."""
         found = []
+        most = min(limits.of_pod(pod).memory or node_memory, node_memory)
+        group = ownership.group_of(pod)
         for declared in pod["spec"].get("volumes") or []:
             source = declared.get("emptyDir") or {}
             if source.get("medium") == "Memory":
                 path = self._pods / meta.uid(pod) / "volumes" / _FOLDERS["emptyDir"] / declared["name"]
-                limit = source.get("sizeLimit")
-                size = quantity.nano(limit) // _NANO if limit else None
-                found.append(MemoryDirectory(path, size or None))
+                limit = quantity.nano(source.get("sizeLimit") or "0") // _NANO
+                mode = 0o777 if group is None else ownership.granted(0o777, writable=True, folder=True)
+                found.append(MemoryDirectory(path, min(limit or most, most), mode, group))
         return tuple(found)
 
     def take_down(self, uid: str) -> None:
         """Remove the pod's volumes. Host paths are not the kubelet's to touch, nor are persistent volumes."""
         self._claimed.pop(uid, None)
         shutil.rmtree(self._pods / uid / "volumes", ignore_errors=True)
+
+
+def _medium(source: Object) -> str:
+    """Raises VolumeError."""
+    medium = source.get("medium") or ""
+    if medium not in ("", "Memory"):
+        raise VolumeError(f"medium {medium} is not supported on this node")
+    return str(medium)
+
+
+def _give_to_pod(path: Path, pod: Object) -> None:
+    group = ownership.group_of(pod)
+    if group is None:
+        return
+    policy = (pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy")
+    if policy != "OnRootMismatch" or not ownership.is_given(path, group):
+        ownership.give_tree(path, group)
 
 
 async def _files(pod: Object, declared: Object, kind: str, around: VolumeSurroundings) -> Files:
@@ -181,23 +200,6 @@ async def _files(pod: Object, declared: Object, kind: str, around: VolumeSurroun
 def is_filled(declared: Object) -> bool:
     """Whether the volume's files follow something that may change while the pod runs."""
     return any(kind in declared for kind in _FILLED)
-
-
-def _give_to_group(path: Path, group: int, *, writable: bool) -> None:
-    """fsGroup, where we may: the group owns the file or folder, and may read it or write to it, too. What a link leads
-    to is left alone: who writes to a volume may make links to anywhere. (Upstream volume_linux.go.)"""
-    with suppress(OSError):
-        os.chown(path, -1, group, follow_symlinks=False)
-        mode = path.lstat().st_mode
-        if not stat.S_ISLNK(mode):
-            granted = (0o660 if writable else 0o440) | (0o2110 if stat.S_ISDIR(mode) else 0)
-            path.chmod(stat.S_IMODE(mode) | granted)
-
-
-def _give_tree_to_group(path: Path, group: int) -> None:
-    for folder, _, names in os.walk(path.resolve()):
-        for one in (Path(folder), *(Path(folder) / name for name in names)):
-            _give_to_group(one, group, writable=True)
 
 
 _CHECKS: dict[str, tuple[Callable[[int], bool], str]] = {

@@ -211,6 +211,14 @@ async def test_containers_of_a_pod_share_memory_volumes_that_the_host_never_sees
         assert list(memory.iterdir()) == []
 
 
+async def test_a_memory_volume_is_the_pods_group_s_where_groups_can_be_had(isolated: Node) -> None:
+    memory = isolated.root / "memory"
+    memory.mkdir()
+    sandbox, _ = await isolated.sandbox(memory_directories=(MemoryDirectory(memory, 1 << 20, 0o2777, 3000),))
+    said = await isolated.output(sandbox, "stat -c '%a %g' /cache", mounts=(Mount(memory, "/cache"),))
+    assert said == ("2777 0" if isolated.isolation.user_namespace else "2777 3000")
+
+
 async def test_it_may_run_as_another_user(isolated: Node) -> None:
     sandbox, _ = await isolated.sandbox()
     said = await isolated.output(sandbox, "id -u; id -g", identity=Identity(user=1234, group=1235))

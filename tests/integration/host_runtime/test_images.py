@@ -88,6 +88,8 @@ async def test_a_user_of_the_image_has_its_groups_and_home(node: Node) -> None:
     sandbox, _ = await node.sandbox()
     said = await node.output(sandbox, "id -u; id -G; echo $HOME", identity=Identity(user=1000))
     assert said.splitlines() == ["1000", "1001 1002", "/home/app"]
+    strict = Identity(user=1000, supplemental_groups=(7,), no_other_groups=True)
+    assert await node.output(sandbox, "id -G", identity=strict) == "1001 7"
 
 
 async def test_volumes_are_mounted_along_the_images_links_and_never_out_of_it(node: Node) -> None:

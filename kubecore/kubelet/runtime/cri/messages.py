@@ -175,6 +175,9 @@ class Messages:
             readonly_rootfs=config.read_only_root,
             no_new_privs=config.no_new_privileges,
             supplemental_groups=config.identity.supplemental_groups,
+            supplemental_groups_policy=api.SupplementalGroupsPolicy.Value(
+                "Strict" if config.identity.no_other_groups else "Merge"
+            ),
             seccomp=self._profile(config.seccomp),
             selinux_options=self._selinux(config.selinux),
             **self._app_armor(config.app_armor),

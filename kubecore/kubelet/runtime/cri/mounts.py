@@ -42,10 +42,7 @@ def cover(directories: Iterable[MemoryDirectory]) -> None:
     """Each with a tmpfs. Raises OSError."""
     for one in directories:
         if not os.path.ismount(one.path):
-            size = f"size={one.size}," if one.size else ""
-            _mount(
-                "tmpfs", one.path, "tmpfs", _NOSUID | _NODEV, f"{size}mode={stat.S_IMODE(one.path.stat().st_mode):o}"
-            )
+            _mount("tmpfs", one.path, "tmpfs", _NOSUID | _NODEV, one.options(any_group=True))
 
 
 def inside(volume: Path, sub_path: str, directory: Path, *, read_only_below: bool = False) -> Path:

@@ -121,6 +121,14 @@ class CriRuntime(CriHoldings):
             return error.message
         return ""
 
+    async def knows_strict_groups(self) -> bool:
+        """It can leave out groups that an image puts its user in."""
+        try:
+            answer = await self._call("Status", reason="RuntimeNotReady")
+        except RuntimeFailure:
+            return False
+        return bool(answer.features.supplemental_groups_policy)
+
     async def close(self) -> None:
         try:
             removals = [self._remove(one) for one in await self._all_of_node()]

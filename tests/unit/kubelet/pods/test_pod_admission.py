@@ -118,6 +118,27 @@ async def test_a_refusal_that_the_api_did_not_take_is_told_again(node: Node) -> 
     assert refused(node)[0] == "PodOSNotSupported"
 
 
+async def test_strict_groups_are_for_nodes_that_can_leave_others_out(node: Node) -> None:
+    context = {"supplementalGroupsPolicy": "Strict"}
+    assert node.api.get("nodes", "node")["status"]["features"] == {"supplementalGroupsPolicy": True}
+    await node.run(container(), securityContext=context)
+    assert node.runtime.config("main").identity.no_other_groups
+    node.api.change("nodes", "node", namespace="", status={"features": None})
+    await node.run(container(), securityContext=context, name="refused")
+    status = node.status("refused")
+    assert (status["reason"], status["message"]) == (
+        "SupplementalGroupsPolicyNotSupported",
+        "Pod was rejected: SupplementalGroupsPolicy=Strict is not supported in this node",
+    )
+
+
+async def test_users_of_a_pod_that_are_to_be_its_own_are_refused_where_there_are_none(node: Node) -> None:
+    await node.run(hostUsers=False)
+    told = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
+    assert node.events("FailedCreatePodSandBox") == [f"failed to create pod sandbox: {told}"]
+    assert node.runtime.running() == []
+
+
 async def test_cordoning_is_told_by_the_node(node: Node) -> None:
     for cordoned in (True, True, False):
         node.api.change("nodes", "node", spec={"unschedulable": cordoned})

@@ -206,6 +206,17 @@ def test_a_full_name_that_is_too_long_for_a_kernel_is_told() -> None:
         kernel_hostname({**POD, "spec": spec}, "cluster.local")
 
 
+def test_a_pod_on_the_hosts_network_has_the_hosts_names_and_its_own_aliases(tmp_path: Path) -> None:
+    own = tmp_path / "hosts"
+    own.write_text("127.0.0.1 localhost\n192.0.2.7 printer\n")
+    spec = {"hostNetwork": True, "hostAliases": [{"ip": "10.0.0.9", "hostnames": ["one"]}]}
+    text = hosts_file({**POD, "spec": spec}, ("192.0.2.1",), Naming("cluster.local", (), host_hosts=own), {})
+    assert text == (
+        "# Kubernetes-managed hosts file (host network).\n127.0.0.1 localhost\n192.0.2.7 printer\n"
+        "\n# Entries added by HostAliases.\n10.0.0.9\tone\n"
+    )
+
+
 def test_aliases_are_added_to_the_hosts_file() -> None:
     spec = {"hostAliases": [{"ip": "10.0.0.9", "hostnames": ["one", "two.example"]}], "subdomain": "front"}
     text = hosts_file({**POD, "spec": spec}, ("10.244.0.5",), Naming("cluster.local", ()), {})

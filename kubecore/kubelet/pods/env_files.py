@@ -1,0 +1,86 @@
+"""Variables that a container has from a file of a volume, which an init container, say, has written (KEP-3721).
+
+The file is in a subset of the shell's syntax: NAME='value', the value in single quotes as it stands, over several lines
+if need be, empty lines and comments between (upstream `pkg/util/env`, ParseEnv).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+_OPENAT2, _NO_MAGIC_LINKS, _IN_ROOT = 437, 0x02, 0x10
+_MOST_BYTES = 1 << 20
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class BadFile(Exception):
+    """The text says what is wrong with it."""
+
+
+def value_in_file(volume: Path, path: str, key: str) -> str:
+    """ "" where there is none. Links in the volume lead to nothing outside of it. Raises BadFile, OSError."""
+    folder = os.open(volume, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        how = struct.pack("=QQQ", flags, 0, _IN_ROOT | _NO_MAGIC_LINKS)
+        descriptor = _libc.syscall(_OPENAT2, folder, os.fsencode(path), how, ctypes.c_size_t(len(how)))
+        if descriptor < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), path)
+    finally:
+        os.close(folder)
+    with os.fdopen(descriptor, "rb") as file:
+        return value_of(file.read(_MOST_BYTES).decode("utf-8", "surrogateescape"), key)
+
+
+def value_of(text: str, key: str) -> str:
+    """Of the first variable of that name, "" where there is none. Raises BadFile."""
+    lines = iter(enumerate(text.split("\n"), 1))
+    for number, whole in lines:
+        line = whole.lstrip(" \t")
+        if not line or line.startswith("#"):
+            continue
+        name, given, rest = line.partition("=")
+        _check_name(name, given, number)
+        if rest.startswith((" ", "\t")):  # to a shell it is empty
+            value = ""
+        elif rest.startswith("'"):
+            value = _quoted_value(rest[1:], number, lines)
+        else:
+            raise BadFile(f"{_at(number)}: value must be enclosed in single quotes")
+        if name == key:
+            return value
+    return ""
+
+
+def _quoted_value(rest: str, number: int, lines: Iterator[tuple[int, str]]) -> str:
+    """What stands before the closing quote; `rest`: of the line with the opening one."""
+    value, closed, after = rest.partition("'")
+    end = number
+    while not closed:
+        end, following = next(lines, (0, ""))
+        if not end:
+            raise BadFile(f"{_at(number, 'starting at')}: unclosed single quote")
+        more, closed, after = following.partition("'")
+        value = f"{value}\n{more}"
+    if (after := after.lstrip(" \t")) and not after.startswith("#"):
+        raise BadFile(f"{_at(end)}: unexpected content after closing quote")
+    return value
+
+
+def _check_name(name: str, given: str, number: int) -> None:
+    if not given:
+        raise BadFile(f"{_at(number)}: missing '='")
+    if not name.rstrip(" \t"):
+        raise BadFile(f"{_at(number)}: empty variable name")
+    if name != name.rstrip(" \t"):
+        raise BadFile(f"{_at(number)}: whitespace before '=' is not allowed")
+
+
+def _at(number: int, where: str = "at") -> str:
+    return f"invalid environment variable format {where} line {number}"
