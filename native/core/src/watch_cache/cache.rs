@@ -1,14 +1,14 @@
 //! All resources together, and the one door for writes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
-use super::history::{Bounds, Event, Previous};
+use super::history::{Bounds, Event, History, Previous};
 use super::object::Object;
 use super::resource::{Past, ResourceCache, ResourceId, ResourceInfo};
 use super::scan::ScanError;
@@ -47,6 +47,7 @@ pub struct WatchCache {
     revision: Arc<AtomicU64>,
     compacted: AtomicU64,
     history: Bounds,
+    history_bytes: Arc<AtomicUsize>,
     clock: Clock,
     resources: RwLock<Resources>,
     observers: RwLock<Vec<Arc<dyn Observer>>>,
@@ -69,6 +70,7 @@ impl WatchCache {
             revision: Arc::default(),
             compacted: AtomicU64::new(0),
             history,
+            history_bytes: Arc::default(),
             clock,
             resources: RwLock::default(),
             observers: RwLock::default(),
@@ -80,8 +82,8 @@ impl WatchCache {
         let mut resources = self.resources.write();
         let id = ResourceId::try_from(resources.by_id.len()).unwrap_or(ResourceId::MAX);
         resources.by_key.insert(info.key.clone(), id);
-        let cache =
-            ResourceCache::new(id, info, Arc::clone(&self.revision), self.history, self.clock.clone());
+        let history = History::new(self.history, Arc::clone(&self.history_bytes), self.revision());
+        let cache = ResourceCache::new(id, info, Arc::clone(&self.revision), history, self.clock.clone());
         cache.compacted(self.compacted.load(Ordering::Acquire));
         resources.by_id.push(Some(Arc::new(cache)));
         id
@@ -167,6 +169,7 @@ impl WatchCache {
             let events = resource.apply(changes, &mut woken);
             self.observers.read().iter().for_each(|observer| observer.published(&resource, &events));
         }
+        self.make_room();
         self.revision.fetch_max(revision, Ordering::AcqRel);
         drop(writing);
         woken.into_iter().for_each(Waker::wake);
@@ -209,7 +212,23 @@ impl WatchCache {
         for resource in self.resources() {
             resource.replay(ready.remove(&resource.id()).unwrap_or_default(), since);
         }
+        self.make_room();
         Ok(())
+    }
+
+    /// Whose history is the largest forgets until all fit, or somebody else's is a little larger.
+    fn make_room(&self) {
+        while self.history_bytes.load(Ordering::Relaxed) > self.history.all_bytes {
+            let mut largest: Vec<_> =
+                self.resources().into_iter().map(|resource| (resource.history_bytes(), resource)).collect();
+            largest.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+            let next = largest.get(1).map_or(0, |(bytes, _)| *bytes);
+            match largest.first() {
+                Some((bytes, resource)) if *bytes > 0 => resource.make_room((next - next / 8).min(bytes - 1)),
+                // What is left is of resources that are not served any more.
+                _ => break,
+            }
+        }
     }
 }
 

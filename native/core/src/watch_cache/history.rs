@@ -1,6 +1,7 @@
 //! The latest events of one resource, oldest first, each with its frames made once for all watchers.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -155,6 +156,8 @@ pub struct Bounds {
     pub bytes: usize,
     /// Upstream has no such bound, and runs out of memory instead.
     pub recent_bytes: usize,
+    /// Of all resources together, whose oldest events go even where they are among the `least`, or recent.
+    pub all_bytes: usize,
 }
 
 impl Default for Bounds {
@@ -166,6 +169,7 @@ impl Default for Bounds {
             recent_events: 100 << 10,
             bytes: 64 << 20,
             recent_bytes: 512 << 20,
+            all_bytes: 1 << 30,
         }
     }
 }
@@ -188,19 +192,22 @@ pub struct History {
     fixed: u64,
     bounds: Bounds,
     bytes: usize,
+    /// Of all histories of the cache.
+    all_bytes: Arc<AtomicUsize>,
     arena: Arena,
 }
 
 impl History {
-    pub fn new(bounds: Bounds, lost: u64) -> Self {
-        Self { events: VecDeque::new(), first: 0, lost, fixed: lost, bounds, bytes: 0, arena: Arena::new() }
+    pub fn new(bounds: Bounds, all_bytes: Arc<AtomicUsize>, lost: u64) -> Self {
+        let (events, arena) = (VecDeque::new(), Arena::new());
+        Self { events, first: 0, lost, fixed: lost, bounds, bytes: 0, all_bytes, arena }
     }
 
     /// Starts over: nothing before `lost` is known.
     pub fn clear(&mut self, lost: u64) {
         self.first += self.events.len() as u64;
         self.events.clear();
-        self.bytes = 0;
+        self.all_bytes.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
         self.forget_to(lost);
     }
 
@@ -238,6 +245,7 @@ impl History {
             left: OnceLock::new(),
         });
         self.bytes += cost(&event);
+        self.all_bytes.fetch_add(cost(&event), Ordering::Relaxed);
         self.events.push_back(Arc::clone(&event));
         for _ in 0..EVICTED_AT_ONCE {
             if !self.is_crowded(now.unwrap_or_default()) {
@@ -255,13 +263,25 @@ impl History {
         self.events.len() > least && (self.events.len() > events || self.bytes > bytes)
     }
 
+    /// Forgets its oldest events until all histories fit together, or these have no more than `least` bytes.
+    pub fn make_room(&mut self, least: usize) {
+        while self.bytes > least && self.all_bytes.load(Ordering::Relaxed) > self.bounds.all_bytes {
+            self.evict();
+        }
+    }
+
     fn evict(&mut self) {
         if let Some(event) = self.events.pop_front() {
             self.first += 1;
             self.bytes -= cost(&event);
+            self.all_bytes.fetch_sub(cost(&event), Ordering::Relaxed);
             self.lost = self.lost.max(event.revision);
             self.fixed = self.fixed.max(event.revision);
         }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub fn first(&self) -> u64 {
@@ -293,6 +313,13 @@ impl History {
     }
 }
 
+impl Drop for History {
+    fn drop(&mut self) {
+        self.all_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What stands in the snapshot, too, makes up for what an event was before, which is not counted.
 fn cost(event: &Event) -> usize {
     event.piece.as_ref().map_or(0, Piece::len) + event.object.json().len()
 }

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::filter::Field;
-use super::history::{Bounds, Event, History, NewEvent, Previous};
+use super::history::{Event, History, NewEvent, Previous};
 use super::index::Indexes;
 use super::object::Object;
 use super::scan::{Scanner, SelectableField};
@@ -147,15 +147,14 @@ impl ResourceCache {
         id: ResourceId,
         info: ResourceInfo,
         global: Arc<AtomicU64>,
-        history: Bounds,
+        history: History,
         clock: Clock,
     ) -> Self {
         let scanner = Scanner::new(info.selectable_fields.clone());
-        let revision = global.load(Ordering::Acquire);
         let state = State {
             snapshot: Arc::default(),
             by_key: FxHashMap::default(),
-            history: History::new(history, revision),
+            history,
             indexes: Indexes::default(),
             revision: 0,
             compacted: 0,
@@ -321,6 +320,15 @@ impl ResourceCache {
             state.revision = state.revision.max(object.revision());
             state.history.push(NewEvent { deleted, object, previous }, false, None);
         }
+    }
+
+    pub(super) fn history_bytes(&self) -> usize {
+        self.state.read().history.bytes()
+    }
+
+    /// Forgets its oldest events until all histories fit together, or its own has `least` bytes.
+    pub(super) fn make_room(&self, least: usize) {
+        self.state.write().history.make_room(least);
     }
 
     pub(super) fn progress(&self, revision: u64) {

@@ -73,10 +73,7 @@ impl Fixture {
 
     /// Whether a watch can go on from `revision`.
     fn goes_on_from(&self, revision: u64) -> bool {
-        let query =
-            WatchQuery { filter: Filter::everything(), start: Start::After(revision), bookmarks: false };
-        let mut watcher = self.pods.watch(query, Arc::new(Json::stored())).expect("open");
-        poll(&mut watcher, &Arc::default()).is_none_or(|batch| !text(&batch).contains(r#""code":410"#))
+        goes_on_from(&self.pods, revision)
     }
 
     fn watch(&self, filter: Filter, transcoder: impl Transcoder + 'static) -> Watcher {
@@ -101,6 +98,12 @@ fn poll(watcher: &mut Watcher, counter: &Arc<Counter>) -> Option<Batch> {
         Poll::Ready(batch) => Some(batch.expect("not ended")),
         Poll::Pending => None,
     }
+}
+
+fn goes_on_from(resource: &Arc<ResourceCache>, revision: u64) -> bool {
+    let query = WatchQuery { filter: Filter::everything(), start: Start::After(revision), bookmarks: false };
+    let mut watcher = resource.watch(query, Arc::new(Json::stored())).expect("open");
+    poll(&mut watcher, &Arc::default()).is_none_or(|batch| !text(&batch).contains(r#""code":410"#))
 }
 
 fn text(batch: &Batch) -> String {
@@ -389,4 +392,29 @@ fn many_events_that_have_grown_old_go_by_and_by() {
     (0..3).for_each(|_| fixture.put("a", "", ""));
     assert!(!fixture.goes_on_from(99));
     assert!(fixture.goes_on_from(100), "those since then are recent");
+}
+
+#[test]
+fn all_histories_together_have_an_end_and_the_largest_gives_way() {
+    // An event has a hundred bytes and some. All are recent, and among the least that are kept of a resource.
+    let together = Bounds { all_bytes: 2_000, ..bounds(100, 100, 100) };
+    let mut fixture = Fixture::keeping(together, Clock::starting_at(Duration::ZERO));
+    let id = fixture.cache.register(ResourceInfo { key: "others".into(), ..pod_info() });
+    let others = fixture.cache.resource(id).expect("registered");
+    let put_other = |fixture: &mut Fixture| {
+        let change = Change { resource: id, ..fixture.change("o", "", "", false) };
+        fixture.cache.publish(fixture.revision, vec![change]).expect("published");
+    };
+    put_other(&mut fixture);
+    (0..50).for_each(|_| fixture.put("a", "", ""));
+    assert!(goes_on_from(&others, 0), "who has little keeps it");
+    assert!(!fixture.goes_on_from(30));
+    assert!(fixture.goes_on_from(45));
+    (0..50).for_each(|_| put_other(&mut fixture));
+    assert!(!goes_on_from(&others, 80));
+    assert!(goes_on_from(&others, 96) && fixture.goes_on_from(46), "they share");
+    fixture.cache.unregister(id);
+    drop(others);
+    (0..10).for_each(|_| fixture.put("a", "", ""));
+    assert!(fixture.goes_on_from(100), "what is gone takes no room");
 }
