@@ -12,7 +12,7 @@ from kubecore.api.queries import parse_query
 from kubecore.api.schemas import SchemaError
 from kubecore.apiserver.handlers.failing import warned
 from kubecore.apiserver.handlers.watching import WatchEvent
-from kubecore.apiserver.registry.custom.conversion import renamed
+from kubecore.apiserver.registry.custom.conversion import api_version_of, renamed
 
 if TYPE_CHECKING:
     from kubecore.api.schemas import Decoded
@@ -34,6 +34,18 @@ def decode(served: Served, body: bytes, content_type: str, field_validation: str
             raise
         known = served.in_version(another[2]).decode(body, content_type, field_validation)
         raise warned(refusal, known.warnings) from refusal
+
+
+def patched(served: Served, current: bytes, patch: bytes, patch_type: str, field_validation: str) -> Decoded:
+    """What a patch makes of an object of this path's version. Raises SchemaError and PatchError. What has become one of
+    another version, which is refused later, is read as that, as upstream reads it: what is unknown there is told."""
+    decoded = served.schema.patch_decode(current, patch, patch_type, field_validation)
+    if served.in_version is None:
+        return decoded
+    group, _, version = api_version_of(decoded.body).rpartition("/")
+    if group != served.resource.group or version == served.resource.version:
+        return decoded
+    return served.in_version(version).patch_decode(current, patch, patch_type, field_validation)
 
 
 async def in_own_version(served: Served, items: Sequence[bytes]) -> Sequence[bytes]:

@@ -217,7 +217,7 @@ class Writing:
             if only_status:
                 # The rest of the object is neither read nor changed.
                 current = apart(current, OF_STATUS)[0]
-            decoded = served.schema.patch_decode(current, request.body, patch_type, ctx.field_validation)
+            decoded = versions.patched(served, current, request.body, patch_type, ctx.field_validation)
             if not told:
                 ctx.warnings += decoded.warnings
                 told = True

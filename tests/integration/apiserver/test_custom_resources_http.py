@@ -274,6 +274,33 @@ async def test_an_object_of_another_version_is_told_what_is_unknown_there(
             assert (strict.status, strict.json["message"]) == (400, told)
 
 
+async def test_a_patch_to_another_version_is_told_what_is_unknown_there(
+    server: APIServer, api: Api, cluster: Api, tmp_path: Path
+) -> None:
+    """Of a version that is not there nothing is known."""
+    old = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"old": {"type": "string"}}}}}
+    versions = [version("v1"), version("v1beta1", old, storage=False)]
+    await define(cluster, crd("patched", "Patched", *versions, group="patched.com"))
+    merge = {"Content-Type": "application/merge-patch+json"}
+    async with admin(server, tmp_path) as http:
+        made = {**widget("a", "patched.com/v1"), "kind": "Patched"}
+        assert (await http.call("POST", path(api, "patched.com", "patched"), made)).status == 201
+        kept = path(api, "patched.com", "patched", "a")
+        for given, *unknown in (("v9", "spec"), ("v1beta1", "spec.color", "spec.size")):
+            patch = {"apiVersion": f"patched.com/{given}", "spec": {"old": "o"}}
+            answer = await http.call("PATCH", kept, patch, merge)
+            told = f'apiVersion: Invalid value: "patched.com/{given}": must be patched.com/v1'
+            assert (answer.status, told in answer.json["message"]) == (422, True)
+            warnings = [f'299 - "unknown field \\"{one}\\""' for one in unknown]
+            assert answer.headers.getall("Warning") == warnings
+            strict = await http.call("PATCH", f"{kept}?fieldValidation=Strict", patch, merge)
+            assert (strict.status, strict.json["details"]["causes"][0]["field"]) == (422, "patch")
+            problems = ", ".join(f'unknown field "{one}"' for one in unknown)
+            assert strict.json["message"].endswith(f"strict decoding error: {problems}")
+            ignored = await http.call("PATCH", f"{kept}?fieldValidation=Ignore", patch, merge)
+            assert (ignored.status, "Warning" in ignored.headers) == (422, False)
+
+
 async def test_documents_of_custom_resources_are_titled_as_upstream_titles_them(
     server: APIServer, cluster: Api, tmp_path: Path
 ) -> None:
