@@ -37,6 +37,11 @@ def in_gos_json(text: str) -> str:
     return orjson.dumps(text).decode().translate(_ESCAPED_IN_JSON)
 
 
+def escaped_as_go(json: bytes) -> bytes:
+    """The same of JSON, where all of that stands within texts."""
+    return json.decode().translate(_ESCAPED_IN_JSON).encode()
+
+
 class Pointed:
     """A text that Go keeps behind a pointer, which refusals show as JSON."""
 

@@ -6,10 +6,8 @@ import orjson
 
 from kubecore import _native
 from kubecore.api import meta
+from kubecore.api.quoting import escaped_as_go
 from kubecore.client.client import Object
-
-# Go's encoder writes these so that JSON can stand in HTML and in JavaScript.
-_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
 def of_template(template: Object, collisions: int | None) -> str:
@@ -21,7 +19,5 @@ def of_template(template: Object, collisions: int | None) -> str:
 
 def of_revision(data: Object, collisions: int) -> str:
     """Of a ControllerRevision's data. (`pkg/controller/history`, HashControllerRevision.)"""
-    text = orjson.dumps(data, option=orjson.OPT_SORT_KEYS).decode()
-    for char, escaped in _ESCAPED.items():
-        text = text.replace(char, escaped)
-    return meta.safe_encode(str(_native.fnv1(f"{text}{collisions}".encode())))
+    text = escaped_as_go(orjson.dumps(data, option=orjson.OPT_SORT_KEYS))
+    return meta.safe_encode(str(_native.fnv1(text + str(collisions).encode())))

@@ -130,6 +130,7 @@ class Writing:
         ctx = self.context(request, user, served, write_options("update", request.query))
         decoded = versions.decode(served, request.body, request.content_type or JSON_TYPE, ctx.field_validation)
         ctx.warnings += decoded.warnings
+        ctx.sent = _opaquely(store, decoded, request.content_type)
         part = _writes_status(ctx, served)
 
         def make(old: JSON, stored: Stored) -> JSON:
@@ -221,6 +222,7 @@ class Writing:
             if not told:
                 ctx.warnings += decoded.warnings
                 told = True
+            ctx.sent = _opaquely(store, decoded, patch_type)
             made = _of_status(decoded.body) if part else decoded.body
             obj = in_storage(loads(made), store.resource, served.resource)
             metadata = obj.setdefault("metadata", {})
@@ -368,6 +370,7 @@ class Creator:
             decoded = self._again(ctx, body) if repeated else self._decoded(ctx, body)
             if decoded.warnings:
                 ctx.warnings += decoded.warnings
+            ctx.sent = _opaquely(store, decoded, self._content_type)
             obj = loads(decoded.body)
             _check_identity(ctx, served, obj, None)
             if store.resource is not served.resource:
@@ -403,6 +406,11 @@ def _warned_of(ctx: RequestContext, store: Store, options: DeleteOptions) -> lis
 _OF_OBJECT = re.compile(
     r"the object provided is unrecognized \(must be of type DeleteOptions\): (.*) \(.*\)$", re.DOTALL
 )
+
+
+def _opaquely(store: Store, decoded: Decoded, content_type: str) -> bytes:
+    """The body that says how opaque members are written. Go escapes those that come as JSON when it shows them."""
+    return store.codec.opaque.sent(decoded.body, escaped=not content_type.startswith(protobuf.MEDIA))
 
 
 def _is_json(body: bytes) -> bool:

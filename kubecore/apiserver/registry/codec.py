@@ -8,6 +8,7 @@ import orjson
 
 from kubecore.api import errors
 from kubecore.api.schemas import with_gos_numbers
+from kubecore.apiserver.registry.opaque import OpaqueMembers, unmarked
 from kubecore.apiserver.storage.interface import Template
 
 if TYPE_CHECKING:
@@ -37,27 +38,32 @@ class Codec:
         self._head: JSON = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": None}
         # The numbers of built-in kinds are of declared types.
         self._numbers = with_gos_numbers if resource.storage_version else bytes
+        self.opaque = OpaqueMembers(resource.key)
         opening = dumps({"apiVersion": resource.api_version, "kind": resource.kind})
         self._opening = opening[:-1] + b',"metadata":{'
         self._cut = len(self._opening)
         self._template_head = self._opening + b'"resourceVersion":"'
 
-    def encode(self, obj: JSON) -> bytes:
-        """Canonical bytes without resourceVersion (which `obj` loses)."""
+    def encode(self, obj: JSON, *like: bytes) -> bytes:
+        """Canonical bytes without resourceVersion (which `obj` loses). Opaque members are written as in the bodies
+        `like`, the last of them in doubt."""
         meta = obj["metadata"]
         meta.pop("resourceVersion", None)
         obj["apiVersion"] = self.resource.api_version
         obj["kind"] = self.resource.kind
-        return self._numbers(dumps({**self._head, **obj}))
+        if not (self.opaque and like):
+            return self._numbers(dumps({**self._head, **obj}))
+        marked, texts = self.opaque.marked(obj, like)
+        return unmarked(self._numbers(dumps({**self._head, **marked})), texts)
 
-    def encode_managed(self, obj: JSON, managed: bytes | None) -> bytes:
+    def encode_managed(self, obj: JSON, managed: bytes | None, *like: bytes) -> bytes:
         """Canonical bytes with these managedFields (JSON), whatever `obj` has."""
         metadata = obj["metadata"]
         kept = metadata.pop("managedFields", None)
         if managed and managed != b"[]":
             metadata["managedFields"] = orjson.Fragment(managed)
         try:
-            return self.encode(obj)
+            return self.encode(obj, *like)
         finally:
             if kept is not None:
                 metadata["managedFields"] = kept

@@ -237,7 +237,7 @@ async def _delete(store: Store, ctx: RequestContext, options: DeleteOptions, obj
         strategy.mark_deleting(ctx, obj)
         changed = True
     if not strategy.holds_deletion(obj) and (not metadata.get("deletionTimestamp") or lifecycle.may_go(metadata)):
-        body = await store.remove(ctx, obj, store.codec.encode(obj), stored)
+        body = await store.remove(ctx, obj, store.codec.encode(obj, stored.value), stored)
         return Deleted(body, True, uid)
     if not changed:
         return Deleted(stored.value, False, uid)

@@ -241,9 +241,9 @@ class Store:
                 raise lifecycle.already_there(self.told, name, self.current(ctx.namespace, name))
         raise errors.generate_name_conflict(self.told.group, self.told.plural, metadata["name"])
 
-    def _storable(self, ctx: RequestContext, obj: JSON, managed: bytes | None) -> bytes:
+    def _storable(self, ctx: RequestContext, obj: JSON, managed: bytes | None, *like: bytes) -> bytes:
         """Its bytes, without managedFields where only they make it too large: an apply needs them. StatusError."""
-        body = self.codec.encode_managed(obj, managed)
+        body = self.codec.encode_managed(obj, managed, ctx.sent, *like)
         if len(body) <= MOST_BYTES or ctx.dry_run:
             return body
         try:
@@ -251,7 +251,7 @@ class Store:
         except StatusError:
             if ctx.managed is not None:
                 raise
-            body = self.codec.encode_managed(obj, None)
+            body = self.codec.encode_managed(obj, None, ctx.sent, *like)
             check_size(self.resource, body)
         return body
 
@@ -331,7 +331,7 @@ class Store:
         old["metadata"]["resourceVersion"] = revision
         if (deciding := self._admission.decide(ctx, obj, old)) is not None:
             await deciding
-        body = self._storable(ctx, obj, managed)
+        body = self._storable(ctx, obj, managed, stored.value)
         if lifecycle.may_go(obj["metadata"]) and not strategy.holds_deletion(obj):
             return Written(await self.remove(ctx, obj, body, stored), deleted=True)
         if ctx.dry_run:
@@ -426,7 +426,7 @@ class Store:
         def made(stored: Stored) -> bytes | None:
             value, managed = apart(stored.value)
             obj = loads(value)
-            return None if apply(obj) is False else self.codec.encode_managed(obj, managed)
+            return None if apply(obj) is False else self.codec.encode_managed(obj, managed, value)
 
         return await self._changed(ctx, made)
 
@@ -471,7 +471,7 @@ class Store:
     async def store_update(self, ctx: RequestContext, obj: JSON, stored: Stored) -> bytes:
         """Stores what the server itself changed (deletion marks). Raises RevisionConflict, KeyMissing."""
         key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
-        return await self._store_body(ctx, key, self.codec.encode(obj), stored)
+        return await self._store_body(ctx, key, self.codec.encode(obj, stored.value), stored)
 
     async def _store_body(self, ctx: RequestContext, key: str, body: bytes, stored: Stored) -> bytes:
         if ctx.dry_run:

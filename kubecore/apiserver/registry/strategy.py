@@ -93,6 +93,8 @@ class RequestContext:
     # As the client gave them: WriteOptions or DeleteOptions; None for what the server does by itself.
     options: object = None
     warnings: list[str] = field(default_factory=list)
+    # The client's body, where something in it is opaque to the server.
+    sent: bytes = b""
     # managedFields (JSON) as a server-side apply has left them; None: the store works out what this write owns.
     managed: bytes | None = None
     # Those of a new object, once they are worked out, or before: from an object that was just like it.
