@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import Any
 
@@ -112,6 +113,21 @@ async def test_a_webhook_that_is_not_there(api: Api, cluster: Api) -> None:
         f'conversion webhook for GROUP/v1beta1, Kind=Host failed: Post "{webhook.url}?timeout=30s": '
         f"dial tcp 127.0.0.1:{webhook.port}: connect: connection refused"
     )
+
+
+async def test_a_webhook_that_takes_too_long(api: Api, cluster: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubecore.apiserver.registry.custom.webhook._SECONDS", 0.2)
+    webhook, given_up = ConversionWebhook(), asyncio.Event()
+
+    async def handle(_: web.Request) -> web.StreamResponse:
+        await given_up.wait()
+        return web.Response()
+
+    webhook.handle = handle  # type: ignore[method-assign]
+    async with serving(webhook):
+        message = await refusal(api, cluster, webhook)
+        given_up.set()
+    assert message.endswith(f'failed: Post "{webhook.url}?timeout=1s": context deadline exceeded')
 
 
 async def test_a_webhook_nobody_vouches_for(api: Api, cluster: Api) -> None:
