@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from kubecore import _native
 from kubecore.api.errors import StatusError
 from kubecore.apiserver.storage.interface import DELETE, Event, Storage, Stored
-from kubecore.clock import native_clock
+from kubecore.clock import RealClock, native_clock
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource, Scheme
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ROOT = "/registry/"
+# Objects of a custom resource that are made to be shown while everybody waits: some milliseconds.
+_AT_ONCE = 256
 
 NativeEvent = tuple[int, int, str, int, bytes]
 NativeEvents = list[NativeEvent]
@@ -78,6 +80,7 @@ class Cacher:
 
     def __init__(self, clock: Clock | None = None) -> None:
         """`clock`, the system's by default, is that by which events grow too old to be kept."""
+        self._clock = clock or RealClock()
         self.native = _native.WatchCache(clock=None if clock is None else native_clock(clock))
         self.feed = _native.Feed(self.native)
         self._by_prefix: dict[str, Cached] = {}
@@ -144,13 +147,12 @@ class Cacher:
         prefix = cached.prefix
         self.feed.hold(prefix)
         try:
-            page = await storage.list(prefix)
-            items, outdated = cached.load((key, *stored) for key, stored in page.items)
+            revision, items, outdated = await self._shown(storage, cached)
         except BaseException:
             self.feed.forget(prefix)
             self.native.unregister(cached.number)
             raise
-        self.feed.adopt(prefix, cached.number, page.revision, items, outdated)
+        self.feed.adopt(prefix, cached.number, revision, items, outdated)
         known = self._by_prefix.get(prefix)
         before = None if known is None else known.number
         if known is None:
@@ -161,6 +163,27 @@ class Cacher:
         if before is not None:
             self.native.unregister(before)
         return known
+
+    async def _shown(self, storage: Storage, cached: Cached) -> tuple[int, list[tuple[str, int, bytes]], list[str]]:
+        """All that is stored of it, as of a revision; where that takes its time, what was written meanwhile is looked at
+        again, for it was written by other rules."""
+        shown: dict[str, tuple[int, bytes]] = {}
+        outdated: set[str] = set()
+        while True:
+            page = await storage.list(cached.prefix)
+            fresh = [(key, *stored) for key, stored in page.items if shown.get(key, (0,))[0] != stored.revision]
+            for start in range(0, len(fresh), _AT_ONCE):
+                if start:
+                    await self._clock.sleep(0)
+                items, changed = cached.load(fresh[start : start + _AT_ONCE])
+                shown.update((cached.prefix + name, (at, body)) for name, at, body in items)
+                outdated.difference_update(key for key, _, _ in fresh[start : start + _AT_ONCE])
+                outdated.update(changed)
+            if len(fresh) <= _AT_ONCE:
+                break
+        skip = len(cached.prefix)
+        there = [(key[skip:], *shown[key]) for key, _ in page.items]
+        return page.revision, there, [key for key, _ in page.items if key in outdated]
 
     def unregister(self, key: str) -> None:
         """Forgets a resource; its watches end."""

@@ -129,3 +129,37 @@ async def test_bytes_that_are_shown_otherwise_are_outdated_until_written() -> No
     assert [orjson.loads(item)["spec"] for item in cacher.list("widgets.example.com").items] == [{}, {"a": 1}]
     cacher.publish(3, [event(PUT, "old", 3)])
     assert cached.outdated == set()
+
+
+async def test_others_have_their_turn_while_many_objects_are_made_anew() -> None:
+    """And what is written in such a turn is shown by the new rules, too."""
+    cacher = Cacher()
+    names = [f"n{number:04}" for number in range(1_000)]
+    storage = SlowStorage(5, *((name, 4) for name in names))
+    storage.go_on.set()
+    made: list[bytes] = []
+
+    def normalize(value: bytes) -> bytes:
+        made.append(value)
+        return value.replace(b'"spec":{}', b'"spec":{"new":true}')
+
+    task = asyncio.get_running_loop().create_task(
+        cacher.replace(storage, widgets(), ["v1"], [], normalize)  # type: ignore[arg-type]
+    )
+    while not made:
+        await asyncio.sleep(0)
+    assert len(made) < len(names)
+    changed, gone, new = names[0], names[1], "z"
+    for one in (event(PUT, changed, 6), event(DELETE, gone, 7), event(PUT, new, 8)):
+        cacher.publish(one.revision, [one])
+    kept = [item for item in storage.page.items if item[0] not in (PREFIX + changed, PREFIX + gone)]
+    later = [(PREFIX + name, Stored(at, body(name, at))) for name, at in ((changed, 6), (new, 8))]
+    storage.page = Page(8, sorted(kept + later))
+    await task
+    shown = {one["metadata"]["name"]: one for one in map(orjson.loads, cacher.list("widgets.example.com").items)}
+    assert sorted(shown) == sorted({*names, new} - {gone})
+    assert all(one["spec"] == {"new": True} for one in shown.values())
+    assert shown[changed]["metadata"]["resourceVersion"] == "6"
+    cached = cacher.cached("widgets.example.com")
+    assert cached is not None
+    assert len(cached.outdated) == len(shown)
