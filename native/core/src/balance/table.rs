@@ -46,7 +46,8 @@ impl Balancer {
     fn shard(&self, key: &ServiceKey) -> &ArcSwap<Services> {
         let mut hasher = FxHasher::default();
         key.hash(&mut hasher);
-        &self.shards[(hasher.finish() >> 26) as usize % SHARDS]
+        // The hasher's lowest 26 bits are its good ones; the map within a shard looks at those below these.
+        &self.shards[(hasher.finish() >> 20) as usize % SHARDS]
     }
 
     pub fn get(&self, key: &ServiceKey) -> Option<Arc<VirtualService>> {
@@ -98,5 +99,24 @@ impl Balancer {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::balance::flow::Protocol;
+
+    #[test]
+    fn services_of_one_range_and_port_are_spread_over_all_shards() {
+        let balancer = Balancer::new();
+        for number in 0..10_000_u32 {
+            let address = SocketAddr::from(((0x0a60_0000 + number).to_be_bytes(), 8000));
+            balancer.put(ServiceKey::new(Protocol::Tcp, address), ServiceOptions::default());
+        }
+        let sizes: Vec<_> = balancer.shards.iter().map(|shard| shard.load().len()).collect();
+        assert!(sizes.iter().all(|size| *size < 2 * 10_000 / SHARDS), "{sizes:?}");
     }
 }
