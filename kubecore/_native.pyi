@@ -699,9 +699,9 @@ class Front:
         write_stall_timeout: float = 30.0,
         min_watch_seconds: float = 1800.0,
     ) -> Front: ...
-    def listen_tls(self, host: str, port: int, *, certificate_pem: bytes, key_pem: bytes) -> int:
-        """Serve HTTPS (HTTP/1.1 and HTTP/2); returns the bound port. OSError when the address cannot be had, ValueError for a bad pair."""
-    def listen_tls_on(self, listener: int, *, certificate_pem: bytes, key_pem: bytes) -> int:
+    def listen_tls(self, host: str, port: int, certificate: ServingCertificate) -> int:
+        """Serve HTTPS (HTTP/1.1 and HTTP/2); returns the bound port. OSError when the address cannot be had."""
+    def listen_tls_on(self, listener: int, certificate: ServingCertificate) -> int:
         """The same on a socket that listens already, of which the caller keeps its own descriptor."""
     def listen_plain(self, host: str, port: int) -> int:
         """Serve the insecure port: loopback addresses only (ValueError); every request is system:unsecured of system:masters."""
@@ -1028,6 +1028,15 @@ class Authorizer:
         """JSON array of PolicyRules, duplicates merged, and the errors met while resolving them."""
     def covers(self, user: UserInfo, namespace: str, rules: bytes) -> list[str]:
         """Escalation check: the PolicyRules (JSON array) the user does not hold, in Kubernetes' words; empty when all are held."""
+
+# --- serving
+@final
+class ServingCertificate:
+    """A certificate with its key, in PEM, as listeners show it. ValueError for a pair that is none."""
+
+    def __new__(cls, certificate_pem: bytes, key_pem: bytes) -> ServingCertificate: ...
+    def replace(self, certificate_pem: bytes, key_pem: bytes) -> None:
+        """Whoever connects from now on is shown this one. ValueError; then the one there was stays."""
 
 # --- ingress
 @final
@@ -1466,11 +1475,10 @@ def protobuf_openapi_v3(json: bytes) -> bytes:
 class TlsTunnel:
     """TLS with optional client certificates, copied to the server listening on the Unix socket `upstream`.
 
-    `listener` is the descriptor of a TCP socket that listens; the tunnel has its own copy. OSError when it is none,
-    ValueError for bad PEM.
+    `listener` is the descriptor of a TCP socket that listens; the tunnel has its own copy. OSError when it is none.
     """
 
-    def __new__(cls, listener: int, *, certificate_pem: bytes, key_pem: bytes, upstream: str) -> TlsTunnel: ...
+    def __new__(cls, listener: int, certificate: ServingCertificate, *, upstream: str) -> TlsTunnel: ...
     def certificate(self, peer: str) -> bytes | None:
         """The certificate (DER) shown on a connection that the server knows as `unix-abstract:NAME`."""
     def close(self) -> None:

@@ -97,7 +97,7 @@ class ComponentServer:
             certificate, key = config.certificate.read_bytes(), config.key.read_bytes()
         else:
             certificate, key = self_signed.make(config.name, self._clock, addresses=[config.address])
-        front.listen_tls_on(listener.fileno(), certificate_pem=certificate, key_pem=key)
+        front.listen_tls_on(listener.fileno(), _native.ServingCertificate(certificate, key))
         return front
 
     async def _renew_authority(self, front: Front) -> None:

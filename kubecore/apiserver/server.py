@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +70,7 @@ from kubecore.apiserver.storage.lmdb import LMDBStorage
 from kubecore.apiserver.storage.metrics import StoredObjects, storage_size
 from kubecore.apiserver.tracing.requests import RequestTraces
 from kubecore.apiserver.transport import driving
-from kubecore.apiserver.transport.front_door import FrontDoor
+from kubecore.apiserver.transport.front_door import FrontDoor, told_where
 from kubecore.apiserver.version import build_info, version_info
 from kubecore.apiserver.webhooks.calling import WebhookCaller
 from kubecore.background_tasks import BackgroundTasks
@@ -92,16 +90,6 @@ log = logging.getLogger("kubecore.apiserver")
 _SWITCH_SECONDS = 0.0005
 _SHUTDOWN_GRACE = 1.0
 _ALLOCATING = ["servicecidrs.networking.k8s.io", "ipaddresses.networking.k8s.io", "services"]
-
-
-@contextmanager
-def _told_where(host: str, port: int, option: str) -> Iterator[None]:
-    """An OSError of the listener says which address could not be had, and which option chooses another."""
-    try:
-        yield
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {why} ({option})") from error
 
 
 class APIServer:
@@ -194,7 +182,8 @@ class APIServer:
         config = self.config
         directory = config.data_dir / "pki"
         self.authority = CertificateAuthority(directory, self.clock)
-        self._serving = self.authority.serving("apiserver", server_names.certified(config, self.service_ip))
+        serving = self._serving()
+        self._shown = _native.ServingCertificate(serving.certificate, serving.key)
         issuer = f"https://kubernetes.default.svc.{config.cluster_domain}"
         self.tokens = TokenIssuer(directory, self.clock, issuer=issuer, options=config.authentication.service_accounts)
         self.front = _native.Front(
@@ -304,7 +293,7 @@ class APIServer:
         self._followed = self.access.follow() + self._sealing.follow(self.storage)
         for file in self._followed:
             self._following.spawn(file.run(), "followed file")
-        shown = [self._kubelets.renew, self._front_proxy.renew, self._write_kubeconfig, self._look_at_serving]
+        shown = [self._kubelets.renew, self._front_proxy.renew, self._write_kubeconfig, self._renew_serving]
         self._following.spawn(renew(shown, self.clock), "renewal of certificates")
         self._started.append("definitions")
 
@@ -380,25 +369,23 @@ class APIServer:
             self._listen_tls(config.service_address, self.secure_port)
         self._documents.listens(self.url.removeprefix("https://"), advertised=bool(config.advertise_address))
         if config.insecure_port:
-            with _told_where("127.0.0.1", config.insecure_port, "--insecure-port"):
+            with told_where("127.0.0.1", config.insecure_port, "--insecure-port"):
                 self.insecure_port = self.front.listen_plain("127.0.0.1", config.insecure_port)
         if config.grpc_port is not None:
             self._listen_grpc(config.bind_address, config.grpc_port)
 
     def _listen_tls(self, host: str, port: int) -> int:
-        pair = self._serving
-        with _told_where(host, port, "--secure-port, --bind-address"):
-            return self.front.listen_tls(host, port, certificate_pem=pair.certificate, key_pem=pair.key)
+        with told_where(host, port, "--secure-port, --bind-address"):
+            return self.front.listen_tls(host, port, self._shown)
 
     def _listen_grpc(self, host: str, port: int) -> None:
         self._grpc = GrpcListener(
-            certificate_pem=self._serving.certificate,
-            key_pem=self._serving.key,
+            certificate=self._shown,
             authenticate=self.access.tokens.caller,
             transport_for=lambda user: LimitedTransport(self.transport_for(user), self.front.flow(), user),
             run_dir=self.config.data_dir / "grpc",
         )
-        with _told_where(host, port, "--grpc-port"):
+        with told_where(host, port, "--grpc-port"):
             self.grpc_port = self._grpc.listen(host, port)
         self._started.append("grpc")
 
@@ -410,10 +397,12 @@ class APIServer:
         content = kubeconfig(self.url, self.authority.certificate, pair, user="kubernetes-admin")
         keep(self.kubeconfig, content)
 
-    def _look_at_serving(self) -> None:
-        """Listeners go on with the certificate they began with."""
-        if self.authority.serving("apiserver", server_names.certified(self.config, self.service_ip)) != self._serving:
-            log.warning("the API server's serving certificate is about to end; the next start has a new one")
+    def _renew_serving(self) -> None:
+        pair = self._serving()
+        self._shown.replace(pair.certificate, pair.key)
+
+    def _serving(self) -> KeyPair:
+        return self.authority.serving("apiserver", server_names.certified(self.config, self.service_ip))
 
     def _write_ports(self) -> None:
         """`ports.json`, for whoever let free ports be picked."""

@@ -12,7 +12,6 @@ use kubecore_front::cached::{CacheLookup, followed_policy};
 use kubecore_front::health::endpoint;
 use kubecore_front::routes::Route;
 use kubecore_front::server::{Limits, MetricsSource, Server};
-use kubecore_tls::server_config;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -27,6 +26,7 @@ use crate::judged::Judged;
 use crate::rbac::{Authenticator, Authorizer};
 use crate::request::Request;
 use crate::route;
+use crate::serving::ServingCertificate;
 
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct Front {
@@ -80,18 +80,13 @@ impl Front {
         Ok(Self { server, cache: cache.core.clone() })
     }
 
-    #[pyo3(signature = (host, port, *, certificate_pem, key_pem))]
-    fn listen_tls(&self, host: &str, port: u16, certificate_pem: &[u8], key_pem: &[u8]) -> PyResult<u16> {
-        let config =
-            server_config(certificate_pem, key_pem).map_err(|e| PyValueError::new_err(e.to_string()))?;
-        self.server.listen_tls(host, port, config).map_err(io_error)
+    fn listen_tls(&self, host: &str, port: u16, certificate: &ServingCertificate) -> PyResult<u16> {
+        self.server.listen_tls(host, port, certificate.server_config()?).map_err(io_error)
     }
 
     /// Python keeps its own descriptor of the socket, and may close it.
-    #[pyo3(signature = (listener, *, certificate_pem, key_pem))]
-    fn listen_tls_on(&self, listener: RawFd, certificate_pem: &[u8], key_pem: &[u8]) -> PyResult<u16> {
-        let config =
-            server_config(certificate_pem, key_pem).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    fn listen_tls_on(&self, listener: RawFd, certificate: &ServingCertificate) -> PyResult<u16> {
+        let config = certificate.server_config()?;
         // SAFETY: the descriptor is open while this call lasts, because its owner makes the call.
         let listener = unsafe { BorrowedFd::borrow_raw(listener) }.try_clone_to_owned().map_err(io_error)?;
         self.server.listen_tls_on(listener.into(), config).map_err(io_error)

@@ -32,6 +32,7 @@ mod request;
 mod route;
 mod schema;
 mod selector;
+mod serving;
 mod store;
 mod streaming;
 mod subscriptions;
@@ -71,6 +72,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     request::register(module)?;
     schema::register(module)?;
     selector::register(module)?;
+    serving::register(module)?;
     store::register(module)?;
     streaming::register(module)?;
     timing::register(module)?;

@@ -4,10 +4,11 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::path::PathBuf;
 
 use kubecore_front::tunnel::Tunnel;
-use kubecore_tls::server_config;
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+
+use crate::serving::ServingCertificate;
 
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct TlsTunnel {
@@ -17,10 +18,9 @@ pub struct TlsTunnel {
 #[pymethods]
 impl TlsTunnel {
     #[new]
-    #[pyo3(signature = (listener, *, certificate_pem, key_pem, upstream))]
-    fn new(listener: RawFd, certificate_pem: &[u8], key_pem: &[u8], upstream: PathBuf) -> PyResult<Self> {
-        let config = server_config(certificate_pem, key_pem)
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    #[pyo3(signature = (listener, certificate, *, upstream))]
+    fn new(listener: RawFd, certificate: &ServingCertificate, upstream: PathBuf) -> PyResult<Self> {
+        let config = certificate.server_config()?;
         let io_error = |error: std::io::Error| PyOSError::new_err((error.raw_os_error(), error.to_string()));
         let runtime = kubecore_front::runtime().map_err(io_error)?;
         // Python keeps its own descriptor and may close it whenever it likes.

@@ -17,6 +17,7 @@ from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+from kubecore import _native
 from kubecore.api import errors
 from kubecore.api.errors import StatusError
 from kubecore.api.v1pb import objects_pb2 as pb
@@ -71,8 +72,9 @@ async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
     setup = Setup(FakeAPI(VirtualClock()), trustme.CA())
     issued = setup.ca.issue_cert("localhost")
     listener = GrpcListener(
-        certificate_pem=b"".join(part.bytes() for part in issued.cert_chain_pems),
-        key_pem=issued.private_key_pem.bytes(),
+        certificate=_native.ServingCertificate(
+            b"".join(part.bytes() for part in issued.cert_chain_pems), issued.private_key_pem.bytes()
+        ),
         authenticate=setup.authenticate,
         transport_for=setup.transport_for,
         run_dir=tmp_path / "grpc",

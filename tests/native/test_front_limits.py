@@ -103,7 +103,7 @@ async def test_connections_beyond_the_bound_are_ended_and_those_within_it_served
 async def test_plain_http_where_tls_is_served_is_told_so(patient: tuple[_native.Front, int], tmp_path: Path) -> None:
     made, _ = patient
     pair = CertificateAuthority(tmp_path, RealClock()).serving("front", ["127.0.0.1"])
-    port = made.listen_tls("127.0.0.1", 0, certificate_pem=pair.certificate, key_pem=pair.key)
+    port = made.listen_tls("127.0.0.1", 0, _native.ServingCertificate(pair.certificate, pair.key))
     answer = await answered(port, HEAD + b"\r\n")
     assert answer == b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 

@@ -27,7 +27,7 @@ class Listener:
         # However slow the machine: what is sent has to be read.
         self.front = _native.Front(_native.WatchCache(), unwanted_body_timeout=60.0)
         self.front.set_ready(True)
-        self._port = self.front.listen_tls("127.0.0.1", 0, certificate_pem=pair.certificate, key_pem=pair.key)
+        self._port = self.front.listen_tls("127.0.0.1", 0, _native.ServingCertificate(pair.certificate, pair.key))
         self._trust = ssl.create_default_context(cadata=authority.certificate.decode())
 
     def allow(self) -> None:

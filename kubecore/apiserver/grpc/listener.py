@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kubecore._native import UserInfo
+    from kubecore._native import ServingCertificate, UserInfo
     from kubecore.apiserver.grpc.server import GrpcServer
     from kubecore.apiserver.grpc.service import Transport
 
@@ -33,13 +33,12 @@ class GrpcListener:
     def __init__(
         self,
         *,
-        certificate_pem: bytes,
-        key_pem: bytes,
+        certificate: ServingCertificate,
         authenticate: Callable[[str | None, bytes | None], Awaitable[UserInfo | None]],
         transport_for: Callable[[UserInfo], Transport],
         run_dir: Path,
     ) -> None:
-        self._certificate_pem, self._key_pem = certificate_pem, key_pem
+        self._certificate = certificate
         self._authenticate = authenticate
         self._transport_for = transport_for
         self._socket: socket.socket | None = None
@@ -90,8 +89,7 @@ class GrpcListener:
         self._directory = os.open(self._run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         server = grpc_server(
             listener=listener,
-            certificate_pem=self._certificate_pem,
-            key_pem=self._key_pem,
+            certificate=self._certificate,
             # The name of a socket is limited to 107 bytes, which a data directory may well exceed: this one is short.
             run_dir=Path(f"/proc/self/fd/{self._directory}"),
             authenticate=self._authenticate,

@@ -78,14 +78,13 @@ class GrpcServer:
         self,
         *,
         listener: Socket,
-        certificate_pem: bytes,
-        key_pem: bytes,
+        certificate: _native.ServingCertificate,
         run_dir: Path,
         authenticate: Authenticate,
         transport_for: TransportFor,
     ) -> None:
         self._listener = listener
-        self._certificate_pem, self._key_pem = certificate_pem, key_pem
+        self._certificate = certificate
         self._socket = run_dir / "grpc.sock"
         self._authenticate = authenticate
         self._transport_for = transport_for
@@ -104,12 +103,7 @@ class GrpcServer:
         server.add_insecure_port(f"unix:{self._socket}")
         await server.start()
         self._socket.chmod(0o600)
-        self._tunnel = _native.TlsTunnel(
-            self._listener.fileno(),
-            certificate_pem=self._certificate_pem,
-            key_pem=self._key_pem,
-            upstream=str(self._socket),
-        )
+        self._tunnel = _native.TlsTunnel(self._listener.fileno(), self._certificate, upstream=str(self._socket))
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("gRPC on %s:%d", *self._listener.getsockname()[:2])

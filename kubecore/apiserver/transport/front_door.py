@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from kubecore._native import Front, Request
@@ -18,6 +20,16 @@ _FAILED = (
     b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",'
     b'"message":"Internal error occurred: the request handler failed","reason":"InternalError","code":500}'
 )
+
+
+@contextmanager
+def told_where(host: str, port: int, option: str) -> Iterator[None]:
+    """An OSError of the listener says which address could not be had, and which option chooses another."""
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {why} ({option})") from error
 
 
 class BatchHandler(Protocol):

@@ -212,7 +212,7 @@ class KubeletServer:
                 told.cancel()
 
         front.set_metrics_source(metrics, alone=True)
-        front.listen_tls_on(listener.fileno(), certificate_pem=pair.certificate, key_pem=pair.key)
+        front.listen_tls_on(listener.fileno(), _native.ServingCertificate(pair.certificate, pair.key))
         return front
 
     async def close(self) -> None:

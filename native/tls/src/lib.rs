@@ -1,16 +1,19 @@
 //! TLS as every part of kubecore sets it up: what is made of PEM, and whom servers and clients trust.
 
+mod serving;
 mod trust;
 
 use std::sync::Arc;
 
+pub use rustls::ServerConfig;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore};
 
+pub use crate::serving::ServingCertificate;
 use crate::trust::{AnyClient, AnyName, Named, Trusted, may_issue};
 
 /// Why certificates or a key cannot be used.
@@ -57,13 +60,13 @@ pub fn authorities(pem: &[u8]) -> Result<RootCertStore, TlsError> {
 
 /// A server configuration that offers HTTP/2 and HTTP/1.1 and asks for a client certificate. Every one is let through
 /// and for the authenticator to judge, so that a bad one gets a 401.
-pub fn server_config(certificate_pem: &[u8], key_pem: &[u8]) -> Result<ServerConfig, TlsError> {
+pub fn server_config(certificate: Arc<ServingCertificate>) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let clients = Arc::new(AnyClient(provider.signature_verification_algorithms));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(clients)
-        .with_single_cert(certificates(certificate_pem)?, private_key(key_pem)?)?;
+        .with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
