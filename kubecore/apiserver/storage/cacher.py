@@ -165,8 +165,8 @@ class Cacher:
         return known
 
     async def _shown(self, storage: Storage, cached: Cached) -> tuple[int, list[tuple[str, int, bytes]], list[str]]:
-        """All that is stored of it, as of a revision; where that takes its time, what was written meanwhile is looked at
-        again, for it was written by other rules."""
+        """All that is stored of it, as of a revision; where that takes its time, what was written meanwhile is looked
+        at again, for it was written by other rules."""
         shown: dict[str, tuple[int, bytes]] = {}
         outdated: set[str] = set()
         while True:

@@ -138,16 +138,17 @@ async def test_others_have_their_turn_while_many_objects_are_made_anew() -> None
     storage = SlowStorage(5, *((name, 4) for name in names))
     storage.go_on.set()
     made: list[bytes] = []
+    begun = asyncio.Event()
 
     def normalize(value: bytes) -> bytes:
         made.append(value)
+        begun.set()
         return value.replace(b'"spec":{}', b'"spec":{"new":true}')
 
     task = asyncio.get_running_loop().create_task(
         cacher.replace(storage, widgets(), ["v1"], [], normalize)  # type: ignore[arg-type]
     )
-    while not made:
-        await asyncio.sleep(0)
+    await begun.wait()
     assert len(made) < len(names)
     changed, gone, new = names[0], names[1], "z"
     for one in (event(PUT, changed, 6), event(DELETE, gone, 7), event(PUT, new, 8)):
