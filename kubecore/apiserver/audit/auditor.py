@@ -59,7 +59,7 @@ class Auditor:
 
     def _logging(self) -> _native.AuditOutbox:
         """Has what comes out of it logged."""
-        self._request_log = RequestLog(self._native)
+        self._request_log = RequestLog(self._native, self._clock)
         self._working.append(asyncio.get_running_loop().create_task(self._request_log.run(), name="request log"))
         return self._request_log.outbox
 

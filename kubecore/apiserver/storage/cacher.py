@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 ROOT = "/registry/"
 # Objects of a custom resource that are made to be shown while everybody waits: some milliseconds.
 _AT_ONCE = 256
+_LOOKS = 4
 
 NativeEvent = tuple[int, int, str, int, bytes]
 NativeEvents = list[NativeEvent]
@@ -166,14 +167,14 @@ class Cacher:
 
     async def _shown(self, storage: Storage, cached: Cached) -> tuple[int, list[tuple[str, int, bytes]], list[str]]:
         """All that is stored of it, as of a revision; where that takes its time, what was written meanwhile is looked
-        at again, for it was written by other rules."""
+        at again, for it was written by other rules. Where that never ends, others wait for the last look."""
         shown: dict[str, tuple[int, bytes]] = {}
         outdated: set[str] = set()
-        while True:
+        for left in reversed(range(_LOOKS)):
             page = await storage.list(cached.prefix)
             fresh = [(key, *stored) for key, stored in page.items if shown.get(key, (0,))[0] != stored.revision]
             for start in range(0, len(fresh), _AT_ONCE):
-                if start:
+                if start and left:
                     await self._clock.sleep(0)
                 items, changed = cached.load(fresh[start : start + _AT_ONCE])
                 shown.update((cached.prefix + name, (at, body)) for name, at, body in items)

@@ -1,4 +1,4 @@
-"""Sends spans to a collector, many at once, by OTLP over gRPC; grpc is loaded with the first ones."""
+"""Sends spans to a collector, many at once, by OTLP over gRPC."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("kubecore.apiserver")
 
 # Those of OpenTelemetry's batching processor.
 _WAITING, _BATCH, _DELAY, _PATIENCE = 2048, 512, 5.0, 10.0
-_LAST_PATIENCE = 1.0
+_LAST_PATIENCE = 3.0
 
 
 class Exporter:
@@ -44,6 +44,7 @@ class Exporter:
             self._enough.set()
 
     async def run(self) -> None:
+        await self._connected()
         while True:
             try:
                 async with self._clock.timeout(_DELAY):
@@ -60,10 +61,11 @@ class Exporter:
 
     async def _send_all(self, patience: float) -> None:
         while self._spans:
+            channel = await self._connected()
             batch = [self._spans.popleft() for _ in range(min(_BATCH, len(self._spans)))]
             try:
                 async with self._clock.outside(patience):
-                    await self._send(encoded(batch, self._resource, self._scope))
+                    await channel.unary_unary(METHOD)(encoded(batch, self._resource, self._scope))
             except Exception as error:
                 # Once and not for each batch: a collector may be away for long.
                 if not self._failing:
@@ -72,11 +74,12 @@ class Exporter:
                 return
             self._failing = False
 
-    async def _send(self, request: bytes) -> None:
+    async def _connected(self) -> grpc.aio.Channel:
+        """How long it takes to load grpc is not the collector's patience."""
         if self._channel is None:
             aio = await asyncio.to_thread(_load)
-            self._channel = aio.insecure_channel(self._endpoint)
-        await self._channel.unary_unary(METHOD)(request)
+            self._channel = self._channel or aio.insecure_channel(self._endpoint)
+        return self._channel
 
 
 def _load() -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kubecore.apiserver.audit import request_log
 from kubecore.apiserver.audit.options import AuditOptions, LogOptions, WebhookOptions
 from kubecore.apiserver.audit.policy import load
 from tests.support.conversion_webhook import ConversionWebhook, serving
@@ -93,3 +94,8 @@ async def test_by_default_no_request_is_logged(tmp_path: Path, caplog: pytest.Lo
             async with Http(server, tmp_path, pair=pair) as http:
                 await http.call("GET", MAPS)
     assert [record for record in caplog.records if record.name == LOGGER] == []
+
+
+async def test_whoever_logs_all_that_there_is_has_not_asked_for_every_request(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert not request_log.is_wanted()

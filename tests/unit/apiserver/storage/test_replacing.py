@@ -164,3 +164,18 @@ async def test_others_have_their_turn_while_many_objects_are_made_anew() -> None
     cached = cacher.cached("widgets.example.com")
     assert cached is not None
     assert len(cached.outdated) == len(shown)
+
+
+async def test_an_end_is_made_also_of_objects_that_are_all_written_again_and_again() -> None:
+    cacher, lists = Cacher(), 0
+
+    async def all_new(prefix: str) -> Page:
+        nonlocal lists
+        lists += 1
+        return Page(lists, [(f"{PREFIX}n{number:04}", Stored(lists, body("n", lists))) for number in range(1_000)])
+
+    busy: Any = SimpleNamespace(list=all_new)
+    async with asyncio.timeout(30):
+        await cacher.replace(busy, widgets(), ["v1"], [])
+    assert lists <= 5
+    assert len(listed(cacher)) == 1_000
