@@ -736,6 +736,8 @@ class Front:
         """How many requests of each kind may be under way at once; 0 is no bound."""
     def set_version(self, info: bytes) -> None:
         """The JSON body of /version."""
+    def keep_traces(self, per_million: int) -> None:
+        """Requests that are kept in a trace, so many of a million where nobody says so of them, are all handed over."""
     def set_ready(self, ready: bool) -> None: ...
     def set_check(self, name: str, healthy: bool, endpoints: Sequence[str] = ...) -> None:
         """A named line of /healthz, /livez and /readyz; added on first use."""
@@ -796,6 +798,9 @@ class Request:
     @property
     def remote(self) -> str:
         """The peer as ip:port."""
+    @property
+    def sampled(self) -> bool | None:
+        """Whether it is kept in a trace; None: nobody has decided."""
     @property
     def secure(self) -> bool:
         """False on the insecure port."""

@@ -361,6 +361,7 @@ class APIServer:
         if config.tracing is not None:
             self._traces = RequestTraces(config.tracing, self.clock, log, instance=lifecycle.new_uid())
             self._traces.start()
+            self.front.keep_traces(config.tracing.per_million)
         self._door = FrontDoor(self.front, driving.Driver(self.handlers, self.storage, self._traces))
         self._door.open()
         self._started.append("front")

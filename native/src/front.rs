@@ -168,6 +168,10 @@ impl Front {
         self.server.version.store(Arc::new(Bytes::from(info)));
     }
 
+    fn keep_traces(&self, per_million: u32) {
+        self.server.tracing.keep(per_million);
+    }
+
     fn set_ready(&self, ready: bool) {
         self.server.health.set_ready(ready);
     }

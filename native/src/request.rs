@@ -137,6 +137,10 @@ impl Request {
         self.exchange.connection.remote.to_string()
     }
     #[getter]
+    fn sampled(&self) -> Option<bool> {
+        self.exchange.sampled.get().copied()
+    }
+    #[getter]
     fn secure(&self) -> bool {
         self.exchange.connection.secure
     }

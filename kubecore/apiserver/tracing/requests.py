@@ -1,4 +1,4 @@
-"""Traces of requests that are handed over to Python: writes, and whatever the front does not answer alone.
+"""Traces of requests. The front hands over all that are kept, those too that it could answer alone.
 
 After upstream k8s.io/apiserver pkg/endpoints/filters/traces.go.
 """
@@ -52,6 +52,7 @@ class RequestTraces:
             place(request.header(spans.HEADER)),
             trusted=not _TRUSTED.isdisjoint(user.groups),
             attributes=lambda: _attributes(request),
+            sampled=request.sampled,
         )
 
     async def handle(self, span: Span, work: Coroutine[Any, Any, None]) -> None:

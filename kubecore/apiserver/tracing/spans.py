@@ -115,16 +115,25 @@ class Tracer:
         self._keep = keep
 
     def begin(
-        self, name: str, told: Place | None, *, trusted: bool, attributes: Callable[[], Mapping[str, Value]]
+        self,
+        name: str,
+        told: Place | None,
+        *,
+        trusted: bool,
+        attributes: Callable[[], Mapping[str, Value]],
+        sampled: bool | None = None,
     ) -> Span | None:
         """Of a request, whose sender was in the span that is `told`; None where it is not kept. Only who is `trusted`
-        goes on with his own trace and decides whether it is kept; others' is linked to."""
+        goes on with his own trace and decides whether it is kept; others' is linked to. `sampled`: chance has decided
+        already."""
         if told is not None and trusted:
             if not told.sampled:
                 return None
             return self._begun(told.trace, name, SERVER, attributes(), parent=told.span)
         trace = random.randbytes(16)
-        if int.from_bytes(trace[8:]) >> 1 >= self._bound:
+        if sampled is None:
+            sampled = int.from_bytes(trace[8:]) >> 1 < self._bound
+        if not sampled:
             return None
         return self._begun(trace, name, SERVER, attributes(), link=told)
 

@@ -34,6 +34,8 @@ pub struct Exchange {
     pub seat: OnceLock<Seat>,
     /// Of a request that lasts, until whoever goes on with it takes it.
     pub(crate) lasting: Mutex<Option<Lasting>>,
+    /// Whether it is kept in a trace, where that has been decided already.
+    pub sampled: OnceLock<bool>,
     pub apart: Apart,
 }
 

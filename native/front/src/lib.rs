@@ -36,6 +36,7 @@ pub mod server;
 mod service;
 mod status;
 pub mod stream;
+pub mod tracing;
 pub mod tunnel;
 mod turns;
 mod unread;

@@ -35,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::passes::Passes;
 use crate::plain_http;
 use crate::routes::RouteTable;
+use crate::tracing::Tracing;
 
 /// Bounds on what a client may take.
 #[derive(Clone, Debug)]
@@ -99,6 +100,7 @@ pub struct Server {
     pub metrics: Metrics,
     pub judged: Judged,
     pub audit: Audit,
+    pub tracing: Tracing,
     pub inflight: InFlight,
     pub flow: Flow,
     pub(crate) passes: Passes,
@@ -131,6 +133,7 @@ impl Server {
             metrics: Metrics::default(),
             judged: Judged::default(),
             audit: Audit::default(),
+            tracing: Tracing::default(),
             inflight: InFlight::default(),
             flow: Flow::default(),
             passes: Passes::default(),

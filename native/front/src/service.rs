@@ -150,6 +150,7 @@ impl Server {
             started,
             seat: OnceLock::new(),
             lasting: Mutex::new(None),
+            sampled: OnceLock::new(),
             apart: Apart::default(),
         };
         let mut decisions = Decisions::default();
@@ -305,6 +306,7 @@ impl Server {
         if decisions.authorized == Some(true)
             && upgrade.is_none()
             && !exchange.delegated
+            && !self.tracing.takes(&exchange, decisions.user.as_deref())
             && let Some(response) = self.serve_here(&exchange, decisions.user.as_ref())
         {
             return self.finish(&exchange, response);

@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubecore.apiserver.authentication.options import (
     AuthenticationOptions,
     RequestHeaderOptions,
     TokenWebhookOptions,
 )
-from kubecore.apiserver.authentication.pki import CertificateAuthority
+from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair
 from kubecore.apiserver.server import APIServer
 from kubecore.clock import RealClock
 from tests.support.review_webhook import reviewing
@@ -225,6 +229,36 @@ async def test_a_certificate_for_servers_or_one_that_has_expired_is_nobodys(tmp_
         ):
             async with Http(server, tmp_path, pair=pair) as http:
                 assert (await http.call("GET", "/api/v1/namespaces")).status == 401
+
+
+def certificate_of(folder: Path, *common_names: str) -> KeyPair:
+    """Issued by the authority of a data directory."""
+    authority = x509.load_pem_x509_certificate((folder / "pki" / "ca.crt").read_bytes())
+    issuer = serialization.load_pem_private_key((folder / "pki" / "ca.key").read_bytes(), None)
+    assert isinstance(issuer, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in common_names]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(authority.not_valid_before_utc)
+        .not_valid_after(authority.not_valid_after_utc)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .sign(issuer, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return KeyPair(signed.public_bytes(pem), private)
+
+
+async def test_of_several_common_names_the_last_one_is_the_user(tmp_path: Path) -> None:
+    """As in Go: who signs by what another part of the system reads must mean the same one."""
+    async with served(tmp_path) as server:
+        pair = certificate_of(server.config.data_dir, "system:admin", "jane")
+        async with Http(server, tmp_path, pair=pair) as http:
+            assert (await whoami(http))[1]["username"] == "jane"
 
 
 # --- nobody

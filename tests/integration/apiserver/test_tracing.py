@@ -75,6 +75,30 @@ async def test_others_begin_traces_as_often_as_is_configured(tmp_path: Path) -> 
     assert span.links == [TRACE]
 
 
+async def test_reads_are_traced_and_answered_as_others_are(tmp_path: Path) -> None:
+    async with traced(tmp_path, ["system:masters"]) as (http, _, collector):
+        await http.call("POST", PATH, made("a"))
+        for path in (f"{PATH}/a", f"{PATH}?limit=1"):
+            plain, kept = await http.call("GET", path), await http.call("GET", path, headers=MINE)
+            assert (kept.status, kept.body) == (200, plain.body)
+        one_second = f"{PATH}?watch=true&timeoutSeconds=1"
+        watched, kept = await http.call("GET", one_second), await http.call("GET", one_second, headers=MINE)
+        assert (kept.status, kept.body) == (200, watched.body)
+        assert b'"ADDED"' in kept.body
+    name = f"GET {NAME[5:]}"
+    assert [one.trace for one in collector.spans] == [TRACE] * 3
+    assert sorted(one.name for one in collector.spans) == [name, name, f"{name}/{{:name}}"]
+
+
+async def test_chance_decides_once_for_a_read(tmp_path: Path) -> None:
+    async with traced(tmp_path, ["others"], rate=1_000_000) as (http, _, collector):
+        assert (await http.call("GET", PATH)).status == 200
+    async with traced(tmp_path, ["others"]) as (http, _, nothing):
+        assert (await http.call("GET", PATH)).status == 200
+    assert len(collector.spans) == 1
+    assert nothing.spans == []
+
+
 class Traced(ConversionWebhook):
     header = ""
 

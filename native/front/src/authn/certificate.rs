@@ -79,8 +79,7 @@ impl ClientIdentity {
         proxy.ca.verify(&self.chain, now)?;
         let leaf = self.chain.first().ok_or(Refused)?;
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| Refused)?;
-        let name = parsed.subject().iter_common_name().find_map(|attribute| attribute.as_str().ok());
-        if !proxy.believes(name.unwrap_or_default()) {
+        if !proxy.believes(common_name(&parsed).unwrap_or_default()) {
             return Err(Refused);
         }
         *slot = Some((generation, span(&parsed)));
@@ -116,7 +115,7 @@ impl ClientIdentity {
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| Refused)?;
         let span = span(&parsed);
         let name = parsed.subject();
-        let Some(username) = name.iter_common_name().find_map(|attribute| attribute.as_str().ok()) else {
+        let Some(username) = common_name(&parsed) else {
             return Ok((span, None));
         };
         if username.is_empty() {
@@ -132,6 +131,11 @@ impl ClientIdentity {
         };
         Ok((span, Some(Arc::new(user.with_authenticated_group()))))
     }
+}
+
+/// The last one of several, as in Go.
+fn common_name<'c>(certificate: &'c X509Certificate<'_>) -> Option<&'c str> {
+    certificate.subject().iter_common_name().filter_map(|attribute| attribute.as_str().ok()).last()
 }
 
 fn span(certificate: &X509Certificate<'_>) -> Validity {

@@ -24,6 +24,7 @@ fn exchange(headers: &[(&'static str, &'static str)]) -> Exchange {
         audit: None,
         seat: std::sync::OnceLock::new(),
         lasting: parking_lot::Mutex::default(),
+        sampled: std::sync::OnceLock::new(),
         apart: crate::exchange::Apart::default(),
     }
 }
