@@ -58,6 +58,7 @@ def test_mode_ipvs_has_the_kernel_carry_connections(unpacked: Path, tmp_path: Pa
         "services": [["TCP", "10.8.0.1", 80]],
         "with a mark": True,
         "at the end": [],
+        "with another proxy": ["cannot listen on TCP 10.8.0.1:80: another cluster on this host has it", "a", "a"],
     }
 
 

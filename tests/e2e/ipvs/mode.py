@@ -14,12 +14,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kubecore.netlink import Netlink
+from kubecore.proxy.host_ports import HostPorts
 from kubecore.proxy.ipvs import table as ipvs
 from kubecore.proxy.ipvs.packet_rules import PacketRules
 from kubecore.proxy.nftables.ruleset import Site
@@ -143,7 +144,22 @@ def told() -> dict[str, Any]:
     ]
     table.close()
     found["at the end"] = kernel.services()
+    found["with another proxy"] = with_another(web)
     return found
+
+
+def with_another(web: VirtualServer) -> list[Any]:
+    """A second one comes, which finds the first one's virtual service, is asked for the same, and ends."""
+    with closing(_one_of_several()) as first:
+        first.apply("default/web", [replace(web, endpoints=(A,))])
+        with closing(_one_of_several()) as second:
+            problems, _ = second.apply("default/web", [replace(web, endpoints=(B,))])
+            second.sweep()
+        return [problem.message for problem in problems] + [ask(VIP, 80) for _ in range(2)]
+
+
+def _one_of_several() -> ipvs.IpvsTable:
+    return ipvs.IpvsTable(node_addresses=lambda: [NODE], rules=Marks(), ports=HostPorts(equal_ranges=True))
 
 
 def main() -> None:
