@@ -7,7 +7,7 @@ import base64
 import binascii
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kubecore import _native, self_signed
@@ -82,7 +82,8 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a Secret has: a certificate and what is to be known of it, or what is wrong with the Secret."""
+    """What a Secret has: a certificate and what is to be known of it, or what is wrong with the Secret; where something
+    is wrong with it now, what it had before."""
 
     certificate: _native.IngressCertificate | None = None
     facts: validity.Facts | None = None
@@ -109,12 +110,21 @@ class Certificates:
         version = f"{meta.uid(secret)}/{meta.resource_version(secret)}"
         known = self._parsed.get(key)
         if known is None or known[0] != version:
-            known = self._parsed[key] = (version, _parse(secret))
+            before = known[1] if known is not None and known[0].startswith(meta.uid(secret) + "/") else None
+            known = self._parsed[key] = (version, _or_before(_parse(secret), before))
         return known[1]
 
     def forget(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._parsed.pop(key, None)
+
+
+def _or_before(now: Parsed, before: Parsed | None) -> Parsed:
+    """Clients are not to lose a certificate for somebody's slip; who wants it shown no more deletes the Secret."""
+    if now.problem is None or before is None or before.certificate is None:
+        return now
+    told = f"{now.problem.message}: the certificate that it had before is shown on"
+    return replace(before, problem=Problem(now.problem.reason, told))
 
 
 def _parse(secret: Object) -> Parsed:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -61,6 +63,22 @@ class Running(RunningComponent):
 
     def goes_to(self, host: str, text: str = "/") -> str | None:
         return self.controller.proxy.route(host, text)
+
+    async def shown(self, host: str) -> bytes:
+        """The certificate, as PEM."""
+
+        def ask() -> bytes:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            with (
+                socket.create_connection((ADDRESS, self.controller.ports["https"]), timeout=60) as plain,
+                context.wrap_socket(plain, server_hostname=host) as made,
+            ):
+                found = made.getpeercert(binary_form=True)
+            assert found is not None
+            return ssl.DER_cert_to_PEM_cert(found).encode()
+
+        return await asyncio.to_thread(ask)
 
 
 @pytest.fixture
@@ -231,6 +249,27 @@ async def test_missing_and_broken_certificates_are_told_until_there_is_a_good_on
     assert [reason for reason, _ in told] == ["MissingSecret"] + ["BadCertificate"] * 3
     assert "Secret default/cert does not exist" in told[0][1]
     assert "has no tls.key" in told[3][1]
+
+
+async def test_a_certificate_is_shown_on_while_its_secret_is_broken_and_not_once_that_is_deleted(
+    running: Running,
+) -> None:
+    await running.start()
+    first, second = pair("foo.com"), pair("foo.com")
+    await running.add(service(), secret("cert", first), ingress(tls=[{"hosts": ["foo.com"], "secretName": "cert"}]))
+    assert await running.shown("foo.com") == first["tls.crt"]
+    for broken in ({**first, "tls.crt": b"nonsense"}, {**second, "tls.crt": first["tls.crt"]}):
+        running.api.change("secrets", "cert", data=secret("cert", broken)["data"])
+        await running.settle()
+        assert await running.shown("foo.com") == first["tls.crt"]
+        assert running.events()[-1][1].endswith(": the certificate that it had before is shown on")
+    running.api.change("secrets", "cert", data=secret("cert", second)["data"])
+    await running.settle()
+    assert await running.shown("foo.com") == second["tls.crt"]
+    running.api.remove("secrets", "cert")
+    await running.settle()
+    await running.add(secret("cert", {"tls.crt": b"nonsense", "tls.key": b"nonsense"}))
+    assert await running.shown("foo.com") not in (first["tls.crt"], second["tls.crt"])
 
 
 async def test_a_certificate_is_judged_by_time_and_name_and_again_when_its_time_comes(running: Running) -> None:
