@@ -83,6 +83,8 @@ class KeptRuntime:
 
     def _note(self, status: ContainerStatus) -> None:
         self._containers[status.id] = status
+        if status.sandbox_ended and (sandbox := self._sandboxes.get(status.sandbox_id)) is not None:
+            self._sandboxes[sandbox.id] = replace(sandbox, running=False)
         if status.log_path is not None:
             if status.state is ContainerState.RUNNING:
                 self._book.opened(status.log_path)
@@ -120,7 +122,7 @@ class KeptRuntime:
 
     async def stop_pod_sandbox(self, sandbox_id: str) -> None:
         status = self._sandboxes.get(sandbox_id)
-        if status is not None and status.running:
+        if status is not None:
             await self._call_if_there("stop_pod_sandbox", sandbox_id)
             if sandbox_id in self._sandboxes:
                 self._sandboxes[sandbox_id] = replace(status, running=False)

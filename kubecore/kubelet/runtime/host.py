@@ -210,7 +210,7 @@ class HostRuntime:
         sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is None:
             raise RuntimeFailure("NotFound", f"sandbox {sandbox_id!r} not found")
-        return replace(sandbox.status, running=not sandbox.stopped)
+        return replace(sandbox.status, running=not (sandbox.stopped or sandbox.lost))
 
     def list_pod_sandboxes(self) -> Sequence[SandboxStatus]:
         return [self.pod_sandbox_status(one) for one in self._sandboxes]
@@ -279,12 +279,10 @@ class HostRuntime:
             now = self._clock.now()
             ended = ContainerState.EXITED
             container.status = replace(container.status, state=ended, exit_code=128, started_at=now, finished_at=now)
+            container.status = replace(container.status, sandbox_ended=sandbox.lost)
             container.ended.set()
             self._release(container)
-            message = f"failed to create containerd task: {_text(error)}".replace(
-                "containerd task", "container process"
-            )
-            raise RuntimeFailure("RunContainerError", message) from error
+            raise RuntimeFailure("RunContainerError", f"failed to create container process: {_text(error)}") from error
         output.close_child_ends()
         now = self._clock.now()
         container.status = replace(container.status, state=ContainerState.RUNNING, started_at=now, pid=process.pid)
@@ -350,6 +348,7 @@ class HostRuntime:
             signal=ended.signal,
             pid=0,
             reason=self._reason(container),
+            sandbox_ended=self._sandboxes[container.status.sandbox_id].lost,
         )
         self._remove_cgroup(container)
         self._release(container)

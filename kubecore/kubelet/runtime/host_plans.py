@@ -16,7 +16,7 @@ from kubecore.kubelet.runtime.image_roots import ImageRoot, image_steps
 from kubecore.kubelet.runtime.interface import ContainerConfig, ContainerStatus, Mount, SandboxConfig, SandboxStatus
 from kubecore.kubelet.runtime.isolation import Isolation
 from kubecore.kubelet.runtime.launching import Namespaces
-from kubecore.kubelet.runtime.processes import Ended, Running
+from kubecore.kubelet.runtime.processes import Ended, Running, is_ending
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -53,6 +53,11 @@ class Sandbox:
     """Descriptors that keep the images of its volumes in their store."""
     shared: dict[Path, Path] = field(default_factory=dict)
     """Peers of volumes in its mount namespace (`propagation.share`)."""
+
+    @property
+    def lost(self) -> bool:
+        """Its first process was killed, and with that all others in its pid namespace, where none can be started."""
+        return self.first is not None and is_ending(self.first.pid)
 
     def share(self, mounts: Sequence[Mount]) -> None:
         """What a container is to share with the host. Raises OSError."""

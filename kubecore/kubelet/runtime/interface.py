@@ -225,6 +225,8 @@ class ContainerStatus:
     reason: str = ""
     log_path: Path | None = None
     """That of its configuration."""
+    sandbox_ended: bool = False
+    """It ended with its sandbox, in which no other one can be started."""
 
 
 @dataclass(frozen=True, slots=True)

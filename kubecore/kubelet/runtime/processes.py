@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from kubecore.clock import Clock
 from kubecore.kubelet.runtime.launching import Process
@@ -21,6 +22,8 @@ _PIPE_BYTES = 1024 * 1024
 _LAST_CHUNKS = 64
 # ioctl_tty(2): TIOCSPTLCK, and TIOCGPTPEER, which needs no path that we would see.
 _UNLOCK, _OPEN_PEER = 0x40045431, 0x5441
+# proc(5), flags of a process: PF_EXITING.
+_EXITING = 0x4
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +268,15 @@ def _read(descriptor: int) -> bytes:
 def _kill_group(leader: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
+
+
+def is_ending(pid: int) -> bool:
+    """Of a child that was not reaped: it has ended, or waits for the ends of those that end with it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return True
+    return bool(int(fields[6]) & _EXITING)
 
 
 def reap(pidfd: int) -> Ended:

@@ -18,6 +18,7 @@ from kubecore.kubelet.runtime.interface import (
     RuntimeFailure,
 )
 from tests.integration.host_runtime.conftest import Node, processes, settled
+from tests.support.pod_processes import first_process_beside
 
 
 async def test_root_has_the_capabilities_it_was_given_and_no_others(isolated: Node) -> None:
@@ -135,6 +136,18 @@ async def test_the_end_of_a_container_ends_all_of_it_though_processes_are_shared
     await isolated.start(sandbox, "sh", "-c", f"setsid sleep {marker} & sleep 0.01")
     await isolated.end()
     assert await settled(lambda: processes(marker) == [])
+
+
+async def test_a_pod_whose_first_process_is_killed_does_not_run_any_more(isolated: Node) -> None:
+    """Nothing can be started in a pid namespace without it."""
+    sandbox, _ = await isolated.sandbox(share_processes=True)
+    container = await isolated.start(sandbox, "sleep", "1000")
+    assert isolated.runtime.pod_sandbox_status(sandbox).running
+    os.kill(first_process_beside(isolated.runtime.container_status(container).pid), signal.SIGKILL)
+    assert (await isolated.end()).exit_code == 137
+    assert await settled(lambda: not isolated.runtime.pod_sandbox_status(sandbox).running)
+    await isolated.runtime.remove_pod_sandbox(sandbox)
+    assert isolated.runtime.list_containers() == []
 
 
 async def test_sysctls_are_set_for_the_pod_alone_or_said_to_be_out_of_reach(isolated: Node) -> None:

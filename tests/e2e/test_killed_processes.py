@@ -1,0 +1,111 @@
+"""Processes of pods that somebody kills on the host: what goes with them comes back, and nothing else goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.kubectl import Kubectl, of_version
+from tests.support.pod_processes import first_process_beside, with_word
+from tests.support.process import ROOT, RunningCluster, running_cluster
+from tests.support.small_image import SmallImage, programs
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.root]
+
+IMAGE = "docker.io/library/killed:1"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    folder = tmp_path_factory.mktemp("killed")
+    archive = SmallImage([programs()], {}, [IMAGE]).docker_archive(folder / "image.tar")
+    load = [sys.executable, "-m", "kubecore", "image", "load", "--data-dir", str(folder / "data"), str(archive)]
+    subprocess.run(load, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    with running_cluster(folder / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def kubectl(cluster: RunningCluster, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    found = of_version("1.37", cluster.kubeconfig, tmp_path_factory.mktemp("home"))
+    found("wait", "--for=create", "serviceaccount/default", "--timeout=180s")
+    return found
+
+
+class Pod:
+    """Of one container, which sleeps, and its child, which sleeps for a time that nobody else does."""
+
+    def __init__(self, kubectl: Kubectl, name: str, runtime: str, **spec: Any) -> None:
+        self.kubectl = kubectl
+        self.name = f"{name}-{runtime}"
+        self.word = str(secrets.randbelow(10**6) + 10**6)
+        container = {
+            "name": "main",
+            "image": IMAGE,
+            "imagePullPolicy": "Never",
+            "command": ["/bin/sh", "-c", f"sleep {self.word} & sleep 1000000; exit 0"],
+        }
+        body = {"containers": [container], "runtimeClassName": runtime, "terminationGracePeriodSeconds": 0, **spec}
+        made = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": self.name}, "spec": body}
+        kubectl("create", "-f", "-", stdin=json.dumps(made))
+        kubectl("wait", f"pod/{self.name}", "--for=condition=Ready", "--timeout=180s")
+
+    def child(self) -> int:
+        (found,) = with_word(self.word)
+        return found
+
+    def status(self) -> Any:
+        (status,) = self.kubectl.json("get", "pod", self.name)["status"]["containerStatuses"]
+        return status
+
+    def restarted(self, times: int) -> Any:
+        count = f"--for=jsonpath={{.status.containerStatuses[0].restartCount}}={times}"
+        self.kubectl("wait", f"pod/{self.name}", count, "--timeout=180s")
+        self.kubectl("wait", f"pod/{self.name}", "--for=condition=Ready", "--timeout=180s")
+        return self.status()["lastState"]["terminated"]
+
+    def events(self, reason: str) -> list[str]:
+        chosen = f"involvedObject.name={self.name},reason={reason}"
+        return [one["message"] for one in self.kubectl.json("get", "events", "--field-selector", chosen)["items"]]
+
+
+@pytest.mark.parametrize("runtime", ["host", "oci"])
+def test_a_container_whose_first_process_is_killed_is_restarted(kubectl: Kubectl, runtime: str) -> None:
+    pod = Pod(kubectl, "first", runtime)
+    os.kill(first_process_beside(pod.child()), signal.SIGKILL)
+    ended = pod.restarted(1)
+    assert (ended["exitCode"], ended["reason"]) == (137, "Error")
+    assert pod.events("SandboxChanged") == []
+
+
+@pytest.mark.parametrize("runtime", ["host", "oci"])
+def test_another_process_of_a_container_goes_alone(kubectl: Kubectl, runtime: str) -> None:
+    pod = Pod(kubectl, "child", runtime)
+    before, child = pod.status(), pod.child()
+    os.kill(child, signal.SIGKILL)
+    said = kubectl(
+        "exec", pod.name, "--", "/bin/sh", "-c", f"until ! [ -d /proc/{child} ]; do :; done; echo still here"
+    )
+    assert said == "still here\n"
+    assert pod.status() == before
+    assert with_word(pod.word) == []
+
+
+@pytest.mark.parametrize("runtime", ["host", "oci"])
+def test_a_pod_whose_first_process_is_killed_gets_another_sandbox(kubectl: Kubectl, runtime: str) -> None:
+    """Which all its containers share with it."""
+    pod = Pod(kubectl, "shared", runtime, shareProcessNamespace=True)
+    os.kill(first_process_beside(pod.child()), signal.SIGKILL)
+    ended = pod.restarted(1)
+    assert ended["exitCode"] == 137
+    assert pod.events("SandboxChanged") == ["Pod sandbox changed, it will be killed and re-created."]
+    assert Path(f"/proc/{pod.child()}").exists()
