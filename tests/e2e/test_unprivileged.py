@@ -20,6 +20,7 @@ import pytest
 from tests.support.asking import answer_at
 from tests.support.kubectl import Kubectl, program
 from tests.support.process import ROOT, Command
+from tests.support.small_image import Layer, SmallImage, programs
 from tests.support.unprivileged import NoSuchUser, User, user
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -104,6 +105,39 @@ def cluster(somebody: User) -> Iterator[Running]:
 def test_the_user_is_told_the_network_mode_and_why_it_is_no_better(cluster: Running) -> None:
     assert "kubecore: pod network loopback: pods share the host's network" in cluster.command.errors
     assert "(not root); Services have 127.96." in cluster.command.errors
+    assert cluster.value("{.items[0].metadata.annotations.kubecore\\.dev/network-mode}", "nodes") == "loopback"
+
+
+def test_containers_have_the_file_system_of_their_image_in_which_they_are_root(
+    cluster: Running, somebody: User
+) -> None:
+    run = {"Env": ["OF_THE_IMAGE=yes"], "WorkingDir": "/work"}
+    image = SmallImage([programs(), Layer({"said": b"by the image\n", "work": None})], run, ["small:1"])
+    archive = image.docker_archive(somebody.home / "small.tar")
+    archive.chmod(0o644)
+    done = somebody.run(*somebody.program[-3:], "image", "load", "--data-dir", str(cluster.data_dir), str(archive))
+    assert done.returncode == 0, done.stderr
+    script = "cat /said; id -u; echo $OF_THE_IMAGE; pwd; echo 1 > /made; echo 2 > /disk/made; exec sleep 1000"
+    container = {
+        "name": "main",
+        "image": "small:1",
+        "imagePullPolicy": "Never",
+        "command": ["/bin/sh", "-c", script],
+        "volumeMounts": [{"name": "disk", "mountPath": "/disk"}],
+    }
+    spec = {
+        "runtimeClassName": "oci",
+        "terminationGracePeriodSeconds": 0,
+        "containers": [container],
+        "volumes": [{"name": "disk", "emptyDir": {}}],
+    }
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "imaged"}, "spec": spec}
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(pod))
+    cluster.kubectl("wait", "pod/imaged", "--for=condition=Ready", "--timeout=180s")
+    assert cluster.kubectl("exec", "imaged", "--", "cat", "/made", "/disk/made") == "1\n2\n"
+    assert cluster.kubectl("logs", "imaged").split("\n")[:4] == ["by the image", "0", "yes", "/work"]
+    cluster.kubectl("delete", "pod", "imaged", "--timeout=180s")
+    assert list((cluster.data_dir / "nodes").glob("*/pods/*/containers/*/image")) == []
 
 
 def test_the_front_end_answers_at_its_node_port_and_its_cluster_ip(cluster: Running) -> None:
