@@ -167,6 +167,7 @@ class ResourceSliceStrategy(ContentGeneration):
 
 class DeviceTaintRuleStrategy(Strategy):
     resource_key = "devicetaintrules.resource.k8s.io"
+    returns_deleted = True
 
     def prepare_for_create(self, ctx: RequestContext, obj: JSON) -> None:
         obj["status"] = {}
