@@ -11,6 +11,8 @@ pub enum Field {
     Namespace,
     /// A selectable field of the resource, by its number.
     Selectable(usize),
+    /// That no object has.
+    Nothing,
 }
 
 impl Field {
@@ -19,6 +21,7 @@ impl Field {
             Self::Name => object.name(),
             Self::Namespace => object.namespace(),
             Self::Selectable(number) => object.field(number),
+            Self::Nothing => "",
         }
     }
 }
@@ -137,7 +140,10 @@ impl Filter {
     /// What cannot change in an object's life agrees: namespace and name.
     pub fn covers_key(&self, object: &Object) -> bool {
         self.namespace.as_deref().is_none_or(|namespace| object.namespace() == namespace)
-            && self.rules.iter().all(|rule| matches!(rule.field, Field::Selectable(_)) || rule.holds(object))
+            && self
+                .rules
+                .iter()
+                .all(|rule| matches!(rule.field, Field::Selectable(_) | Field::Nothing) || rule.holds(object))
     }
 
     /// Fields and labels agree.

@@ -1,5 +1,6 @@
 //! One resource's part of the cache.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
@@ -54,15 +55,32 @@ impl ResourceInfo {
 
     /// The field of that label; 400 naming it when the resource cannot be selected by it.
     pub fn field(&self, label: &str) -> Result<Field, Status> {
+        let known = self.known_label(label);
         match label {
             "metadata.name" => return Ok(Field::Name),
+            // Upstream takes the label and knows no such field of pods.
+            "status.podIPs" if self.key == "pods" => return Ok(Field::Nothing),
             "metadata.namespace" if self.namespaced || self.has_plain_labels() => {
                 return Ok(Field::Namespace);
             }
             _ => {}
         }
-        let number = self.selectable_fields.iter().position(|field| &*field.label == label);
+        let number = self.selectable_fields.iter().position(|field| *field.label == *known);
         number.map(Field::Selectable).ok_or_else(|| Status::bad_request(self.unknown_label(label)))
+    }
+
+    /// A label under the name that objects are stored by: events have others in their own group, pods had one in old
+    /// versions.
+    fn known_label<'l>(&self, label: &'l str) -> Cow<'l, str> {
+        match (&*self.key, label) {
+            ("pods", "spec.host") => "spec.nodeName".into(),
+            ("events", "reportingController") => "reportingComponent".into(),
+            ("events", _) => match label.strip_prefix("regarding.") {
+                Some(of) => format!("involvedObject.{of}").into(),
+                None => label.into(),
+            },
+            _ => label.into(),
+        }
     }
 
     /// Upstream gives such kinds no label conversion of their own: the common one takes namespaces even of kinds that

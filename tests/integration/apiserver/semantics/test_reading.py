@@ -311,6 +311,34 @@ async def test_11_pods_select_on_their_fields(rest: Rest) -> None:
     assert names((await rest.get("{ns}/pods?fieldSelector=spec.nodeName%21%3D")).json) == []
 
 
+async def test_11_pods_select_on_what_old_clients_call_their_fields(rest: Rest) -> None:
+    await rest.made("{ns}/pods", pod("a"))
+    await rest.made("{ns}/pods", pod("b", nodeName="n1"))
+    for query, found in (
+        ("spec.host%3Dn1", ["b"]),
+        ("spec.host%21%3Dn1", ["a"]),
+        # A label that upstream takes, of a field that it knows nothing of.
+        ("status.podIPs%3D10.0.0.1", []),
+        ("status.podIPs%3D", ["a", "b"]),
+        ("status.podIPs%21%3D10.0.0.1", ["a", "b"]),
+    ):
+        assert names((await rest.get(f"{{ns}}/pods?fieldSelector={query}")).json) == found, query
+    async with rest.watch("{ns}/pods?watch=true&timeoutSeconds=1&fieldSelector=spec.host%3Dn1") as events:
+        assert (await events.next())["object"]["metadata"]["name"] == "b"
+
+
+async def test_11_events_select_on_fields_as_their_group_calls_them(rest: Rest) -> None:
+    involved = {"kind": "Pod", "name": "p", "namespace": rest.namespace, "uid": "u"}
+    for name, kind, component in (("a", "Pod", "x"), ("b", "Service", "y")):
+        event = {"metadata": {"name": name}, "involvedObject": {**involved, "kind": kind}}
+        await rest.made("{ns}/events", {**event, "reportingComponent": component, "reason": "R", "type": "Normal"})
+    theirs = f"/apis/events.k8s.io/v1/namespaces/{rest.namespace}/events"
+    for query in ("regarding.kind%3DPod", "reportingController%3Dx", "regarding.kind%21%3DService,regarding.uid%3Du"):
+        assert names((await rest.get(f"{theirs}?fieldSelector={query}")).json) == ["a"], query
+    assert names((await rest.get("{ns}/events?fieldSelector=involvedObject.kind%3DPod")).json) == ["a"]
+    assert (await rest.get(f"{theirs}?fieldSelector=regarding.colour%3Dx")).status == 400
+
+
 async def test_09_a_watch_of_all_sees_the_change_as_modified(rest: Rest) -> None:
     revision = await some_maps(rest, "a")
     async with rest.watch(f"{MAPS}?watch=true&resourceVersion={revision}") as events:
