@@ -1413,7 +1413,8 @@ class CustomSchema:
     def prune(self, body: bytes) -> bytes:
         """A stored object without what this schema does not know, malformed metadata dropped. ValueError."""
     def default(self, body: bytes) -> bytes:
-        """With the schema's defaults; the very object passed in where nothing is to be added. ValueError."""
+        """With the schema's defaults; the very object passed in where nothing is to be added. ValueError, also for more
+        defaults than 64 MiB."""
     def validate(
         self, body: bytes, old: bytes | None = None, *, subresource: str = "", unruled: bool = False
     ) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]], list[tuple[str, str, str]]]:

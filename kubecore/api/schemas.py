@@ -39,6 +39,7 @@ __all__ = [
     "default",
     "json_object_fault",
     "media_type",
+    "refuse_crowds",
     "with_gos_numbers",
     "with_members",
 ]
@@ -91,7 +92,7 @@ class BuiltinKind:
         decoded = self._schemas.decode(self._kind, body, content_type, field_validation)
         # In protobuf an empty structure is two bytes.
         if len(body) > 2 * MOST_PARTS:
-            _refuse_crowds(decoded.body)
+            refuse_crowds(decoded.body)
         return decoded
 
     def patch(self, current: bytes, patch: bytes, patch_type: str) -> bytes:
@@ -100,7 +101,7 @@ class BuiltinKind:
     def patch_decode(self, current: bytes, patch: bytes, patch_type: str, field_validation: str = "") -> Decoded:
         """StatusError 413 for more than MOST_PARTS structures."""
         decoded = self._schemas.patch_decode(self._kind, current, patch, patch_type, field_validation)
-        _refuse_crowds(decoded.body)
+        refuse_crowds(decoded.body)
         return decoded
 
     def managed(self, old: bytes | None, new: bytes, *, manager: str, time: str, subresource: str = "") -> bytes | None:
@@ -142,7 +143,8 @@ class BuiltinKind:
 MOST_PARTS = 100_000
 
 
-def _refuse_crowds(obj: bytes) -> None:
+def refuse_crowds(obj: bytes) -> None:
+    """Raises StatusError 413 for more than MOST_PARTS structures."""
     if obj.count(b"{") <= MOST_PARTS:
         return
     parts, left = 0, [orjson.loads(obj)]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors
-from kubecore.api.schemas import PatchError
+from kubecore.api.schemas import PatchError, refuse_crowds
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.subresources import kept_by_status
 
@@ -22,7 +22,7 @@ JSON = dict[str, Any]
 
 def apply(ctx: RequestContext, served: Served, live: bytes | None, config: bytes, *, force: bool) -> JSON:
     """The object as applied (before defaults); its managedFields are left in `ctx`. Raises PatchError (400, 409, 500),
-    and 422 for what upstream finds later."""
+    422 for what upstream finds later, and 413 for too many structures."""
     try:
         applied = served.schema.apply(
             live,
@@ -39,6 +39,7 @@ def apply(ctx: RequestContext, served: Served, live: bytes | None, config: bytes
             raise
         cause = errors.Cause("FieldValueInvalid", error.message, error.detail)
         raise errors.invalid(served.resource.kind, ctx.name, [cause], group=served.resource.group) from error
+    refuse_crowds(applied.body)
     for told in applied.warnings:
         ctx.warn(told)
     ctx.managed = applied.managed

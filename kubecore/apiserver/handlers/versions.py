@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kubecore._native import FieldSelector
 from kubecore.api import errors
 from kubecore.api.queries import parse_query
-from kubecore.api.schemas import SchemaError
+from kubecore.api.schemas import SchemaError, refuse_crowds
 from kubecore.apiserver.handlers.failing import warned
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.custom.conversion import api_version_of, renamed
@@ -27,13 +27,16 @@ def decode(served: Served, body: bytes, content_type: str, field_validation: str
     """The body of a write to this path. Raises SchemaError and StatusError: of an object of another version it is told
     before, as upstream tells it, what is unknown there."""
     try:
-        return served.schema.decode(body, content_type, field_validation)
+        decoded = served.schema.decode(body, content_type, field_validation)
     except SchemaError as refusal:
         another = _OF_ANOTHER.match(refusal.message) if served.in_version is not None else None
         if another is None or another[1] != served.resource.group or served.in_version is None:
             raise
         known = served.in_version(another[2]).decode(body, content_type, field_validation)
         raise warned(refusal, known.warnings) from refusal
+    if served.custom:
+        refuse_crowds(decoded.body)
+    return decoded
 
 
 def patched(served: Served, current: bytes, patch: bytes, patch_type: str, field_validation: str) -> Decoded:
@@ -42,6 +45,7 @@ def patched(served: Served, current: bytes, patch: bytes, patch_type: str, field
     decoded = served.schema.patch_decode(current, patch, patch_type, field_validation)
     if served.in_version is None:
         return decoded
+    refuse_crowds(decoded.body)
     group, _, version = api_version_of(decoded.body).rpartition("/")
     if group != served.resource.group or version == served.resource.version:
         return decoded

@@ -22,7 +22,7 @@ from kubecore.apiserver.registry.validation.problems import MOST_CAUSES, MOST_TE
 from kubecore.apiserver.server import APIServer
 
 from .conftest import Api, config_map, pod
-from .definitions import DEFINITIONS, crd
+from .definitions import DEFINITIONS, crd, define, version
 from .http import Http
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -228,6 +228,30 @@ async def test_a_great_number_of_small_things_is_judged(
         assert len(answer.body) < 4 * MOST_TEXT
 
 
+async def test_a_crowd_of_structures_is_refused_of_whatever_kind_and_however_it_comes(
+    cluster: Api, http: Http, api: Api
+) -> None:
+    part = {"type": "object", "properties": {"a": {"type": "string"}}}
+    schema = {"type": "object", "properties": {"spec": {"type": "array", "items": part}}}
+    await define(cluster, crd("crowds", "Crowd", version("v1", schema), group="crowds.com"))
+    crowds = api.path("crowds.com/v1/crowds")
+    made = {"apiVersion": "crowds.com/v1", "kind": "Crowd", "metadata": {"name": "a"}, "spec": [{}]}
+    assert (await http.call("POST", crowds, made)).status == 201
+    many = {**made, "spec": [{}] * 200_000}
+    operations = [{"op": "replace", "path": "/spec", "value": many["spec"]}]
+    crowded = pod("a", containers=[{"name": "a", "image": "i", "ports": [{"containerPort": 1}] * 200_000}])
+    for answer in (
+        await http.call("POST", crowds, {**many, "metadata": {"name": "b"}}),
+        await http.call("PUT", f"{crowds}/a", many),
+        await http.call("PATCH", f"{crowds}/a", {"spec": many["spec"]}, {"Content-Type": MERGE}),
+        await http.call("PATCH", f"{crowds}/a", operations, {"Content-Type": JSON_PATCH}),
+        await http.call("PATCH", f"{crowds}/a?fieldManager=m&force=true", many, {"Content-Type": APPLY}),
+        await http.call("PATCH", f"{api.path('v1/pods', 'a')}?fieldManager=m", crowded, {"Content-Type": APPLY}),
+    ):
+        assert (answer.status, answer.json["reason"]) == (413, "RequestEntityTooLarge"), answer.body[:1000]
+    assert (await http.call("GET", f"{crowds}/a")).json["spec"] == [{}]
+
+
 FINALIZERS = [f"a.example/{number}" for number in range(40_000)]
 
 
@@ -372,6 +396,23 @@ async def test_a_definition_does_not_shadow_a_builtin_group(
     assert (status, answer["reason"]) == (422, "Invalid")
     assert words in answer["message"]
     assert (await http.call("GET", "/apis/apps/v1/deployments")).json["kind"] == "DeploymentList"
+
+
+async def test_defaults_within_defaults_do_not_take_the_memory(cluster: Api, http: Http, api: Api) -> None:
+    """A short object would be completed to a gigabyte."""
+    innermost = {"type": "object", "properties": {"text": {"type": "string", "default": "x" * 100}}}
+    inner = {"type": "array", "default": [{}] * 1_000, "items": innermost}
+    outer = {"type": "array", "default": [{}] * 1_000, "items": {"type": "object", "properties": {"inner": inner}}}
+    element = {"type": "object", "properties": {"outer": outer}}
+    schema = {"type": "object", "properties": {"spec": {"type": "array", "items": element}}}
+    other = version("v1beta1", {"type": "object", "x-kubernetes-preserve-unknown-fields": True}, storage=False)
+    await define(cluster, crd("bombs", "Bomb", version("v1", schema), other, group="bombs.com"))
+    told = "rpc error: code = ResourceExhausted desc = trying to send message larger than max "
+    for spoken in ("v1", "v1beta1"):
+        made = {"apiVersion": f"bombs.com/{spoken}", "kind": "Bomb", "metadata": {"name": "a"}, "spec": [{}] * 10}
+        answer = await http.call("POST", api.path(f"bombs.com/{spoken}/bombs"), made)
+        assert (answer.status, answer.json["message"][: len(told)]) == (500, told)
+    assert (await http.call("GET", api.path("bombs.com/v1/bombs"))).json["items"] == []
 
 
 @pytest.mark.parametrize("media", ["application/cbor", "application/cbor-seq"])

@@ -15,9 +15,13 @@ import msgspec
 from kubecore.api.schemas import CustomSchema
 from kubecore.apiserver.registry.codec import Codec, dumps, loads
 from kubecore.apiserver.registry.custom.definition import Definition, Version
+from kubecore.apiserver.registry.size_limit import more_than_is_sent
 from kubecore.apiserver.storage.interface import Stored, Template
 
 SchemaOf = Callable[[str], CustomSchema]
+
+# Where the engine gives up (`native/core/src/schema/custom/defaults.rs`).
+_MOST_COMPLETED = 64 << 20
 
 
 class _Head(msgspec.Struct):
@@ -40,6 +44,14 @@ def renamed(body: bytes, api_version: str) -> bytes:
     if body.startswith(opening):
         return b'{"apiVersion":"' + api_version.encode() + b'"' + body[len(opening) :]
     return dumps({**loads(body), "apiVersion": api_version})
+
+
+def completed(schema: CustomSchema, body: bytes) -> bytes:
+    """With the schema's defaults. Raises StatusError where these make it far larger than anything can be stored."""
+    try:
+        return schema.default(body)
+    except ValueError:
+        raise more_than_is_sent(_MOST_COMPLETED) from None
 
 
 class Normalization:
@@ -82,4 +94,4 @@ class Renaming:
     async def template(self, body: bytes) -> Template:
         # Upstream fills in what is missing whenever it reads what is stored.
         schema = self._stored_schema()
-        return self._codec.template(schema.default(schema.prune(renamed(body, self._stored))))
+        return self._codec.template(completed(schema, schema.prune(renamed(body, self._stored))))

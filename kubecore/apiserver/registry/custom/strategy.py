@@ -12,6 +12,7 @@ from kubecore.api.errors import Cause
 from kubecore.api.schemas import CustomSchema
 from kubecore.apiserver.registry.codec import dumps, loads, ordered
 from kubecore.apiserver.registry.custom import paths
+from kubecore.apiserver.registry.custom.conversion import completed
 from kubecore.apiserver.registry.custom.definition import Definition, Version
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation import names
@@ -39,7 +40,7 @@ class CustomResourceStrategy(Strategy):
 
     def default(self, obj: JSON) -> None:
         body = dumps(obj)
-        made = self._schema.default(body)
+        made = completed(self._schema, body)
         if made is not body:
             filled = loads(made)
             obj.clear()

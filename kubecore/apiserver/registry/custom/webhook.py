@@ -12,7 +12,7 @@ from typing import Any
 from kubecore.api.errors import StatusError
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import Codec, dumps, loads
-from kubecore.apiserver.registry.custom.conversion import SchemaOf, api_version_of
+from kubecore.apiserver.registry.custom.conversion import SchemaOf, api_version_of, completed
 from kubecore.apiserver.registry.custom.definition import Definition, Version
 from kubecore.apiserver.registry.validation.metadata import validate_annotations, validate_labels
 from kubecore.apiserver.registry.validation.problems import Problems
@@ -176,7 +176,7 @@ class WebhookConversion:
         if self._own != self._stored:
             [converted] = await self._webhook.convert([body], self._stored)
             schema = self._stored_schema()
-            body = schema.default(schema.prune(_canonical(converted)))
+            body = completed(schema, schema.prune(_canonical(converted)))
         return self._codec.template(body)
 
 

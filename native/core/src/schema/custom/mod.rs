@@ -30,6 +30,7 @@ use super::model::{CompileError, Field, KindId, KindInfo, Schemas, Shape, Struct
 use super::{Decoded, FieldValidation};
 use crate::merge::parse_value;
 use correlate::Correlation;
+use defaults::{NoRoom, Room};
 use path::Path;
 use rules::Rules;
 
@@ -120,13 +121,15 @@ impl CustomSchema {
         Ok(self.decoding.decode_json(KIND, body, FieldValidation::Ignore)?.body.into_owned())
     }
 
-    /// A stored object with the schema's defaults; None where that changes nothing.
+    /// A stored object with the schema's defaults; None where that changes nothing. It may be too much to be true.
     pub fn with_defaults(&self, body: &[u8]) -> Result<Option<Vec<u8>>, SchemaError> {
         if !self.node.below.defaults {
             return Ok(None);
         }
         let mut value = parse_value(body)?;
-        Ok(defaults::apply(&mut value, &self.node).then(|| value.to_string().into_bytes()))
+        let changed = defaults::apply(&mut value, &self.node, &mut Room::new())
+            .map_err(|NoRoom| SchemaError::typed("", "the defaults of its schema make it too large"))?;
+        Ok(changed.then(|| value.to_string().into_bytes()))
     }
 
     /// What is wrong with a defaulted object; `old` is the stored one on update. Through the status subresource only

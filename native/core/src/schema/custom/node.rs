@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::defaults;
 use super::formats::Format;
 use super::pattern::Pattern;
 use crate::schema::model::CompileError;
@@ -109,6 +110,8 @@ pub(crate) struct Node {
     pub items: Option<Box<Node>>,
     pub list_map_keys: Box<[Box<str>]>,
     pub default: Option<Box<Value>>,
+    /// What its default takes, in bytes.
+    pub default_weight: usize,
     pub checks: Option<Box<Checks>>,
     pub rules: Box<[Arc<Rule>]>,
 }
@@ -185,10 +188,12 @@ impl Node {
             items: schema.get("items").map(items).transpose()?,
             list_map_keys: strings(schema.get("x-kubernetes-list-map-keys")),
             default: schema.get("default").filter(|value| !value.is_null()).cloned().map(Box::new),
+            default_weight: 0,
             checks: checks(schema)?,
             rules: rules(schema.get("x-kubernetes-validations")),
             below: Below::default(),
         };
+        node.default_weight = node.default.as_deref().map_or(0, defaults::weight);
         node.below = node.look_below();
         Ok(node)
     }
