@@ -63,6 +63,16 @@ _EXTENDED = {
 }
 # Of certificates that programs outside are shown; those that clients show, the API server judges by its own clock.
 _JUDGED_OUTSIDE = {Usage.SERVER_AUTH, Usage.ANY_EXTENDED_KEY_USAGE}
+# Of a subject, beside the common name and the serial number.
+_PARTS = (
+    NameOID.COUNTRY_NAME,
+    NameOID.ORGANIZATION_NAME,
+    NameOID.ORGANIZATIONAL_UNIT_NAME,
+    NameOID.LOCALITY_NAME,
+    NameOID.STATE_OR_PROVINCE_NAME,
+    NameOID.STREET_ADDRESS,
+    NameOID.POSTAL_CODE,
+)
 _OF_KUBELETS = {KUBELET_CLIENT: "client auth", KUBELET_SERVING: "server auth"}
 
 
@@ -93,7 +103,15 @@ class CertificateRequest:
 
     @property
     def common_name(self) -> str:
-        return next(iter(self._subject(NameOID.COMMON_NAME)), "")
+        """Of several the last one counts, as in Go."""
+        return next(reversed(self._subject(NameOID.COMMON_NAME)), "")
+
+    def subject(self) -> x509.Name:
+        """What Go makes of the subject that it has read: known parts in its order, and one common name. All is written
+        in one way, so that nobody who reads it, as who judges a client does, finds another name than was approved."""
+        parts = [(oid, list(dict.fromkeys(self._subject(oid)))) for oid in _PARTS]
+        parts += [(oid, self._subject(oid)[-1:]) for oid in (NameOID.COMMON_NAME, NameOID.SERIAL_NUMBER)]
+        return x509.Name([_together(oid, values) for oid, values in parts if any(values)])
 
     @property
     def organizations(self) -> list[str]:
@@ -109,6 +127,11 @@ class CertificateRequest:
 
     def _subject(self, oid: x509.ObjectIdentifier) -> list[str]:
         return [str(attribute.value) for attribute in self.content.subject.get_attributes_for_oid(oid)]
+
+
+def _together(oid: x509.ObjectIdentifier, values: Sequence[str]) -> x509.RelativeDistinguishedName:
+    # Unvalidated, for names of nodes may be longer than X.520 lets a common name be.
+    return x509.RelativeDistinguishedName([x509.NameAttribute(oid, one, _validate=False) for one in values if one])
 
 
 def check(request: CertificateRequest, signer: str) -> None:
@@ -171,7 +194,7 @@ class Signer:
         self._key = loaded
 
     def sign(self, request: CertificateRequest, lasting: timedelta, clock: Clock) -> bytes:
-        """PEM of the certificate: the request's subject, key and names, its usages, and never an authority.
+        """PEM of the certificate: the request's `subject()`, key and names, its usages, and never an authority.
 
         Raises NotAllowed for usages that nobody knows, ValueError when the authority has expired.
         """
@@ -179,14 +202,14 @@ class Signer:
         now = clock.now()
         if now >= ends:
             raise ValueError(f"refusing to sign a certificate that expired in the past: NotAfter={ends}")
-        content = request.content
+        content, subject = request.content, request.subject()
         lasting -= timedelta() if lasting < _SHORT_LIVED else _BACKDATED
         not_before, not_after = now - _BACKDATED, now + lasting
         if any(_EXTENDED.get(usage) in _JUDGED_OUTSIDE for usage in request.usages):
             not_before, not_after = validity(clock, lasting, backdated=_BACKDATED)
         builder = (
             x509.CertificateBuilder()
-            .subject_name(content.subject)
+            .subject_name(subject)
             .issuer_name(self._authority.subject)
             .public_key(content.public_key())
             .serial_number(x509.random_serial_number())
@@ -198,7 +221,7 @@ class Signer:
         for extension, critical in _usage_extensions(request.usages):
             builder = builder.add_extension(extension, critical=critical)
         if names := request.names():
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not content.subject.rdns)
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not subject.rdns)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 

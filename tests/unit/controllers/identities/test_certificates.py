@@ -10,10 +10,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.name import _ASN1Type as ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from kubecore import _native
 from kubecore.client.client import Object
-from kubecore.clock import VirtualClock
+from kubecore.clock import VirtualClock, native_clock
 from kubecore.controllers.identities.certificate_requests import CertificateRequest, Signer
 from kubecore.controllers.identities.certificates import (
     REQUESTS,
@@ -26,6 +28,7 @@ from tests.unit.controllers.conftest import Running
 
 CLIENT = "kubernetes.io/kube-apiserver-client"
 KUBELET, SERVING = "kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving"
+NODE = "system:node:alpha"
 USAGES = ("digital signature", "client auth")
 
 
@@ -36,7 +39,11 @@ def subject(common_name: str, *organizations: str) -> x509.Name:
 
 def pem_request(common_name: str, *organizations: str, names: tuple[x509.GeneralName, ...] = ()) -> str:
     """As spec.request has it."""
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject(common_name, *organizations))
+    return signed(subject(common_name, *organizations), names)
+
+
+def signed(name: x509.Name, names: tuple[x509.GeneralName, ...] = ()) -> str:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     made = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
@@ -92,7 +99,9 @@ async def test_an_approved_request_gets_a_certificate_of_its_subject_and_usages(
 ) -> None:
     asked = asking(pem_request("jane", "devs", "ops"), expirationSeconds=3600)
     made = certificate(await outcome(api, running, signer, asked))
-    assert made.subject == subject("jane", "devs", "ops")
+    told = [(one.oid, one.value) for one in made.subject]
+    organizations = {(NameOID.ORGANIZATION_NAME, one) for one in ("devs", "ops")}
+    assert (set(told[:2]), told[2:]) == (organizations, [(NameOID.COMMON_NAME, "jane")])
     assert made.issuer == subject("kubernetes")
     usages = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(usages) == [ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -100,6 +109,35 @@ async def test_an_approved_request_gets_a_certificate_of_its_subject_and_usages(
     assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     assert made.not_valid_before_utc == clock.now().replace(microsecond=0) - timedelta(minutes=5)
     assert made.not_valid_after_utc - made.not_valid_before_utc == timedelta(hours=1, minutes=5)
+
+
+@pytest.mark.parametrize("kind", [ASN1Type.UTF8String, ASN1Type.BMPString, ASN1Type.PrintableString])
+async def test_of_several_names_the_one_that_was_approved_is_the_only_one(
+    api: FakeAPI, running: Running, signer: Signer, clock: VirtualClock, kind: ASN1Type
+) -> None:
+    """Whoever judges a client finds that one, too, however the request wrote it (a kubelet could be anybody)."""
+    names = [(NODE, kind), ("kubernetes-admin", ASN1Type.UTF8String), (NODE, kind)]
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, name, one) for name, one in names]
+    parts += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes", kind)]
+    made = certificate(await outcome(api, running, signer, asking(signed(x509.Name(parts)), signer=KUBELET)))
+    assert made.subject.rfc4514_string() == f"CN={NODE},O=system:nodes"
+    front = _native.Front(_native.WatchCache(), clock=native_clock(clock))
+    judge = front.authenticator()
+    judge.set_client_ca(signer._authority.public_bytes(serialization.Encoding.PEM))
+    user, _ = judge.authenticate(token=None, certificate_der=made.public_bytes(serialization.Encoding.DER))
+    assert user is not None
+    assert (user.username, list(user.groups)) == (NODE, ["system:nodes", "system:authenticated"])
+
+
+@pytest.mark.filterwarnings("ignore:Attribute's length")
+async def test_a_name_may_be_longer_than_x520_lets_it_be(api: FakeAPI, running: Running, signer: Signer) -> None:
+    name = f"system:node:{'a' * 63}.{'b' * 63}"
+    parts = [
+        x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
+        x509.NameAttribute(NameOID.COMMON_NAME, name, _validate=False),
+    ]
+    made = certificate(await outcome(api, running, signer, asking(signed(x509.Name(parts)), signer=KUBELET)))
+    assert made.subject.rfc4514_string() == f"CN={name},O=system:nodes"
 
 
 async def test_no_certificate_outlives_its_authority(
@@ -245,6 +283,16 @@ async def test_a_node_may_renew_its_certificate(api: Reviewer, running: Running)
     (review,) = api.reviews
     assert review["user"] == "system:node:n"
     assert (review["groups"], review["extra"]) == (["g"], {"k": ["v"]})
+
+
+@pytest.mark.parametrize(("names", "approved"), [(("x", "system:node:n"), True), (("system:node:n", "x"), False)])
+async def test_of_several_names_the_last_one_is_whom_it_is_for(
+    api: Reviewer, running: Running, names: tuple[str, ...], approved: bool
+) -> None:
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, name) for name in names]
+    asked = signed(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"), *parts]))
+    request = asking(asked, signer=KUBELET, approved=False, username="system:node:n")
+    assert bool(await approval(api, running, request, "selfnodeclient")) is approved
 
 
 async def test_a_bootstrapping_user_may_ask_for_a_nodes_certificate(api: Reviewer, running: Running) -> None:
