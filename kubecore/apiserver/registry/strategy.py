@@ -122,8 +122,11 @@ class RequestContext:
         """The object as admission names it in refusals (upstream pkg/admission/errors.go)."""
         return self.name_prefix or self.name or "Unknown"
 
-    def annotate(self, key: str, value: str) -> None:
-        """For the audit; of several values for one key the first one stays."""
+    def annotate(self, key: str, value: str, *, of_object: bool = False) -> None:
+        """For the audit; of several values for one key the first one stays. What is `of_object` is told where the
+        request's object is."""
+        if of_object and self.audit is not None and not self.audit.wants_request:
+            return
         if self.annotations is None:
             self.annotations = {}
         self.annotations.setdefault(key, value)

@@ -15,9 +15,13 @@ from kubecore.apiserver.audit.options import AuditOptions, LogOptions, WebhookOp
 from kubecore.apiserver.audit.policy import load
 from kubecore.apiserver.authentication.json_web_tokens import parse
 from kubecore.apiserver.server import APIServer
+from tests.support.admission_webhook import MAPS as MAPS_RULE
+from tests.support.admission_webhook import hooked, patch
 from tests.support.conversion_webhook import ConversionWebhook, serving
 from tests.support.review_webhook import kubeconfig
 
+from .conftest import Api
+from .hooks import registered
 from .http import Http
 from .serving import served
 
@@ -134,6 +138,33 @@ async def test_what_admission_has_to_say_is_annotated(tmp_path: Path) -> None:
         await http.call("POST", "/api/v1/namespaces/default/pods", made, named("pod"))
     annotations = events(tmp_path, "pod")[-1]["annotations"]
     assert annotations["pod-security.kubernetes.io/enforce-policy"] == "privileged:latest"
+
+
+@pytest.mark.parametrize("level", ["Metadata", "Request"])
+async def test_what_webhooks_say_and_change_is_annotated(tmp_path: Path, level: str) -> None:
+    def change(request: JSON) -> JSON:
+        changed: JSON = patch({"op": "add", "path": "/data/more", "value": "x"})(request)
+        return {**changed, "auditAnnotations": {"seen": "yes"}}
+
+    async with audited(tmp_path, f"- level: {level}") as (http, server), hooked(change) as hook:
+        cluster = Api(server.transport(username="admin", groups=["system:masters"]), "")
+        gone = hook.configured("gone.example.com", [MAPS_RULE], failurePolicy="Ignore")
+        gone["clientConfig"] = {"url": "https://127.0.0.1:1/"}
+        webhooks = registered(cluster, "Mutating", hook.configured("one.example.com", [MAPS_RULE]), gone, name="hooks")
+        async with webhooks:
+            await http.call("POST", MAPS, {"metadata": {"name": "a"}, "data": {"k": "v"}}, named("create"))
+    told = events(tmp_path, "create")[-1]["annotations"]
+    assert told["one.example.com/seen"] == "yes"
+    mutation, changed = (told.get(f"{name}.webhook.admission.k8s.io/round_0_index_0") for name in ("mutation", "patch"))
+    whose = {"configuration": "hooks", "webhook": "one.example.com"}
+    assert orjson.loads(mutation) == {**whose, "mutated": True}
+    if level == "Request":
+        operations = [{"op": "add", "path": "/data/more", "value": "x"}]
+        assert orjson.loads(changed) == {**whose, "patch": operations, "patchType": "JSONPatch"}
+    else:
+        # What a webhook puts into an object is part of it.
+        assert changed is None
+    assert told["failed-open.mutation.webhook.admission.k8s.io/round_0_index_1"] == "gone.example.com"
 
 
 async def test_a_token_that_is_issued_is_told_by_its_id(tmp_path: Path) -> None:

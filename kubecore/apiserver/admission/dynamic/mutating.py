@@ -100,7 +100,7 @@ async def _ask(asking: Asking, webhook: Webhook, subject: Subject, target: Resou
         raise CallFailed(webhook, f'unsupported patch type "{answer.patch_type}"', 400)
     changed = await put_patched(subject, target, form, dumps(patch))
     told = {"configuration": webhook.configuration, "webhook": webhook.name, "patch": patch, "patchType": "JSONPatch"}
-    subject.ctx.annotate(f"{_PATCH}{where}", orjson.dumps(told).decode())
+    subject.ctx.annotate(f"{_PATCH}{where}", orjson.dumps(told).decode(), of_object=True)
     return changed
 
 

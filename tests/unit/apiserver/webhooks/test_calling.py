@@ -66,6 +66,26 @@ async def test_a_service_is_called_at_a_ready_endpoint_under_its_own_name() -> N
         await caller.close()
 
 
+async def test_calls_one_after_the_other_share_a_connection() -> None:
+    connections: list[object] = []
+
+    class Watched(ConversionWebhook):
+        async def handle(self, request: web.Request) -> web.StreamResponse:
+            assert request.transport is not None
+            connections.append(request.transport.get_extra_info("peername"))
+            return await super().handle(request)
+
+    webhook = Watched(answer=echo)
+    async with serving(webhook):
+        caller = WebhookCaller(Objects(), RealClock())
+        target = Target(url=webhook.url, ca_bundle=webhook.ca_bundle)
+        for _ in range(3):
+            await caller.post(target, b"{}", timeout_seconds=5)
+        await caller.close()
+    assert len(connections) == 3
+    assert len(set(connections)) == 1
+
+
 async def test_a_certificate_for_another_name_is_not_trusted() -> None:
     webhook = ConversionWebhook(answer=echo, names=("other.tools.svc",))
     async with serving(webhook):
