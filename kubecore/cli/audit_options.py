@@ -9,7 +9,15 @@ import typer
 
 from kubecore.api import durations
 from kubecore.api.configuration_file import InvalidConfiguration
-from kubecore.apiserver.audit.options import FORMATS, MODES, AuditOptions, LogOptions, WebhookOptions
+from kubecore.apiserver.audit.options import (
+    BATCH,
+    FORMATS,
+    MODES,
+    VERSION,
+    AuditOptions,
+    LogOptions,
+    WebhookOptions,
+)
 from kubecore.cli import options
 from kubecore.cli.option_groups import stands_for
 
@@ -27,6 +35,14 @@ Mode = Annotated[
     typer.Option(
         callback=options.one_of(MODES),
         help="blocking: who waits for anything is told of before; blocking-strict: all are, or refused; batch: nobody.",
+    ),
+]
+Version = Annotated[str, typer.Option(callback=options.one_of((VERSION,)), help=f"Of the events: {VERSION}.")]
+WebhookMode = Annotated[
+    str,
+    typer.Option(
+        callback=options.one_of((BATCH,), to_come=tuple(mode for mode in MODES if mode != BATCH)),
+        help="How events are sent: batch, which nobody waits for.",
     ),
 ]
 BufferSize = Annotated[int, typer.Option(min=1, help="Events that may wait, in mode batch.")]
@@ -63,11 +79,14 @@ def _asked(
     audit_log_compress: LogCompress = False,
     audit_log_format: LogFormat = "json",
     audit_log_mode: Mode = "blocking",
+    audit_log_version: Version = VERSION,
     audit_log_batch_buffer_size: BufferSize = 10_000,
     audit_log_truncate_enabled: LogTruncates = False,
     audit_log_truncate_max_batch_size: LogBatchBytes = 10 << 20,
     audit_log_truncate_max_event_size: EventBytes = 100 << 10,
     audit_webhook_config_file: WebhookConfigFile = None,
+    audit_webhook_mode: WebhookMode = BATCH,
+    audit_webhook_version: Version = VERSION,
     audit_webhook_batch_buffer_size: BufferSize = 10_000,
     audit_webhook_batch_max_size: BatchSize = 400,
     audit_webhook_batch_max_wait: BatchWait = "30s",

@@ -8,6 +8,7 @@ from pathlib import Path
 BATCH, STRICT = "batch", "blocking-strict"
 MODES = (BATCH, "blocking", STRICT)
 FORMATS = ("json", "legacy")
+VERSION = "audit.k8s.io/v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,10 @@ OF_ACCESS = {
     "--tracing-config-file",
     "--audit-policy-file",
     "--audit-log-path",
+    "--audit-log-version",
     "--audit-webhook-config-file",
+    "--audit-webhook-mode",
+    "--audit-webhook-version",
 }
 OF_COMPONENTS = {
     "apiserver": {
@@ -267,6 +270,8 @@ def test_the_version_is_one_line(argument: str) -> None:
             "apiserver --audit-log-truncate-enabled --audit-log-truncate-max-batch-size 5",
             "invalid audit truncate log max batch size 5, must be greater than max event size (102400)",
         ),
+        ("apiserver --audit-webhook-mode blocking", "'blocking' is not part of this version yet; there is: batch"),
+        ("apiserver --audit-log-version audit.k8s.io/v1beta1", "'audit.k8s.io/v1beta1' is not one of: audit.k8s.io/v1"),
         (
             "apiserver --audit-webhook-truncate-enabled --audit-webhook-truncate-max-event-size 0",
             "invalid audit truncate webhook max event size 0, must be a positive number",
