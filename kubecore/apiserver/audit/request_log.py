@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from kubecore.clock import Clock
 
 log = logging.getLogger("kubecore.apiserver.requests")
-# Whoever has everything logged that there is, as an embedding program or pytest may, has not asked for every request.
-log.setLevel(logging.INFO)
 
 POLICY = b'{"rules":[{"level":"Metadata","omitStages":["RequestReceived","ResponseStarted"]}]}'
 """By which all requests are told of, once."""
@@ -32,7 +30,9 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def is_wanted() -> bool:
-    return log.isEnabledFor(logging.DEBUG)
+    """By its own level alone: whoever has everything logged that there is, as an embedding program or pytest may, has
+    not asked for every request."""
+    return logging.NOTSET < log.level <= logging.DEBUG
 
 
 def tell(events: Sequence[bytes]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Iterator
 
 import pytest
 
-from kubecore.cli.logs import JsonFormatter, KlogFormatter
+from kubecore.apiserver.audit import request_log
+from kubecore.cli.logs import JsonFormatter, KlogFormatter, configure
 
 
 def record(level: int, message: str, error: Exception | None = None, **values: object) -> logging.LogRecord:
@@ -59,3 +61,20 @@ def test_json_tells_failures_with_their_cause_and_on_one_line() -> None:
     assert "v" not in entry
     assert entry["err"].endswith("ValueError: one\ntwo")
     assert "\n" not in line
+
+
+@pytest.fixture
+def loggers() -> Iterator[None]:
+    """As they were before, once the test has ended."""
+    root, requests = logging.getLogger("kubecore"), logging.getLogger(request_log.log.name)
+    before = root.level, requests.level, list(root.handlers)
+    yield
+    root.handlers[:] = before[2]
+    root.setLevel(before[0])
+    requests.setLevel(before[1])
+
+
+@pytest.mark.parametrize(("verbosity", "wanted"), [(0, False), (2, False), (3, True), (9, True)])
+def test_requests_are_logged_from_three_on(loggers: None, verbosity: int, wanted: bool) -> None:
+    configure(verbosity=verbosity, file=None)
+    assert request_log.is_wanted() is wanted
