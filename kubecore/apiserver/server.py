@@ -32,6 +32,7 @@ from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair
 from kubecore.apiserver.authentication.token_tracking import TokenTracking
 from kubecore.apiserver.authentication.tokens import TokenIssuer
 from kubecore.apiserver.authorization.escalation import EscalationCheck
+from kubecore.apiserver.bootstrap.kept import KeptKubernetes
 from kubecore.apiserver.bootstrap.objects import Advertised
 from kubecore.apiserver.bootstrap.reconcile import Bootstrap
 from kubecore.apiserver.config import APIServerConfig
@@ -156,8 +157,11 @@ class APIServer:
             trust=self.access.trust(),
         )
         self.addresses_given = True
-        await bootstrap.ensure_kubernetes(advertised)
-        self._following.spawn(TokenTracking(self.registry, self.hub).run(), "token tracking")
+        tracking = TokenTracking(self.registry, self.hub)
+        await asyncio.gather(bootstrap.ensure_kubernetes(advertised), tracking.start())
+        kept = KeptKubernetes(bootstrap, advertised, self.hub, self.clock)
+        self._following.spawn(kept.run(), "Service default/kubernetes")
+        self._following.spawn(tracking.run(), "token tracking")
         self.access.trust_changed = lambda: bootstrap.ensure_trust(self.access.trust())
         self._write_kubeconfig()
         self._write_ports()

@@ -31,13 +31,17 @@ _RETRY_SECONDS = 5.0
 
 
 class TokenTracking:
-    """`run` keeps it until it is cancelled."""
+    """`start` makes it, `run` keeps it until it is cancelled."""
 
     def __init__(self, registry: Registry, hub: WatchHub) -> None:
         self._registry = registry
         self._hub = hub
         self._clock = registry.clock
         self._created: float | None = None
+
+    async def start(self) -> None:
+        """Raises StatusError."""
+        await self._ensure()
 
     async def run(self) -> None:
         while True:

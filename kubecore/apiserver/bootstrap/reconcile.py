@@ -37,7 +37,6 @@ _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 class Bootstrap:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._now = meta.format_time(registry.clock.now())
 
     async def ensure_base(self) -> None:
         """Namespaces first, since the others are admitted into them; then policy and classes."""
@@ -55,14 +54,15 @@ class Bootstrap:
         addresses, which stay as they were made first but for a second one."""
         await self._drop_leaked_addresses()
         await self._ensure_ranges(advertised)
-        await self._all(
-            [
-                ("services", objects.kubernetes_service(advertised)),
-                ("endpoints", objects.kubernetes_endpoints(advertised)),
-                ("endpointslices.discovery.k8s.io", objects.kubernetes_slice(advertised)),
-            ]
-        )
+        await self._all([("services", objects.kubernetes_service(advertised)), *_leads_to(advertised)])
         await self.ensure_trust(advertised.trust)
+
+    async def keep_kubernetes(self, advertised: Advertised) -> None:
+        """While we run, the Service is its owner's to change, but there it is, and it leads here."""
+        service = objects.kubernetes_service(advertised)
+        missing = [] if self._registry.get("services", "default", meta.name(service)) else [("services", service)]
+        await self._ensure_ranges(advertised)
+        await self._all([*missing, *_leads_to(advertised)])
 
     async def ensure_trust(self, trust: Mapping[str, str]) -> None:
         """What extension API servers trust us by, which may change while we run."""
@@ -70,7 +70,8 @@ class Bootstrap:
 
     async def _ensure_ranges(self, advertised: Advertised) -> None:
         """A cluster of one family may be started with a second range later, and then has both."""
-        wanted, found = objects.kubernetes_cidr(advertised, self._now), self._registry.get(_CIDRS, "", "kubernetes")
+        now = meta.format_time(self._registry.clock.now())
+        wanted, found = objects.kubernetes_cidr(advertised, now), self._registry.get(_CIDRS, "", "kubernetes")
         if found is None:
             await self._all([(_CIDRS, wanted)])
             return
@@ -124,6 +125,13 @@ class Bootstrap:
     def _context(self, store: Store, obj: JSON, verb: str) -> RequestContext:
         key, namespace = store.resource.key, meta.namespace(obj)
         return own_request(self._registry, key, verb, meta.name(obj), namespace=namespace)
+
+
+def _leads_to(advertised: Advertised) -> list[tuple[str, JSON]]:
+    return [
+        ("endpoints", objects.kubernetes_endpoints(advertised)),
+        ("endpointslices.discovery.k8s.io", objects.kubernetes_slice(advertised)),
+    ]
 
 
 def needs_change(wanted: JSON, found: JSON) -> bool:

@@ -1,0 +1,68 @@
+"""How pods reach the API is there again after somebody has taken it away, or led it elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from kubecore.apiserver.local import LocalTransport
+from kubecore.apiserver.server import APIServer
+
+from .serving import served
+
+JSON = dict[str, Any]
+SERVICE = "/api/v1/namespaces/default/services"
+ENDPOINTS = "/api/v1/namespaces/default/endpoints"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+
+
+def administrator(server: APIServer) -> LocalTransport:
+    return server.transport(username="admin", groups=["system:masters"])
+
+
+async def read(server: APIServer, path: str) -> JSON:
+    status, body = await administrator(server).request("GET", f"{path}/kubernetes")
+    assert status == 200
+    found: JSON = orjson.loads(body)
+    return found
+
+
+async def seen(server: APIServer, path: str, before: JSON) -> JSON:
+    """It, as soon as it says what it said before."""
+    async with asyncio.timeout(60):
+        async for batch in administrator(server).watch(path, query={"fieldSelector": "metadata.name=kubernetes"}):
+            for event in batch:
+                found: JSON = orjson.loads(event.object)
+                if event.type in ("ADDED", "MODIFIED") and said(found) == said(before):
+                    return found
+    raise AssertionError("the watch has ended")
+
+
+def said(obj: JSON) -> JSON:
+    return {name: value for name, value in obj.items() if name not in ("metadata", "status")}
+
+
+@pytest.mark.parametrize("path", [SERVICE, ENDPOINTS, SLICES])
+async def test_what_is_deleted_is_there_again(tmp_path: Path, path: str) -> None:
+    async with served(tmp_path) as server:
+        before = await read(server, path)
+        assert (await administrator(server).request("DELETE", f"{path}/kubernetes"))[0] == 200
+        after = await seen(server, path, before)
+        assert after["metadata"]["uid"] != before["metadata"]["uid"]
+
+
+async def test_endpoints_that_lead_elsewhere_lead_here_again_and_the_service_is_its_owners(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        before, service = await read(server, SLICES), await read(server, SERVICE)
+        elsewhere = {**before, "endpoints": [{"addresses": ["192.0.2.1"]}]}
+        service["metadata"]["labels"]["mine"] = "yes"
+        service["spec"]["sessionAffinity"] = "ClientIP"
+        for path, changed in ((SERVICE, service), (SLICES, elsewhere)):
+            answer = await administrator(server).request("PUT", f"{path}/kubernetes", body=orjson.dumps(changed))
+            assert answer[0] == 200
+        await seen(server, SLICES, before)
+        assert (await read(server, SERVICE))["spec"]["sessionAffinity"] == "ClientIP"
