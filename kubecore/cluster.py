@@ -57,6 +57,7 @@ _SERVER_OPTIONS = (
 )
 _EVERYWHERE = {"IPv4": "0.0.0.0", "IPv6": "::"}
 _LONGEST_REGISTRATION_SECONDS = 20.0
+_ITSELF = ("system:apiserver", "system:masters")
 """Of a node; the cluster is there without it, too."""
 STOP_BUDGET_SECONDS = 4.0
 """SIGTERM must end the process within 5 s, its pods' processes with it."""
@@ -174,7 +175,8 @@ class Cluster:
         await self._server.start()
         self._networks = hold_networks(config, networks)
         names = list(map(self._node_name, range(self.config.real_nodes)))
-        await doubt_pods(self.client, {name: self._node_folder(name) for name in names}, self.clock.now())
+        # The audit is not to take for the administrator's doing what the cluster does by itself.
+        await doubt_pods(self._client(*_ITSELF), {name: self._node_folder(name) for name in names}, self.clock.now())
         self._kubelets_ready = {name: asyncio.Event() for name in names}
         self._start_control_plane()
         dns = self._make_dns()
@@ -226,9 +228,7 @@ class Cluster:
         from kubecore.scheduler.scheduler import Scheduler
 
         # All controllers are one user here; their own service accounts' roles are what `system:controller:*` holds.
-        client = self._client(
-            "system:kube-controller-manager", "system:masters", field_manager="kube-controller-manager"
-        )
+        client = self._client("system:kube-controller-manager", "system:masters")
         # One set of caches for the whole process: what two components watch is decoded and kept once.
         self._informers = InformerFactory(client, self.clock)
         settings = ControllerManagerConfig(
@@ -241,7 +241,7 @@ class Cluster:
         )
         manager = ControllerManager(client, self.clock, settings, informers=self._informers)
         self._run("controller-manager", manager, self._election(client, "kube-controller-manager"))
-        client = self._client("system:kube-scheduler", field_manager="kube-scheduler")
+        client = self._client("system:kube-scheduler")
         scheduler = Scheduler(client, self.clock, self.config.scheduler, informers=self._informers)
         self._run("scheduler", scheduler, self._election(client, "kube-scheduler"))
         self.server.metrics.add(*manager.metrics, *scheduler.metrics)
@@ -280,7 +280,7 @@ class Cluster:
         if not config.real_nodes and config.dns_port is None:
             return None
         settings = config.dns or DnsConfig(domain=CLUSTER_DOMAIN, upstreams=ResolvConf.read().resolvers())
-        client = self._client("system:coredns", field_manager="coredns")
+        client = self._client("system:coredns")
         responder = DnsResponder(client, self.clock, settings, informers=self._informers)
         if config.dns_port is not None:
             everywhere = config.bind_address in ("0.0.0.0", "::")
@@ -294,7 +294,7 @@ class Cluster:
 
         name_servers: tuple[str, ...] = ()
         if self.config.real_nodes:
-            name_servers = await serve_cluster(self.client, responder, self._dns_site())
+            name_servers = await serve_cluster(self._client(*_ITSELF), responder, self._dns_site())
         self._run("dns", responder)
         return name_servers
 
@@ -399,7 +399,7 @@ class Cluster:
         from kubecore.proxy.proxy import ServiceProxy
 
         networks = self._networks
-        client = self._client("system:kube-proxy", field_manager="kube-proxy")
+        client = self._client("system:kube-proxy")
         settings = ProxyConfig(
             mode=mode,
             scheduler=self.config.ipvs_scheduler,
@@ -425,17 +425,17 @@ class Cluster:
 
         bind, real = self.config.bind_address, self.config.real_nodes
         node = network.host_address(self._networks.pods_of_node(0)[0]) if real else bind
-        client = self._client("system:kubecore-ingress", field_manager="kubecore-ingress")
+        client = self._client("system:kubecore-ingress")
         settings = settings.at(bind_address=bind, node_address=node)
         controller = IngressController(client, self.clock, settings, informers=self._informers)
         self.server.metrics.join(controller.metrics)
         await controller.run()
 
-    def _client(self, username: str, *groups: str, field_manager: str) -> Client:
+    def _client(self, username: str, *groups: str, field_manager: str = "") -> Client:
         from kubecore.client.client import Client
 
         transport = self.server.transport(username=username, groups=groups)
-        return Client(transport, field_manager=field_manager)
+        return Client(transport, field_manager=field_manager or username.removeprefix("system:"))
 
     def _run(self, name: str, component: Component, election: LeaderElection | None = None) -> None:
         if election is None:
