@@ -71,10 +71,10 @@ def condition(obj: JSON, kind: str) -> JSON:
     return found
 
 
-async def watched(api: Api, name: str) -> AsyncIterator[JSON | None]:
-    """The definition after every change, None once it is gone."""
-    path = f"/apis/{DEFINITIONS}"
-    async for batch in api.transport.watch(path, query={"fieldSelector": f"metadata.name={name}"}):
+async def watched(api: Api, name: str, *, since: str = "") -> AsyncIterator[JSON | None]:
+    """The definition after every change (of a revision, or as it is now), None once it is gone."""
+    query = {"fieldSelector": f"metadata.name={name}", **({"resourceVersion": since} if since else {})}
+    async for batch in api.transport.watch(f"/apis/{DEFINITIONS}", query=query):
         for event in batch:
             if event.type in ("ADDED", "MODIFIED"):
                 yield orjson.loads(event.object)
@@ -91,8 +91,12 @@ async def until(api: Api, name: str, kind: str, status: str) -> JSON:
 
 
 async def gone(api: Api, name: str) -> None:
+    # It may be gone by now, which a watch that begins now does not tell.
+    status, known = await Api(api.transport, "").get(DEFINITIONS, name)
+    if status == 404:
+        return
     async with asyncio.timeout(60):
-        async for found in watched(api, name):
+        async for found in watched(api, name, since=known["metadata"]["resourceVersion"]):
             if found is None:
                 return
 
