@@ -1,0 +1,124 @@
+"""Who gives rights, or takes another identity: nobody becomes more than he was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubecore.apiserver.server import APIServer
+
+from .conftest import Api, config_map
+from .test_http import admin, user
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+JSON = dict[str, Any]
+
+
+async def test_nobody_grants_what_they_do_not_hold(server: APIServer, api: Api) -> None:
+    rbac = "rbac.authorization.k8s.io/v1"
+    group = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": [group], "resources": ["roles", "rolebindings"], "verbs": ["create"]}]
+    await api.create(f"{rbac}/roles", {"metadata": {"name": "granter"}, "rules": rules})
+    subject = {"kind": "User", "name": "bob", "apiGroup": group}
+    reference = {"kind": "Role", "name": "granter", "apiGroup": group}
+    await api.create(f"{rbac}/rolebindings", {"metadata": {"name": "b"}, "subjects": [subject], "roleRef": reference})
+    bob = Api(server.transport(username="bob"), api.namespace)
+    more = {"metadata": {"name": "more"}, "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]}
+    status, error = await bob.create(f"{rbac}/roles", more)
+    assert status == 403
+    assert "is attempting to grant RBAC permissions not currently held" in error["message"]
+    cluster_admin = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": group}
+    binding = {"metadata": {"name": "root"}, "subjects": [subject], "roleRef": cluster_admin}
+    assert (await bob.create(f"{rbac}/rolebindings", binding))[0] == 403
+    assert (await bob.create(f"{rbac}/roles", {"metadata": {"name": "same"}, "rules": rules}))[0] == 201
+
+
+async def test_rules_that_multiply_beyond_measure_are_not_checked_one_by_one(server: APIServer, api: Api) -> None:
+    group = "rbac.authorization.k8s.io"
+    everything = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "create"]}
+    await api.create(f"{group}/v1/roles", {"metadata": {"name": "maker"}, "rules": [everything]})
+    subject = {"kind": "User", "name": "maker", "apiGroup": group}
+    reference = {"kind": "Role", "name": "maker", "apiGroup": group}
+    binding = {"metadata": {"name": "maker"}, "subjects": [subject], "roleRef": reference}
+    await api.create(f"{group}/v1/rolebindings", binding)
+    maker = Api(server.transport(username="maker"), api.namespace)
+
+    def role(name: str, count: int) -> JSON:
+        listed = [f"x{number}" for number in range(count)]
+        rule = {"apiGroups": listed, "resources": listed, "verbs": ["get", "create"]}
+        return {"metadata": {"name": name}, "rules": [rule]}
+
+    assert (await maker.create(f"{group}/v1/roles", role("large", 100)))[0] == 201
+    status, refused = await maker.create(f"{group}/v1/roles", role("larger", 1000))
+    assert status == 403
+    assert "2000000 permissions are more than can be checked (20000)" in refused["message"]
+    # Who may grant whatever there is needs no check.
+    assert (await api.create(f"{group}/v1/roles", role("larger", 1000)))[0] == 201
+    status, refused = await maker.create(
+        f"{group}/v1/rolebindings",
+        {**binding, "metadata": {"name": "more"}, "roleRef": {**reference, "name": "larger"}},
+    )
+    assert (status, "more than can be checked" in refused["message"]) == (403, True)
+
+
+async def test_impersonation_needs_permission_and_is_complete(server: APIServer, api: Api, tmp_path: Path) -> None:
+    headers = {"Impersonate-User": "jim", "Impersonate-Group": "system:masters"}
+    path = api.path("v1/configmaps")
+    async with user(server, tmp_path, "eve") as http:
+        answer = await http.call("GET", path, headers=headers)
+        assert answer.status == 403
+        assert 'cannot impersonate resource "users"' in answer.json["message"]
+    async with admin(server, tmp_path) as http:
+        assert (await http.call("POST", path, config_map("a"), headers)).status == 201
+        assert (await http.call("GET", path, headers=headers)).status == 200
+        only = {"Impersonate-User": "jim"}
+        answer = await http.call("GET", path, headers=only)
+        assert answer.status == 403
+        assert 'User "jim" cannot list' in answer.json["message"]
+        who = await http.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, only)
+        assert who.json["status"]["userInfo"]["groups"] == ["system:authenticated"]
+        assert (await http.call("GET", path, headers={"Impersonate-Group": "x"})).status == 400
+
+
+async def test_each_part_of_another_identity_needs_a_right_of_its_own(
+    server: APIServer, cluster: Api, tmp_path: Path
+) -> None:
+    group, extra = "rbac.authorization.k8s.io", "authentication.k8s.io"
+    rules = [
+        {"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"], "resourceNames": ["jim"]},
+        {"apiGroups": [""], "resources": ["groups"], "verbs": ["impersonate"], "resourceNames": ["devs"]},
+        {"apiGroups": [extra], "resources": ["uids"], "verbs": ["impersonate"], "resourceNames": ["7"]},
+        {"apiGroups": [extra], "resources": ["userextras/scopes"], "verbs": ["impersonate"], "resourceNames": ["view"]},
+    ]
+    given = {"metadata": {"name": "actor"}, "rules": rules}
+    assert (await cluster.create(f"{group}/v1/clusterroles", given))[0] == 201
+    binding = {
+        "metadata": {"name": "actor"},
+        "subjects": [{"kind": "User", "name": "actor", "apiGroup": group}],
+        "roleRef": {"kind": "ClusterRole", "name": "actor", "apiGroup": group},
+    }
+    assert (await cluster.create(f"{group}/v1/clusterrolebindings", binding))[0] == 201
+    jim = {"Impersonate-User": "jim"}
+    all_of_it = {**jim, "Impersonate-Group": "devs", "Impersonate-Uid": "7", "Impersonate-Extra-Scopes": "view"}
+    async with user(server, tmp_path, "actor") as http:
+
+        async def answer(headers: dict[str, str]) -> tuple[int, str]:
+            got = await http.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, headers)
+            return got.status, str(got.json.get("message"))
+
+        assert (await answer(all_of_it))[0] == 201
+        for headers, resource in (
+            ({"Impersonate-User": "ann"}, "users"),
+            ({"Impersonate-User": "system:serviceaccount:default:default"}, "serviceaccounts"),
+            ({**jim, "Impersonate-Group": "system:masters"}, "groups"),
+            ({**jim, "Impersonate-Uid": "8"}, "uids"),
+            ({**jim, "Impersonate-Extra-Scopes": "all"}, "userextras/scopes"),
+            ({**jim, "Impersonate-Extra-Other": "view"}, "userextras/other"),
+        ):
+            status, told = await answer(headers)
+            assert (status, f'cannot impersonate resource "{resource}"' in told) == (403, True), told
+        # Who means to be less than he is does not go on as himself.
+        assert (await answer({"Impersonate-Extra-Scopes": "view"}))[0] == 400
