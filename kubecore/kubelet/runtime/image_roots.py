@@ -136,7 +136,10 @@ class _Plan:
             steps.append(launching.mount("proc", self.inside("/proc"), filesystem="proc", flags=flags, optional=True))
         steps.append(launching.bind("/sys", self.inside("/sys")))
         if privileged:
-            return [*steps, launching.bind("/dev", self.inside("/dev"))]
+            steps.append(launching.bind("/dev", self.inside("/dev")))
+            if shared_memory is not None:
+                steps.append(launching.bind(str(shared_memory), self.inside("/dev/shm"), optional=True))
+            return steps
         steps.append(launching.read_only(self.inside("/sys"), tree=True))
         steps += mounting.devices(self.inside("/dev"), shared_memory, console)
         for path in _READ_ONLY:

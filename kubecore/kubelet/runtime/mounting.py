@@ -114,6 +114,8 @@ def container_steps(
         steps.append(launching.mount("proc", plan.inside("/proc"), filesystem="proc", flags=flags, optional=True))
     if own_devices:
         steps += plan.devices(shared_memory, console)
+    elif shared_memory is not None:
+        steps.append(launching.bind(str(shared_memory), plan.inside("/dev/shm"), optional=True))
     for entry in volumes:
         steps += plan.make_within_volume(entry.target)
         steps += bind_entry(entry, plan.inside(entry.target), shared)
@@ -162,7 +164,7 @@ def _resolve(path: str) -> str:
 
 def devices(where: str, shared_memory: Path | None, console: str = "") -> list[Step]:
     """A small /dev (the OCI runtime specification's default devices): nodes are the host's, terminals are private.
-    `console`: the terminal of the container's process, on the host."""
+    `console`: the terminal of the container's process, on the host. `shared_memory`: None for the host's."""
     flags = launching.MS_NOSUID
     steps = [launching.mount("tmpfs", where, filesystem="tmpfs", flags=flags, data="mode=755,size=65536k")]
     for name in _DEVICES:
@@ -182,8 +184,7 @@ def devices(where: str, shared_memory: Path | None, console: str = "") -> list[S
         launching.mount("mqueue", f"{where}/mqueue", filesystem="mqueue", optional=True),
         launching.directory(f"{where}/shm", 0o1777),
     ]
-    if shared_memory is not None:
-        steps.append(launching.bind(str(shared_memory), f"{where}/shm"))
+    steps.append(launching.bind(str(shared_memory or "/dev/shm"), f"{where}/shm", optional=shared_memory is None))
     if console:  # by which the process finds the name of its terminal
         steps += [launching.empty_file(f"{where}/console"), launching.bind(console, f"{where}/console", optional=True)]
     return steps

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,25 @@ async def test_the_end_of_a_container_ends_all_of_it_though_processes_are_shared
     await isolated.start(sandbox, "sh", "-c", f"setsid sleep {marker} & sleep 0.01")
     await isolated.end()
     assert await settled(lambda: processes(marker) == [])
+
+
+@pytest.mark.parametrize("privileged", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_pod_sees_the_hosts_processes_and_shared_memory_if_it_asks_for_them(
+    isolated: Node, shared: bool, privileged: bool
+) -> None:
+    sandbox, _ = await isolated.sandbox(host_pid=shared, host_ipc=shared, privileged=privileged)
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as there:
+        look = f"ls -d /proc/{os.getpid()} {there.name} 2> /dev/null; echo that is all"
+        said = await isolated.output(sandbox, look, privileged=privileged)
+        found = [f"/proc/{os.getpid()}", there.name] if shared else []
+        assert sorted(said.splitlines()) == sorted([*found, "that is all"])
+        write = "echo x > /dev/shm/kubecore-test; ls /dev/shm"
+        own = await isolated.output(sandbox, write, privileged=privileged, attempt=1)
+        assert "kubecore-test" in own.split()
+        left = Path("/dev/shm/kubecore-test")
+        assert left.exists() == shared
+        left.unlink(missing_ok=True)
 
 
 async def test_a_pod_whose_first_process_is_killed_does_not_run_any_more(isolated: Node) -> None:
