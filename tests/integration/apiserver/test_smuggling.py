@@ -190,3 +190,27 @@ async def test_headers_that_http2_has_not_are_an_error_of_their_stream(
                 assert dict(answers[0].headers or [])[b":status"] == b"400"
                 break
     client.writer.close()
+
+
+@pytest.mark.parametrize(("groups", "status"), [(3_000, b"404"), (6_000, b"431")])
+async def test_a_head_may_have_the_groups_of_somebody_who_has_thousands(
+    server: APIServer, tmp_path: Path, groups: int, status: bytes
+) -> None:
+    """As proxies send them that speak for others."""
+    client = await http2(server, tmp_path)
+    of_groups = [("impersonate-group", f"{'g' * 50}-{number}") for number in range(groups)]
+    head = [HEADERS[0], (":path", "/api/v1/namespaces/none"), *HEADERS[2:]]
+    client.h2.send_headers(
+        1, [*head, ("impersonate-user", "root"), ("impersonate-group", "system:masters"), *of_groups]
+    )
+    client.h2.end_stream(1)
+    await client.flush()
+    async with asyncio.timeout(30):
+        while data := await client.reader.read(65536):
+            answers = [one for one in client.h2.receive_data(data) if isinstance(one, h2.events.ResponseReceived)]
+            if answers:
+                assert dict(answers[0].headers or [])[b":status"] == status
+                break
+        else:
+            raise AssertionError("no answer")
+    client.writer.close()
