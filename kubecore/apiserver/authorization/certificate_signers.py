@@ -15,6 +15,7 @@ from kubecore.api import errors
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
 from kubecore.apiserver.authorization.attributes import Attributes
 from kubecore.apiserver.authorization.demanding import DemandingPlugin
+from kubecore.apiserver.registry.equality import same
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
@@ -25,6 +26,7 @@ JSON = dict[str, Any]
 
 _GROUP, _PLURAL = "certificates.k8s.io", "certificatesigningrequests"
 _KEY = f"{_PLURAL}.{_GROUP}"
+_OF_PODS = f"podcertificaterequests.{_GROUP}"
 _BUNDLES = "clustertrustbundles"
 _API_CLIENT = "kubernetes.io/kube-apiserver-client"
 _MASTERS = "system:masters"
@@ -70,6 +72,22 @@ class CertificateApproval(_OfSigners):
 class CertificateSigning(_OfSigners):
     name = "CertificateSigning"
     subresource, verb = "status", "sign"
+
+    def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
+        of_pods = resource_key == _OF_PODS and operation == UPDATE and subresource == self.subresource
+        return of_pods or super().handles(resource_key, operation, subresource)
+
+    def demand(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+        """Upstream asks for those of pods where it validates them, and refuses as that does."""
+        if ctx.resource_key != _OF_PODS:
+            super().demand(ctx, obj, old)
+            return
+        signer = ((old or {}).get("spec") or {}).get("signerName") or ""
+        changed = not same((obj or {}).get("status") or {}, (old or {}).get("status") or {})
+        if changed and not self._allows(ctx, signer):
+            told = f'User "{ctx.user.username}" is not permitted to "sign" for signer "{signer}"'
+            cause = errors.FieldError.forbidden("spec.signerName", told)
+            raise errors.invalid("PodCertificateRequest", ctx.name, [cause], group=_GROUP)
 
     def _concerns(self, obj: JSON, old: JSON) -> bool:
         status, before = obj.get("status") or {}, old.get("status") or {}

@@ -59,7 +59,8 @@ _RESETS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("certificatesigningrequests.certificates.k8s.io", "status"): ("spec", "status.conditions"),
     ("certificatesigningrequests.certificates.k8s.io", "approval"): ("spec", "status.certificate"),
     ("namespaces", "finalize"): ("status",),
-    # Upstream names these under a group that there is not, so nothing is kept from whom applies them.
+    # Upstream names these under a version or group that there is not, so nothing is kept from whom applies them.
+    ("podcertificaterequests.certificates.k8s.io", "status"): (),
     ("servicecidrs.networking.k8s.io", "status"): (),
 }
 

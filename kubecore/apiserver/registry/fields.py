@@ -38,6 +38,7 @@ SELECTABLE: dict[str, Fields] = {
     "podcertificaterequests.certificates.k8s.io": [
         ("spec.signerName", "/spec/signerName"),
         ("spec.nodeName", "/spec/nodeName"),
+        ("spec.podName", "/spec/podName"),
     ],
     "resourceslices.resource.k8s.io": [("spec.nodeName", "/spec/nodeName"), ("spec.driver", "/spec/driver")],
 }

@@ -13,6 +13,9 @@ from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.client.client import Client
 from kubecore.client.discovery import custom_resources
 from kubecore.clock import RealClock
+from tests.support.pod_certificates import condition, request
+
+from .conftest import Api
 
 pytestmark = pytest.mark.asyncio
 
@@ -62,3 +65,39 @@ async def test_components_learn_of_what_is_turned_on(tmp_path: Path) -> None:
         assert "resourceclaims.resource.k8s.io" not in learnt
     finally:
         await server.stop()
+
+
+async def test_pods_certificates_are_refused_by_whoever_may_sign_for_their_signer(tmp_path: Path) -> None:
+    """And nobody else, whatever they may write."""
+    server = await started(tmp_path, **{"certificates.k8s.io__v1beta1": "true"})
+    try:
+        root = Api(server.transport(username="admin", groups=["system:masters"]))
+        cluster, requests = Api(root.transport, ""), "certificates.k8s.io/v1beta1/podcertificaterequests"
+        made = request()
+        status, obj = await root.create(requests, {**made, "metadata": {"name": "a"}})
+        assert (status, obj["spec"]["maxExpirationSeconds"]) == (201, 86_400)
+        group = ["certificates.k8s.io"]
+        rules = [
+            {"verbs": ["update", "patch"], "apiGroups": group, "resources": ["podcertificaterequests/status"]},
+            {"verbs": ["sign"], "apiGroups": group, "resources": ["signers"], "resourceNames": ["example.com/signer"]},
+        ]
+        for user, ruled in (("writer", rules[:1]), ("signer", rules)):
+            await cluster.create(
+                "rbac.authorization.k8s.io/v1/clusterroles", {"metadata": {"name": user}, "rules": ruled}
+            )
+            subject = {"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}
+            ref = {"kind": "ClusterRole", "name": user, "apiGroup": "rbac.authorization.k8s.io"}
+            binding = {"metadata": {"name": user}, "subjects": [subject], "roleRef": ref}
+            await cluster.create("rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+        denied = {"status": {"conditions": [condition("Denied")]}}
+        answers = {
+            user: await Api(server.transport(username=user, groups=[])).patch(
+                requests, "a", denied, subresource="status"
+            )
+            for user in ("writer", "signer")
+        }
+    finally:
+        await server.stop()
+    told = 'spec.signerName: Forbidden: User "writer" is not permitted to "sign" for signer "example.com/signer"'
+    assert (answers["writer"][0], told in answers["writer"][1]["message"]) == (422, True), answers["writer"]
+    assert (answers["signer"][0], answers["signer"][1]["status"]) == (200, denied["status"])

@@ -53,6 +53,7 @@ _STRATEGIES: dict[str, tuple[str, str]] = {
     "nodes": ("nodes", "NodeStrategy"),
     "persistentvolumeclaims": ("persistentvolumeclaims", "PersistentVolumeClaimStrategy"),
     "persistentvolumes": ("persistentvolumes", "PersistentVolumeStrategy"),
+    "podcertificaterequests.certificates.k8s.io": ("podcertificaterequests", "PodCertificateRequestStrategy"),
     "poddisruptionbudgets.policy": ("poddisruptionbudgets", "PodDisruptionBudgetStrategy"),
     "pods": ("pods", "PodStrategy"),
     "podtemplates": ("templates", "PodTemplateStrategy"),
