@@ -25,13 +25,23 @@ class FollowedFile:
     """Calls `changed` with the content, each time it is another one. What `changed` raises is logged: what was in force
     stays so, until the file says something else, or what it says is tried again after NotYet."""
 
-    def __init__(self, path: Path, clock: Clock, changed: Callable[[bytes], Awaitable[None]], *, known: bytes) -> None:
-        """`known` is the content that has been taken notice of already."""
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        changed: Callable[[bytes], Awaitable[None]],
+        *,
+        known: bytes,
+        told: Callable[[bool], None] | None = None,
+    ) -> None:
+        """`known` is the content that has been taken notice of already; whether another one could be put in force is
+        `told`."""
         self._path = path
         self._clock = clock
         self._changed = changed
         self._known = known
         self._missing = False
+        self._told = told
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -52,6 +62,7 @@ class FollowedFile:
         if content == self._known:
             return
         before, self._known = self._known, content
+        succeeded = False
         try:
             await self._changed(content)
         except NotYet as problem:
@@ -61,4 +72,8 @@ class FollowedFile:
         except Exception as error:
             log.error("%s is not usable, what it said before stays in force: %s", self._path, error)
         else:
+            succeeded = True
             log.info("%s has been read again", self._path)
+        finally:
+            if self._told is not None:
+                self._told(succeeded)

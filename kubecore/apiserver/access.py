@@ -21,6 +21,7 @@ from kubecore.apiserver.authorization import abac, configuration
 from kubecore.apiserver.authorization.authorizer import Authorizer
 from kubecore.apiserver.authorization.node import NodeAuthorizer
 from kubecore.apiserver.authorization.webhook import Webhook
+from kubecore.apiserver.reload_metrics import ReloadMetrics
 from kubecore.apiserver.webhooks.reviewing import Reviewer
 from kubecore.followed_file import FollowedFile, NotYet
 
@@ -66,6 +67,8 @@ class Access:
         self._options = authentication
         self._authorization = authorization
         self._given: dict[Path, bytes] = {}
+        self._reloads = tuple(ReloadMetrics(kind, "BETA", clock) for kind in ("authentication", "authorization"))
+        self.metrics = [metric for one in self._reloads for metric in one.metrics]
         self.trust_changed: Changed | None = None
         """Called when other CAs are trusted than before."""
         self._judge_certificates()
@@ -237,16 +240,16 @@ class Access:
     # --- while it runs
 
     def follow(self) -> list[FollowedFile]:
-        headers = self._options.request_header
-        followed: list[tuple[Path | None, Callable[[bytes], Awaitable[None]]]] = [
-            (self._options.client_ca_file, self._certificates_changed),
-            (headers.client_ca_file, self._certificates_changed),
-            (self._options.config_file, self._issuers_changed),
-            (self._authorization.config_file, self._authorization_changed),
+        headers, (of_issuers, of_modes) = self._options.request_header, self._reloads
+        followed: list[tuple[Path | None, Callable[[bytes], Awaitable[None]], ReloadMetrics | None]] = [
+            (self._options.client_ca_file, self._certificates_changed, None),
+            (headers.client_ca_file, self._certificates_changed, None),
+            (self._options.config_file, self._issuers_changed, of_issuers),
+            (self._authorization.config_file, self._authorization_changed, of_modes),
         ]
         return [
-            FollowedFile(path, self._clock, changed, known=self._given[path])
-            for path, changed in followed
+            FollowedFile(path, self._clock, changed, known=self._given[path], told=told)
+            for path, changed, told in followed
             if path is not None and path not in self._own_files
         ]
 

@@ -304,7 +304,8 @@ class APIServer:
     def _measure(self) -> None:
         """What is told beside what the parts count of their own work."""
         stored = (StoredObjects(self.cacher.counts), storage_size(self.storage.allocated))
-        self.metrics.add(self._aggregation.metrics, *stored, build_info(), *process_metrics())
+        reloads = (*self.access.metrics, *self._sealing.metrics)
+        self.metrics.add(self._aggregation.metrics, *stored, *reloads, build_info(), *process_metrics())
 
     def _plugins(self) -> list[Plugin]:
         options = self.config.admission

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api.configuration_file import InvalidConfiguration, read
 from kubecore.api.errors import Cause, FieldError
+from kubecore.apiserver.reload_metrics import ReloadMetrics
 from kubecore.followed_file import FollowedFile
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Sealing:
         self._file = options.config_file if options.reload else None
         self._content = options.config_file.read_bytes() if options.config_file is not None else b""
         self.rules = load(self._content.decode()) if self._content else []
+        self._reloads = ReloadMetrics("encryption", "ALPHA", clock)
+        self.metrics = self._reloads.metrics
 
     def follow(self, storage: LMDBStorage) -> list[FollowedFile]:
         async def changed(content: bytes) -> None:
@@ -69,7 +72,7 @@ class Sealing:
 
         if self._file is None:
             return []
-        return [FollowedFile(self._file, self._clock, changed, known=self._content)]
+        return [FollowedFile(self._file, self._clock, changed, known=self._content, told=self._reloads)]
 
 
 def load(text: str) -> list[Rule]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,11 @@ async def test_another_configuration_is_in_force_without_a_restart(tmp_path: Pat
             write_configuration(place, RBAC, authorizer("it", file))
             await server.look()
             assert (await jane.call("GET", PODS)).status == 200
+            place.write_text("nonsense")
+            await server.look()
+            assert (await jane.call("GET", PODS)).status == 200
+            metrics = server.metrics.render().decode()
+    counted = re.findall(r'(authori\w+_automatic_reloads_total){.*status="(\w+)"} (\d+)', metrics)
+    total = "authorization_config_controller_automatic_reloads_total"
+    assert counted == [(total, "failure", "1"), (total, "success", "1")]
+    assert "apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds{" in metrics
