@@ -59,7 +59,12 @@ def url_of(action: Object, pod_ip: str, ports: Mapping[str, int]) -> str:
     port = resolve_port(action["port"], ports)
     path = action.get("path") or ""
     slash = "" if path.startswith("/") else "/"
-    return f"{(action.get('scheme') or 'HTTP').lower()}://{joined(action.get('host') or pod_ip, port)}{slash}{path}"
+    url = f"{(action.get('scheme') or 'HTTP').lower()}://{joined(action.get('host') or pod_ip, port)}{slash}{path}"
+    try:
+        _parsed(url)
+    except ValueError as error:
+        raise BadRequest(f'parse "{url}": {error}') from error
+    return url
 
 
 def joined(host: str, port: int) -> str:
@@ -67,21 +72,48 @@ def joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _parsed(url: str) -> SplitResult:
+    """Raises ValueError, also for a port that is none, which is otherwise found only by who asks for it."""
+    parts = urlsplit(url)
+    _ = parts.port
+    return parts
+
+
 async def get(url: str, headers: Sequence[Object], agent: str) -> Answer:
     """The last answer there is when redirects have been followed. `headers`: of a HTTPGetAction. Raises NoAnswer."""
-    asked, host = url, urlsplit(url).hostname
+    asked, host = url, _hostname(url)
     fields = _headers(headers, agent)
     for _ in range(_MOST_REDIRECTS):
         answer = await _get(asked, fields)
         location = answer.headers.get("location")
         if answer.status not in _REDIRECTS or not location:
             return answer
-        if urlsplit(location).netloc:  # it is for another server than the one whose name was given
+        following, elsewhere = _redirected(asked, location)
+        if elsewhere:  # it is for another server than the one whose name was given
             fields = [(name, value) for name, value in fields if name.lower() != "host"]
-        asked = urljoin(asked, location)
+        asked = following
         if urlsplit(asked).hostname != host:
             return answer
     raise NoAnswer(f'Get "{asked}": stopped after {_MOST_REDIRECTS} redirects')
+
+
+def _hostname(url: str) -> str | None:
+    """Raises NoAnswer."""
+    try:
+        return _parsed(url).hostname
+    except ValueError as error:
+        raise NoAnswer(f'Get "{url}": {error}') from error
+
+
+def _redirected(asked: str, location: str) -> tuple[str, bool]:
+    """Where a redirect leads, and whether it names a server. Raises NoAnswer: the server may send anything."""
+    try:
+        following = urljoin(asked, location)
+        _parsed(following)
+        return following, bool(urlsplit(location).netloc)
+    except ValueError as error:
+        told = f'failed to parse Location header "{location}": parse "{location}": {error}'
+        raise NoAnswer(f'Get "{asked}": {told}') from error
 
 
 def _headers(given: Sequence[Object], agent: str) -> list[tuple[str, str]]:

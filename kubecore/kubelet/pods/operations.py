@@ -446,6 +446,9 @@ class ContainerOperations:
                 verdict = await run_hook(hook, self._target(record), clock, grace_seconds)
         except (TimeoutError, RuntimeFailure) as error:
             verdict = Verdict(Result.FAILURE, str(error) or "timed out")
+        except Exception as error:  # whatever is wrong with a hook, its container is told to end
+            log.exception("preStop hook of container %s failed", record.name)
+            verdict = Verdict(Result.FAILURE, str(error))
         if not self._hook_went_well(record, verdict):
             self._event(record, "Warning", "FailedPreStopHook", "PreStopHook failed")
 

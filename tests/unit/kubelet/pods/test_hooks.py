@@ -77,6 +77,19 @@ async def test_an_event_of_a_hook_that_failed_does_not_tell_what_it_said(node: N
     assert node.events("FailedPreStopHook") == ["PreStopHook failed"]
 
 
+async def test_a_container_is_stopped_whatever_is_wrong_with_its_pre_stop(node: Node) -> None:
+    def broken(name: str, argv: list[str]) -> ExecResult:
+        raise ValueError("nobody has thought of this")
+
+    node.runtime.execute = broken
+    await node.run(hooked(preStop="drain"))
+    await node.delete()
+    await node.settle(2)
+    assert calls(node, "main")[-1] == "stop main"
+    assert node.events("FailedPreStopHook") == ["PreStopHook failed"]
+    assert node.api.get("pods", "pod") is None
+
+
 # ---- who ends when
 
 

@@ -116,6 +116,24 @@ async def test_redirects_are_followed_within_the_host(location: str, verdict: Ve
         assert await http_get(server.port, path="/") == verdict
 
 
+BAD_LOCATIONS = ["http://[", "http://127.0.0.1:99999/", "http://127.0.0.1:abc/", "//[half"]
+
+
+@pytest.mark.parametrize("location", BAD_LOCATIONS)
+async def test_a_redirect_to_what_is_no_url_is_a_failure(location: str) -> None:
+    async with web({"/": f"302 Found\r\nLocation: {location}\r\n\r\n"}) as server:
+        verdict = await http_get(server.port)
+        url = f"http://{HERE}:{server.port}/"
+        assert verdict.result is Result.FAILURE
+        assert verdict.output.startswith(f'Get "{url}": failed to parse Location header "{location}": parse ')
+
+
+async def test_a_host_that_is_none_says_nothing_of_the_container() -> None:
+    verdict = await http_get(80, host="[half")
+    assert verdict.result is Result.UNKNOWN
+    assert verdict.output.startswith('parse "http://[half:80/": ')
+
+
 async def test_redirects_that_do_not_end_are_a_failure() -> None:
     async with web({"/": "301 Moved\r\nLocation: /\r\n\r\n"}) as server:
         url = f"http://{HERE}:{server.port}/"
@@ -269,6 +287,12 @@ async def test_a_hook_is_content_with_any_answer() -> None:
         assert "User-Agent: kube-lifecycle/1.35" in server.asked[0]
         port = server.port
     assert (await hook({"httpGet": {"port": port}})).result is Result.FAILURE
+
+
+@pytest.mark.parametrize("location", BAD_LOCATIONS)
+async def test_a_hook_that_is_sent_to_what_is_no_url_has_failed(location: str) -> None:
+    async with web({"/": f"302 Found\r\nLocation: {location}\r\n\r\n"}) as server:
+        assert (await hook({"httpGet": {"port": server.port}})).result is Result.FAILURE
 
 
 async def test_a_hook_asks_by_http_who_does_not_speak_https() -> None:
