@@ -22,7 +22,6 @@ import orjson
 
 from kubecore import _native
 from kubecore.api.errors import StatusError
-from kubecore.background_tasks import BackgroundTasks
 from kubecore.first_connection import first_connection
 from kubecore.handed_over import HandedOver
 from kubecore.kubelet.serving import cadvisor_metrics, resource_metrics
@@ -48,7 +47,6 @@ _JSON = "application/json"
 _DEEPEST = 64
 _MEASUREMENTS = frozenset({"resource", "cadvisor", "probes"})
 _METRICS_SECONDS = 10.0
-_RETIRING_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +74,6 @@ class _Answer(NamedTuple):
 
 
 class _Listener(NamedTuple):
-    """What serves with one certificate."""
-
     front: _native.Front
     requests: HandedOver
 
@@ -98,8 +94,7 @@ class KubeletServer:
         self._config = config
         self._clock = clock
         self._socket: socket.socket | None = None
-        self._listeners: list[_Listener] = []
-        self._retiring = BackgroundTasks(log)
+        self._listener: _Listener | None = None
         self._streaming = ContainerStreaming(kubelet.worker)
         self._logs = LogServing(kubelet)
         self._access = KubeletAccess(client, clock, kubelet.node_name)
@@ -142,9 +137,7 @@ class KubeletServer:
                 signed = RequestedCertificates(self._client, self._clock, self._config.directory, names)
                 self._signed = signed
                 group.create_task(signed.run(), name=f"kubelet serving certificate {self._kubelet.node_name}")
-            pair = await self._first_pair(self._socket)
-            while True:
-                pair = await self._serve_with(pair, self._socket)
+            await self._serve_with(await self._first_pair(self._socket), self._socket)
 
     async def _first_pair(self, listener: socket.socket) -> Pair:
         """That of the first connection that can be served; whoever comes too early is sent away."""
@@ -169,28 +162,30 @@ class KubeletServer:
             certificate, key = ensure_certificate(directory, name, self.address, self._clock)
         return Pair(certificate.read_bytes(), key.read_bytes())
 
-    async def _serve_with(self, pair: Pair, listener: socket.socket) -> Pair:
-        """Until there is another one, which is returned. What goes on with the one before may go on."""
-        front, name = self._make_front(listener, pair), f"kubelet server {self._kubelet.node_name}"
-        requests = HandedOver(front, self._handle, name)
+    async def _serve_with(self, pair: Pair, listener: socket.socket) -> None:
+        """Until cancelled. Who connects is shown the newest certificate; connections that there are go on."""
+        shown = _native.ServingCertificate(*pair)
+        front = self._make_front(listener, shown)
+        requests = HandedOver(front, self._handle, f"kubelet server {self._kubelet.node_name}")
         requests.begin()
-        for former in self._listeners:
-            self._retiring.spawn(self._retire(former), f"{name} with a former certificate")
-        self._listeners.append(_Listener(front, requests))
+        self._listener = _Listener(front, requests)
         watch = LoopWatch(lambda answers: front.set_check("syncloop", answers, ["healthz"]))
         watch.start()
         try:
-            await (self._signed.changed.wait() if self._signed is not None else asyncio.Event().wait())
+            if self._signed is None:
+                await asyncio.Event().wait()
+            else:
+                await self._show_newest(self._signed, shown)
         finally:
             watch.stop()
-        return self._pair() or pair
 
-    async def _retire(self, listener: _Listener) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, listener.front.shutdown, _RETIRING_SECONDS)
-        self._listeners.remove(listener)
-        await listener.end()
+    async def _show_newest(self, signed: RequestedCertificates, shown: _native.ServingCertificate) -> None:
+        while True:
+            await signed.changed.wait()
+            if (pair := self._pair()) is not None:
+                shown.replace(*pair)
 
-    def _make_front(self, listener: socket.socket, pair: Pair) -> _native.Front:
+    def _make_front(self, listener: socket.socket, shown: _native.ServingCertificate) -> _native.Front:
         front = _native.Front(_native.WatchCache())
         front.set_ready(True)
         front.set_check("syncloop", True, ["healthz"])
@@ -212,14 +207,13 @@ class KubeletServer:
                 told.cancel()
 
         front.set_metrics_source(metrics, alone=True)
-        front.listen_tls_on(listener.fileno(), _native.ServingCertificate(pair.certificate, pair.key))
+        front.listen_tls_on(listener.fileno(), shown)
         return front
 
     async def close(self) -> None:
         try:
-            await self._retiring.close()
-            for listener in self._listeners:
-                await listener.end()
+            if self._listener is not None:
+                await self._listener.end()
         finally:
             if self._socket is not None:
                 self._socket.close()

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from kubecore import _native
 from kubecore.clock import VirtualClock
 from kubecore.kubelet.serving.access import KubeletAccess
 from kubecore.kubelet.serving.requested_certificates import REQUESTS, Names, RequestedCertificates
@@ -26,6 +27,7 @@ from tests.unit.kubelet.conftest import Node
 
 Object = dict[str, Any]
 
+GET_PODS = b"GET /pods HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer x\r\nConnection: close\r\n\r\n"
 LIFE = timedelta(hours=1)
 NAMES = Names("node", ("10.0.0.1", "fd00::1"))
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -191,6 +193,14 @@ async def test_the_port_shows_the_newest_certificate_and_nothing_before_the_firs
         begun.set()
         await go_on.wait()
 
+    made: list[_native.Front] = []
+
+    def counted(*given: Any) -> _native.Front:
+        made.append(real(*given))
+        return made[-1]
+
+    real = _native.Front
+    monkeypatch.setattr(_native, "Front", counted)
     monkeypatch.setattr(KubeletAccess, "who", nobody)
     config = ServerConfig(0, None, None, None, tmp_path, bootstrap=True)
     server = KubeletServer(node.kubelet, node.api.client("kubelet"), config, node.clock)
@@ -199,23 +209,23 @@ async def test_the_port_shows_the_newest_certificate_and_nothing_before_the_firs
     await node.settle()
     with pytest.raises(OSError):
         await shown(server.port)
-    for number in range(2):
+    connections = []
+    for number in range(3):
         (request,) = pending(node.api)
         signed = certificate(request, node.clock)
         status = {"certificate": base64.b64encode(signed).decode()}
         node.api.change(REQUESTS, request["metadata"]["name"], namespace="", status=status)
         await node.settle()
-        async with asyncio.timeout(60):  # the one before is shown to whoever comes at the moment of the change
-            while (connection := await shown(server.port))[0] != der(signed):
-                connection[2].close()
+        connections.append(await shown(server.port))
+        assert connections[-1][0] == der(signed)
         if number == 0:
-            former = connection
-            former[2].write(b"GET /pods HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer x\r\nConnection: close\r\n\r\n")
+            connections[0][2].write(GET_PODS)
             await asyncio.wait_for(begun.wait(), 60)
         await node.settle(LIFE.total_seconds() * 0.91)
     go_on.set()
-    assert (await asyncio.wait_for(former[1].read(), 60)).startswith(b"HTTP/1.1 401 ")
-    for _, _, writer in (former, connection):
+    assert (await asyncio.wait_for(connections[0][1].read(), 60)).startswith(b"HTTP/1.1 401 ")
+    assert len(made) == 1  # nothing is left of former certificates but the connections
+    for _, _, writer in connections:
         writer.close()
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
