@@ -216,6 +216,8 @@ class KubeletServer:
                 await self._listener.end()
         finally:
             if self._socket is not None:
+                with suppress(OSError):  # who serves may have it open for a moment yet
+                    self._socket.shutdown(socket.SHUT_RDWR)
                 self._socket.close()
 
     # ---- requests
