@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kubecore import _native
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.client.informer import SharedInformer
@@ -115,17 +116,28 @@ class RequestedCertificates:
 
     def _stored(self) -> Pair | None:
         """What a former kubelet was given, if it is still good."""
-        from cryptography import x509
-        from cryptography.hazmat.primitives import serialization
-
         try:
             text = (self._directory / _CURRENT).read_bytes()
-            leaf = x509.load_pem_x509_certificate(text)
-            key = serialization.load_pem_private_key(text, None)
-        except (OSError, ValueError):
+            pair = Pair(text, text)
+            self._check(pair)
+        except (OSError, NotSigned):
             return None
-        good = leaf.public_key() == key.public_key() and leaf.not_valid_after_utc > self._clock.now()
-        return Pair(text, text) if good and self._names.are_in(leaf) else None
+        return pair
+
+    def _check(self, pair: Pair) -> None:
+        """Raises NotSigned: whatever signs may sign anything."""
+        from cryptography import x509
+
+        try:
+            _native.ServingCertificate(*pair)  # as the server does, which looks at the key, too
+            leaf = x509.load_pem_x509_certificate(pair.certificate)
+            named = self._names.are_in(leaf)
+        except ValueError as error:
+            raise NotSigned(f"what was signed is no certificate of its key: {error}") from error
+        if not named:
+            raise NotSigned("what was signed is not for the names that were asked for")
+        if leaf.not_valid_after_utc <= self._clock.now():
+            raise NotSigned(f"what was signed has expired at {leaf.not_valid_after_utc}")
 
     # ---- asking
 
@@ -141,6 +153,7 @@ class RequestedCertificates:
         asked = await self._client.create(REQUESTS, {**kind, "metadata": {"generateName": "csr-"}, "spec": spec})
         signed = await self._signed(meta.name(asked))
         pair = Pair(signed, key)
+        self._check(pair)
         self._store(pair)
         return pair
 
@@ -195,7 +208,10 @@ class RequestedCertificates:
             if refused := meta.condition(request, kind):
                 told = f"reason: {refused.get('reason', '')}, message: {refused.get('message', '')}"
                 raise NotSigned(f"certificate signing request {name} {words}, {told}")
-        return base64.b64decode(request["status"]["certificate"])
+        try:
+            return base64.b64decode(request["status"]["certificate"])
+        except ValueError as error:
+            raise NotSigned(f"certificate signing request {name} has a certificate that is none: {error}") from error
 
     def _store(self, pair: Pair) -> None:
         """Under a name of its own, to which the current one leads. Raises OSError."""

@@ -70,10 +70,12 @@ def pending(api: FakeAPI) -> list[Object]:
     return [one for one in api.all(REQUESTS) if "certificate" not in one.get("status", {})]
 
 
-def certificate(request: Object, clock: VirtualClock) -> bytes:
+def certificate(request: Object, clock: VirtualClock, *, key: Any = None, names: Any = None) -> bytes:
+    """As it was asked for, or of another key, or for other names."""
     asked = x509.load_pem_x509_csr(base64.b64decode(request["spec"]["request"]))
-    names = asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    builder = x509.CertificateBuilder().subject_name(asked.subject).issuer_name(ISSUER).public_key(asked.public_key())
+    names = names or asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    builder = x509.CertificateBuilder().subject_name(asked.subject).issuer_name(ISSUER)
+    builder = builder.public_key(key or asked.public_key())
     builder = builder.serial_number(x509.random_serial_number()).add_extension(names, critical=False)
     builder = builder.not_valid_before(clock.now()).not_valid_after(clock.now() + LIFE)
     return builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
@@ -164,6 +166,31 @@ async def test_a_request_that_comes_to_nothing_is_made_again(
     assert others == []
     await signing.settle(2)
     assert len([one for one in signing.requests() if one["metadata"]["name"] != name]) == 1
+    await signing.stop()
+
+
+@pytest.mark.parametrize("kind", ["of another key", "for other names", "no PEM", "no certificate", "no base64"])
+async def test_a_certificate_that_cannot_be_shown_is_asked_for_again(
+    api: FakeAPI, clock: VirtualClock, tmp_path: Path, kind: str
+) -> None:
+    signing = Signing(tmp_path, api, clock)
+    await signing.settle()
+    (request,) = signing.requests()
+    broken = {
+        "of another key": certificate(request, clock, key=KEY.public_key()),
+        "for other names": certificate(request, clock, names=x509.SubjectAlternativeName([x509.DNSName("other")])),
+        "no PEM": b"certificate",
+        "no certificate": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    }
+    told = base64.b64encode(broken[kind]).decode() if kind in broken else "A"
+    signing.answer(request, {"certificate": told})
+    await signing.settle(2)
+    assert signing.certificates.current is None
+    assert list(tmp_path.iterdir()) == []
+    signed = signing.sign()
+    await signing.settle()
+    assert signing.certificates.current is not None
+    assert signing.certificates.current.certificate == signed
     await signing.stop()
 
 
