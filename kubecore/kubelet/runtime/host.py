@@ -231,7 +231,9 @@ class HostRuntime:
             raise RuntimeFailure("CreateContainerError", text)
         profile = self._profile(config)
         if self.isolation.namespaces:
-            propagation.check(config.mounts)
+            await propagation.check(config.mounts)
+        if sandbox.stopped:  # meanwhile
+            raise RuntimeFailure("CreateContainerError", f"sandbox {sandbox_id!r} is not running")
         container_id = secrets.token_hex(32)
         scratch = sandbox.config.directory / scratch_of(container_id)
         scratch.mkdir(parents=True, mode=0o700)
@@ -264,11 +266,15 @@ class HostRuntime:
     async def start_container(self, container_id: str) -> None:
         container = self._container(container_id)
         sandbox = self._sandboxes[container.status.sandbox_id]
+        try:
+            await sandbox.share(container.config.mounts)
+        except (OSError, launching.ExecFailure) as error:
+            raise self._not_started(container, sandbox, error) from error
+        self._container(container_id)  # it may have been removed meanwhile
         writer = LogWriter(container.config.log_path, self._clock, self._book)
         output = self._open_output(container)
         try:
             target = self._target(sandbox, container)
-            sandbox.share(container.config.mounts)
             self._make_cgroup(sandbox, container)
             launch = self._plans.container(sandbox, container, output.child_ends, target)
             process = self._start(replace(launch, terminal=container.config.tty), container)
@@ -276,13 +282,7 @@ class HostRuntime:
             self._remove_cgroup(container)
             output.close()
             writer.close()
-            now = self._clock.now()
-            ended = ContainerState.EXITED
-            container.status = replace(container.status, state=ended, exit_code=128, started_at=now, finished_at=now)
-            container.status = replace(container.status, sandbox_ended=sandbox.lost)
-            container.ended.set()
-            self._release(container)
-            raise RuntimeFailure("RunContainerError", f"failed to create container process: {_text(error)}") from error
+            raise self._not_started(container, sandbox, error) from error
         output.close_child_ends()
         now = self._clock.now()
         container.status = replace(container.status, state=ContainerState.RUNNING, started_at=now, pid=process.pid)
@@ -293,6 +293,15 @@ class HostRuntime:
             on_end=lambda ended: self._ended(container, writer, ended),
             clean_up=None if self._plans.is_first(sandbox, container) else self._end_leftovers(container),
         )
+
+    def _not_started(self, container: Container, sandbox: Sandbox, error: Exception) -> RuntimeFailure:
+        now = self._clock.now()
+        ended = ContainerState.EXITED
+        container.status = replace(container.status, state=ended, exit_code=128, started_at=now, finished_at=now)
+        container.status = replace(container.status, sandbox_ended=sandbox.lost)
+        container.ended.set()
+        self._release(container)
+        return RuntimeFailure("RunContainerError", f"failed to create container process: {_text(error)}")
 
     def _make_cgroup(self, sandbox: Sandbox, container: Container) -> None:
         if self.cgroups is not None and sandbox.config.cgroup:

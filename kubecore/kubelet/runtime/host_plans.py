@@ -59,11 +59,14 @@ class Sandbox:
         """Its first process was killed, and with that all others in its pid namespace, where none can be started."""
         return self.first is not None and is_ending(self.first.pid)
 
-    def share(self, mounts: Sequence[Mount]) -> None:
-        """What a container is to share with the host. Raises OSError."""
+    async def share(self, mounts: Sequence[Mount]) -> None:
+        """What a container is to share with the host. Raises OSError, ExecFailure."""
         for one in mounts:
             if one.propagation == "Bidirectional" and self.namespaces.mount >= 0 and one.source not in self.shared:
-                self.shared[one.source] = propagation.share(one.source, self.config.directory, self.namespaces.mount)
+                place = await propagation.share(one.source, self.config.directory, self.namespaces.mount)
+                self.shared[one.source] = place
+        if self.stopped:  # meanwhile: it has no namespaces any more, which would leave the container in the host's
+            raise launching.ExecFailure("its sandbox has been stopped")
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,20 @@
 By default neither. The host's come to a container by a mount that is a slave of the host's. For the other direction the
 two must be peers, which nothing can become once the pod's mount namespace has been cut off from the host's: what is
 shared is cloned before, and put into that namespace by way of a descriptor. (mount_namespaces(7); KEP-433.)
+
+The server of a volume may not answer: whatever looks at one does so on a thread of its own.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from kubecore.kubelet.runtime.interface import Mount, Propagation, RuntimeFailure
+from kubecore.own_threads import on_own_thread
 
 # open_tree(2), move_mount(2), setns(2), unshare(2).
 _OPEN_TREE, _CLONE, _WITH_ALL_BELOW = 428, 1, 0x8000
@@ -29,11 +31,16 @@ _NEEDED: Mapping[Propagation, tuple[tuple[str, ...], str]] = {
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def check(mounts: Iterable[Mount]) -> None:
+async def check(mounts: Iterable[Mount]) -> None:
     """Whether the host's own allow what is asked for. Raises RuntimeFailure, in containerd's words."""
+    asked = [one for one in mounts if one.propagation != "None"]
+    asked = [one for one in asked if not (one.in_memory and one.propagation == "HostToContainer")]
+    if asked:
+        await on_own_thread(lambda: _check(asked), "kubelet checking mounts")
+
+
+def _check(mounts: Iterable[Mount]) -> None:
     for one in mounts:
-        if one.propagation == "None" or (one.in_memory and one.propagation == "HostToContainer"):
-            continue
         marks, words = _NEEDED[one.propagation]
         place, kinds = _mount_of(one.source.resolve())
         if one.in_memory or not any(kind.startswith(marks) for kind in kinds):
@@ -52,38 +59,38 @@ def _mount_of(path: Path) -> tuple[str, list[str]]:
     return found, kinds
 
 
-def share(source: Path, directory: Path, namespace: int) -> Path:
+async def share(source: Path, directory: Path, namespace: int) -> Path:
     """A place below the pod's `directory` where a peer of the mount of `source` is from now on, in the pod's mount
     `namespace` only. Raises OSError."""
+    own = os.dup(namespace)  # the pod may have ended before the thread has, and its number be another's
+
+    def put() -> Path:
+        try:
+            return _share(source, directory, own)
+        finally:
+            os.close(own)
+
+    return await on_own_thread(put, "kubelet sharing a mount")
+
+
+def _share(source: Path, directory: Path, namespace: int) -> Path:
+    """On a thread that ends with it, as it changes its namespace."""
     place = directory / _FOLDER / sha256(os.fsencode(source)).hexdigest()[:16]
     place.parent.mkdir(mode=0o700, exist_ok=True)
     if source.is_dir():
         place.mkdir(exist_ok=True)
     else:
         place.touch()
-    failures: list[OSError] = []
-    # A thread of its own changes its namespace and ends.
-    thread = threading.Thread(target=_put_into, args=(source, place, namespace, failures))
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
-    return place
-
-
-def _put_into(source: Path, place: Path, namespace: int, failures: list[OSError]) -> None:
+    flags = _CLONE | os.O_CLOEXEC | _WITH_ALL_BELOW
+    tree = _checked(_libc.syscall(_OPEN_TREE, _HERE, os.fsencode(source), flags), source)
     try:
-        flags = _CLONE | os.O_CLOEXEC | _WITH_ALL_BELOW
-        tree = _checked(_libc.syscall(_OPEN_TREE, _HERE, os.fsencode(source), flags), source)
-        try:
-            _checked(_libc.unshare(_FOLDERS_OF_PROCESS), source)
-            _checked(_libc.setns(namespace, _NEW_MOUNT), source)
-            target = os.fsencode(place)
-            _checked(_libc.syscall(_MOVE_MOUNT, tree, b"", _HERE, target, _FROM_EMPTY_PATH), source)
-        finally:
-            os.close(tree)
-    except OSError as failure:
-        failures.append(failure)
+        _checked(_libc.unshare(_FOLDERS_OF_PROCESS), source)
+        _checked(_libc.setns(namespace, _NEW_MOUNT), source)
+        target = os.fsencode(place)
+        _checked(_libc.syscall(_MOVE_MOUNT, tree, b"", _HERE, target, _FROM_EMPTY_PATH), source)
+    finally:
+        os.close(tree)
+    return place
 
 
 def _checked(result: int, path: Path) -> int:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kubecore.kubelet.runtime import propagation as sharing
+from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import Mount, Propagation, RuntimeFailure
 from tests.integration.host_runtime.conftest import Node, until
 
@@ -89,3 +94,60 @@ async def test_a_volume_of_which_the_kernel_tells_nobody_cannot_be_shared(
     mounts = (Mount(shared, "/no/such", propagation=propagation),)
     with pytest.raises(RuntimeFailure, match=f'path "{shared}" is mounted on "{shared}" but it is not a {words} mount'):
         await isolated.start(sandbox, "/bin/sh", "-c", "true", mounts=mounts)
+
+
+class Hung:
+    """In the place of what asks a volume's server, which does not answer until `go_on`."""
+
+    def __init__(self, real: Callable[..., Any]) -> None:
+        self.real = real
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
+        self.waited: list[bool] = []
+
+    def __call__(self, *given: Any) -> Any:
+        self.asked.set()
+        self.waited.append(self.go_on.wait(10))
+        return self.real(*given)
+
+
+@pytest.fixture(params=["_mount_of", "_share"])
+def hung(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Hung:
+    found = Hung(getattr(sharing, request.param))
+    monkeypatch.setattr(sharing, request.param, found)
+    return found
+
+
+async def test_a_volume_whose_server_does_not_answer_holds_up_its_own_container_only(
+    isolated: Node, shared: Path, hung: Hung
+) -> None:
+    if not isinstance(isolated.runtime, HostRuntime):
+        pytest.skip("another process does it")
+    sandbox, _ = await isolated.sandbox(privileged=True)
+    mounts = (Mount(shared, "/no/such", propagation="Bidirectional"),)
+    starting = asyncio.create_task(isolated.start(sandbox, "/bin/sh", "-c", "exec sleep 1000", mounts=mounts))
+    await until(hung.asked.is_set)
+    assert await isolated.output((await isolated.sandbox())[0], "echo others run", name="other") == "others run"
+    hung.go_on.set()
+    await starting
+    assert hung.waited == [True]
+
+
+async def test_nothing_starts_in_a_sandbox_that_is_stopped_while_a_volume_does_not_answer(
+    isolated: Node, shared: Path, hung: Hung
+) -> None:
+    if not isinstance(isolated.runtime, HostRuntime):
+        pytest.skip("another process does it")
+    sandbox, _ = await isolated.sandbox(privileged=True)
+    mounts = (Mount(shared, "/no/such", propagation="Bidirectional"),)
+    script = "touch /no/such/started"
+    starting = asyncio.create_task(isolated.start(sandbox, "/bin/sh", "-c", script, mounts=mounts))
+    await until(hung.asked.is_set)
+    await isolated.runtime.stop_pod_sandbox(sandbox)
+    hung.go_on.set()
+    with pytest.raises(RuntimeFailure, match="sandbox"):
+        await starting
+    assert hung.waited == [True]
+    assert all(one.pid == 0 for one in isolated.runtime.list_containers(sandbox))
+    await isolated.runtime.remove_pod_sandbox(sandbox)
+    assert not (shared / "started").exists()
