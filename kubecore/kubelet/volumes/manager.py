@@ -26,6 +26,7 @@ from kubecore.kubelet.volumes.sources import (
     projected_files,
     secret_files,
 )
+from kubecore.own_threads import on_own_thread
 
 Object = dict[str, Any]
 
@@ -105,7 +106,7 @@ class VolumeManager:
         if kind == "hostPath":
             return Volume(_host_path(declared["hostPath"]))
         if kind in CLAIMED:
-            return self._set_up_claimed(pod, declared, around)
+            return await self._set_up_claimed(pod, declared, around)
         if kind == "image":
             path = self.folder(meta.uid(pod)) / images.FOLDER / declared["name"]
             path.mkdir(parents=True, exist_ok=True)
@@ -131,7 +132,7 @@ class VolumeManager:
         write_atomically(path, files, self._clock.now(), group=group)
         return Volume(path, read_only=True)
 
-    def _set_up_claimed(self, pod: Object, declared: Object, around: VolumeSurroundings) -> Volume:
+    async def _set_up_claimed(self, pod: Object, declared: Object, around: VolumeSurroundings) -> Volume:
         """What a pod has once it keeps, whatever becomes of the claim."""
         known = self._claimed.setdefault(meta.uid(pod), {})
         volume = known.get(declared["name"])
@@ -143,9 +144,23 @@ class VolumeManager:
             except VolumeError as error:
                 raise SetUpError.of_volume(name, str(error)) from error
             if claimed.kind == "local" and not claimed.read_only:
-                _give_to_pod(path, pod)
+                await self._give_to_pod(path, pod)
             volume = known[declared["name"]] = Volume(path, read_only=claimed.read_only)
         return volume
+
+    async def _give_to_pod(self, path: Path, pod: Object) -> None:
+        """On a thread of its own: a volume may have many files, and its server may not answer."""
+        group = ownership.group_of(pod)
+        if group is None:
+            return
+        policy = (pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy")
+
+        def give() -> None:
+            if policy != "OnRootMismatch" or not ownership.is_given(path, group):
+                ownership.give_tree(path, group)
+
+        async with self._clock.outside(float("inf")):
+            await on_own_thread(give, "kubelet giving files to a pod")
 
     def memory_directories(self, pod: Object, node_memory: int) -> tuple[MemoryDirectory, ...]:
         """In-memory volumes, whose folders the sandbox must cover by a tmpfs. None can hold more than its pod may have,
@@ -174,15 +189,6 @@ def _medium(source: Object) -> str:
     if medium not in ("", "Memory"):
         raise VolumeError(f"medium {medium} is not supported on this node")
     return str(medium)
-
-
-def _give_to_pod(path: Path, pod: Object) -> None:
-    group = ownership.group_of(pod)
-    if group is None:
-        return
-    policy = (pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy")
-    if policy != "OnRootMismatch" or not ownership.is_given(path, group):
-        ownership.give_tree(path, group)
 
 
 async def _files(pod: Object, declared: Object, kind: str, around: VolumeSurroundings) -> Files:

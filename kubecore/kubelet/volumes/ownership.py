@@ -34,8 +34,9 @@ def give(path: Path, group: int, *, writable: bool) -> None:
 
 
 def give_tree(path: Path, group: int, *, writable: bool = True) -> None:
-    for folder, _, names in os.walk(path.resolve()):
-        for one in (Path(folder), *(Path(folder) / name for name in names)):
+    """The root last: who finds it given (`is_given`) may take it that everything is."""
+    for folder, _, names in os.walk(path.resolve(), topdown=False):
+        for one in (*(Path(folder) / name for name in names), Path(folder)):
             give(one, group, writable=writable)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kubecore.kubelet.volumes import ownership
 from tests.unit.kubelet.conftest import Node, container
 from tests.unit.kubelet.test_claims import add_claim, add_volume
 
@@ -57,6 +60,52 @@ async def test_who_wants_it_has_a_volume_given_to_the_group_only_where_its_root_
     context = {"fsGroup": GROUP, "fsGroupChangePolicy": "OnRootMismatch"}
     await node.run(container(), volumes=CLAIMED, securityContext=context)
     assert (mode(volume), mode(volume / "file")) == ("0o2770", "0o660" if given else "0o600")
+
+
+@pytest.mark.parametrize("finished", range(4))
+def test_a_root_is_not_the_groups_before_all_that_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: int
+) -> None:
+    """The node may be killed after each of them."""
+    volume = tmp_path / "volume"
+    (volume / "sub").mkdir(parents=True)
+    (volume / "sub").chmod(0o700)
+    files = [volume / "file", volume / "sub/file"]
+    for file in files:
+        file.touch(mode=0o600)
+    given: list[Path] = []
+
+    def interrupted(path: Path, group: int, *, writable: bool) -> None:
+        if len(given) == finished:
+            raise InterruptedError
+        given.append(path)
+        give(path, group, writable=writable)
+
+    give = ownership.give
+    monkeypatch.setattr(ownership, "give", interrupted)
+    with pytest.raises(InterruptedError):
+        ownership.give_tree(volume, GROUP)
+    monkeypatch.undo()
+    assert not ownership.is_given(volume, GROUP)
+    ownership.give_tree(volume, GROUP)
+    assert ownership.is_given(volume, GROUP)
+    assert [mode(one) for one in (*files, volume / "sub")] == ["0o660", "0o660", "0o2770"]
+
+
+async def test_others_go_on_while_a_volume_is_given_to_its_pod(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, went_on, seen = asyncio.get_running_loop(), threading.Event(), list[bool]()
+
+    def slow(path: Path, group: int) -> None:
+        loop.call_soon_threadsafe(went_on.set)
+        seen.append(went_on.wait(10))
+
+    monkeypatch.setattr(ownership, "give_tree", slow)
+    add_volume(node, add_claim(node), local={"path": str(tmp_path)})
+    await node.run(container(), volumes=CLAIMED, securityContext={"fsGroup": GROUP})
+    assert seen == [True]
+    assert node.runtime.running() == ["main"]
 
 
 @pytest.mark.parametrize(
