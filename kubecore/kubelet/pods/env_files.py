@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,8 +35,21 @@ def value_in_file(volume: Path, path: str, key: str) -> str:
             raise OSError(number, os.strerror(number), path)
     finally:
         os.close(folder)
-    with os.fdopen(descriptor, "rb") as file:
-        return value_of(file.read(_MOST_BYTES).decode("utf-8", "surrogateescape"), key)
+    return value_of(_content(descriptor).decode("utf-8", "surrogateescape"), key)
+
+
+def _content(descriptor: int) -> bytes:
+    """The descriptor is closed. Raises BadFile, OSError."""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BadFile("it is not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(_MOST_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > _MOST_BYTES:
+        raise BadFile(f"it is larger than {_MOST_BYTES} bytes")
+    return content
 
 
 def value_of(text: str, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,41 @@ def test_no_link_leads_out_of_the_volume(tmp_path: Path) -> None:
     for name in ("up", "out", "../secret", str(tmp_path / "secret")):
         with pytest.raises(FileNotFoundError):
             value_in_file(volume, name, "A")
+
+
+def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    most, last = 1 << 20, "\nA='last'\n"
+    (tmp_path / "env").write_text("#".ljust(most - len(last), "-") + last)
+    assert value_in_file(tmp_path, "env", "A") == "last"
+    (tmp_path / "env").write_text("#".ljust(most - len(last) + 1, "-") + last)
+    with pytest.raises(BadFile, match="larger than 1048576 bytes"):
+        value_in_file(tmp_path, "env", "A")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "pipe that somebody writes to"])
+def test_only_a_regular_file_is_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "env"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR | os.O_NONBLOCK) if "writes" in kind else -1
+    with pytest.raises(BadFile, match="not a regular file"):
+        value_in_file(tmp_path, "env", "A")
+    if writer >= 0:
+        os.close(writer)
+
+
+async def test_a_container_waits_for_a_file_where_there_is_a_pipe(node: Node) -> None:
+    env = [{"name": "NAME", "valueFrom": {"fileKeyRef": {"volumeName": "data", "path": "env", "key": "A"}}}]
+    await node.run(container(env=env), initContainers=[container("writes")], volumes=[{"name": "data", "emptyDir": {}}])
+    os.mkfifo(folder(node) / "env")
+    writer = os.open(folder(node) / "env", os.O_RDWR | os.O_NONBLOCK)
+    node.runtime.end("writes")
+    await node.settle()
+    os.close(writer)
+    waiting = {"reason": "CreateContainerConfigError", "message": "couldn't parse env file"}
+    assert node.container()["state"]["waiting"] == waiting
 
 
 async def run(node: Node, text: str | None, *, optional: bool = False, medium: str = "") -> None:
