@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from kubecore.kubelet.runtime.interface import Mount, Propagation, RuntimeFailure
+from kubecore.kubelet.runtime.system_calls import MountPlace, mount_places
 from kubecore.own_threads import on_own_thread
 
 # open_tree(2), move_mount(2), setns(2), unshare(2).
@@ -44,19 +45,18 @@ def _check(mounts: Iterable[Mount]) -> None:
         marks, words = _NEEDED[one.propagation]
         place, kinds = _mount_of(one.source.resolve())
         if one.in_memory or not any(kind.startswith(marks) for kind in kinds):
-            text = f'path "{one.source}" is mounted on "{place}" but it is not a {words} mount'
+            shown = os.fsencode(place).decode(errors="replace")  # it goes into a status
+            text = f'path "{one.source}" is mounted on "{shown}" but it is not a {words} mount'
             raise RuntimeFailure("CreateContainerError", f"failed to generate spec: {text}")
 
 
-def _mount_of(path: Path) -> tuple[str, list[str]]:
-    """Where what holds a path is mounted, and how it takes part in propagation, in the kernel's words."""
-    found, kinds = "/", list[str]()
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields = line.partition(" - ")[0].split(" ")
-        place = fields[4].encode().decode("unicode_escape")
-        if path.is_relative_to(place) and len(place) >= len(found):  # the last one covers those before it
-            found, kinds = place, fields[6:]
-    return found, kinds
+def _mount_of(path: Path) -> MountPlace:
+    """What holds a path."""
+    found = MountPlace(Path("/"), ())
+    for one in mount_places():
+        if path.is_relative_to(one.path) and len(one.path.parts) >= len(found.path.parts):
+            found = one
+    return found
 
 
 async def share(source: Path, directory: Path, namespace: int) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kubecore.kubelet.runtime import propagation as sharing
+from kubecore.kubelet.runtime.cri.mounts import release
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import Mount, Propagation, RuntimeFailure
 from tests.integration.host_runtime.conftest import Node, until
@@ -94,6 +95,32 @@ async def test_a_volume_of_which_the_kernel_tells_nobody_cannot_be_shared(
     mounts = (Mount(shared, "/no/such", propagation=propagation),)
     with pytest.raises(RuntimeFailure, match=f'path "{shared}" is mounted on "{shared}" but it is not a {words} mount'):
         await isolated.start(sandbox, "/bin/sh", "-c", "true", mounts=mounts)
+
+
+async def test_a_volume_is_judged_by_the_mount_that_holds_it_whatever_its_name_is(isolated: Node, shared: Path) -> None:
+    inner = shared / "b\u00fccher \udcff"
+    inner.mkdir()
+    mount("-t", "tmpfs", "none", str(inner))
+    mount("--make-private", str(inner))
+    (shared / "link").symlink_to(inner)
+    sandbox, _ = await isolated.sandbox(privileged=True)
+    mounts = (Mount(shared / "link", "/no/such", propagation="Bidirectional"),)
+    with pytest.raises(RuntimeFailure, match="but it is not a shared mount"):
+        await isolated.start(sandbox, "/bin/sh", "-c", "true", mounts=mounts)
+
+
+def test_what_is_mounted_for_a_pod_is_released_whatever_its_name_is(tmp_path: Path) -> None:
+    made = [tmp_path / name for name in ("plain", "b\u00fccher \udcff", "a \\ b\n\x85c")]
+    for one in made:
+        one.mkdir()
+        mount("-t", "tmpfs", "none", str(one))
+    try:
+        release(tmp_path)
+    finally:
+        left = [one for one in made if one.is_mount()]
+        for one in left:
+            subprocess.run(["umount", str(one)], check=True)
+    assert left == []
 
 
 class Hung:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kubecore.kubelet.runtime.interface import MemoryDirectory, RuntimeFailure
+from kubecore.kubelet.runtime.system_calls import mount_places
 
 # mount(2), umount2(2), openat2(2), mount_setattr(2).
 _BIND, _WITH_ALL_BELOW, _NOSUID, _NODEV, _DETACH = 0x1000, 0x4000, 0x2, 0x4, 0x2
@@ -106,9 +107,6 @@ def _beneath(folder: int, path: str) -> int:
 def release(directory: Path, further: Iterable[Path] = ()) -> None:
     """Unmount all that is at and below a pod's directory, and `further` ones, whoever has mounted it."""
     roots = [directory.absolute(), *(one.absolute() for one in further)]
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    # As the kernel writes them: blanks and the like are octal escapes.
-    found = [Path(line.split(" ")[4].encode().decode("unicode_escape")) for line in lines]
-    for place in reversed(found):
+    for place, _ in reversed(mount_places()):
         if any(place.is_relative_to(root) for root in roots):
             _libc.umount2(os.fsencode(place), _DETACH)
