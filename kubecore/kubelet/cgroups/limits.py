@@ -63,6 +63,20 @@ def of_class(pods: Iterable[Object], quality: str) -> Limits:
     return Limits(shares(sum(_milli(_of_spec(pod["spec"], pod_resources.REQUESTS)) for pod in pods)))
 
 
+def covering(one: Limits, other: Limits) -> Limits:
+    """The least that is no less than either."""
+
+    def most(first: int | None, second: int | None) -> int | None:
+        return None if first is None or second is None else max(first, second)
+
+    return Limits(
+        most(one.cpu_shares, other.cpu_shares),
+        most(one.cpu_quota, other.cpu_quota),
+        most(one.memory, other.memory),
+        most(one.pids, other.pids),
+    )
+
+
 def limited(pod: Object) -> bool:
     """Whether there is any limit to be enforced."""
     spec = pod["spec"]

@@ -52,6 +52,13 @@ class PodCgroups:
         self._share_out()
         return path
 
+    def widen(self, pod: Object) -> None:
+        """The pod is about to be resized: whatever its containers have now, or are to have, fits into its group, which
+        the kernel holds every one of them to. Raises CgroupError."""
+        known = self._pods.get(meta.uid(pod))
+        if known is not None and self.cgroups is not None:
+            self.cgroups.limit(known[0], limits.covering(self._wanted(known[1]), self._wanted(pod)))
+
     def limit(self, pod: Object) -> None:
         """The pod has been resized. Raises CgroupError."""
         known = self._pods.get(meta.uid(pod))

@@ -5,7 +5,7 @@ After upstream `pkg/kubelet/allocation/allocation_manager.go` (KEP-1287).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -63,10 +63,13 @@ class Resizer:
         if not self.error:
             self._event(pod, "ResizeStarted", "Pod resize started")
         before, self.error = self.error, ""
+        # The pod's own limits are raised first and lowered last: no container of it may have more than they allow.
+        self._limit_pod(pod, self._services.cgroups.widen)
         for record in changed:
-            await self._carry_out(pod, record)
+            if not self.error:
+                await self._carry_out(pod, record)
         if not self.error:
-            self._limit_pod(pod)
+            self._limit_pod(pod, self._services.cgroups.limit)
         if not self.error:
             self._event(pod, "ResizeCompleted", "Pod resize completed")
         elif self.error != before:
@@ -87,9 +90,9 @@ class Resizer:
             record.back_off = BackOff(record.back_off.longest)
             await self._operations.stop_unless_leaving(record, f"Container {record.name} resize requires restart")
 
-    def _limit_pod(self, pod: Object) -> None:
+    def _limit_pod(self, pod: Object, change: Callable[[Object], None]) -> None:
         try:
-            self._services.cgroups.limit(pod)
+            change(pod)
         except CgroupError as failure:
             self.error = str(failure)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
-from kubecore.kubelet.cgroups.interface import Limits
+from kubecore.kubelet.cgroups import detection
+from kubecore.kubelet.cgroups.interface import CgroupError, Limits, Places
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 from tests.unit.kubelet.conftest import Node, container
 
@@ -76,6 +79,68 @@ async def test_a_resize_that_the_kernel_refuses_is_told_and_tried_again(node: No
     await node.settle(10)
     assert conditions(node) == []
     assert node.runtime.limits["main"].cpu_quota == 2000
+
+
+# ---- the pod's own group
+
+
+class Kernel:
+    """Control groups as the kernel has them: no quota above that of the group around, none below one within."""
+
+    version = "v1"
+    places = Places("v1")
+
+    def __init__(self) -> None:
+        self.quotas: dict[str, int | None] = {}
+
+    def make(self, path: str, limits: Limits, *, inner: bool) -> None:
+        self.limit(path, limits)
+
+    def limit(self, path: str, limits: Limits) -> None:
+        quota = limits.cpu_quota
+        around = self.quotas.get(str(PurePosixPath(path).parent))
+        within = [one for name, one in self.quotas.items() if name.startswith(f"{path}/")]
+        if around is not None and (quota is None or quota > around):
+            raise CgroupError(f"{path}: {quota} is above {around}")
+        if quota is not None and any(one is None or one > quota for one in within):
+            raise CgroupError(f"{path}: {quota} is below {within}")
+        self.quotas[path] = quota
+
+    def remove(self, path: str) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+@pytest.fixture
+async def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Node, Kernel]]:
+    node, kernel = Node(tmp_path), Kernel()
+    monkeypatch.setattr(detection, "detect", lambda mark, join: detection.Detection(kernel, ""))  # type: ignore[arg-type]
+
+    async def update(container_id: str, limits: Limits) -> None:
+        try:
+            kernel.limit(f"{node.runtime.sandboxes['sandbox1'].cgroup}/{container_id}", limits)
+        except CgroupError as error:
+            raise RuntimeFailure("UpdateContainerError", str(error)) from error
+
+    monkeypatch.setattr(node.runtime, "update_container_limits", update)
+    await node.start(cgroups=True)
+    yield node, kernel
+    await node.stop()
+
+
+@pytest.mark.parametrize("wanted", ["20m", "500m", "10m"])
+async def test_the_pods_own_limit_is_raised_before_its_containers_and_lowered_after_them(
+    kernel: tuple[Node, Kernel], wanted: str
+) -> None:
+    node, groups = kernel
+    await node.run(sized("10m"))
+    for cpu in ("15m", wanted):
+        await resize(node, sized(cpu))
+        assert (conditions(node), node.events("ResizeError")) == ([], [])
+    quota = int(wanted.removesuffix("m")) * 100
+    assert [one for name, one in groups.quotas.items() if "/pod" in f"/{name}"] == [quota, quota]
 
 
 # ---- another kubelet takes over
