@@ -282,15 +282,31 @@ impl Authorizer {
         PolicySeen { store, seen }
     }
 
-    fn rules_for(&self, user: &UserInfo, namespace: &str) -> PyResult<(Vec<u8>, Vec<String>)> {
-        let (rules, errors) = rbac::rules_for(&self.0.policy().current(), &user.0, namespace);
-        Ok((serde_json::to_vec(&rules).map_err(value_error)?, errors))
+    /// Others have their turn meanwhile, as for `covers`: a user may hold very many rules.
+    fn rules_for(
+        &self,
+        py: Python<'_>,
+        user: &UserInfo,
+        namespace: &str,
+    ) -> PyResult<(Vec<u8>, Vec<String>)> {
+        py.detach(|| {
+            let (rules, errors) = rbac::rules_for(&self.0.policy().current(), &user.0, namespace);
+            Ok((serde_json::to_vec(&rules).map_err(value_error)?, errors))
+        })
     }
 
-    fn covers(&self, user: &UserInfo, namespace: &str, rules: &[u8]) -> PyResult<Vec<String>> {
-        let wanted: Vec<PolicyRule> = serde_json::from_slice(rules).map_err(value_error)?;
-        let (held, _) = rbac::rules_for(&self.0.policy().current(), &user.0, namespace);
-        Ok(rbac::covers(&held, &wanted).iter().map(PolicyRule::compact).collect())
+    fn covers(
+        &self,
+        py: Python<'_>,
+        user: &UserInfo,
+        namespace: &str,
+        rules: &[u8],
+    ) -> PyResult<Vec<String>> {
+        py.detach(|| {
+            let wanted: Vec<PolicyRule> = serde_json::from_slice(rules).map_err(value_error)?;
+            let (held, _) = rbac::rules_for(&self.0.policy().current(), &user.0, namespace);
+            Ok(rbac::covers(&held, &wanted).iter().map(PolicyRule::compact).collect())
+        })
     }
 }
 

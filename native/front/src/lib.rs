@@ -27,6 +27,7 @@ mod passes;
 pub mod plain_http;
 mod query;
 mod read;
+mod rebinding;
 mod rendering;
 mod request_body;
 pub mod request_info;

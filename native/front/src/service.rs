@@ -34,6 +34,7 @@ use crate::judged::Authorization;
 use crate::lifespan::Phase;
 use crate::metrics::Terminated;
 use crate::query::Query;
+use crate::rebinding;
 use crate::request_body::Untaken;
 use crate::request_info::RequestInfo;
 use crate::server::Server;
@@ -207,6 +208,10 @@ impl Server {
     fn identify(&self, exchange: &Exchange, decisions: &mut Decisions) -> Known {
         let connection = &exchange.connection;
         if !connection.secure {
+            if let Some(refused) = rebinding::refusal(&exchange.headers) {
+                exchange.begin_audit(None);
+                return Known::Refused(refused);
+            }
             let user = Arc::new(UserInfo::unsecured());
             decisions.user = Some(user.clone());
             decisions.authenticated = Some(true);

@@ -12,6 +12,7 @@ from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubecore.apiserver.authentication.options import (
@@ -231,7 +232,7 @@ async def test_a_certificate_for_servers_or_one_that_has_expired_is_nobodys(tmp_
                 assert (await http.call("GET", "/api/v1/namespaces")).status == 401
 
 
-def certificate_of(folder: Path, *common_names: str) -> KeyPair:
+def certificate_of(folder: Path, *names: x509.NameAttribute[str]) -> KeyPair:
     """Issued by the authority of a data directory."""
     authority = x509.load_pem_x509_certificate((folder / "pki" / "ca.crt").read_bytes())
     issuer = serialization.load_pem_private_key((folder / "pki" / "ca.key").read_bytes(), None)
@@ -239,7 +240,7 @@ def certificate_of(folder: Path, *common_names: str) -> KeyPair:
     key = ec.generate_private_key(ec.SECP256R1())
     signed = (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in common_names]))
+        .subject_name(x509.Name(names))
         .issuer_name(authority.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
@@ -256,9 +257,21 @@ def certificate_of(folder: Path, *common_names: str) -> KeyPair:
 async def test_of_several_common_names_the_last_one_is_the_user(tmp_path: Path) -> None:
     """As in Go: who signs by what another part of the system reads must mean the same one."""
     async with served(tmp_path) as server:
-        pair = certificate_of(server.config.data_dir, "system:admin", "jane")
-        async with Http(server, tmp_path, pair=pair) as http:
+        names = [x509.NameAttribute(NameOID.COMMON_NAME, name) for name in ("system:admin", "jane")]
+        async with Http(server, tmp_path, pair=certificate_of(server.config.data_dir, *names)) as http:
             assert (await whoami(http))[1]["username"] == "jane"
+
+
+@pytest.mark.parametrize("which", [NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME], ids=["user", "group"])
+async def test_who_is_named_in_letters_that_nobody_reads_is_nobody(
+    tmp_path: Path, which: x509.ObjectIdentifier
+) -> None:
+    """And not the one that another name would make of him."""
+    async with served(tmp_path) as server:
+        readable = x509.NameAttribute(NameOID.COMMON_NAME, "jane")
+        strange = x509.NameAttribute(which, "strange", _ASN1Type.BMPString)
+        async with Http(server, tmp_path, pair=certificate_of(server.config.data_dir, readable, strange)) as http:
+            assert (await whoami(http))[0] == 401
 
 
 # --- nobody

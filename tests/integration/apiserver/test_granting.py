@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,26 @@ async def test_nobody_grants_what_they_do_not_hold(server: APIServer, api: Api) 
     binding = {"metadata": {"name": "root"}, "subjects": [subject], "roleRef": cluster_admin}
     assert (await bob.create(f"{rbac}/rolebindings", binding))[0] == 403
     assert (await bob.create(f"{rbac}/roles", {"metadata": {"name": "same"}, "rules": rules}))[0] == 201
+
+
+async def test_whoever_gives_himself_very_many_rules_holds_nobody_up(server: APIServer, api: Api) -> None:
+    """They are looked at once each, and not each beside each."""
+    group, subject = (
+        "rbac.authorization.k8s.io",
+        {"kind": "User", "name": "many", "apiGroup": "rbac.authorization.k8s.io"},
+    )
+    for part in range(3):
+        rules = [{"apiGroups": [""], "resources": [f"r{part}-{number}"], "verbs": ["get"]} for number in range(10_000)]
+        assert (await api.create(f"{group}/v1/roles", {"metadata": {"name": f"many-{part}"}, "rules": rules}))[0] == 201
+        reference = {"kind": "Role", "name": f"many-{part}", "apiGroup": group}
+        binding = {"metadata": {"name": f"many-{part}"}, "subjects": [subject], "roleRef": reference}
+        assert (await api.create(f"{group}/v1/rolebindings", binding))[0] == 201
+    many = Api(server.transport(username="many", groups=["system:authenticated"]), "")
+    review = {"spec": {"namespace": api.namespace}}
+    async with asyncio.timeout(30):
+        status, answer = await many.create("authorization.k8s.io/v1/selfsubjectrulesreviews", review)
+    assert status == 201
+    assert len(answer["status"]["resourceRules"]) > 30_000
 
 
 async def test_rules_that_multiply_beyond_measure_are_not_checked_one_by_one(server: APIServer, api: Api) -> None:

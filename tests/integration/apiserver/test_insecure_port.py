@@ -37,6 +37,20 @@ async def test_who_asks_is_unsecured_whatever_is_shown(tmp_path: Path) -> None:
             assert answer.status == 200
 
 
+@pytest.mark.parametrize(
+    "header", [{"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Origin": "null"}], ids=str
+)
+async def test_pages_of_others_in_a_browser_of_this_machine_are_refused(tmp_path: Path, header: dict[str, str]) -> None:
+    async with served(tmp_path) as server, plain(server) as session:
+        path = "/api/v1/namespaces/default/configmaps"
+        async with session.post(path, json=config_map("a"), headers=header) as answer:
+            refused = await answer.json()
+        assert (refused["code"], refused["reason"]) == (403, "Forbidden")
+        assert "localhost" in refused["message"]
+        async with session.get(f"{path}/a") as answer:
+            assert answer.status == 404
+
+
 async def test_admission_judges_as_everywhere(tmp_path: Path) -> None:
     async with (
         served(tmp_path) as server,

@@ -1,30 +1,38 @@
 //! What a user holds, for SelfSubjectRulesReview, and whether that covers what it wants to grant.
 
+use indexmap::IndexSet;
+use rustc_hash::FxBuildHasher;
+
 use super::policy::Policy;
 use super::rule::{PolicyRule, url_matches};
 use crate::authn::UserInfo;
 
 /// The rules of the user in the namespace and the errors met while resolving them.
 pub fn rules_for(policy: &Policy, user: &UserInfo, namespace: &str) -> (Vec<PolicyRule>, Vec<String>) {
-    let (mut rules, mut errors) = (Vec::new(), Vec::new());
+    // Whoever may write roles decides how many there are.
+    let (mut rules, mut errors) = (IndexSet::<PolicyRule, FxBuildHasher>::default(), Vec::new());
     policy.visit(user, namespace, |_, found| match found {
         Ok(found) => {
             for rule in found.iter().map(|rule| rule.source()) {
                 if !rules.contains(rule) {
-                    rules.push(rule.clone());
+                    rules.insert(rule.clone());
                 }
             }
         }
         Err(error) => errors.push(error),
     });
-    (rules, errors)
+    (rules.into_iter().collect(), errors)
 }
 
 /// The atoms of `wanted` that no rule of `held` covers; empty when all are covered.
 ///
 /// Source: kubernetes `pkg/registry/rbac/validation` and `component-helpers/auth/rbac/validation`.
 pub fn covers(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
-    wanted.iter().flat_map(atoms).filter(|atom| !held.iter().any(|rule| rule_covers(rule, atom))).collect()
+    let is_held = |wanted: &PolicyRule| held.iter().any(|rule| rule_covers(rule, wanted));
+    // What one rule covers as a whole is not broken down; of URLs it is asked one by one.
+    let is_held_whole = |wanted: &PolicyRule| wanted.non_resource_urls.is_empty() && is_held(wanted);
+    let open = wanted.iter().filter(|wanted| !is_held_whole(wanted));
+    open.flat_map(atoms).filter(|atom| !is_held(atom)).collect()
 }
 
 /// A rule broken down into one verb, group, resource and name (or URL) each.
@@ -88,4 +96,45 @@ fn resource_covers(held: &[String], wanted: &str) -> bool {
                 .strip_prefix("*/")
                 .is_some_and(|sub| wanted.split_once('/').is_some_and(|(_, own)| own == sub))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn some_of(words: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
+        prop::collection::vec(prop::sample::select(words), 0..3)
+            .prop_map(|chosen| chosen.into_iter().map(str::to_owned).collect())
+    }
+
+    fn rule() -> impl Strategy<Value = PolicyRule> {
+        let verbs = some_of(&["get", "list", "*"]);
+        let groups = some_of(&["", "apps", "*"]);
+        let resources = some_of(&["pods", "pods/log", "*/log", "*"]);
+        let (names, urls) = (some_of(&["a", "b"]), some_of(&["/metrics", "/metrics/*", "*"]));
+        (verbs, groups, resources, names, urls).prop_map(
+            |(verbs, api_groups, resources, resource_names, non_resource_urls)| PolicyRule {
+                verbs,
+                api_groups,
+                resources,
+                resource_names,
+                non_resource_urls,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_rule_is_covered_when_each_of_its_parts_is(
+            held in prop::collection::vec(rule(), 0..4),
+            wanted in prop::collection::vec(rule(), 0..3),
+        ) {
+            let parts: Vec<_> = wanted.iter().flat_map(atoms).collect();
+            let lacking: Vec<_> =
+                parts.into_iter().filter(|part| !held.iter().any(|rule| rule_covers(rule, part))).collect();
+            prop_assert_eq!(covers(&held, &wanted), lacking);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Attributes;
 
 /// rbac/v1 PolicyRule.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PolicyRule {
     #[serde(deserialize_with = "nullable")]

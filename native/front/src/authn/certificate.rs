@@ -11,7 +11,7 @@ use rustls::crypto;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{AttributeTypeAndValue, FromDer, X509Certificate};
 
 use super::front_proxy::FrontProxy;
 
@@ -79,7 +79,7 @@ impl ClientIdentity {
         proxy.ca.verify(&self.chain, now)?;
         let leaf = self.chain.first().ok_or(Refused)?;
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| Refused)?;
-        if !proxy.believes(common_name(&parsed).unwrap_or_default()) {
+        if !proxy.believes(common_name(&parsed)?.unwrap_or_default()) {
             return Err(Refused);
         }
         *slot = Some((generation, span(&parsed)));
@@ -115,18 +115,17 @@ impl ClientIdentity {
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| Refused)?;
         let span = span(&parsed);
         let name = parsed.subject();
-        let Some(username) = common_name(&parsed) else {
+        let Some(username) = common_name(&parsed)? else {
             return Ok((span, None));
         };
         if username.is_empty() {
             return Ok((span, None));
         }
-        let groups =
-            name.iter_organization().filter_map(|attribute| attribute.as_str().ok().map(str::to_owned));
+        let groups: Result<_, _> = name.iter_organization().map(text_of).collect();
         let user = UserInfo {
             username: username.to_owned(),
             uid: String::new(),
-            groups: groups.collect(),
+            groups: groups?,
             extra: vec![("authentication.kubernetes.io/credential-id".to_owned(), vec![fingerprint(leaf)])],
         };
         Ok((span, Some(Arc::new(user.with_authenticated_group()))))
@@ -134,8 +133,18 @@ impl ClientIdentity {
 }
 
 /// The last one of several, as in Go.
-fn common_name<'c>(certificate: &'c X509Certificate<'_>) -> Option<&'c str> {
-    certificate.subject().iter_common_name().filter_map(|attribute| attribute.as_str().ok()).last()
+fn common_name<'c>(certificate: &'c X509Certificate<'_>) -> Result<Option<&'c str>, Refused> {
+    certificate
+        .subject()
+        .iter_common_name()
+        .last()
+        .map(|attribute| attribute.as_str().map_err(|_| Refused))
+        .transpose()
+}
+
+/// Whoever is named in a way that cannot be read is not taken for somebody who is named less.
+fn text_of(attribute: &AttributeTypeAndValue<'_>) -> Result<String, Refused> {
+    attribute.as_str().map(str::to_owned).map_err(|_| Refused)
 }
 
 fn span(certificate: &X509Certificate<'_>) -> Validity {
