@@ -6,17 +6,14 @@ if need be, empty lines and comments between (upstream `pkg/util/env`, ParseEnv)
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-_OPENAT2, _NO_MAGIC_LINKS, _IN_ROOT = 437, 0x02, 0x10
-_MOST_BYTES = 1 << 20
+from kubecore.kubelet.runtime.system_calls import IN_ROOT, NO_MAGIC_LINKS, open_within
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_MOST_BYTES = 1 << 20
 
 
 class BadFile(Exception):
@@ -27,12 +24,7 @@ def value_in_file(volume: Path, path: str, key: str) -> str:
     """ "" where there is none. Links in the volume lead to nothing outside of it. Raises BadFile, OSError."""
     folder = os.open(volume, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-        how = struct.pack("=QQQ", flags, 0, _IN_ROOT | _NO_MAGIC_LINKS)
-        descriptor = _libc.syscall(_OPENAT2, folder, os.fsencode(path), how, ctypes.c_size_t(len(how)))
-        if descriptor < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
+        descriptor = open_within(folder, path, os.O_RDONLY | os.O_NONBLOCK, limits=IN_ROOT | NO_MAGIC_LINKS)
     finally:
         os.close(folder)
     return value_of(_content(descriptor).decode("utf-8", "surrogateescape"), key)

@@ -9,27 +9,24 @@ The server of a volume may not answer: whatever looks at one does so on a thread
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from kubecore.kubelet.runtime.interface import Mount, Propagation, RuntimeFailure
-from kubecore.kubelet.runtime.system_calls import MountPlace, mount_places
+from kubecore.kubelet.runtime.system_calls import HERE, MountPlace, checked, libc, mount_places
 from kubecore.own_threads import on_own_thread
 
 # open_tree(2), move_mount(2), setns(2), unshare(2).
 _OPEN_TREE, _CLONE, _WITH_ALL_BELOW = 428, 1, 0x8000
-_MOVE_MOUNT, _HERE, _FROM_EMPTY_PATH = 429, -100, 4
+_MOVE_MOUNT, _FROM_EMPTY_PATH = 429, 4
 _NEW_MOUNT, _FOLDERS_OF_PROCESS = 0x00020000, 0x200
 _FOLDER = "shared"
 _NEEDED: Mapping[Propagation, tuple[tuple[str, ...], str]] = {
     "Bidirectional": (("shared:",), "shared"),
     "HostToContainer": (("shared:", "master:"), "shared or slave"),
 }
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 async def check(mounts: Iterable[Mount]) -> None:
@@ -75,6 +72,13 @@ async def share(source: Path, directory: Path, namespace: int) -> Path:
 
 def _share(source: Path, directory: Path, namespace: int) -> Path:
     """On a thread that ends with it, as it changes its namespace."""
+    try:
+        return _put_into(source, directory, namespace)
+    except OSError as error:
+        raise OSError(error.errno, f"failed to share {source}: {error.strerror}") from error
+
+
+def _put_into(source: Path, directory: Path, namespace: int) -> Path:
     place = directory / _FOLDER / sha256(os.fsencode(source)).hexdigest()[:16]
     place.parent.mkdir(mode=0o700, exist_ok=True)
     if source.is_dir():
@@ -82,19 +86,11 @@ def _share(source: Path, directory: Path, namespace: int) -> Path:
     else:
         place.touch()
     flags = _CLONE | os.O_CLOEXEC | _WITH_ALL_BELOW
-    tree = _checked(_libc.syscall(_OPEN_TREE, _HERE, os.fsencode(source), flags), source)
+    tree = checked(libc.syscall(_OPEN_TREE, HERE, os.fsencode(source), flags), source)
     try:
-        _checked(_libc.unshare(_FOLDERS_OF_PROCESS), source)
-        _checked(_libc.setns(namespace, _NEW_MOUNT), source)
-        target = os.fsencode(place)
-        _checked(_libc.syscall(_MOVE_MOUNT, tree, b"", _HERE, target, _FROM_EMPTY_PATH), source)
+        checked(libc.unshare(_FOLDERS_OF_PROCESS), source)
+        checked(libc.setns(namespace, _NEW_MOUNT), source)
+        checked(libc.syscall(_MOVE_MOUNT, tree, b"", HERE, os.fsencode(place), _FROM_EMPTY_PATH), place)
     finally:
         os.close(tree)
     return place
-
-
-def _checked(result: int, path: Path) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"failed to share {path}: {os.strerror(number)}")
-    return result

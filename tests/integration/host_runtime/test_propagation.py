@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -107,6 +108,16 @@ async def test_a_volume_is_judged_by_the_mount_that_holds_it_whatever_its_name_i
     mounts = (Mount(shared / "link", "/no/such", propagation="Bidirectional"),)
     with pytest.raises(RuntimeFailure, match="but it is not a shared mount"):
         await isolated.start(sandbox, "/bin/sh", "-c", "true", mounts=mounts)
+
+
+async def test_what_cannot_be_shared_is_named(tmp_path: Path) -> None:
+    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    try:
+        with pytest.raises(OSError) as failed:
+            await sharing.share(tmp_path / "gone", tmp_path, namespace)
+    finally:
+        os.close(namespace)
+    assert failed.value.strerror == f"failed to share {tmp_path}/gone: No such file or directory"
 
 
 def test_what_is_mounted_for_a_pod_is_released_whatever_its_name_is(tmp_path: Path) -> None:

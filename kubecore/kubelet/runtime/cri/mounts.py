@@ -16,27 +16,25 @@ from contextlib import suppress
 from pathlib import Path
 
 from kubecore.kubelet.runtime.interface import MemoryDirectory, RuntimeFailure
-from kubecore.kubelet.runtime.system_calls import mount_places
+from kubecore.kubelet.runtime.system_calls import (
+    BENEATH,
+    HERE,
+    NO_MAGIC_LINKS,
+    checked,
+    libc,
+    mount_places,
+    open_within,
+)
 
-# mount(2), umount2(2), openat2(2), mount_setattr(2).
+# mount(2), umount2(2), mount_setattr(2).
 _BIND, _WITH_ALL_BELOW, _NOSUID, _NODEV, _DETACH = 0x1000, 0x4000, 0x2, 0x4, 0x2
-_OPENAT2, _NO_MAGIC_LINKS, _BENEATH = 437, 0x02, 0x08
-_MOUNT_SETATTR, _HERE, _RECURSIVE, _READ_ONLY = 442, -100, 0x8000, 1
+_MOUNT_SETATTR, _RECURSIVE, _READ_ONLY = 442, 0x8000, 1
 _FOLDER = "mounted"
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _checked(result: int, path: str) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
-    return result
 
 
 def _mount(source: str, target: Path, kind: str, flags: int, options: str = "") -> None:
     words = (source.encode(), os.fsencode(target), kind.encode() or None)
-    _checked(_libc.mount(*words, ctypes.c_ulong(flags), options.encode() or None), str(target))
+    checked(libc.mount(*words, ctypes.c_ulong(flags), options.encode() or None), target)
 
 
 def cover(directories: Iterable[MemoryDirectory]) -> None:
@@ -75,7 +73,7 @@ def inside(volume: Path, sub_path: str, directory: Path, *, read_only_below: boo
 def _set_read_only(place: Path) -> None:
     how = struct.pack("=QQQQ", _READ_ONLY, 0, 0, 0)
     path = os.fsencode(place)
-    _checked(_libc.syscall(_MOUNT_SETATTR, _HERE, path, _RECURSIVE, how, ctypes.c_size_t(len(how))), str(place))
+    checked(libc.syscall(_MOUNT_SETATTR, HERE, path, _RECURSIVE, how, ctypes.c_size_t(len(how))), place)
 
 
 def _open_inside(volume: Path, sub_path: str) -> int:
@@ -100,8 +98,7 @@ def _open_inside(volume: Path, sub_path: str) -> int:
 
 
 def _beneath(folder: int, path: str) -> int:
-    how = struct.pack("=QQQ", os.O_PATH | os.O_CLOEXEC, 0, _BENEATH | _NO_MAGIC_LINKS)
-    return _checked(_libc.syscall(_OPENAT2, folder, os.fsencode(path), how, ctypes.c_size_t(len(how))), path)
+    return open_within(folder, path, os.O_PATH, limits=BENEATH | NO_MAGIC_LINKS)
 
 
 def release(directory: Path, further: Iterable[Path] = ()) -> None:
@@ -109,4 +106,4 @@ def release(directory: Path, further: Iterable[Path] = ()) -> None:
     roots = [directory.absolute(), *(one.absolute() for one in further)]
     for place, _ in reversed(mount_places()):
         if any(place.is_relative_to(root) for root in roots):
-            _libc.umount2(os.fsencode(place), _DETACH)
+            libc.umount2(os.fsencode(place), _DETACH)
