@@ -128,11 +128,12 @@ class RequestedCertificates:
         """Raises NotSigned: whatever signs may sign anything."""
         from cryptography import x509
 
+        strange = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
         try:
             _native.ServingCertificate(*pair)  # as the server does, which looks at the key, too
             leaf = x509.load_pem_x509_certificate(pair.certificate)
             named = self._names.are_in(leaf)
-        except ValueError as error:
+        except (ValueError, *strange) as error:
             raise NotSigned(f"what was signed is no certificate of its key: {error}") from error
         if not named:
             raise NotSigned("what was signed is not for the names that were asked for")

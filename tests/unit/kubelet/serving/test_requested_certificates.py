@@ -7,6 +7,7 @@ import asyncio
 import base64
 import socket
 import ssl
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from kubecore import _native
 from kubecore.clock import VirtualClock
@@ -79,6 +80,18 @@ def certificate(request: Object, clock: VirtualClock, *, key: Any = None, names:
     builder = builder.serial_number(x509.random_serial_number()).add_extension(names, critical=False)
     builder = builder.not_valid_before(clock.now()).not_valid_after(clock.now() + LIFE)
     return builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+OTHER = x509.SubjectAlternativeName([x509.DNSName("other")])
+# An x400Address, which nobody reads.
+STRANGE = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x02\xa3\x00")
+BROKEN: dict[str, Callable[[Object, VirtualClock], bytes]] = {
+    "of another key": lambda request, clock: certificate(request, clock, key=KEY.public_key()),
+    "for other names": lambda request, clock: certificate(request, clock, names=OTHER),
+    "for names of a strange kind": lambda request, clock: certificate(request, clock, names=STRANGE),
+    "no PEM": lambda request, clock: b"certificate",
+    "no certificate": lambda request, clock: b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+}
 
 
 @pytest.fixture
@@ -169,20 +182,14 @@ async def test_a_request_that_comes_to_nothing_is_made_again(
     await signing.stop()
 
 
-@pytest.mark.parametrize("kind", ["of another key", "for other names", "no PEM", "no certificate", "no base64"])
+@pytest.mark.parametrize("kind", sorted({*BROKEN, "no base64"}))
 async def test_a_certificate_that_cannot_be_shown_is_asked_for_again(
     api: FakeAPI, clock: VirtualClock, tmp_path: Path, kind: str
 ) -> None:
     signing = Signing(tmp_path, api, clock)
     await signing.settle()
     (request,) = signing.requests()
-    broken = {
-        "of another key": certificate(request, clock, key=KEY.public_key()),
-        "for other names": certificate(request, clock, names=x509.SubjectAlternativeName([x509.DNSName("other")])),
-        "no PEM": b"certificate",
-        "no certificate": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-    }
-    told = base64.b64encode(broken[kind]).decode() if kind in broken else "A"
+    told = base64.b64encode(BROKEN[kind](request, clock)).decode() if kind in BROKEN else "A"
     signing.answer(request, {"certificate": told})
     await signing.settle(2)
     assert signing.certificates.current is None
