@@ -19,6 +19,7 @@ Object = dict[str, Any]
 
 READY_TO_START = "PodReadyToStartContainers"
 RESIZE_PENDING, RESIZE_IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
+FINAL = ("Succeeded", "Failed")
 PASSING = (RESIZE_PENDING, RESIZE_IN_PROGRESS)
 """Conditions that are there only while they hold."""
 
@@ -45,15 +46,19 @@ class PodFacts:
 def build_status(pod: Object, records: Mapping[str, ContainerRecord], facts: PodFacts, now: datetime) -> Object:
     """The whole status the kubelet vouches for; conditions it does not own are left out."""
     current_phase = "Failed" if facts.failure else phase(pod, records, ended=facts.ended)
+    known = pod.get("status") or {}
+    # It is not over while a sidecar, say, is still being stopped (upstream mergePodStatus in
+    # `pkg/kubelet/status/status_manager.go`); conditions tell already that it will be.
+    held = current_phase in FINAL and any(record.state == "running" for record in records.values())
     status: Object = {
-        "phase": current_phase,
+        "phase": known.get("phase") or "Pending" if held else current_phase,
         "conditions": _conditions(pod, records, facts, current_phase, now),
         "hostIP": facts.host_ips[0],
         "hostIPs": [{"ip": address} for address in facts.host_ips],
         "startTime": meta.format_time(facts.start_time),
-        "qosClass": (pod.get("status") or {}).get("qosClass") or qos_class(pod),
+        "qosClass": known.get("qosClass") or qos_class(pod),
     }
-    if facts.failure:
+    if facts.failure and status["phase"] in FINAL:
         status["reason"], status["message"] = facts.failure
     if facts.pod_ips:
         status["podIP"] = facts.pod_ips[0]

@@ -28,7 +28,7 @@ from kubecore.kubelet.pods.operations import ContainerOperations
 from kubecore.kubelet.pods.records import ContainerRecord, add_ephemeral, nothing_alive, records_of
 from kubecore.kubelet.pods.resizing import Resizer, granted
 from kubecore.kubelet.pods.sandbox import PodPlace, PodSandbox, refresh_hosts
-from kubecore.kubelet.pods.status import PodFacts, build_status, refused_status
+from kubecore.kubelet.pods.status import FINAL, PodFacts, build_status, refused_status
 from kubecore.kubelet.pods.status_writer import StatusWriter
 from kubecore.kubelet.pods.view import Ending, grace_seconds, relevant, start_time
 from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure
@@ -47,7 +47,6 @@ _RETRY_SECONDS, _LONGEST_RETRY_SECONDS, _JITTER = 1.0, 10.0, 0.5
 _RESIZE_SECONDS = 10.0
 # As long as upstream's status manager leaves a status that somebody else has changed.
 _RECONCILE, _RECONCILE_SECONDS = "reconcile", 10.0
-_FINAL = ("Succeeded", "Failed")
 
 
 class PodWorker:
@@ -79,7 +78,7 @@ class PodWorker:
         self._failures = 0
         self._start_time = start_time(pod) or services.clock.now()
         self._failure: tuple[str, str] | None = None
-        self._was_final = (pod.get("status") or {}).get("phase") in _FINAL
+        self._was_final = (pod.get("status") or {}).get("phase") in FINAL
         self._admitted = start_time(pod) is not None
         self._removed = False
         self._eviction: Ending | None = None
@@ -146,7 +145,7 @@ class PodWorker:
     @property
     def takes_room(self) -> bool:
         """The node has admitted it and has not got rid of it yet."""
-        ended = self._removed or self._ended or (self.pod.get("status") or {}).get("phase") in _FINAL
+        ended = self._removed or self._ended or (self.pod.get("status") or {}).get("phase") in FINAL
         return self._admitted and not ended
 
     @property
@@ -375,11 +374,18 @@ class PodWorker:
 
     async def _finish(self) -> None:
         """No container runs any more but sidecars: end those and give the address back."""
+        if self._anything_runs:
+            self._operations.take_for_proven()
+            await self._publish()
         await self._operations.stop_in_time(self._grace())
         await self._sandbox.stop()
         await self._publish()
 
     # ---- status
+
+    @property
+    def _anything_runs(self) -> bool:
+        return any(record.state == "running" for record in self._records.values())
 
     async def _publish(self) -> None:
         if self._removed:
@@ -388,7 +394,8 @@ class PodWorker:
             await self._write(refused_status(self.pod, *self._failure))
             return
         place = self.place
-        stopped = self._failure is not None or next_actions(self.pod, self._records, self._now()).finished
+        finished = self._failure is not None or next_actions(self.pod, self._records, self._now()).finished
+        stopped = finished and not self._anything_runs
         facts = PodFacts(
             host_ips=self._services.facts.host_ips,
             pod_ips=place.ips if place else (),
@@ -425,7 +432,7 @@ class PodWorker:
     async def _terminate(self) -> None:
         self._cancel_timers()
         self._operations.pod = self.pod
-        if any(record.state == "running" for record in self._records.values()):
+        if self._anything_runs:
             await self._publish()
         failures = 0
         while not await self._stopped():
