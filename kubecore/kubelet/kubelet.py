@@ -245,10 +245,11 @@ class Kubelet:
             )
             self._eviction_changed = keeper.changed
             self._services = self._make_services(machine)
+            self._events.tell("Starting", "Starting kubelet.")
             await keeper.register()
             no_limits = self._cgroups.reason if self._cgroups.cgroups is None else ""
             self._events.started(no_limits, config.no_ipv6, self._own_runtimes.changed)
-            await self._follow()
+            await self._follow(keeper)
             log.info("node %s is ready", config.node_name)
             self.ready.set()
             async with asyncio.TaskGroup() as group:
@@ -309,7 +310,7 @@ class Kubelet:
     async def _ask_for_node(self) -> Object:
         return await self._client.get("nodes", self._config.node_name)
 
-    async def _follow(self) -> None:
+    async def _follow(self, keeper: NodeKeeper) -> None:
         pods = self._own.informer("pods", field_selector=f"spec.nodeName={self._config.node_name}")
         informers = self._shared or self._own
         services = informers.informer("services")
@@ -324,6 +325,7 @@ class Kubelet:
             slices.add_handler(self._names_changed, lambda _, new: self._names_changed(new), self._names_changed)
         await self._nodes.wait_synced()
         self._nodes.add_handler(on_update=self._events.updated)
+        self._nodes.add_handler(keeper.seen, lambda _, new: keeper.seen(new))
         await pods.wait_synced()
         if self._config.pod_manifest_path is not None:
             self._static.look()

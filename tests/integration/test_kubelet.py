@@ -246,9 +246,13 @@ async def test_a_tcp_probe_tells_the_address_and_port_it_tried(node: Running) ->
 
 async def test_the_node_tells_of_its_start(node: Running) -> None:
     async with asyncio.timeout(60):
-        while len(found := [one for one in node.api.all("events") if one["involvedObject"]["kind"] == "Node"]) < 2:
+        while len(found := [one for one in node.api.all("events") if one["involvedObject"]["kind"] == "Node"]) < 5:
             await asyncio.sleep(0.01)
-    assert [one["message"] for one in found] == ["Starting kubelet.", "Node node status is now: NodeReady"]
+    states = ("NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID", "NodeReady")
+    assert [one["message"] for one in found] == [
+        "Starting kubelet.",
+        *(f"Node node status is now: {state}" for state in states),
+    ]
     assert {one["involvedObject"]["uid"] for one in found} == {"node"}
 
 

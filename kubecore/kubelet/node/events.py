@@ -29,7 +29,6 @@ class NodeEvents:
 
     def started(self, no_limits: str, no_ipv6: str, changed: str = "") -> None:
         """Why there are none, "" where there are. `changed`: why the pods of a former run have not gone on."""
-        self.tell("Starting", "Starting kubelet.")
         self.became("NodeReady")
         if changed:
             self.warn("NodeChanged", f"Pods are started anew, the node is not what it was: {changed}")

@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -236,13 +236,12 @@ def node_status(
     }
 
 
-def _changed_pressures(before: list[Object], after: list[Object]) -> Iterator[str]:
-    """NodeHasDiskPressure and the like, for each that the API had otherwise: of a former kubelet, too."""
-    held = {one["type"]: one["status"] == "True" for one in before}
-    for one in after:
-        kind = one["type"]
-        if kind in PRESSURES and kind in held and held[kind] != (one["status"] == "True"):
-            yield one["reason"].replace("Kubelet", "Node")
+def of_others(status: Object, own: Collection[str]) -> Object:
+    """What is allocatable beside the resources that are the kubelet's `own` to tell: what somebody else says that the
+    node has; None for what nobody does any more. (Upstream `MachineInfo` in `pkg/kubelet/nodestatus/setters.go`.)"""
+    capacity, allocatable = status.get("capacity") or {}, status.get("allocatable") or {}
+    gone = [name for name in allocatable if name not in capacity and "/" in name and "kubernetes.io/" not in name]
+    return {**dict.fromkeys(gone), **{name: amount for name, amount in capacity.items() if name not in own}}
 
 
 async def _no_trouble() -> str:
@@ -277,6 +276,7 @@ class NodeKeeper:
         self._clock = clock
         self._identity = identity
         self._machine = machine
+        self._told: dict[str, str] = {}
         self._node: Object = {}
         self._lease = NodeLease(client, clock, identity.name, seconds=identity.lease_seconds)
 
@@ -301,6 +301,7 @@ class NodeKeeper:
         wanted = node_object(self._identity, self._machine, self._clock.now())
         try:
             self._node = await self._client.create("nodes", wanted)
+            self._tell(wanted["status"]["conditions"])
             return
         except StatusError as error:
             if error.code != 409:
@@ -314,29 +315,48 @@ class NodeKeeper:
 
     async def report(self) -> None:
         """Write the status."""
-        known = (self._node.get("status") or {}).get("conditions") or []
+        known = self._node.get("status") or {}
         self._changed.clear()
         trouble = "node is shutting down" if self.shutting_down else await self._runtime_trouble()
         status = node_status(
             self._identity,
             self._machine,
             self._clock.now(),
-            known,
+            known.get("conditions") or [],
             self._pressures(),
             trouble=trouble,
         )
-        if (images := list(self._images())) or (self._node.get("status") or {}).get("images"):
+        status["allocatable"] |= of_others(known, status["capacity"])
+        if (images := list(self._images())) or known.get("images"):
             status["images"] = images or None
         # Merged by type, as strategic merge has it, two addresses of a type would become one.
         addresses = status.pop("addresses")
-        if (self._node.get("status") or {}).get("addresses") != addresses:
+        if known.get("addresses") != addresses:
             await self._patch_status({"addresses": addresses}, "merge")
         self._node = await self._patch_status(status, "strategic")
-        for state in _changed_pressures(known, status["conditions"]):
-            self._became(state)
+        self._tell(status["conditions"])
         if self._is_ready != (not trouble):
             self._is_ready = not trouble
             self._became("NodeReady" if self._is_ready else "NodeNotReady")
+
+    def _tell(self, conditions: list[Object]) -> None:
+        """NodeHasDiskPressure and the like, of each that this kubelet has not told so before."""
+        for one in conditions:
+            kind, reason = one["type"], one["reason"]
+            if kind in PRESSURES and self._told.get(kind) != reason:
+                self._told[kind] = reason
+                self._became(reason.replace("Kubelet", "Node"))
+
+    def seen(self, node: Object) -> None:
+        """Somebody has changed a Node, maybe this one: what it has been given beside what the kubelet tells of is for
+        pods to ask for."""
+        if meta.name(node) != self._identity.name:
+            return
+        status = node.get("status") or {}
+        told = of_others(status, self._machine.capacity())
+        if any((status.get("allocatable") or {}).get(name) != amount for name, amount in told.items()):
+            self._node = node
+            self.changed()
 
     async def _patch_status(self, status: Object, patch_type: str) -> Object:
         name = self._identity.name

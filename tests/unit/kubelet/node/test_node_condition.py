@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kubecore.clock import VirtualClock
 from kubecore.kubelet.node.node import Machine, NodeIdentity, NodeKeeper
 from tests.support.fake_api import FakeAPI
+from tests.unit.kubelet.conftest import Node
 
 IDENTITY = NodeIdentity("node", ("10.0.0.1",), 10250, ("10.0.0.0/24",), "loopback", "host", ("host",))
 
@@ -38,4 +39,36 @@ async def test_a_node_that_can_start_no_container_is_not_ready_until_it_can(tmp_
     trouble = ""
     await keeper.report()
     assert ready(api)[:2] == ("True", "KubeletReady")
-    assert told == ["NodeNotReady", "NodeReady"]
+    assert told == [
+        "NodeHasSufficientMemory",
+        "NodeHasNoDiskPressure",
+        "NodeHasSufficientPID",
+        "NodeNotReady",
+        "NodeReady",
+    ]
+
+
+# ---- resources that others say it has
+
+
+async def test_what_somebody_says_that_the_node_has_can_be_asked_for_by_pods_until_it_is_gone(node: Node) -> None:
+    def status() -> Any:
+        return cast(Any, node.api.get("nodes", "node"))["status"]
+
+    async def say(amount: str | None) -> None:
+        capacity = {"example.com/dongle": amount}
+        change = {"status": {"capacity": capacity}}
+        await node.api.client().patch("nodes", "node", change, patch_type="merge", subresource="status")
+        await node.settle()
+
+    own = status()["allocatable"]
+    await say("4")
+    assert status()["allocatable"] == {**own, "example.com/dongle": "4"}
+    await say("2")
+    assert status()["allocatable"]["example.com/dongle"] == "2"
+    await node.kill()
+    await node.start()
+    assert status()["allocatable"]["example.com/dongle"] == "2"
+    await say(None)
+    assert status()["allocatable"] == own
+    assert status()["capacity"].keys() == own.keys()
