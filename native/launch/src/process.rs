@@ -183,8 +183,7 @@ fn prepare_and_exec(work: &mut Work<'_>) -> bool {
         if !plan.directory.as_bytes().is_empty() && libc::chdir(plan.directory.as_ptr()) != 0 {
             return report.fail(Stage::Directory, 0);
         }
-        // Whatever was opened without close-on-exec anywhere in the process stays out of containers. Before a filter
-        // can refuse it.
+        // Whatever was opened without close-on-exec anywhere in the process stays out of containers.
         const CLOSE_RANGE_CLOEXEC: c_int = 4;
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC);
         if !restrict(plan, report) {
@@ -202,6 +201,12 @@ fn prepare_and_exec(work: &mut Work<'_>) -> bool {
         }
     }
     reset_signals();
+    // Last of all, so that a profile need not allow what comes before the container's own program.
+    for (index, filter) in plan.filters.iter().enumerate() {
+        if !filter.enforce() {
+            return report.fail(Stage::Filter, index);
+        }
+    }
     execute(work)
 }
 
@@ -236,12 +241,9 @@ fn connect_stdio(stdio: &[RawFd; 3], terminal: bool) -> bool {
     !terminal || unsafe { libc::ioctl(0, libc::TIOCSCTTY as _, 0) } == 0
 }
 
-/// Identity, capabilities and filters. A filter may only be set with CAP_SYS_ADMIN or NO_NEW_PRIVS: it comes before what
-/// takes the first where there is no second, and after the namespace in which we are root; else last of all, so that it
-/// need not allow what comes before it.
+/// Identity and capabilities, up to what the filters need.
 fn restrict(plan: &LaunchPlan, report: &mut Report) -> bool {
     let through_namespace = plan.identity.through_user_namespace;
-    let filters_last = plan.no_new_privileges && !through_namespace;
     if through_namespace && !assume(&plan.identity) {
         return report.fail(Stage::Identity, 0);
     }
@@ -261,18 +263,37 @@ fn restrict(plan: &LaunchPlan, report: &mut Report) -> bool {
         // SAFETY: a plain call.
         unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     }
-    if filters_last && !assume(&plan.identity) {
+    // A filter may only be set with NO_NEW_PRIVS or CAP_SYS_ADMIN, which another user would not have.
+    let keeps = !plan.filters.is_empty() && !plan.no_new_privileges && !through_namespace;
+    // SAFETY: a plain call; what it keeps is lost with exec.
+    if keeps && unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) } != 0 {
+        return report.fail(Stage::Capabilities, 0);
+    }
+    if !through_namespace && !assume(&plan.identity) {
         return report.fail(Stage::Identity, 0);
     }
-    for (index, filter) in plan.filters.iter().enumerate() {
-        if !filter.enforce() {
-            return report.fail(Stage::Filter, index);
-        }
-    }
-    if !through_namespace && !filters_last && !assume(&plan.identity) {
-        return report.fail(Stage::Identity, 0);
+    if keeps && !raise_permitted() {
+        return report.fail(Stage::Capabilities, 0);
     }
     true
+}
+
+/// All capabilities that are permitted are effective again (man 2 capset).
+fn raise_permitted() -> bool {
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = [VERSION_3, 0];
+    // Effective, permitted and inheritable: the lower halves, then the upper ones.
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: structs of the version that the header tells, of this thread's own.
+    unsafe {
+        if libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) != 0 {
+            return false;
+        }
+        for [effective, permitted, _] in &mut sets {
+            *effective = *permitted;
+        }
+        libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) == 0
+    }
 }
 
 /// Raw system calls: the C library's wrappers would change every thread of the parent.

@@ -15,6 +15,7 @@ import pytest
 from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.interface import (
     ContainerState,
+    Identity,
     Mount,
     RuntimeFailure,
 )
@@ -90,6 +91,33 @@ async def test_a_profile_may_refuse_all_that_it_does_not_name_and_look_at_argume
         said = await isolated.output(sandbox, script, seccomp=f"localhost/{profile}")
     assert [line for line in said.splitlines() if line in ("changed", "refused")] == ["changed", "refused"], said
     assert "open: 0 1 2 3" in said.splitlines(), said
+
+
+@pytest.mark.usefixtures("own_processes")
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+@pytest.mark.parametrize("identity", [Identity(), Identity(1234, 1234, (77,))], ids=["own user", "other user"])
+async def test_a_profile_need_not_allow_what_comes_before_the_program(
+    isolated: Node, identity: Identity, no_new_privileges: bool
+) -> None:
+    if identity.user is not None and os.geteuid() != 0:
+        pytest.skip("only root becomes another user")
+    ours = (
+        "capget capset poll prctl rt_sigaction rt_sigprocmask seccomp setgid setgroups setresgid setresuid setsid "
+        "setuid umask unshare"
+    )
+    rules = [{"names": ours.split(), "action": "SCMP_ACT_KILL_PROCESS"}]
+    profile = isolated.root / "profile.json"
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}))
+    sandbox, _ = await isolated.sandbox()
+    await isolated.start(
+        sandbox,
+        "true",
+        seccomp=f"localhost/{profile}",
+        identity=identity,
+        no_new_privileges=no_new_privileges,
+        capabilities=capabilities.DEFAULT,
+    )
+    assert (await isolated.end()).exit_code == 0
 
 
 @pytest.mark.usefixtures("own_processes")
