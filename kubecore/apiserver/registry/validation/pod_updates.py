@@ -79,14 +79,13 @@ def _deadline(problems: Problems, spec: JSON, old: JSON) -> bool:
 
 def _tolerations(problems: Problems, new: list[JSON], old: list[JSON]) -> None:
     """Tolerations may be added; of those there are only how long they hold may change."""
-    kept = [_without_seconds(one) for one in new]
-    if any(_without_seconds(one) not in kept for one in old):
+    if not {_without_seconds(one) for one in old} <= {_without_seconds(one) for one in new}:
         detail = "existing toleration can not be modified except its tolerationSeconds"
         problems.forbidden("spec.tolerations", detail)
 
 
-def _without_seconds(toleration: JSON) -> JSON:
-    return {key: value for key, value in toleration.items() if key != "tolerationSeconds" and value}
+def _without_seconds(toleration: JSON) -> frozenset[tuple[str, str]]:
+    return frozenset((key, value) for key, value in toleration.items() if key != "tolerationSeconds" and value)
 
 
 def _gates(problems: Problems, new: list[JSON], old: list[JSON]) -> None:

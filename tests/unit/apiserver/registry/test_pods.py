@@ -317,6 +317,13 @@ def test_containers_cannot_be_added_by_update() -> None:
     ]
 
 
+def test_tens_of_thousands_of_tolerations_are_no_matter() -> None:
+    """In time that grows with them alone: with each held against each, a pod of 0.8 MB held up everything for 17 s."""
+    many = [{"key": f"k{number}", "operator": "Exists"} for number in range(20_000)]
+    stored = changed(STORED, "spec.tolerations", many)
+    assert PODS.update_problems(stored, changed(stored, "spec.tolerations", [*reversed(many)])) == []
+
+
 def test_a_toleration_cannot_be_taken_away() -> None:
     assert PODS.update_problems(STORED, changed(STORED, "spec.tolerations", [])) == [
         "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"
