@@ -98,6 +98,7 @@ def take_up(record: ContainerRecord, status: ContainerStatus) -> bool:
     else:  # the kubelet did not get to report the attempt
         record.run(status.id, status.started_at or status.created_at)
         record.restart_count = status.attempt
+    record.user = status.user
     return status.state is ContainerState.EXITED and record.state == "running"
 
 

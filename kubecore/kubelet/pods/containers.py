@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kubecore.api import meta
+from kubecore.api.quoting import quoted
 from kubecore.images.store import Image
 from kubecore.kubelet.cgroups import limits
 from kubecore.kubelet.pods import mandatory_access
@@ -63,7 +65,7 @@ def container_config(
         log_path=place.log_path,
         working_directory=container.get("workingDir", ""),
         mounts=tuple(mounts),
-        identity=_identity(pod, context, root_by_default=root_by_default, image=image),
+        identity=_identity(pod, container, root_by_default=root_by_default, image=image),
         no_new_privileges=context.get("allowPrivilegeEscalation") is False,
         privileged=bool(context.get("privileged")),
         capabilities=_capabilities(context),
@@ -136,19 +138,16 @@ def _seccomp(pod: Object, context: Object, place: ContainerPlace) -> str:
     return f"localhost/{place.seccomp_profiles / profile['localhostProfile']}"
 
 
-def _identity(pod: Object, context: Object, *, root_by_default: bool, image: Image | None) -> Identity:
-    whole = pod["spec"].get("securityContext") or {}
+def _identity(pod: Object, container: Object, *, root_by_default: bool, image: Image | None) -> Identity:
+    whole, context = pod["spec"].get("securityContext") or {}, container.get("securityContext") or {}
 
     def pick(field: str) -> Any:
         return context[field] if context.get(field) is not None else whole.get(field)
 
     user, group = pick("runAsUser"), pick("runAsGroup")
-    if pick("runAsNonRoot") and user == 0:
-        raise ConfigError("container's runAsUser breaks non-root policy")
-    if pick("runAsNonRoot") and user is None and image is not None:
-        _check_non_root(image)
-    elif pick("runAsNonRoot") and user is None and root_by_default:
-        raise ConfigError("container has runAsNonRoot and the runtime's default user is root: set runAsUser")
+    if pick("runAsNonRoot") and (trouble := _root(user, root_by_default=root_by_default, image=image)):
+        named = quoted(f"{meta.name(pod)}_{meta.namespace(pod)}({meta.uid(pod)})")
+        raise ConfigError(f"{trouble} (pod: {named}, container: {container['name']})")
     # A user without a group of its own gets root's, as runc does without an image that says otherwise.
     own_group = group is not None or user is None or image is not None
     strict = whole.get("supplementalGroupsPolicy") == "Strict"
@@ -164,14 +163,17 @@ def supplemental_groups(pod: Object) -> tuple[int, ...]:
     return tuple(groups)
 
 
-def _check_non_root(image: Image) -> None:
-    """A name could be anybody's."""
-    told = (image.run.get("User") or "0").partition(":")[0]
-    if not told.isdigit():
-        text = f"container has runAsNonRoot and image has non-numeric user ({told}), cannot verify user is non-root"
-        raise ConfigError(text)
-    if int(told) == 0:
-        raise ConfigError("container has runAsNonRoot and image will run as root")
+def _root(user: int | None, *, root_by_default: bool, image: Image | None) -> str:
+    """In what the container would be root, or might be; "" if it is not. (Upstream `verifyRunAsNonRoot` in
+    `pkg/kubelet/kuberuntime/security_context.go`.)"""
+    if user is not None:
+        return "container's runAsUser breaks non-root policy" if user == 0 else ""
+    told = "0" if root_by_default else ""
+    if image is not None:
+        told = (image.run.get("User") or "0").partition(":")[0]
+    if told and not told.isdigit():  # a name could be anybody's
+        return f"container has runAsNonRoot and image has non-numeric user ({told}), cannot verify user is non-root"
+    return "container has runAsNonRoot and image will run as root" if told and int(told) == 0 else ""
 
 
 def named_ports(container: Object) -> dict[str, int]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,7 @@ class ContainerOperations:
             record.run(container_id, self._services.clock.now())
         finally:
             await self._collect(record.name, place, kept=(container_id, previous))
+        record.user = place.runtime.container_status(container_id).user
         self._event(record, "Normal", "Started", "Container started")
         await self._after_start(record)
         status = place.runtime.container_status(container_id)
@@ -186,8 +188,9 @@ class ContainerOperations:
         return target.id
 
     def _failed_start(self, container_id: str, error: RuntimeFailure) -> Termination:
-        now = self._services.clock.now()
-        return Termination(128, "StartError", container_id, message=error.message, started_at=now, finished_at=now)
+        """It has not started, which is told as containerd does."""
+        never, now = datetime.fromtimestamp(0, UTC), self._services.clock.now()
+        return Termination(128, "StartError", container_id, message=error.message, started_at=never, finished_at=now)
 
     def _files(self, record: ContainerRecord, attempt: int) -> ContainerPlace:
         pod = self.pod

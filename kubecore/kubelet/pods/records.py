@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from kubecore.api import meta
 from kubecore.kubelet.pods.back_off import MAXIMUM, BackOff
+from kubecore.kubelet.runtime.interface import ProcessUser
 
 Object = dict[str, Any]
 Kind = Literal["init", "sidecar", "main", "ephemeral"]
@@ -62,6 +63,8 @@ class ContainerRecord:
     image_id: str = ""
     image: str = ""
     """What was asked for when its present or last attempt was made."""
+    user: ProcessUser | None = None
+    """Who its present or last attempt ran as, where the runtime tells."""
     state: State = "waiting"
     waiting_reason: str = CREATING
     waiting_message: str = ""
@@ -197,6 +200,8 @@ def _carry_over(
     state, last = reported.get("state") or {}, reported.get("lastState") or {}
     record.restart_count = reported.get("restartCount", 0)
     record.image_id = reported.get("imageID", "")
+    if user := (reported.get("user") or {}).get("linux"):
+        record.user = ProcessUser(user["uid"], user["gid"], tuple(user.get("supplementalGroups") or ()))
     started_at = _time((state.get("running") or {}).get("startedAt"))
     container_id = reported.get("containerID", "").rpartition("://")[2]
     if container_id and "resources" in reported:  # what was granted; another kubelet does not grant it anew

@@ -94,6 +94,9 @@ def _container_status(record: ContainerRecord, facts: PodFacts) -> Object:
         status["volumeMounts"] = [_volume_mount(one) for one in mounts]
     if record.id:
         status["containerID"] = f"{facts.runtime}://{record.id}"
+    if record.id and (user := record.user) is not None:
+        groups = {"supplementalGroups": list(user.groups)} if user.groups else {}
+        status["user"] = {"linux": {"uid": user.uid, "gid": user.gid, **groups}}
     resources = record.spec.get("resources") or {}
     if resources or record.id:
         # Of one that was made even where nothing is limited: by it the API server knows a node that can resize pods.

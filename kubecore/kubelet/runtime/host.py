@@ -245,6 +245,7 @@ class HostRuntime:
             state=ContainerState.CREATED,
             created_at=self._clock.now(),
             log_path=config.log_path,
+            user=self._plans.user(config),
         )
         self._containers[container_id] = Container(status, config, scratch, profile=profile)
         return container_id

@@ -13,7 +13,14 @@ from pathlib import Path
 from kubecore import _native
 from kubecore.kubelet.runtime import capabilities, launching, leftovers, mounting, propagation, seccomp
 from kubecore.kubelet.runtime.image_roots import ImageRoot, image_steps
-from kubecore.kubelet.runtime.interface import ContainerConfig, ContainerStatus, Mount, SandboxConfig, SandboxStatus
+from kubecore.kubelet.runtime.interface import (
+    ContainerConfig,
+    ContainerStatus,
+    Mount,
+    ProcessUser,
+    SandboxConfig,
+    SandboxStatus,
+)
 from kubecore.kubelet.runtime.isolation import Isolation
 from kubecore.kubelet.runtime.launching import Namespaces
 from kubecore.kubelet.runtime.processes import Ended, Running, is_ending
@@ -155,6 +162,7 @@ class LaunchPlans:
         config = container.config
         environment = {"PATH": _DEFAULT_PATH, "HOSTNAME": sandbox.config.hostname}
         environment.update(config.environment)
+        environment.setdefault("HOME", _home(self.user(config).uid))
         if not self.is_first(sandbox, container):
             environment[leftovers.VARIABLE] = leftovers.container_mark(self.node, container.status.id)
         identity = config.identity
@@ -182,6 +190,19 @@ class LaunchPlans:
         if self.isolation.user_namespace or not self.isolation.namespaces:
             return None  # a user namespace of one's own making cannot set groups
         return config.identity.supplemental_groups
+
+    def user(self, config: ContainerConfig) -> ProcessUser:
+        """As who its process runs."""
+        identity = config.identity
+        if not self.isolation.namespaces:
+            user, group, others = os.geteuid(), os.getegid(), tuple(os.getgroups())
+        elif self.isolation.user_namespace:
+            user, group, others = identity.user or 0, identity.group or 0, ()
+        else:
+            user = os.geteuid() if identity.user is None else identity.user
+            group = os.getegid() if identity.group is None else identity.group
+            others = identity.supplemental_groups
+        return ProcessUser(user, group, tuple(dict.fromkeys((group, *others))))
 
     def inside(
         self,
@@ -244,6 +265,16 @@ def _terminal_name(descriptor: int) -> str:
 def as_ourselves(launch: launching.Launch) -> launching.Launch:
     """Without a change of identity: we may not, or the namespace that is entered has done it."""
     return replace(launch, user=None, group=None, groups=None, through_user_namespace=False)
+
+
+def _home(user: int) -> str:
+    """By the host's users, whose file system such a container sees; as runc does, "/" of one whom it does not know."""
+    with suppress(OSError):
+        for line in Path("/etc/passwd").read_text(errors="replace").splitlines():
+            parts = line.split(":")
+            if len(parts) >= 7 and parts[2] == str(user):
+                return parts[5] or "/"
+    return "/"
 
 
 def _file_mounts(config: SandboxConfig) -> list[Mount]:

@@ -207,6 +207,15 @@ class ContainerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessUser:
+    """Who a container's first process was started as, as it sees it itself. `groups`: with its own one."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerStatus:
     """`exit_code` is 128 + the signal's number when a signal ended the process; `signal` is that number, else 0.
     `reason`: the runtime's word for the end where it knows better than the exit code (OOMKilled)."""
@@ -227,6 +236,8 @@ class ContainerStatus:
     """That of its configuration."""
     sandbox_ended: bool = False
     """It ended with its sandbox, in which no other one can be started."""
+    user: ProcessUser | None = None
+    """None where the runtime does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,31 @@ async def test_it_may_run_as_another_user(isolated: Node) -> None:
     assert said == "1234\n1235"
 
 
+async def test_it_finds_the_home_of_its_user_unless_it_is_told_another(isolated: Node) -> None:
+    sandbox, _ = await isolated.sandbox()
+    script = "cat /etc/passwd; echo; echo $HOME"
+    *users, home = (await isolated.output(sandbox, script, identity=Identity(user=0))).splitlines()
+    assert home == next((line.split(":")[5] for line in users if ":x:0:" in line), "/")
+    assert await isolated.output(sandbox, "echo $HOME", identity=Identity(user=12345)) == "/"
+    assert await isolated.output(sandbox, "echo $HOME", environment=(("HOME", "/mine"),)) == "/mine"
+
+
+async def test_it_is_told_who_it_runs_as(node: Node) -> None:
+    sandbox, _ = await node.sandbox()
+    who = [Identity()]
+    if node.isolation.namespaces and not node.isolation.user_namespace:
+        who.append(Identity(1234, 1235, (77, 1235)))
+    for identity in who:
+        said = await node.output(sandbox, "id -u; id -g; id -G", identity=identity)
+        user = node.runtime.list_containers()[-1].user
+        if isinstance(node.runtime, CriRuntime) and not await node.runtime.knows_strict_groups():
+            assert user is None
+            continue
+        assert user is not None
+        uid, gid, groups = said.splitlines()
+        assert (user.uid, user.gid, {*user.groups}) == (int(uid), int(gid), {int(one) for one in groups.split()})
+
+
 async def test_it_has_devices_and_a_termination_log(isolated: Node) -> None:
     sandbox, _ = await isolated.sandbox()
     (isolated.root / "message").touch()

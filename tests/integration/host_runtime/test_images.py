@@ -18,7 +18,7 @@ from kubecore.kubelet.networks import loopback_ranges
 from kubecore.kubelet.networks.network import LoopbackNetwork
 from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.image_roots import WRITTEN
-from kubecore.kubelet.runtime.interface import Identity, Mount, RuntimeFailure
+from kubecore.kubelet.runtime.interface import Identity, Mount, ProcessUser, RuntimeFailure
 from kubecore.kubelet.runtime.scratch import scratch_of
 from tests.integration.host_runtime.conftest import Node, make_oci_node, settled, until
 from tests.support.running_kubelet import running_kubelet, shell
@@ -88,6 +88,7 @@ async def test_a_user_of_the_image_has_its_groups_and_home(node: Node) -> None:
     sandbox, _ = await node.sandbox()
     said = await node.output(sandbox, "id -u; id -G; echo $HOME", identity=Identity(user=1000))
     assert said.splitlines() == ["1000", "1001 1002", "/home/app"]
+    assert [one.user for one in node.runtime.list_containers()] == [ProcessUser(1000, 1001, (1001, 1002))]
     strict = Identity(user=1000, supplemental_groups=(7,), no_other_groups=True)
     assert await node.output(sandbox, "id -G", identity=strict) == "1001 7"
 

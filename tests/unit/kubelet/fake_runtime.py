@@ -16,6 +16,7 @@ from kubecore.kubelet.runtime.interface import (
     ContainerStatus,
     ExecResult,
     ExitListener,
+    ProcessUser,
     RuntimeFailure,
     SandboxConfig,
     SandboxStatus,
@@ -167,6 +168,7 @@ class FakeRuntime:
             ContainerState.CREATED,
             self.clock.now(),
             log_path=config.log_path,
+            user=ProcessUser(config.identity.user or 0, 7, (7, *config.identity.supplemental_groups)),
         )
         return container_id
 

@@ -21,6 +21,7 @@ from kubecore.kubelet.runtime.interface import (
     ContainerState,
     ContainerStatus,
     Identity,
+    ProcessUser,
     Propagation,
     SandboxConfig,
 )
@@ -263,7 +264,15 @@ def container_status(status: Any, sandbox_id: str, pid: int) -> ContainerStatus:
         pid=pid if state is ContainerState.RUNNING else 0,
         reason=status.reason if status.reason not in ("Completed", "Error") else "",
         log_path=Path(status.log_path) if status.log_path else None,
+        user=_user(status),
     )
+
+
+def _user(status: Any) -> ProcessUser | None:
+    if not status.user.HasField("linux"):
+        return None
+    told = status.user.linux
+    return ProcessUser(told.uid, told.gid, tuple(told.supplemental_groups))
 
 
 def _time(nanoseconds: int) -> datetime:

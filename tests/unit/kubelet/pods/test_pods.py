@@ -366,6 +366,7 @@ async def test_a_program_that_cannot_be_started_is_a_failed_attempt(node: Node) 
     await node.run(restartPolicy="Never")
     ended = node.container()["state"]["terminated"]
     assert (ended["exitCode"], ended["reason"], ended["message"]) == (128, "StartError", "no such program")
+    assert ended["startedAt"] == "1970-01-01T00:00:00Z"
     assert node.status()["phase"] == "Failed"
 
 
@@ -452,7 +453,7 @@ async def test_its_hostname_file_says_its_name_which_is_the_hosts_on_the_hosts_n
 @pytest.mark.parametrize(
     ("user", "root_by_default", "message"),
     [
-        (None, True, "container has runAsNonRoot and the runtime's default user is root: set runAsUser"),
+        (None, True, "container has runAsNonRoot and image will run as root"),
         (0, False, "container's runAsUser breaks non-root policy"),
         (None, False, ""),
         (1000, True, ""),
@@ -464,7 +465,8 @@ async def test_a_container_that_must_not_be_root_is_not_started_as_root(
     node.runtime.root_by_default = root_by_default
     await node.run(container(), securityContext={"runAsNonRoot": True, "runAsUser": user})
     if message:
-        assert node.container()["state"]["waiting"] == {"reason": "CreateContainerConfigError", "message": message}
+        told = f'{message} (pod: "pod_default({node.pod()["metadata"]["uid"]})", container: main)'
+        assert node.container()["state"]["waiting"] == {"reason": "CreateContainerConfigError", "message": told}
     else:
         assert node.status()["phase"] == "Running"
 
