@@ -13,6 +13,7 @@ import random
 import shutil
 from collections.abc import Set
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from kubecore.api import meta
@@ -34,7 +35,7 @@ from kubecore.kubelet.pods.view import Ending, grace_seconds, relevant, start_ti
 from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure
 from kubecore.kubelet.serving import usage
 from kubecore.kubelet.serving.usage import RunningPod
-from kubecore.kubelet.volumes.images import StillPulling
+from kubecore.kubelet.volumes.images import MissingImage, StillPulling
 from kubecore.kubelet.volumes.manager import SetUpError, Volume, is_filled
 from kubecore.kubelet.volumes.sources import VolumeSurroundings
 
@@ -199,9 +200,7 @@ class PodWorker:
         try:
             await self._sync()
         except (SetUpError, RuntimeFailure) as error:
-            reason = "FailedMount" if isinstance(error, SetUpError) else "FailedCreatePodSandBox"
-            self._services.recorder.event(self.pod, "Warning", reason, str(error))
-            self._note_waiting(error)
+            self._tell_trouble(error)
             await self._publish()
             self._retry()
         except StillPulling:
@@ -215,10 +214,19 @@ class PodWorker:
         else:
             self._failures = 0
 
-    def _note_waiting(self, error: SetUpError | RuntimeFailure) -> None:
-        if isinstance(error, RuntimeFailure) and error.reason != "FailedCreatePodSandBox":
-            for record in self._records.values():
+    def _tell_trouble(self, error: SetUpError | RuntimeFailure) -> None:
+        """What is missing for a container alone is that container's trouble, as upstream tells it."""
+        tell = partial(self._services.recorder.event, self.pod, "Warning")
+        if not isinstance(error, MissingImage):
+            tell("FailedMount" if isinstance(error, SetUpError) else "FailedCreatePodSandBox", str(error))
+        if not isinstance(error, RuntimeFailure) or error.reason == "FailedCreatePodSandBox":
+            return
+        for record in self._records.values():
+            if not isinstance(error, MissingImage):
                 record.wait(error.reason, error.message)
+            elif error.concerns(record.spec):
+                record.wait(error.reason, error.message)
+                tell("Failed", f"Error: {error.reason}", field_path=record.field_path)
 
     def _retry(self) -> None:
         seconds = min(_RETRY_SECONDS * 2.0**self._failures, _LONGEST_RETRY_SECONDS * (1 + _JITTER * random.random()))

@@ -135,6 +135,26 @@ async def test_what_cannot_be_pulled_is_tried_again_after_ten_seconds_then_twent
     assert node.status()["phase"] == "Running"
 
 
+async def test_an_image_of_a_volume_that_cannot_be_pulled_is_the_trouble_of_who_mounts_it(
+    node: Node, registry: Registry
+) -> None:
+    registry.problems = ["no such image"]
+    volumes = [{"name": "data", "image": {"reference": "data:1"}}]
+    mounting = container(volumeMounts=[{"name": "data", "mountPath": "/data"}])
+    await node.run(mounting, container("beside"), volumes=volumes)
+    await node.settle()
+    assert waiting(node) == ("ErrImagePull", "no such image")
+    assert node.container("beside")["state"]["waiting"] == {"reason": "ContainerCreating"}
+    assert node.events("FailedCreatePodSandBox") == []
+    failed = [one for one in node.api.all("events") if one["reason"] == "Failed"]
+    assert [(one["message"], one["involvedObject"].get("fieldPath")) for one in failed] == [
+        ('Failed to pull image "data:1": no such image', None),
+        ("Error: ErrImagePull", "spec.containers{main}"),
+    ]
+    await node.settle(30)
+    assert node.status()["phase"] == "Running"
+
+
 async def until(node: Node, reason: str, message: str) -> None:
     for _ in range(20):
         if waiting(node) == (reason, message):
