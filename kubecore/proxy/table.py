@@ -53,6 +53,7 @@ class ServiceTable:
         `freebind`, somebody else sees to it that addresses are this host's. With `one_listener`, addresses share a
         socket where the kernel lets us."""
         self.balancer = _native.Balancer()
+        self._clock = clock or _native.Clock()
         inside = namespaces.native if namespaces is not None else None
         self.forwarder = _native.Forwarder(
             self.balancer,
@@ -113,7 +114,7 @@ class ServiceTable:
     def rows(self) -> list[dict[str, Any]]:
         """The balancer's services (see `_native.Balancer.services`), each with `service`, the key of its Service,
         `purpose`, and `listening`; without the rates, which nobody has reckoned here."""
-        services = self.balancer.services()
+        services = self.balancer.services(self._clock.monotonic())
         for row in services:
             for counted in (row, *row["destinations"]):
                 del counted["per_second"]

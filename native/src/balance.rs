@@ -167,8 +167,13 @@ impl Balancer {
         py.detach(|| self.core.services().iter().for_each(|service| service.estimate(milliseconds(now))));
     }
 
-    fn services<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        self.core.services().iter().map(|service| describe(py, service)).collect()
+    #[pyo3(signature = (now = None))]
+    fn services<'py>(&self, py: Python<'py>, now: Option<f64>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let services = self.core.services();
+        if let Some(now) = now.map(milliseconds) {
+            services.iter().for_each(|service| service.age(now));
+        }
+        services.iter().map(|service| describe(py, service)).collect()
     }
 
     fn __len__(&self) -> usize {

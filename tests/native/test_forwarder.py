@@ -46,7 +46,7 @@ async def backend(handler: Handler) -> AsyncIterator[int]:
 class Plane:
     """A balancer with one service and a forwarder that listens for it."""
 
-    def __init__(self, protocol: str = "TCP", **options: float) -> None:
+    def __init__(self, protocol: str = "TCP", **options: object) -> None:
         self.balancer = Balancer()
         self.protocol = protocol
         self.forwarder = Forwarder(self.balancer, **options)  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ class TestTcp:
             await eventually(lambda: plane.forwarder.statistics()["open"] == 0)
         (service,) = plane.balancer.services()
         (row,) = service["destinations"]
-        assert (row["bytes_in"], row["bytes_out"], row["active"], row["inactive"]) == (size, size, 0, 0)
+        assert (row["bytes_in"], row["bytes_out"], row["active"], row["inactive"]) == (size, size, 0, 1)
 
     async def test_many_small_messages_alternate_with_large_ones(self, plane: Plane) -> None:
         async with backend(echo) as port:
@@ -396,6 +396,16 @@ class TestUdp:
                 plane.forwarder.listen("UDP", address, port)
             with self.client((VIP, port)) as one, self.client(("127.9.9.9", port)) as two:
                 assert [await self.ask(one, b"?"), await self.ask(two, b"?")] == [b"service ?", b"node ?"]
+
+    async def test_a_flow_of_a_client_from_inside_is_one_flow(self, plane: Plane) -> None:
+        async with udp_backend(b"a") as a:
+            address = plane.serve([])
+            plane.balancer.put_service("FWM", "", 1)
+            plane.balancer.set_destinations("FWM", "", 1, [("127.0.0.1", a, 1)])
+            plane.forwarder.set_access("UDP", VIP, 80, silent=True, inside_mark=1, inside_ranges=["127.0.0.0/8"])
+            with self.client(address) as one:
+                assert [await self.ask(one, b"1"), await self.ask(one, b"2")] == [b"a1", b"a2"]
+            assert plane.forwarder.statistics()["accepted"] == 1
 
     async def test_a_large_packet_passes_whole(self, plane: Plane) -> None:
         async with udp_backend(b"") as a:

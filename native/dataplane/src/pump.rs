@@ -291,10 +291,18 @@ impl Pump {
                             reset(client);
                             reset(server);
                         }
+                        carried.set_state(if outcome == Outcome::Declined {
+                            State::FinWait
+                        } else {
+                            State::Close
+                        });
                         return Poll::Ready(outcome);
                     }
                 }
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Outcome::Over),
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
+                    carried.set_state(State::TimeWait);
+                    return Poll::Ready(Outcome::Over);
+                }
                 (Poll::Pending, Poll::Pending) => return Poll::Pending,
                 (Poll::Ready(Ok(())), Poll::Pending) => {
                     carried.set_state(State::CloseWait);

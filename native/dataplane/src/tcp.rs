@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::{io, mem};
 
 use arc_swap::ArcSwap;
-use kubecore_core::balance::{Carried, Connection, Flow, Picker, State, VirtualService};
+use kubecore_core::balance::{Carried, Connection, Flow, FlowKey, Picker, Protocol, State, VirtualService};
 use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
 use socket2::SockRef;
@@ -206,17 +206,22 @@ impl TcpVirtual {
                 None => search.service.connect_excluding(&flow, wait::now(clock), &search.failed)?,
             };
             let carrier = Arc::clone(&search.carrier);
-            let Search { peer, target, .. } = *search;
-            let carried = connections.balancer.carry(peer, target, connection, State::SynReceived, carrier);
+            let (key, now) = (FlowKey::new(Protocol::Tcp, search.peer, search.target), wait::now(clock));
+            let carried = connections.balancer.carry(key, connection, State::SynReceived, carrier, now);
             match self.attempt(&carried, search).await {
                 Ok((server, introduced)) => {
                     carried.set_state(State::Established);
                     return Some(Reached { server, carried, introduced });
                 }
-                Err(Miss::Failed) => search.failed.push(carried.connection().destination().address()),
+                Err(Miss::Failed) => {
+                    search.failed.push(carried.connection().destination().address());
+                    carried.set_state(State::Close);
+                    carried.close(wait::now(clock));
+                }
                 Err(Miss::TimedOut) => {
                     search.timeouts += 1;
                     search.failed.push(carried.connection().destination().address());
+                    carried.close(wait::now(clock));
                 }
                 // It has not failed and may come back. Whoever removes it may still be at it.
                 Err(Miss::Removed) => tokio::task::yield_now().await,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::{io, mem};
 
 use arc_swap::ArcSwap;
-use kubecore_core::balance::{Carried, Carrier, Destination, Flow, Protocol, State, VirtualService};
+use kubecore_core::balance::{Carried, Carrier, Destination, Flow, FlowKey, Protocol, State, VirtualService};
 use parking_lot::Mutex;
 use socket2::{SockRef, Socket};
 use tokio::net::UdpSocket;
@@ -226,7 +226,8 @@ impl UdpVirtual {
 
     fn flow(self: &Arc<Self>, client: SocketAddr, target: SocketAddr) -> Option<Arc<UdpFlow>> {
         let connections = &self.shared.connections;
-        let present = connections.balancer.carrier(Protocol::Udp, client, target);
+        let key = FlowKey::new(Protocol::Udp, client, target);
+        let present = connections.balancer.carrier(&key);
         if let Some(flow) = present.and_then(|carrier| carrier.downcast::<UdpFlow>().ok())
             && !flow.destination.removed()
         {
@@ -253,7 +254,7 @@ impl UdpVirtual {
         });
         self.shared.counters.accepted.fetch_add(1, Relaxed);
         let carrier: Carrier = Arc::clone(&flow) as Carrier;
-        let carried = connections.balancer.carry(client, target, connection, State::Untracked, carrier);
+        let carried = connections.balancer.carry(key, connection, State::Untracked, carrier, now);
         let task = answer(Arc::clone(self), client, Arc::clone(&flow), answering, carried);
         flow.task.began(self.shared.runtime.spawn(task).abort_handle());
         Some(flow)
@@ -278,8 +279,8 @@ impl UdpVirtual {
 
     /// A flow whose destination refuses leaves the table before its task ends.
     fn forget(&self, client: SocketAddr, flow: &Arc<UdpFlow>) {
-        let carrier: Carrier = Arc::clone(flow) as Carrier;
-        self.shared.connections.balancer.uncarry(Protocol::Udp, client, flow.target, &carrier);
+        let (key, carrier) = (FlowKey::new(Protocol::Udp, client, flow.target), Arc::clone(flow) as Carrier);
+        self.shared.connections.balancer.uncarry(&key, &carrier, wait::now(&self.shared.clock));
         flow.task.end();
     }
 }
@@ -314,5 +315,5 @@ async fn answer(
             () = changed => {}
         }
     }
-    carried.close(wait::now(&shared.clock));
+    carried.close_idle(wait::now(&shared.clock), flow.used.load(Relaxed));
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import select
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kubecore._native import Clock
 from kubecore.clock import VirtualClock
 from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.claims import Problem
@@ -133,6 +135,20 @@ class TestChanges:
         table.apply("default/web", [replace(HTTP, endpoints=(("127.0.0.1", 2), ("127.0.0.1", 3)))])
         (row,) = table.rows()
         assert {one["port"]: one["connections"] for one in row["destinations"]} == {2: 2, 3: 0}
+
+    def test_connections_that_are_closed_are_listed_as_inactive_for_as_long_as_ipvs_remembers_them(self) -> None:
+        clock = Clock.virtual(0.0)
+        with closing(ServiceTable(clock=clock)) as table, socket.create_server(("127.0.0.1", 0)) as server:
+            table.apply("default/web", [replace(HTTP, endpoints=(server.getsockname(),))])
+            with socket.create_connection((HTTP.address, HTTP.port)), server.accept()[0]:
+                pass
+            while table.forwarder.statistics()["open"]:
+                time.sleep(0.001)
+            (row,) = table.rows()
+            assert [(one["active"], one["inactive"]) for one in row["destinations"]] == [(0, 1)]
+            clock.advance(120)
+            (row,) = table.rows()
+            assert [(one["active"], one["inactive"]) for one in row["destinations"]] == [(0, 0)]
 
     def test_another_scheduler_takes_over_with_the_same_destinations(self, table: ServiceTable) -> None:
         table.apply("default/web", [HTTP])

@@ -102,23 +102,33 @@ impl Connection {
         self.release();
     }
 
-    pub(super) fn protocol(&self) -> Protocol {
-        match self.service.key() {
-            ServiceKey::Address { protocol, .. } => protocol,
-            ServiceKey::Mark(_) => Protocol::Tcp,
+    /// End it at `now`, but have it count as inactive until `over`.
+    pub(super) fn linger(&self, now: u64, over: u64) {
+        if let Some(template) = &self.template {
+            template.outlive(now);
+        }
+        if let Some(was_active) = self.finish() {
+            self.service.linger(&self.destination, was_active, over);
         }
     }
 
     pub(super) fn release(&self) {
+        if let Some(was_active) = self.finish() {
+            self.destination.closed(was_active);
+            self.service.load_changed(&self.destination);
+        }
+    }
+
+    /// Whether it was active; None: it was over before.
+    fn finish(&self) -> Option<bool> {
         let counted = self.counted.swap(OVER, AcqRel);
         if counted == OVER {
-            return;
+            return None;
         }
         if let Some(template) = &self.template {
             template.release();
         }
-        self.destination.closed(counted == ACTIVE);
-        self.service.load_changed(&self.destination);
+        Some(counted == ACTIVE)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
+use super::lingering::Lingering;
 use super::statistics::{Rates, Statistics, Totals};
 
 /// IPVS's limit (`IP_VS_WEIGHT_MAX`): the exactness of the load keys in `scheduler::least` rests on it.
@@ -37,6 +38,8 @@ pub struct Destination {
     lower_threshold: AtomicU32,
     active: AtomicU32,
     inactive: AtomicU32,
+    /// Those of the inactive that are closed.
+    lingering: Lingering,
     overloaded: AtomicBool,
     removed: AtomicBool,
     /// Where it stands in its service's current list; readers verify it.
@@ -54,6 +57,7 @@ impl Destination {
             lower_threshold: AtomicU32::new(0),
             active: AtomicU32::new(0),
             inactive: AtomicU32::new(0),
+            lingering: Lingering::default(),
             overloaded: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             position: AtomicU32::new(0),
@@ -96,7 +100,7 @@ impl Destination {
         self.active.load(Relaxed)
     }
 
-    /// Connections that are on their way out (half closed).
+    /// Connections that are on their way out: half closed, or closed and not yet forgotten.
     pub fn inactive(&self) -> u32 {
         self.inactive.load(Relaxed)
     }
@@ -170,6 +174,32 @@ impl Destination {
     pub(super) fn closed(&self, was_active: bool) {
         let count = if was_active { &self.active } else { &self.inactive };
         count.fetch_sub(1, Relaxed);
+        self.relieve();
+    }
+
+    /// A connection is closed, and counts as inactive until `over`. Returns when it counts no more.
+    pub(super) fn linger(&self, was_active: bool, over: u64) -> u64 {
+        if was_active {
+            self.set_active(false);
+        }
+        self.lingering.add(over)
+    }
+
+    /// Count those no more that were closed and are over at `now`: whether there were any, and when the next ones are.
+    pub(super) fn age(&self, now: u64) -> (bool, u64) {
+        let (over, next) = self.lingering.take(now);
+        if over > 0 {
+            self.inactive.fetch_sub(over, Relaxed);
+            self.relieve();
+        }
+        (over > 0, next)
+    }
+
+    pub(super) fn lingers(&self) -> bool {
+        !self.lingering.is_empty()
+    }
+
+    fn relieve(&self) {
         if self.overloaded() && self.relieved() {
             self.overloaded.store(false, Relaxed);
         }

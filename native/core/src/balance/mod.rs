@@ -10,6 +10,7 @@
 mod connection;
 mod destination;
 mod flow;
+mod lingering;
 mod persistence;
 pub mod scheduler;
 mod service;
@@ -26,7 +27,7 @@ pub use service::{Changes, HashOptions, Picker, ServiceOptions, VirtualService};
 pub use statistics::{ESTIMATION_PERIOD, Rates, Totals};
 pub use table::Balancer;
 pub use tracking::{
-    Carried, Carrier, Direction, Packet, Segment, State, Timeouts, TrackedConnection, Verdict,
+    Carried, Carrier, Direction, FlowKey, Packet, Segment, State, Timeouts, TrackedConnection, Verdict,
 };
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
 
 use arc_swap::cache::Cache;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -88,9 +88,11 @@ pub struct VirtualService {
     key: ServiceKey,
     snapshot: ArcSwap<Snapshot>,
     templates: TemplateTable,
-    /// Destinations taken out that may still serve connections: one that comes back keeps its counts
-    /// (IPVS's trash). Its lock also makes changes one at a time.
-    leaving: Mutex<FxHashMap<SocketAddr, Weak<Destination>>>,
+    /// Destinations taken out that may still serve connections, or have closed ones that count: one that comes back
+    /// keeps its counts (IPVS's trash). Its lock also makes changes one at a time.
+    leaving: Mutex<FxHashMap<SocketAddr, Arc<Destination>>>,
+    /// When the next of the closed connections that still count will do so no more; never later than that.
+    next_over: AtomicU64,
     observer: ArcSwapOption<Observer>,
     statistics: Statistics,
     refused: AtomicU64,
@@ -144,6 +146,7 @@ impl VirtualService {
             snapshot: ArcSwap::from_pointee(snapshot),
             templates: TemplateTable::default(),
             leaving: Mutex::default(),
+            next_over: AtomicU64::new(u64::MAX),
             observer: ArcSwapOption::empty(),
             statistics: Statistics::default(),
             refused: AtomicU64::new(0),
@@ -235,6 +238,7 @@ impl VirtualService {
     /// gets its new weight, what is new is added in the order given. A later duplicate address is ignored.
     pub fn set_destinations(&self, wanted: &[DestinationSpec]) -> Changes {
         let mut leaving = self.leaving.lock();
+        leaving.retain(|_, destination| counts(destination));
         let old = self.snapshot.load_full();
         let mut specs: FxHashMap<SocketAddr, &DestinationSpec> = FxHashMap::default();
         for spec in wanted {
@@ -245,7 +249,7 @@ impl VirtualService {
         for destination in &old.destinations {
             let Some(spec) = specs.remove(&destination.address()) else {
                 destination.set_removed(true);
-                leaving.insert(destination.address(), Arc::downgrade(destination));
+                leaving.insert(destination.address(), Arc::clone(destination));
                 changes.removed += 1;
                 continue;
             };
@@ -255,7 +259,7 @@ impl VirtualService {
         let mut added = Vec::with_capacity(specs.len());
         for spec in wanted {
             if specs.remove(&spec.address).is_some() {
-                let back = leaving.remove(&spec.address).and_then(|weak| weak.upgrade());
+                let back = leaving.remove(&spec.address);
                 added.push(back.map_or_else(
                     || Arc::new(Destination::new(spec)),
                     |destination| {
@@ -270,7 +274,6 @@ impl VirtualService {
         if changes == Changes::default() {
             return changes;
         }
-        leaving.retain(|_, destination| destination.strong_count() > 0);
         let destinations: Vec<_> = added.into_iter().rev().chain(kept).collect();
         let scheduler = old.scheduler.successor(&old.destinations, &destinations);
         self.publish(Snapshot { options: old.options, destinations, scheduler });
@@ -299,6 +302,47 @@ impl VirtualService {
         if snapshot.destinations.get(position).is_some_and(|found| Arc::ptr_eq(found, destination)) {
             snapshot.scheduler.load_changed(&snapshot.destinations, position);
         }
+    }
+
+    /// A connection to `destination` is closed, and counts as inactive until `over`.
+    pub(super) fn linger(&self, destination: &Arc<Destination>, was_active: bool, over: u64) {
+        let over = destination.linger(was_active, over);
+        self.next_over.fetch_min(over, Relaxed);
+        if was_active {
+            self.load_changed(destination);
+        }
+    }
+
+    /// Count closed connections no more that are over at `now`. Whoever looks at counts does so first: nearly always
+    /// there are none, which costs one comparison.
+    #[inline]
+    pub fn age(&self, now: u64) {
+        if now >= self.next_over.load(Relaxed) {
+            self.forget_closed(now);
+        }
+    }
+
+    #[cold]
+    fn forget_closed(&self, now: u64) {
+        let mut leaving = self.leaving.lock();
+        if now < self.next_over.load(Relaxed) {
+            return;
+        }
+        // Before their counts are looked at: who closes one meanwhile is seen there, or comes after this.
+        self.next_over.store(u64::MAX, Relaxed);
+        let (snapshot, mut next) = (self.snapshot.load(), u64::MAX);
+        for (position, destination) in snapshot.destinations.iter().enumerate() {
+            let (changed, then) = destination.age(now);
+            if changed {
+                snapshot.scheduler.load_changed(&snapshot.destinations, position);
+            }
+            next = next.min(then);
+        }
+        leaving.retain(|_, destination| {
+            next = next.min(destination.age(now).1);
+            counts(destination)
+        });
+        self.next_over.fetch_min(next, Relaxed);
     }
 
     /// What the scheduler picks for a flow, uncounted and without persistence; `read` sees it in place.
@@ -333,6 +377,7 @@ impl VirtualService {
         now: u64,
         tried: &[SocketAddr],
     ) -> Option<Connection> {
+        self.age(now);
         let chosen = match snapshot.options.persistence {
             Some(persistence) => self.choose_persistent(snapshot, flow, now, &persistence, tried),
             None => snapshot.choose(flow, tried).map(|destination| (destination, None)),
@@ -368,6 +413,12 @@ impl VirtualService {
 
     /// Forget persistent clients whose time is up; returns how many are still remembered.
     pub fn expire(&self, now: u64) -> usize {
+        self.age(now);
         self.templates.expire(now)
     }
+}
+
+/// Has a destination that was taken out anything to count? Who serves a connection holds it.
+fn counts(destination: &Arc<Destination>) -> bool {
+    Arc::strong_count(destination) > 1 || destination.lingers()
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::key::FlowKey;
-use super::{Balancer, Connection, NEVER, Protocol, State, Tracked};
+use super::{Balancer, Connection, NEVER, State, Tracked};
 
 /// What carries a connection; who made it knows its type.
 pub type Carrier = Arc<dyn Any + Send + Sync>;
@@ -32,32 +32,37 @@ impl Carried {
         self.tracked.connection.set_active(state.is_active());
     }
 
-    /// It ends at `now`.
+    /// It ends at `now`, in the state that it is in, and counts as inactive for as long as IPVS would remember that.
     pub fn close(self, now: u64) {
-        self.tracked.connection.end(now);
+        self.close_idle(now, now);
+    }
+
+    /// As `close`; nothing has come since `last`.
+    pub fn close_idle(self, now: u64, last: u64) {
+        self.balancer.linger(&self.tracked, now, last);
     }
 }
 
 impl Drop for Carried {
     fn drop(&mut self) {
-        self.balancer.take_out(&self.tracked.key, |found| std::ptr::eq(found, &*self.tracked));
-        // Memory is freed some time later, the counts are not to wait for that.
+        let (table, own) =
+            (self.balancer.connections(), |found: &Tracked| std::ptr::eq(found, &*self.tracked));
+        table.tracked.remove_if(&self.tracked.key, own, &table.tracked.guard());
+        // Of one that was closed the counts know already. Memory is freed some time later, they are not to wait for that.
         self.tracked.connection.release();
     }
 }
 
 impl Balancer {
-    /// Enter a connection from `client` to the virtual address `target`. One with the same addresses that was there has
-    /// ended without a word: it goes.
+    /// Enter a connection by its client and the virtual address. One of the same that was there is over by `now`: it goes.
     pub fn carry(
         self: &Arc<Self>,
-        client: SocketAddr,
-        target: SocketAddr,
+        key: FlowKey,
         connection: Connection,
         state: State,
         carrier: Carrier,
+        now: u64,
     ) -> Carried {
-        let key = FlowKey::new(connection.protocol(), client, target);
         let tracked = Arc::new(Tracked::new(key, connection, Some(carrier)));
         let carried = Carried { balancer: Arc::clone(self), tracked };
         carried.set_state(state);
@@ -65,16 +70,16 @@ impl Balancer {
         let guard = table.tracked.guard();
         let word = carried.tracked.word();
         if let (_, Some(old)) = table.tracked.enter(Arc::clone(&carried.tracked), word, |_| false, &guard) {
-            old.connection.release();
+            self.linger(old, now, now);
         }
         carried
     }
 
     /// The carrier of a connection that is carried so.
-    pub fn carrier(&self, protocol: Protocol, client: SocketAddr, target: SocketAddr) -> Option<Carrier> {
+    pub fn carrier(&self, key: &FlowKey) -> Option<Carrier> {
         let table = self.connections();
         let guard = table.tracked.guard();
-        table.tracked.get(&FlowKey::new(protocol, client, target), &guard)?.carrier.clone()
+        table.tracked.get(key, &guard)?.carrier.clone()
     }
 
     /// All connections that are carried so, each with its carrier.
@@ -85,18 +90,19 @@ impl Balancer {
         table.tracked.all(&guard).into_iter().filter_map(pair).collect()
     }
 
-    /// Take a carried connection out before its carrier lets go of it, if `carrier` is what carries it.
-    pub fn uncarry(&self, protocol: Protocol, client: SocketAddr, target: SocketAddr, carrier: &Carrier) {
-        let key = FlowKey::new(protocol, client, target);
+    /// Take a carried connection out before its carrier lets go of it, if `carrier` is what carries it: it ends at `now`.
+    pub fn uncarry(&self, key: &FlowKey, carrier: &Carrier, now: u64) {
         let same = |found: &Tracked| found.carrier.as_ref().is_some_and(|held| Arc::ptr_eq(held, carrier));
-        self.take_out(&key, same);
-    }
-
-    fn take_out(&self, key: &FlowKey, which: impl FnOnce(&Tracked) -> bool) {
         let table = self.connections();
         let guard = table.tracked.guard();
-        if let Some(gone) = table.tracked.remove_if(key, which, &guard) {
-            gone.connection.release();
+        if let Some(gone) = table.tracked.remove_if(key, same, &guard) {
+            self.linger(gone, now, now);
         }
+    }
+
+    /// A connection ends at `now` in the state that it is in; nothing has come since `last`.
+    fn linger(&self, tracked: &Tracked, now: u64, last: u64) {
+        let remembered = self.connections().timeouts.load().of(tracked.state());
+        tracked.connection.linger(now, last.saturating_add(remembered));
     }
 }

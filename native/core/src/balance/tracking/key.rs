@@ -6,7 +6,7 @@ use crate::balance::flow::Protocol;
 
 /// A client, the address it asked for, and the protocol. IPv4 is kept as IPv6-mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct FlowKey {
+pub struct FlowKey {
     client: [u64; 2],
     target: [u64; 2],
     /// Both ports and the protocol.
@@ -14,7 +14,7 @@ pub(super) struct FlowKey {
 }
 
 impl FlowKey {
-    pub(super) fn new(protocol: Protocol, client: SocketAddr, target: SocketAddr) -> Self {
+    pub fn new(protocol: Protocol, client: SocketAddr, target: SocketAddr) -> Self {
         let rest = u64::from(client.port()) << 24 | u64::from(target.port()) << 8 | u64::from(protocol as u8);
         Self { client: words(client.ip()), target: words(target.ip()), rest }
     }

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 pub use self::carried::{Carried, Carrier};
 use self::deadlines::{Deadlines, second};
 use self::flows::{FlowTable, Keyed};
-use self::key::FlowKey;
+pub use self::key::FlowKey;
 pub use self::state::{Direction, Segment, State, Timeouts};
 use super::connection::Connection;
 use super::flow::{Flow, Protocol, ServiceKey};
