@@ -49,7 +49,9 @@ class Resizer:
 
     async def resize(self, pod: Object, records: Mapping[str, ContainerRecord]) -> None:
         """What differs gets its resources if there is room. StatusError, OSError."""
-        changed = [record for record in records.values() if _differs(pod, record)]
+        # After a failure nobody knows what is in force, of a resize that has been taken back as well.
+        failed = bool(self.error)
+        changed = [one for one in records.values() if one.kind in _RESIZED and (failed or _differs(pod, one))]
         if not changed:
             self.pending, self.error = None, ""
             return
@@ -128,8 +130,6 @@ def _spec(pod: Object, record: ContainerRecord) -> Object:
 
 
 def _differs(pod: Object, record: ContainerRecord) -> bool:
-    if record.kind not in _RESIZED:
-        return False
     return (_spec(pod, record).get("resources") or {}) != (record.spec.get("resources") or {})
 
 

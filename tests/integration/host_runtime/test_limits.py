@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kubecore.kubelet.cgroups import detection, v1
+from kubecore.kubelet.cgroups import detection, limits, v1
 from kubecore.kubelet.cgroups.interface import Cgroups, Limits
+from kubecore.kubelet.pods.pod_cgroups import PodCgroups
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime
 from kubecore.kubelet.runtime.interface import ContainerState
 from kubecore.kubelet.serving.usage import RunningContainer, RunningPod, UsageReader
@@ -94,6 +96,33 @@ async def test_limits_hold_for_commands_in_a_container_and_may_be_changed(node: 
 def limit_files(container: str) -> list[Path]:
     names = ("memory.limit_in_bytes", "memory.max")
     return [one for name in names for one in Path("/sys/fs/cgroup").glob(f"**/{POD}/{container}/{name}")]
+
+
+async def test_a_pod_and_its_container_are_resized_up_and_down(node: Node, cgroups: Cgroups) -> None:
+    def pod(cpu: str) -> dict[str, Any]:
+        container = {"name": "main", "resources": {"limits": {"cpu": cpu, "memory": "64Mi"}}}
+        return {"metadata": {"uid": "resized"}, "spec": {"containers": [container]}}
+
+    def of_container(cpu: str) -> Limits:
+        return limits.of_container(pod(cpu)["spec"]["containers"][0])
+
+    pods = PodCgroups(cgroups, "")
+    path = pods.make(pod("500m"))
+    sandbox, _ = await node.sandbox(cgroup=path)
+    container = await node.start(sandbox, "sleep", "1000", limits=of_container("500m"))
+    for cpu, quota in (("700m", "70000"), ("300m", "30000")):
+        pods.widen(pod(cpu))
+        await node.runtime.update_container_limits(container, of_container(cpu))
+        pods.limit(pod(cpu))
+        assert {name: {one.split()[0] for one in quotas(name)} for name in ("podresized", container)} == {
+            "podresized": {quota},
+            container: {quota},
+        }
+
+
+def quotas(group: str) -> list[str]:
+    names = ("cpu.cfs_quota_us", "cpu.max")
+    return [one.read_text() for name in names for one in Path("/sys/fs/cgroup").glob(f"**/{group}/{name}")]
 
 
 async def test_what_containers_and_pods_have_used_is_read_from_their_own_groups(node: Node, cgroups: Cgroups) -> None:

@@ -92,12 +92,16 @@ class Kernel:
 
     def __init__(self) -> None:
         self.quotas: dict[str, int | None] = {}
+        self.refuse: int | None = None
+        """A quota that no container gets."""
 
     def make(self, path: str, limits: Limits, *, inner: bool) -> None:
         self.limit(path, limits)
 
     def limit(self, path: str, limits: Limits) -> None:
         quota = limits.cpu_quota
+        if quota is not None and quota == self.refuse and "/container" in path:
+            raise CgroupError(f"{path}: device or resource busy")
         around = self.quotas.get(str(PurePosixPath(path).parent))
         within = [one for name, one in self.quotas.items() if name.startswith(f"{path}/")]
         if around is not None and (quota is None or quota > around):
@@ -141,6 +145,19 @@ async def test_the_pods_own_limit_is_raised_before_its_containers_and_lowered_af
         assert (conditions(node), node.events("ResizeError")) == ([], [])
     quota = int(wanted.removesuffix("m")) * 100
     assert [one for name, one in groups.quotas.items() if "/pod" in f"/{name}"] == [quota, quota]
+
+
+async def test_a_resize_that_failed_and_is_taken_back_leaves_the_limits_as_they_were(
+    kernel: tuple[Node, Kernel],
+) -> None:
+    node, groups = kernel
+    await node.run(sized("10m"))
+    (pod,) = [name for name in groups.quotas if name.startswith("pod")]
+    groups.refuse = 2000
+    await resize(node, sized("20m"))
+    assert conditions(node) == [("PodResizeInProgress", "Error")]
+    await resize(node, sized("10m"))
+    assert (conditions(node), groups.quotas[pod]) == ([], 1000)
 
 
 # ---- another kubelet takes over
