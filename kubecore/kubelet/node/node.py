@@ -277,6 +277,7 @@ class NodeKeeper:
         self._identity = identity
         self._machine = machine
         self._told: dict[str, str] = {}
+        self._of_others: Object = {}
         self._node: Object = {}
         self._lease = NodeLease(client, clock, identity.name, seconds=identity.lease_seconds)
 
@@ -301,6 +302,7 @@ class NodeKeeper:
         wanted = node_object(self._identity, self._machine, self._clock.now())
         try:
             self._node = await self._client.create("nodes", wanted)
+            self._of_others = {}
             self._tell(wanted["status"]["conditions"])
             return
         except StatusError as error:
@@ -354,8 +356,9 @@ class NodeKeeper:
             return
         status = node.get("status") or {}
         told = of_others(status, self._machine.capacity())
-        if any((status.get("allocatable") or {}).get(name) != amount for name, amount in told.items()):
-            self._node = node
+        untold = any((status.get("allocatable") or {}).get(name) != amount for name, amount in told.items())
+        if untold and told != self._of_others:  # a webhook, say, that undoes it is not fought with
+            self._of_others, self._node = told, node
             self.changed()
 
     async def _patch_status(self, status: Object, patch_type: str) -> Object:

@@ -72,3 +72,15 @@ async def test_what_somebody_says_that_the_node_has_can_be_asked_for_by_pods_unt
     await say(None)
     assert status()["allocatable"] == own
     assert status()["capacity"].keys() == own.keys()
+
+
+async def test_who_undoes_what_a_node_says_of_its_resources_is_not_fought_with(node: Node) -> None:
+    undone = {"example.com/dongle": "4"}
+    versions = []
+    for _ in range(3):
+        status = cast(Any, node.api.get("nodes", "node"))["status"]
+        node.api.change("nodes", "node", status={**status, "allocatable": {**status["allocatable"], **undone}})
+        written = cast(Any, node.api.get("nodes", "node"))["metadata"]["resourceVersion"]
+        await node.settle()
+        versions.append(cast(Any, node.api.get("nodes", "node"))["metadata"]["resourceVersion"] == written)
+    assert versions == [False, True, True]
