@@ -1035,7 +1035,8 @@ class Authorizer:
     def rules_for(self, user: UserInfo, namespace: str) -> tuple[bytes, list[str]]:
         """JSON array of PolicyRules, duplicates merged, and the errors met while resolving them."""
     def covers(self, user: UserInfo, namespace: str, rules: bytes) -> list[str]:
-        """Escalation check: the PolicyRules (JSON array) the user does not hold, in Kubernetes' words; empty when all are held."""
+        """Escalation check: the PolicyRules (JSON array) the user does not hold, in Kubernetes' words; empty when all are
+        held. OverflowError, with their number, when they are more than can be checked while others wait."""
 
 # --- serving
 @final

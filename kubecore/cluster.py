@@ -57,8 +57,8 @@ _SERVER_OPTIONS = (
 )
 _EVERYWHERE = {"IPv4": "0.0.0.0", "IPv6": "::"}
 _LONGEST_REGISTRATION_SECONDS = 20.0
-_ITSELF = ("system:apiserver", "system:masters")
 """Of a node; the cluster is there without it, too."""
+_ITSELF = ("system:apiserver", "system:masters")
 STOP_BUDGET_SECONDS = 4.0
 """SIGTERM must end the process within 5 s, its pods' processes with it."""
 CRI_STOP_BUDGET_SECONDS = 30.0

@@ -62,18 +62,18 @@ class FollowedFile:
         if content == self._known:
             return
         before, self._known = self._known, content
-        succeeded = False
+        succeeded = True
         try:
             await self._changed(content)
         except NotYet as problem:
-            # Tried again with the next look.
+            # Tried again with the next look, which tells how it went.
             self._known = before
             log.error("what %s says cannot be in force yet: %s", self._path, problem)
+            return
         except Exception as error:
+            succeeded = False
             log.error("%s is not usable, what it said before stays in force: %s", self._path, error)
         else:
-            succeeded = True
             log.info("%s has been read again", self._path)
-        finally:
-            if self._told is not None:
-                self._told(succeeded)
+        if self._told is not None:
+            self._told(succeeded)

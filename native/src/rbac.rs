@@ -10,7 +10,7 @@ use kubecore_front::authn::{
 };
 use kubecore_front::authz::{AbacPolicy, Authorizer as CoreAuthorizer, Mode, Opinion, Selectors, Verdict};
 use kubecore_front::http::HeaderName;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyDict, PyMapping, PyTuple};
@@ -305,7 +305,9 @@ impl Authorizer {
         py.detach(|| {
             let wanted: Vec<PolicyRule> = serde_json::from_slice(rules).map_err(value_error)?;
             let (held, _) = rbac::rules_for(&self.0.policy().current(), &user.0, namespace);
-            Ok(rbac::covers(&held, &wanted).iter().map(PolicyRule::compact).collect())
+            let lacking = rbac::covers(&held, &wanted);
+            let lacking = lacking.map_err(|rbac::TooMany(count)| PyOverflowError::new_err(count))?;
+            Ok(lacking.iter().map(PolicyRule::compact).collect())
         })
     }
 }

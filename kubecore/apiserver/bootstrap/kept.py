@@ -28,6 +28,8 @@ _KEPT = (
     ("endpointslices.discovery.k8s.io", "default"),
     ("servicecidrs.networking.k8s.io", ""),
 )
+# Somebody may insist on something else.
+_BETWEEN_REPAIRS = 1.0
 _RETRY_SECONDS = 10.0
 
 
@@ -64,5 +66,13 @@ class KeptKubernetes:
                 await self._bootstrap.keep_kubernetes(self._advertised)
             except errors.StatusError as error:
                 log.warning("Service default/kubernetes is not as it should be: %s", error.message)
-                await self._clock.sleep(_RETRY_SECONDS)
-                self._changed.set()
+                await self._try_again()
+            except Exception:
+                log.exception("Service default/kubernetes is not kept")
+                await self._try_again()
+            else:
+                await self._clock.sleep(_BETWEEN_REPAIRS)
+
+    async def _try_again(self) -> None:
+        await self._clock.sleep(_RETRY_SECONDS)
+        self._changed.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kubecore.apiserver.tracing.otlp import METHOD, encoded
@@ -52,19 +53,24 @@ class Exporter:
             except TimeoutError:
                 pass
             self._enough.clear()
-            await self._send_all(_PATIENCE)
+            await self._send_all()
 
     async def finish(self) -> None:
-        await self._send_all(_LAST_PATIENCE)
+        if self._spans:
+            # However many there are: the store is closed after this.
+            await self._connected()
+            with suppress(TimeoutError):
+                async with self._clock.outside(_LAST_PATIENCE):
+                    await self._send_all()
         if self._channel is not None:
             await self._channel.close()
 
-    async def _send_all(self, patience: float) -> None:
+    async def _send_all(self) -> None:
         while self._spans:
             channel = await self._connected()
             batch = [self._spans.popleft() for _ in range(min(_BATCH, len(self._spans)))]
             try:
-                async with self._clock.outside(patience):
+                async with self._clock.outside(_PATIENCE):
                     await channel.unary_unary(METHOD)(encoded(batch, self._resource, self._scope))
             except Exception as error:
                 # Once and not for each batch: a collector may be away for long.

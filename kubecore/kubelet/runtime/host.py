@@ -28,7 +28,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from kubecore import _native
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Limits
@@ -53,7 +52,7 @@ from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolat
 from kubecore.kubelet.runtime.launching import Namespaces
 from kubecore.kubelet.runtime.processes import Ended, Output, Running, above_standard, close_all, collect
 from kubecore.kubelet.runtime.scratch import scratch_of
-from kubecore.kubelet.runtime.seccomp_profiles import BadProfile, read_profile
+from kubecore.kubelet.runtime.seccomp_profiles import profile_of
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted, attach, open_streams, watch_end
 
 log = logging.getLogger(__name__)
@@ -229,7 +228,7 @@ class HostRuntime:
         if config.app_armor == "runtime-default":
             text = "this runtime has no AppArmor profile of its own: name a loaded one (type Localhost)"
             raise RuntimeFailure("CreateContainerError", text)
-        profile = self._profile(config)
+        profile = profile_of(config, self.isolation)
         if self.isolation.namespaces:
             await propagation.check(config.mounts)
         if sandbox.stopped:  # meanwhile
@@ -249,20 +248,6 @@ class HostRuntime:
         )
         self._containers[container_id] = Container(status, config, scratch, profile=profile)
         return container_id
-
-    def _profile(self, config: ContainerConfig) -> tuple[_native.SyscallFilter, ...]:
-        kind, _, path = config.seccomp.partition("/")
-        if kind != "localhost":
-            return ()
-        if not self.isolation.namespaces:
-            raise RuntimeFailure("CreateContainerError", f"seccomp profiles need namespaces: {self.isolation.reason}")
-        try:
-            return read_profile(Path(path))
-        except BadProfile as error:
-            raise RuntimeFailure("CreateContainerError", f"failed to load seccomp profile: {error}") from error
-        except OSError as error:
-            text = f"failed to load seccomp profile: open {path}: {error.strerror}"
-            raise RuntimeFailure("CreateContainerError", text) from error
 
     async def start_container(self, container_id: str) -> None:
         container = self._container(container_id)

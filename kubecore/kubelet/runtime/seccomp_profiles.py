@@ -17,6 +17,8 @@ from typing import Annotated
 import msgspec
 
 from kubecore import _native
+from kubecore.kubelet.runtime.interface import ContainerConfig, RuntimeFailure
+from kubecore.kubelet.runtime.isolation import Isolation
 from kubecore.kubelet.runtime.seccomp import Object, argument, compiled
 
 _EPERM, _ENOSYS = 1, 38
@@ -69,6 +71,22 @@ class _Profile(msgspec.Struct, rename="camel"):
     default_errno_ret: int | None = None
     architectures: list[str] | None = None
     syscalls: list[_Rule] | None = None
+
+
+def profile_of(config: ContainerConfig, isolation: Isolation) -> tuple[_native.SyscallFilter, ...]:
+    """What a container's processes are to be filtered by. Raises RuntimeFailure."""
+    kind, _, path = config.seccomp.partition("/")
+    if kind != "localhost":
+        return ()
+    if not isolation.namespaces:
+        raise RuntimeFailure("CreateContainerError", f"seccomp profiles need namespaces: {isolation.reason}")
+    try:
+        return read_profile(Path(path))
+    except BadProfile as error:
+        raise RuntimeFailure("CreateContainerError", f"failed to load seccomp profile: {error}") from error
+    except OSError as error:
+        text = f"failed to load seccomp profile: open {path}: {error.strerror}"
+        raise RuntimeFailure("CreateContainerError", text) from error
 
 
 def read_profile(path: Path) -> tuple[_native.SyscallFilter, ...]:

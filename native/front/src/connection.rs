@@ -21,7 +21,7 @@ use crate::unread::Answering;
 pub const MOST_FIELDS: usize = 8_000;
 /// Of a head of HTTP/2, its fields counted as RFC 9113 does: with 32 bytes more each. Beyond twice as much there could be
 /// more of them than the type of headers can hold.
-const LARGEST_LIST: u32 = 512 << 10;
+const LARGEST_LIST: u32 = 128 << 10;
 
 /// A request under way.
 pub type Busy = lifespan::Busy<Connection>;

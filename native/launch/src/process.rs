@@ -272,15 +272,17 @@ fn restrict(plan: &LaunchPlan, report: &mut Report) -> bool {
     if !through_namespace && !assume(&plan.identity) {
         return report.fail(Stage::Identity, 0);
     }
-    if keeps && !raise_permitted() {
+    if keeps && !raise_for_filters() {
         return report.fail(Stage::Capabilities, 0);
     }
     true
 }
 
-/// All capabilities that are permitted are effective again (man 2 capset).
-fn raise_permitted() -> bool {
+/// What a filter may be set with is effective again, if it is permitted (man 2 capset), and nothing else: the program is
+/// opened by whoever is to run it.
+fn raise_for_filters() -> bool {
     const VERSION_3: u32 = 0x2008_0522;
+    const SYS_ADMIN: u32 = 1 << 21;
     let mut header = [VERSION_3, 0];
     // Effective, permitted and inheritable: the lower halves, then the upper ones.
     let mut sets = [[0_u32; 3]; 2];
@@ -289,9 +291,8 @@ fn raise_permitted() -> bool {
         if libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) != 0 {
             return false;
         }
-        for [effective, permitted, _] in &mut sets {
-            *effective = *permitted;
-        }
+        let [[effective, permitted, _], _] = &mut sets;
+        *effective |= *permitted & SYS_ADMIN;
         libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) == 0
     }
 }

@@ -262,6 +262,15 @@ async def test_of_several_common_names_the_last_one_is_the_user(tmp_path: Path) 
             assert (await whoami(http))[1]["username"] == "jane"
 
 
+@pytest.mark.parametrize("kind", [_ASN1Type.BMPString, _ASN1Type.T61String, _ASN1Type.PrintableString])
+async def test_names_are_read_in_whatever_letters_go_reads(tmp_path: Path, kind: _ASN1Type) -> None:
+    async with served(tmp_path) as server:
+        names = [x509.NameAttribute(one, "jane", kind) for one in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)]
+        async with Http(server, tmp_path, pair=certificate_of(server.config.data_dir, *names)) as http:
+            told = (await whoami(http))[1]
+        assert (told["username"], told["groups"]) == ("jane", ["jane", "system:authenticated"])
+
+
 @pytest.mark.parametrize("which", [NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME], ids=["user", "group"])
 async def test_who_is_named_in_letters_that_nobody_reads_is_nobody(
     tmp_path: Path, which: x509.ObjectIdentifier
@@ -269,7 +278,7 @@ async def test_who_is_named_in_letters_that_nobody_reads_is_nobody(
     """And not the one that another name would make of him."""
     async with served(tmp_path) as server:
         readable = x509.NameAttribute(NameOID.COMMON_NAME, "jane")
-        strange = x509.NameAttribute(which, "strange", _ASN1Type.BMPString)
+        strange = x509.NameAttribute(which, "strange", _ASN1Type.UniversalString)
         async with Http(server, tmp_path, pair=certificate_of(server.config.data_dir, readable, strange)) as http:
             assert (await whoami(http))[0] == 401
 

@@ -192,8 +192,8 @@ async def test_headers_that_http2_has_not_are_an_error_of_their_stream(
     client.writer.close()
 
 
-@pytest.mark.parametrize(("groups", "status"), [(3_000, b"404"), (6_000, b"431")])
-async def test_a_head_may_have_the_groups_of_somebody_who_has_thousands(
+@pytest.mark.parametrize(("groups", "status"), [(1_000, b"404"), (3_000, b"431")])
+async def test_a_head_may_have_the_groups_of_somebody_who_has_a_thousand(
     server: APIServer, tmp_path: Path, groups: int, status: bytes
 ) -> None:
     """As proxies send them that speak for others."""

@@ -193,11 +193,11 @@ def _issued(problems: Problems, spec: JSON, status: JSON, now: datetime) -> None
         return
     try:
         leaf = x509.load_der_x509_certificate(found[0].content)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         problems.invalid(_CHAIN, chain, "leaf certificate does not parse as valid X.509")
         return
     _alternative_names(problems, leaf)
-    if leaf.public_key() != _public_key(spec):
+    if _key_of(leaf) != _public_key(spec):
         problems.invalid(_CHAIN, chain, "leaf certificate was not issued to the requested public key")
         return
     if not _timely(problems, spec, status, leaf, now):
@@ -209,9 +209,19 @@ def _issued(problems: Problems, spec: JSON, status: JSON, now: datetime) -> None
             return
         try:
             x509.load_der_x509_certificate(block.content)
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             problems.invalid(_CHAIN, chain, "intermediate certificate does not parse as valid X.509")
             return
+
+
+def _key_of(leaf: Any) -> Any:
+    """None for one of a kind that nobody may ask for."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        return leaf.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return None
 
 
 def _alternative_names(problems: Problems, leaf: Any) -> None:
@@ -219,7 +229,7 @@ def _alternative_names(problems: Problems, leaf: Any) -> None:
 
     try:
         found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return
     for name in found.get_values_for_type(x509.DNSName):
         if not name:

@@ -24,15 +24,41 @@ pub fn rules_for(policy: &Policy, user: &UserInfo, namespace: &str) -> (Vec<Poli
     (rules.into_iter().collect(), errors)
 }
 
+/// So many permissions are more than can be checked while others wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany(pub u64);
+
+/// A thousand verbs of a thousand resources of a thousand groups are said in a few kilobytes. Upstream's largest role has
+/// some two hundred.
+const MOST_PERMISSIONS: u64 = 20_000;
+/// Of one permission with one rule: some ten nanoseconds each.
+const MOST_COMPARISONS: u64 = 50_000_000;
+
 /// The atoms of `wanted` that no rule of `held` covers; empty when all are covered.
 ///
 /// Source: kubernetes `pkg/registry/rbac/validation` and `component-helpers/auth/rbac/validation`.
-pub fn covers(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
+pub fn covers(held: &[PolicyRule], wanted: &[PolicyRule]) -> Result<Vec<PolicyRule>, TooMany> {
     let is_held = |wanted: &PolicyRule| held.iter().any(|rule| rule_covers(rule, wanted));
+    let is_affordable = |count: u64| count.saturating_mul(held.len() as u64) <= MOST_COMPARISONS;
+    let looks_at_wholes = is_affordable(wanted.len() as u64);
     // What one rule covers as a whole is not broken down; of URLs it is asked one by one.
-    let is_held_whole = |wanted: &PolicyRule| wanted.non_resource_urls.is_empty() && is_held(wanted);
-    let open = wanted.iter().filter(|wanted| !is_held_whole(wanted));
-    open.flat_map(atoms).filter(|atom| !is_held(atom)).collect()
+    let is_held_whole =
+        |wanted: &PolicyRule| looks_at_wholes && wanted.non_resource_urls.is_empty() && is_held(wanted);
+    let open: Vec<_> = wanted.iter().filter(|wanted| !is_held_whole(wanted)).collect();
+    let count = open.iter().fold(0, |sum: u64, rule| sum.saturating_add(permissions(rule)));
+    if count > MOST_PERMISSIONS || !is_affordable(count) {
+        return Err(TooMany(count));
+    }
+    Ok(open.into_iter().flat_map(atoms).filter(|atom| !is_held(atom)).collect())
+}
+
+/// How many atoms a rule has.
+fn permissions(rule: &PolicyRule) -> u64 {
+    let product =
+        |lists: &[usize]| lists.iter().fold(1, |sum: u64, length| sum.saturating_mul(*length as u64));
+    let (verbs, names) = (rule.verbs.len(), rule.resource_names.len().max(1));
+    product(&[verbs, rule.api_groups.len(), rule.resources.len(), names])
+        .saturating_add(product(&[verbs, rule.non_resource_urls.len()]))
 }
 
 /// A rule broken down into one verb, group, resource and name (or URL) each.
@@ -127,6 +153,11 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_rule_has_as_many_permissions_as_parts(rule in rule()) {
+            prop_assert_eq!(permissions(&rule), atoms(&rule).len() as u64);
+        }
+
+        #[test]
         fn a_rule_is_covered_when_each_of_its_parts_is(
             held in prop::collection::vec(rule(), 0..4),
             wanted in prop::collection::vec(rule(), 0..3),
@@ -134,7 +165,26 @@ mod tests {
             let parts: Vec<_> = wanted.iter().flat_map(atoms).collect();
             let lacking: Vec<_> =
                 parts.into_iter().filter(|part| !held.iter().any(|rule| rule_covers(rule, part))).collect();
-            prop_assert_eq!(covers(&held, &wanted), lacking);
+            prop_assert_eq!(covers(&held, &wanted), Ok(lacking));
         }
+    }
+
+    fn words(count: usize) -> Vec<String> {
+        (0..count).map(|number| number.to_string()).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_checked_in_a_moment_is_refused_unless_one_rule_covers_it() {
+        let large = PolicyRule {
+            verbs: words(100),
+            api_groups: words(100),
+            resources: words(100),
+            ..PolicyRule::default()
+        };
+        assert_eq!(covers(&[], std::slice::from_ref(&large)), Err(TooMany(1_000_000)));
+        assert_eq!(covers(std::slice::from_ref(&large), std::slice::from_ref(&large)), Ok(Vec::new()));
+        let small = PolicyRule { verbs: words(20), ..large };
+        let many = vec![PolicyRule::default(); 10_000];
+        assert_eq!(covers(&many, &[PolicyRule { resources: words(10), ..small }]), Err(TooMany(20_000)));
     }
 }

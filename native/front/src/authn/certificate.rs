@@ -11,6 +11,7 @@ use rustls::crypto;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use x509_parser::der_parser::asn1_rs::Tag;
 use x509_parser::prelude::{AttributeTypeAndValue, FromDer, X509Certificate};
 
 use super::front_proxy::FrontProxy;
@@ -79,7 +80,7 @@ impl ClientIdentity {
         proxy.ca.verify(&self.chain, now)?;
         let leaf = self.chain.first().ok_or(Refused)?;
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| Refused)?;
-        if !proxy.believes(common_name(&parsed)?.unwrap_or_default()) {
+        if !proxy.believes(&common_name(&parsed)?.unwrap_or_default()) {
             return Err(Refused);
         }
         *slot = Some((generation, span(&parsed)));
@@ -123,7 +124,7 @@ impl ClientIdentity {
         }
         let groups: Result<_, _> = name.iter_organization().map(text_of).collect();
         let user = UserInfo {
-            username: username.to_owned(),
+            username,
             uid: String::new(),
             groups: groups?,
             extra: vec![("authentication.kubernetes.io/credential-id".to_owned(), vec![fingerprint(leaf)])],
@@ -133,18 +134,22 @@ impl ClientIdentity {
 }
 
 /// The last one of several, as in Go.
-fn common_name<'c>(certificate: &'c X509Certificate<'_>) -> Result<Option<&'c str>, Refused> {
-    certificate
-        .subject()
-        .iter_common_name()
-        .last()
-        .map(|attribute| attribute.as_str().map_err(|_| Refused))
-        .transpose()
+fn common_name(certificate: &X509Certificate<'_>) -> Result<Option<String>, Refused> {
+    certificate.subject().iter_common_name().last().map(text_of).transpose()
 }
 
-/// Whoever is named in a way that cannot be read is not taken for somebody who is named less.
+/// Of the types of text that Go reads. Whoever is named by another one is not taken for somebody who is named less.
 fn text_of(attribute: &AttributeTypeAndValue<'_>) -> Result<String, Refused> {
-    attribute.as_str().map(str::to_owned).map_err(|_| Refused)
+    let value = attribute.attr_value();
+    match value.tag() {
+        Tag::BmpString => {
+            let pairs = value.data.chunks(2).map(|pair| <[u8; 2]>::try_from(pair).map(u16::from_be_bytes));
+            let units: Result<Vec<_>, _> = pairs.collect();
+            String::from_utf16(&units.map_err(|_| Refused)?).map_err(|_| Refused)
+        }
+        Tag::TeletexString => str::from_utf8(value.data).map(str::to_owned).map_err(|_| Refused),
+        _ => attribute.as_str().map(str::to_owned).map_err(|_| Refused),
+    }
 }
 
 fn span(certificate: &X509Certificate<'_>) -> Validity {
