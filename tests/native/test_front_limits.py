@@ -57,7 +57,7 @@ async def answered(port: int, *first: bytes, drops: bytes = b"") -> bytes:
     return answer
 
 
-HEAD = b"GET /healthz HTTP/1.1\r\nHost: here\r\n"
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
 
 async def test_a_head_that_comes_in_drops_has_an_end(front: tuple[_native.Front, int]) -> None:
@@ -79,7 +79,7 @@ async def test_a_second_request_is_not_waited_for_either() -> None:
 
 async def test_a_body_that_comes_in_drops_has_an_end(front: tuple[_native.Front, int]) -> None:
     _, port = front
-    head = b"POST /api/v1/namespaces HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n"
+    head = b"POST /api/v1/namespaces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
     assert b"HTTP/1.1 2" not in await answered(port, head, drops=b"{")
 
 
@@ -116,7 +116,7 @@ async def test_names_that_clients_make_up_are_no_labels_of_metrics(patient: tupl
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for number in range(100):
         path = f"/apis/g{number}/v1/things{number}/a/sub{number}"
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         requests: list[_native.Request] = []
         while not requests:
             await asyncio.wait_for(asked.wait(), 20)

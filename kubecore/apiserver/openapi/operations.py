@@ -99,6 +99,7 @@ ANSWERED_WHEN_DELETED = frozenset(
         "csidrivers.storage.k8s.io",
         "csinodes.storage.k8s.io",
         "deviceclasses.resource.k8s.io",
+        "devicetaintrules.resource.k8s.io",
         "persistentvolumeclaims",
         "persistentvolumes",
         "pods",

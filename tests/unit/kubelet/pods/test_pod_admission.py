@@ -19,7 +19,8 @@ def asking(**requests: str) -> Object:
 def set_node(node: Node, labels: dict[str, str] | None = None, **allocatable: str) -> None:
     """What the API says of the node; resources that are not named are plenty."""
     told = {"cpu": "2", "memory": "4Gi", "ephemeral-storage": "10Gi", "pods": "3", **allocatable}
-    node.api.change("nodes", "node", metadata={"labels": labels or {}}, status={"allocatable": told})
+    status = {"allocatable": told, "capacity": told}
+    node.api.change("nodes", "node", metadata={"labels": labels or {}}, status=status)
 
 
 def refused(node: Node, name: str = "pod") -> tuple[str, str]:
