@@ -125,6 +125,42 @@ def test_a_container_that_is_given_another_image_is_restarted(pod: Pod) -> None:
     pod.delete()
 
 
+def test_a_pod_whose_sidecar_takes_its_time_to_end_says_that_its_main_container_has_completed(pod: Pod) -> None:
+    sidecar = pod.container("log", "trap '' TERM; touch /said/ready-log; sleep 1000", restartPolicy="Always")
+    main = pod.container("main", "say main runs")
+    pod.run(main, initContainers=[sidecar], restartPolicy="Never", terminationGracePeriodSeconds=20)
+    ended = "jsonpath={.status.containerStatuses[0].state.terminated.reason}=Completed"
+    pod.kubectl("wait", "pod", pod.name, f"--for={ended}", "--timeout=180s")
+    status = json.loads(pod.kubectl("get", "pod", pod.name, "-o", "json"))["status"]
+    assert status["phase"] in ("Pending", "Running")
+    assert "running" in status["initContainerStatuses"][0]["state"]
+    ready = next(one for one in status["conditions"] if one["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "PodCompleted")
+    pod.kubectl("wait", "pod", pod.name, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
+    pod.delete()
+
+
+def test_a_running_container_is_given_more_and_less_and_goes_on(pod: Pod) -> None:
+    def sized(cpu: str, memory: str) -> Object:
+        amounts = {"cpu": cpu, "memory": memory}
+        return {"requests": amounts, "limits": amounts}
+
+    main = pod.container("main", TOLD.format("main", 0), resources=sized("200m", "100Mi"))
+    pod.run(main, terminationGracePeriodSeconds=5)
+    pod.wait()
+    for cpu, memory in (("300m", "100Mi"), ("400m", "200Mi"), ("100m", "150Mi")):
+        change = {"spec": {"containers": [{"name": "main", "resources": sized(cpu, memory)}]}}
+        pod.kubectl("patch", "pod", pod.name, "--subresource=resize", "-p", json.dumps(change))
+        for name, amount in (("cpu", cpu), ("memory", memory)):
+            told = f"jsonpath={{.status.containerStatuses[0].resources.limits.{name}}}={amount}"
+            pod.kubectl("wait", "pod", pod.name, f"--for={told}", "--timeout=180s")
+    status = json.loads(pod.kubectl("get", "pod", pod.name, "-o", "json"))["status"]
+    assert status["containerStatuses"][0]["restartCount"] == 0
+    assert "ResizeError" not in pod.kubectl("events", "--for", f"pod/{pod.name}")
+    assert pod.words() == ["main runs"]
+    pod.delete()
+
+
 def test_a_cluster_that_ends_leaves_its_pods_the_time_that_its_nodes_are_given(tmp_path: Path) -> None:
     folder, file = tmp_path / "said", tmp_path / "nodes.yaml"
     folder.mkdir()
