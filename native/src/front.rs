@@ -228,6 +228,8 @@ impl Front {
     fn shutdown(&self, py: Python<'_>, grace_seconds: f64) -> PyResult<()> {
         let grace = seconds(grace_seconds)?;
         py.detach(|| self.server.handle().block_on(self.server.shutdown(grace)));
+        // It knows of whoever has this front, which Python's garbage collector does not see.
+        self.set_metrics_source(None, false);
         Ok(())
     }
 }
