@@ -12,7 +12,7 @@ use crate::server::Limits;
 use crate::stream::StreamState;
 use crate::upgrade::UpgradeState;
 
-const ASK: &[u8] = b"GET /apis/somewhere HTTP/1.1\r\nHost: here\r\n\r\n";
+const ASK: &[u8] = b"GET /apis/somewhere HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const BARE_400: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n";
 /// Of the pipe: what the client has not read beyond that, hyper has to hold.
 const PIPE: usize = 1 << 10;
@@ -95,7 +95,7 @@ async fn a_head_may_have_thousands_of_fields_and_no_more_than_that() {
     for (fields, is_answered) in [(MOST_FIELDS - 1, true), (MOST_FIELDS, false)] {
         let mut pair = Pair::new();
         let more: String = (0..fields).map(|number| format!("x-{number}: y\r\n")).collect();
-        let head = format!("GET /apis/somewhere HTTP/1.1\r\nHost: here\r\n{more}\r\n");
+        let head = format!("GET /apis/somewhere HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
         if is_answered {
             let pending = pair.ask(head.as_bytes()).await;
             assert_eq!(pending.exchange.headers.len(), fields + 1);
@@ -111,7 +111,7 @@ async fn a_head_may_have_thousands_of_fields_and_no_more_than_that() {
 #[tokio::test]
 async fn a_switched_connection_carries_what_looks_like_a_refusal() {
     let mut pair = Pair::new();
-    let asked = b"GET /apis/somewhere HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n";
+    let asked = b"GET /apis/somewhere HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n";
     let pending = pair.ask(asked).await;
     let connection = UpgradeState::new(pair.server.handoff.clone());
     let reply = Reply::Upgrade { status: 101, headers: Vec::new(), serve: connection.clone().serve() };
