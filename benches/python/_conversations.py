@@ -57,7 +57,7 @@ class Connection:
 
 
 def request(method: str, path: str, *, token: str, body: bytes = b"", media_type: str = "application/json") -> bytes:
-    head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
     head += f"Content-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 

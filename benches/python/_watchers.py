@@ -89,7 +89,7 @@ def settle(server: Server) -> None:
 def watch_kubecore(port: int, path: str, revision: str) -> socket.socket:
     """One HTTP/1.1 connection with one watch."""
     one = socket.create_connection(("127.0.0.1", port))
-    one.sendall(f"GET {path}?watch=1&resourceVersion={revision} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    one.sendall(f"GET {path}?watch=1&resourceVersion={revision} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return one
 
 

@@ -78,7 +78,7 @@ class Watch:
         version = json.loads(server.call("GET", f"{CORE}/pods?limit=1"))["metadata"]["resourceVersion"]
         connection = socket.create_connection(("127.0.0.1", server.port))
         path = f"{CORE}/pods?watch=1&resourceVersion={version}"
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         self._lines = connection.makefile("rb")
 
     def until(self, name: str, phase: str) -> None:
