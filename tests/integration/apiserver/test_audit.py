@@ -240,14 +240,19 @@ async def test_a_request_that_cannot_be_told_is_refused_where_the_audit_is_stric
         assert answer.json["message"].endswith("failed to store audit event")
 
 
-async def test_a_webhook_gets_events_in_lists(tmp_path: Path) -> None:
+def listening() -> tuple[ConversionWebhook, list[JSON]]:
+    """And what it is sent."""
     lists: list[JSON] = []
 
     def take(sent: JSON) -> JSON:
         lists.append(sent)
         return {}
 
-    webhook = ConversionWebhook(answer=take)
+    return ConversionWebhook(answer=take), lists
+
+
+async def test_a_webhook_gets_events_in_lists(tmp_path: Path) -> None:
+    webhook, lists = listening()
     async with serving(webhook):
         file = kubeconfig(tmp_path, webhook)
         hook = WebhookOptions(config_file=file, batch=2, wait=0.05)
@@ -262,13 +267,7 @@ async def test_a_webhook_gets_events_in_lists(tmp_path: Path) -> None:
 
 
 async def test_events_that_wait_for_a_full_batch_are_sent_when_the_server_ends(tmp_path: Path) -> None:
-    lists: list[JSON] = []
-
-    def take(sent: JSON) -> JSON:
-        lists.append(sent)
-        return {}
-
-    webhook = ConversionWebhook(answer=take)
+    webhook, lists = listening()
     async with serving(webhook):
         hook = WebhookOptions(config_file=kubeconfig(tmp_path, webhook), wait=3600.0)
         options = AuditOptions(policy=load(f"{HEAD}{NOT_ITS_OWN}- level: Metadata"), webhook=hook)

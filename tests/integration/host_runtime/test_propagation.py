@@ -150,7 +150,9 @@ class Hung:
 
 
 @pytest.fixture(params=["_mount_of", "_share"])
-def hung(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Hung:
+def hung(isolated: Node, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Hung:
+    if not isinstance(isolated.runtime, HostRuntime):
+        pytest.skip("another process does it")
     found = Hung(getattr(sharing, request.param))
     monkeypatch.setattr(sharing, request.param, found)
     return found
@@ -159,8 +161,6 @@ def hung(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Hun
 async def test_a_volume_whose_server_does_not_answer_holds_up_its_own_container_only(
     isolated: Node, shared: Path, hung: Hung
 ) -> None:
-    if not isinstance(isolated.runtime, HostRuntime):
-        pytest.skip("another process does it")
     sandbox, _ = await isolated.sandbox(privileged=True)
     mounts = (Mount(shared, "/no/such", propagation="Bidirectional"),)
     starting = asyncio.create_task(isolated.start(sandbox, "/bin/sh", "-c", "exec sleep 1000", mounts=mounts))
@@ -174,8 +174,6 @@ async def test_a_volume_whose_server_does_not_answer_holds_up_its_own_container_
 async def test_nothing_starts_in_a_sandbox_that_is_stopped_while_a_volume_does_not_answer(
     isolated: Node, shared: Path, hung: Hung
 ) -> None:
-    if not isinstance(isolated.runtime, HostRuntime):
-        pytest.skip("another process does it")
     sandbox, _ = await isolated.sandbox(privileged=True)
     mounts = (Mount(shared, "/no/such", propagation="Bidirectional"),)
     script = "touch /no/such/started"
