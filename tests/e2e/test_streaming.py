@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.kubectl import Kubectl, of_version, own_namespace
 from tests.support.process import RunningCluster
+from tests.support.streamed_pod import manifest, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -23,29 +24,8 @@ BY_SPDY = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_W
 CLIENTS = {"1.27": {}, "1.37": {}, "1.37 by SPDY": BY_SPDY}
 MEGABYTE = 1 << 20
 
-POD = """
-apiVersion: v1
-kind: Pod
-metadata: {name: main}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers:
-    - {name: sleeper, image: none, command: [sh, -c, "echo started; exec sleep 3600"]}
-    - name: web
-      image: none
-      command:
-        - python3
-        - -c
-        - |
-          import http.server, os
-          class Handler(http.server.BaseHTTPRequestHandler):
-              def do_GET(self):
-                  self.send_response(200)
-                  self.end_headers()
-                  self.wfile.write(b"served\\n")
-          http.server.ThreadingHTTPServer((os.environ["KUBECORE_POD_IP"], 18080), Handler).serve_forever()
-      readinessProbe: {tcpSocket: {port: 18080}, periodSeconds: 1}
-"""
+SLEEPER = {"name": "sleeper", "image": "none", "command": ["sh", "-c", "echo started; exec sleep 3600"]}
+POD = manifest("main", SLEEPER, serving("web"))
 
 
 @pytest.fixture(scope="module", params=list(CLIENTS))
