@@ -111,7 +111,8 @@ async fn a_head_may_have_thousands_of_fields_and_no_more_than_that() {
 #[tokio::test]
 async fn a_switched_connection_carries_what_looks_like_a_refusal() {
     let mut pair = Pair::new();
-    let asked = b"GET /apis/somewhere HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n";
+    let asked =
+        b"GET /apis/somewhere HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n";
     let pending = pair.ask(asked).await;
     let connection = UpgradeState::new(pair.server.handoff.clone());
     let reply = Reply::Upgrade { status: 101, headers: Vec::new(), serve: connection.clone().serve() };
