@@ -465,16 +465,17 @@ class Forwarder:
         *,
         sources: Sequence[str] = ...,
         silent: bool = False,
-        inside_mark: int | None = None,
+        led: Sequence[tuple[str | Sequence[str], Sequence[str], int | None]] = ...,
         inside_ranges: Sequence[str] = ...,
         transparent_ranges: Sequence[str] = ...,
         proxy_protocol: int | None = None,
     ) -> None:
         """Who may come to a service that is listened for, from now on. Packets from elsewhere than `sources` (ranges;
         none: everywhere) are dropped. `silent`: while there is no destination they are dropped, too, not refused.
-        Clients of this host and of `inside_ranges` are led by the service with the firewall mark `inside_mark`;
-        destinations in `transparent_ranges` see the addresses of all others (needs CAP_NET_ADMIN, and a host
-        that keeps answers to these).
+        `led` are rules (clients, targets, mark), of which the first that fits counts: clients "all", "inside" (this
+        host and `inside_ranges`) or ranges, who come to one of the addresses `targets` (none: to whichever), are led by
+        the service with this firewall mark; None: by the listener's own. Destinations in `transparent_ranges` see
+        the addresses of who is not inside (needs CAP_NET_ADMIN, and a host that keeps answers to these).
         `proxy_protocol` is as in `listen`.
         ValueError for what is no range, an unknown service, and one that is not listened for."""
     def close(self, protocol: str, address: str, port: int) -> bool:

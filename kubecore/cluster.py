@@ -398,14 +398,14 @@ class Cluster:
         from kubecore.proxy.modes import HEALTH_PORT, METRICS_PORT, ProxyConfig
         from kubecore.proxy.proxy import ServiceProxy
 
-        networks = self._networks
-        client = self._client("system:kube-proxy")
+        client, networks = self._client("system:kube-proxy"), self._networks
         settings = ProxyConfig(
             mode=mode,
             scheduler=self.config.ipvs_scheduler,
             network_mode=networks.mode,
             address_link=bridge if networks.mode == "netns" else "",
             table=self._table,
+            nodes=networks.nodes_here(map(self._node_name, range(self.config.real_nodes))),
             node_port_addresses=tuple(_EVERYWHERE[family] for family in networks.families),
             pod_ranges=networks.pods,
             service_ranges=networks.services,

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kubecore.cluster import ClusterConfig
     from kubecore.kubelet.networks.network import Detection
     from kubecore.kubelet.networks.range_claims import Claim
+    from kubecore.proxy.virtual_servers import NodeHere
 
 Mode = Literal["netns", "loopback"]
 Ranges = tuple[str, ...]
@@ -88,6 +89,14 @@ class Networks:
 
             return (loopback_ranges.pods_of(self.services[0], index),)
         return tuple(_part(one, index) for one in self.pods)
+
+    def nodes_here(self, names: Iterable[str]) -> tuple[NodeHere, ...]:
+        """What the proxy that all nodes share knows their connections by."""
+        from kubecore.kubelet.networks.network import host_address
+        from kubecore.proxy.virtual_servers import NodeHere
+
+        ranges = ((name, self.pods_of_node(index)) for index, name in enumerate(names))
+        return tuple(NodeHere(name, pods=pods, addresses=tuple(map(host_address, pods))) for name, pods in ranges)
 
     def __str__(self) -> str:
         from kubecore.kubelet.networks.network import MEANING

@@ -1,4 +1,4 @@
-"""Which endpoints get the connections of a Service's port on one node: pure functions of its EndpointSlices.
+"""Which endpoints get the connections of a Service's port on a node: pure functions of its EndpointSlices.
 
 Ready endpoints do; when none is ready, those that are terminating but still serving. A policy Local narrows the choice
 to this node's endpoints first; else hints may narrow it to those meant for this node or its zone. (kubernetes
@@ -8,7 +8,7 @@ to this node's endpoints first; else hints may narrow it to those meant for this
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,32 +47,54 @@ class _Candidate:
     ready: bool
     draining: bool
     """Terminating, and still serving."""
-    local: bool
+    node: str
     for_nodes: frozenset[str]
     for_zones: frozenset[str]
 
 
 def choose(slices: Iterable[Object], port: Object, family: str, place: Place) -> Choice:
     """For one port of a Service and one address family ("IPv4", "IPv6")."""
-    candidates = _candidates(slices, port, family, place)
+    places = (place,)
+    return _choice(_candidates(slices, port, family, places), places)
+
+
+def choose_for_each(
+    slices: Iterable[Object], port: Object, family: str, places: Sequence[Place], *, policy_local: bool
+) -> tuple[Choice, tuple[Choice, ...]]:
+    """For who may have come to any of these places, and for each of them; () if it makes no difference to connections,
+    which are bound by a policy Local only with `policy_local`."""
+    candidates = _candidates(slices, port, family, places)
+    shared = _choice(candidates, places)
+    if len(places) < 2 or not candidates or not (policy_local or _any_hints(candidates)):
+        return shared, ()
+    return shared, tuple(_choice(candidates, (place,)) for place in places)
+
+
+def _any_hints(candidates: list[_Candidate]) -> bool:
+    return any(one.for_nodes or one.for_zones for one in candidates)
+
+
+def _choice(candidates: list[_Candidate], places: Sequence[Place]) -> Choice:
     if not candidates:
         return NONE
     ready = [one for one in candidates if one.ready]
     draining = [one for one in candidates if one.draining and not one.ready]
-    local_ready = [one for one in ready if one.local]
-    cluster = _sorted((_hinted(ready, place) if place.node else ready) or draining)
-    if not place.node:
+    if not places[0].node:
+        cluster = _sorted(ready or draining)
         return Choice(cluster, cluster, anywhere=bool(cluster))
-    local = _sorted(local_ready or [one for one in draining if one.local])
-    return Choice(cluster, local, anywhere=bool(ready or draining))
+    names = [place.node for place in places]
+    local = [one for one in ready if one.node in names] or [one for one in draining if one.node in names]
+    cluster = _sorted(_hinted_to_any(ready, places) or draining)
+    return Choice(cluster, _sorted(local), anywhere=bool(ready or draining))
 
 
-def ready_here(slices: Iterable[Object], port: Object, family: str, place: Place) -> set[str]:
-    """Addresses of the endpoints that are ready on this node."""
-    return {one.address for one in _candidates(slices, port, family, place) if one.ready and one.local}
+def ready_here(slices: Iterable[Object], port: Object, family: str, places: Sequence[Place]) -> dict[str, str]:
+    """Addresses of the endpoints that are ready at one of these places, with their nodes."""
+    names, found = {place.node for place in places}, _candidates(slices, port, family, places)
+    return {one.address: one.node for one in found if one.ready and (names == {""} or one.node in names)}
 
 
-def _candidates(slices: Iterable[Object], port: Object, family: str, place: Place) -> list[_Candidate]:
+def _candidates(slices: Iterable[Object], port: Object, family: str, places: Sequence[Place]) -> list[_Candidate]:
     found: dict[Endpoint, _Candidate] = {}
     for piece in slices:
         if piece.get("addressType") != family:
@@ -85,15 +107,19 @@ def _candidates(slices: Iterable[Object], port: Object, family: str, place: Plac
             address = canonical((given.get("addresses") or [""])[0])
             if not address or (":" in address) != (family == "IPv6"):
                 continue
-            one = _candidate(given, address, number, place)
+            one = _candidate(given, address, number)
             # one that moves from slice to slice may be in two of them for a moment
             other = found.get((address, number))
-            if other is None or (one.local, one.ready) > (other.local, other.ready):
-                found[address, number] = one
+            found[address, number] = one if other is None else _better(one, other, places)
     return list(found.values())
 
 
-def _candidate(given: Object, address: str, port: int, place: Place) -> _Candidate:
+def _better(one: _Candidate, other: _Candidate, places: Sequence[Place]) -> _Candidate:
+    names = {place.node for place in places}
+    return one if (one.node in names, one.ready) > (other.node in names, other.ready) else other
+
+
+def _candidate(given: Object, address: str, port: int) -> _Candidate:
     conditions, hints = given.get("conditions") or {}, given.get("hints") or {}
     # conditions that are not set: ready, serving, not terminating
     serving = conditions.get("serving") is not False
@@ -102,7 +128,7 @@ def _candidate(given: Object, address: str, port: int, place: Place) -> _Candida
         port,
         ready=conditions.get("ready") is not False,
         draining=serving and bool(conditions.get("terminating")),
-        local=not place.node or given.get("nodeName") == place.node,
+        node=given.get("nodeName") or "",
         for_nodes=frozenset(hint["name"] for hint in hints.get("forNodes") or ()),
         for_zones=frozenset(hint["name"] for hint in hints.get("forZones") or ()),
     )
@@ -115,6 +141,13 @@ def _port_number(piece: Object, port: Object) -> int | None:
             number = candidate.get("port")
             return int(number) if number else None
     return None
+
+
+def _hinted_to_any(ready: list[_Candidate], places: Sequence[Place]) -> list[_Candidate]:
+    if len(places) == 1 or not _any_hints(ready):
+        return _hinted(ready, places[0])
+    meant = {id(one) for place in places for one in _hinted(ready, place)}
+    return [one for one in ready if id(one) in meant]
 
 
 def _hinted(ready: list[_Candidate], place: Place) -> list[_Candidate]:

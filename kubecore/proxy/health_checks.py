@@ -1,5 +1,7 @@
 """Health check node ports: what load balancers ask to learn which nodes have endpoints of a Service.
 
+Several nodes of one host are told apart by the address that is asked. At one that is no single node's, connections may
+come to endpoints of any of them, so that all count there.
 (kubernetes `pkg/proxy/healthcheck/service_health.go`.)
 """
 
@@ -48,9 +50,9 @@ class HealthChecks:
             raise
         self._servers[service] = where, server
 
-    def _answer(self, service: str, _path: str) -> Answer:
+    def _answer(self, service: str, _path: str, at: str) -> Answer:
         namespace, _, name = service.partition("/")
-        count, healthy = self._wanted[service].endpoints, self._healthy()
+        count, healthy = self._wanted[service].endpoints_at(at), self._healthy()
         told = {
             "service": {"namespace": namespace, "name": name},
             "localEndpoints": count,

@@ -29,8 +29,8 @@ class Answer:
 
 
 NOT_FOUND = Answer(b"404 page not found\n", status=404)
-Respond = Callable[[str], Answer]
-"""From a path, without its query, to the answer."""
+Respond = Callable[[str, str], Answer]
+"""From a path, without its query, and the address where it is asked for ("" for a Unix socket) to the answer."""
 
 
 class HttpAnswers:
@@ -74,7 +74,9 @@ class HttpAnswers:
             with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 async with asyncio.timeout(_PATIENCE_SECONDS):
                     head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(_encode(head, self._respond))
+                    name = writer.get_extra_info("sockname")
+                    at = str(name[0]) if isinstance(name, tuple) else ""
+                    writer.write(_encode(head, at, self._respond))
                     await writer.drain()
         finally:
             writer.close()
@@ -93,10 +95,10 @@ def _unix_listener(path: Path) -> socket.socket:
     return listener
 
 
-def _encode(head: bytes, respond: Respond) -> bytes:
+def _encode(head: bytes, at: str, respond: Respond) -> bytes:
     method, _, rest = head.split(b"\r\n", 1)[0].partition(b" ")
     target = rest.rsplit(b" ", 1)[0].decode("ascii", "replace")
-    answer = _answer(method, target.partition("?")[0], respond)
+    answer = _answer(method, target.partition("?")[0], at, respond)
     lines = [
         f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
         f"Content-Type: {answer.content_type}",
@@ -108,11 +110,11 @@ def _encode(head: bytes, respond: Respond) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + (b"" if method == b"HEAD" else answer.body)
 
 
-def _answer(method: bytes, path: str, respond: Respond) -> Answer:
+def _answer(method: bytes, path: str, at: str, respond: Respond) -> Answer:
     if method not in (b"GET", b"HEAD"):
         return Answer(b"Method Not Allowed\n", status=405, headers={"Allow": "GET, HEAD"})
     try:
-        return respond(path)
+        return respond(path, at)
     except Exception:
         log.exception("%s could not be answered", path)
         return Answer(b"Internal Server Error\n", status=500)

@@ -18,6 +18,7 @@ from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 from kubecore.proxy.data_plane import DataPlane, Mode, ModeUnavailable
 from kubecore.proxy.host_ports import HostPorts
 from kubecore.proxy.table import ServiceTable
+from kubecore.proxy.virtual_servers import NodeHere
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,9 @@ METRICS_PORT, HEALTH_PORT = 10249, 10256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyConfig:
-    """`node_name` empty: every endpoint counts as local. `batch_seconds`: how long changes that follow another are
-    gathered to be applied together. In netns mode service addresses are put on `address_link`, the bridge of the nodes.
+    """`node_name` empty: `nodes` share the proxy; without any, every endpoint counts as local. `batch_seconds`: how
+    long changes that follow another are gathered to be applied together. In netns mode service addresses are put on
+    `address_link`, the bridge of the nodes.
 
     `primary_node_ports`: instead of `node_port_addresses` node ports work at those that the node tells to be its own.
 
@@ -40,6 +42,7 @@ class ProxyConfig:
     mode: Mode = "userspace"
     scheduler: str = "rr"
     node_name: str = ""
+    nodes: tuple[NodeHere, ...] = ()
     network_mode: Literal["netns", "loopback"] = "loopback"
     address_link: str = ""
     node_port_addresses: tuple[str, ...] = ("0.0.0.0",)

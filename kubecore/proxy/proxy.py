@@ -14,7 +14,7 @@ from kubecore import _native
 from kubecore.api import meta
 from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
-from kubecore.client.informer import InformerFactory
+from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock, Timer
 from kubecore.pod_namespaces import PodNamespaces
 from kubecore.proxy.claims import Problem
@@ -83,13 +83,15 @@ class ServiceProxy:
         self._services = self._informers.informer("services")
         self._slices = self._informers.informer("endpointslices.discovery.k8s.io")
         addresses = () if config.primary_node_ports else config.node_port_addresses
-        self._node = NodeView(config.node_name, node_port_addresses=addresses, scheduler=config.scheduler)
-        # its zone decides which endpoints are near
-        self._own_node = (
-            self._informers.informer("nodes", field_selector=f"metadata.name={config.node_name}")
-            if config.node_name
-            else None
+        self._node = NodeView(
+            config.node_name, node_port_addresses=addresses, scheduler=config.scheduler, nodes=config.nodes
         )
+        # zones decide which endpoints are near
+        self._nodes: SharedInformer | None = None
+        if config.node_name:
+            self._nodes = self._informers.informer("nodes", field_selector=f"metadata.name={config.node_name}")
+        elif config.nodes:
+            self._nodes = self._informers.informer("nodes")
         self._native_clock = native_clock
         self._namespaces = namespaces
         self._plane: DataPlane | None = None
@@ -113,8 +115,8 @@ class ServiceProxy:
             await self._informers.start()
             await self._services.wait_synced()
             await self._slices.wait_synced()
-            if self._own_node is not None:
-                await self._own_node.wait_synced()
+            if self._nodes is not None:
+                await self._nodes.wait_synced()
             await self._apply_changes(plane)
             self._sweep(plane)
             self.ready.set()
@@ -153,8 +155,10 @@ class ServiceProxy:
             on_update=lambda old, new: self._mark({*_services_of(old), *_services_of(new)}, slices=1),
             on_delete=lambda old: self._mark(_services_of(old), slices=1),
         )
-        if self._own_node is not None:
-            self._own_node.add_handler(self._see_node, lambda old, new: self._see_node(new), self._lose_node)
+        if self._nodes is not None and self._config.node_name:
+            self._nodes.add_handler(self._see_node, lambda old, new: self._see_node(new), self._lose_node)
+        elif self._nodes is not None:
+            self._nodes.add_handler(self._see_zone, lambda old, new: self._see_zone(new))
 
     def _lose_node(self, _: Object) -> None:
         self.status.node_eligible = False
@@ -165,6 +169,17 @@ class ServiceProxy:
         seen = replace(self._node, zone=meta.labels(node).get(_ZONE_LABEL, ""))
         if self._config.primary_node_ports:
             seen = replace(seen, node_port_addresses=primary_of(node))
+        self._view(seen)
+
+    def _see_zone(self, node: Object) -> None:
+        """Of any node; it may be one of those that share this proxy."""
+        name, zone = meta.name(node), meta.labels(node).get(_ZONE_LABEL, "")
+        nodes = self._node.nodes
+        if any(one.name == name and one.zone != zone for one in nodes):
+            seen = tuple(replace(one, zone=zone) if one.name == name else one for one in nodes)
+            self._view(replace(self._node, nodes=seen))
+
+    def _view(self, seen: NodeView) -> None:
         if seen != self._node:
             self._node = seen
             self._mark(meta.key(service) for service in self._services.list())

@@ -173,8 +173,8 @@ class StatusServer:
     clusters may share a host."""
 
     def __init__(self, status: ProxyStatus) -> None:
-        self._outside = HttpAnswers(status.health)
-        self._inside = HttpAnswers(status.inside)
+        self._outside = HttpAnswers(lambda path, _: status.health(path))
+        self._inside = HttpAnswers(lambda path, _: status.inside(path))
 
     async def start(self, config: ProxyConfig) -> None:
         asked = (("health", self._outside, config.health_address), ("metrics", self._inside, config.metrics_address))

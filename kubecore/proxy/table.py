@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kubecore import _native
+from kubecore.api.endpoint_choice import Endpoint
 from kubecore.pod_namespaces import PodNamespaces
 from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.borrowed_addresses import BorrowedAddresses
@@ -17,6 +18,7 @@ from kubecore.proxy.claims import Claims, Problem, where
 from kubecore.proxy.data_plane import Mode, each_once
 from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.host_ports import HostPorts, taken
+from kubecore.proxy.leading import Group, Rule, endpoints_of, rules
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
 _BY_MARK = "FWM"
@@ -28,8 +30,8 @@ class ServiceTable:
     """Invariants, kept between calls:
 
     - `_applied` holds exactly the servers the balancer has; `_bound` those of them the forwarder listens for.
-    - `_marks` are of the servers whose clients from inside get other endpoints: the balancer has those as a service by
-      that firewall mark.
+    - `_groups` are of the servers some of whose clients get other endpoints: the balancer has those of each group as a
+      service by its firewall mark.
     """
 
     mode: Mode = "userspace"
@@ -69,7 +71,7 @@ class ServiceTable:
         self._bound: set[ServerKey] = set()
         self._pod_ranges, self._inside_ranges = pod_ranges, [*pod_ranges, *_OWN]
         self._borrowed = borrowed
-        self._marks: dict[ServerKey, int] = {}
+        self._groups: dict[ServerKey, _Groups] = {}
         self._next_mark = itertools.count(1)
 
     def __len__(self) -> int:
@@ -101,7 +103,7 @@ class ServiceTable:
         self.forwarder.shutdown()
         for key in self._applied:
             self.balancer.remove_service(*key)
-            self._forget_inside(key)
+            self._forget_groups(key)
         self._applied.clear()
         self._bound.clear()
         self._claims.clear()
@@ -118,12 +120,14 @@ class ServiceTable:
         for row in services:
             for counted in (row, *row["destinations"]):
                 del counted["per_second"]
-        inside = {row["mark"]: row["destinations"] for row in services if "mark" in row}
+        by_mark = {row["mark"]: row["destinations"] for row in services if "mark" in row}
         found = []
         for row in (one for one in services if "mark" not in one):
             key = (row["protocol"], row["address"], row["port"])
             purpose = self._applied[key].purpose if key in self._applied else ""
-            row["destinations"] = each_once([*row["destinations"], *inside.get(self._marks.get(key), [])])
+            marks = [one.mark for one in self._groups.get(key, _Groups()).balanced.values()]
+            led = [one for mark in marks for one in by_mark.get(mark, ())]
+            row["destinations"] = each_once([*row["destinations"], *led])
             found.append(
                 {**row, "service": self._claims.owner(key), "purpose": purpose, "listening": key in self._bound}
             )
@@ -133,7 +137,7 @@ class ServiceTable:
         if key in self._applied:
             self.forwarder.close(*key)
             self.balancer.remove_service(*key)
-            self._forget_inside(key)
+            self._forget_groups(key)
             del self._applied[key]
             self._bound.discard(key)
 
@@ -161,65 +165,93 @@ class ServiceTable:
         return None
 
     def _admit(self, server: VirtualServer, before: VirtualServer | None) -> None:
-        """Have the listener know who may come to it, and who is not outside."""
-        if before is not None and _access(before) == _access(server):
+        """Have the listener know who may come to it, and who is led to other endpoints."""
+        if before is not None and _admitted(before) == _admitted(server):
             return
-        mark = self._balance_inside(server)
-        local = mark is not None
-        borrows = local and self._borrowed is not None and self._borrowed.allowed()
-        self.forwarder.set_access(
-            *server.key,
-            sources=server.source_ranges,
-            silent=server.anywhere,
-            inside_mark=mark,
-            inside_ranges=self._inside_ranges if local else (),
-            transparent_ranges=self._pod_ranges if borrows else (),
-            proxy_protocol=server.proxy_protocol,
+        asked = tuple(rules(server))
+        led = self._groups.setdefault(server.key, _Groups())
+        wanted = endpoints_of(server, asked)
+        marks = {group: self._balance_group(led, group, server, endpoints) for group, endpoints in wanted.items()}
+        if before is None or _access(before) != _access(server) or led.asked != asked:
+            local = server.inside is not None
+            borrows = local and self._borrowed is not None and self._borrowed.allowed()
+            self.forwarder.set_access(
+                *server.key,
+                sources=server.source_ranges,
+                silent=server.anywhere,
+                led=[(one.clients, one.targets, marks[one.group] if one.group else None) for one in asked],
+                inside_ranges=self._inside_ranges if local else (),
+                transparent_ranges=self._pod_ranges if borrows else (),
+                proxy_protocol=server.proxy_protocol,
+            )
+            led.asked = asked
+        self._forget_groups(server.key, but=wanted)
+
+    def _balance_group(self, led: _Groups, group: Group, server: VirtualServer, endpoints: tuple[Endpoint, ...]) -> int:
+        """As the server is, from now on; returns its mark."""
+        known = led.balanced.get(group) or _Balanced(next(self._next_mark))
+        key, options = (_BY_MARK, "", known.mark), (server.scheduler, server.affinity_seconds)
+        if known.options != options:
+            self._put_service(key, server)
+        if known.endpoints != endpoints:
+            self._set_destinations(key, endpoints)
+        known.options, known.endpoints = options, endpoints
+        led.balanced[group] = known
+        return known.mark
+
+    def _forget_groups(self, key: ServerKey, but: Container[Group] = ()) -> None:
+        led = self._groups.get(key, _Groups())
+        for group in [one for one in led.balanced if one not in but]:
+            self.balancer.remove_service(_BY_MARK, "", led.balanced.pop(group).mark)
+        if not led.balanced:
+            self._groups.pop(key, None)
+
+    def _put_service(self, key: ServerKey, server: VirtualServer) -> None:
+        self.balancer.put_service(
+            *key, scheduler=server.scheduler, persistence_seconds=server.affinity_seconds, hash_fallback=True
         )
-        if mark is None:
-            self._forget_inside(server.key)
 
-    def _balance_inside(self, server: VirtualServer) -> int | None:
-        if server.inside is None:
-            return None
-        if server.key not in self._marks:
-            self._marks[server.key] = next(self._next_mark)
-        mark = self._marks[server.key]
-        options: dict[str, Any] = {
-            "scheduler": server.scheduler,
-            "persistence_seconds": server.affinity_seconds,
-            "hash_fallback": True,
-        }
-        self.balancer.put_service(_BY_MARK, "", mark, **options)
-        self.balancer.set_destinations(_BY_MARK, "", mark, [(ip, port, 1) for ip, port in server.inside])
-        return mark
-
-    def _forget_inside(self, key: ServerKey) -> None:
-        mark = self._marks.pop(key, None)
-        if mark is not None:
-            self.balancer.remove_service(_BY_MARK, "", mark)
+    def _set_destinations(self, key: ServerKey, endpoints: Iterable[Endpoint]) -> None:
+        self.balancer.set_destinations(*key, [(ip, port, 1) for ip, port in endpoints])
 
     def _balance(self, server: VirtualServer) -> None:
         known = self._applied.get(server.key)
         options = (server.scheduler, server.affinity_seconds)
         if known is None or options != (known.scheduler, known.affinity_seconds):
-            self.balancer.put_service(
-                *server.key,
-                scheduler=server.scheduler,
-                persistence_seconds=server.affinity_seconds,
-                hash_fallback=True,
-            )
+            self._put_service(server.key, server)
             held = known.endpoints if known is not None else ()
             known = self._applied[server.key] = replace(server, endpoints=held)
         if known.endpoints != server.endpoints:
-            self.balancer.set_destinations(*server.key, [(ip, port, 1) for ip, port in server.endpoints])
+            self._set_destinations(server.key, server.endpoints)
         self._applied[server.key] = server
 
 
+@dataclass(slots=True)
+class _Balanced:
+    """A group's service by its mark, and what the balancer has of it."""
+
+    mark: int
+    options: tuple[str, float | None] | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(slots=True)
+class _Groups:
+    """Of one server, and the rules by which its listener knows them."""
+
+    asked: tuple[Rule, ...] = ()
+    balanced: dict[Group, _Balanced] = field(default_factory=dict)
+
+
+def _admitted(server: VirtualServer) -> tuple[Any, ...]:
+    """What the groups of clients depend on, and what else the listener is to know."""
+    balancing = (server.inside, server.parts, server.scheduler, server.affinity_seconds)
+    return (server.source_ranges, server.anywhere, server.proxy_protocol, balancing)
+
+
 def _access(server: VirtualServer) -> tuple[Any, ...]:
-    """What `_admit` looks at."""
-    balancing = (server.scheduler, server.affinity_seconds)
-    return (server.source_ranges, server.anywhere, server.inside, *balancing, server.proxy_protocol)
+    """What the listener is to know besides the groups."""
+    return (server.source_ranges, server.anywhere, server.proxy_protocol, server.inside is None)
 
 
 def _held_for(server: VirtualServer) -> str | None:

@@ -1,4 +1,5 @@
-"""Which virtual servers a Service asks for on one node: pure functions of the Service and its EndpointSlices.
+"""Which virtual servers a Service asks for on a node, or on several that share a proxy: pure functions of the Service
+and its EndpointSlices.
 
 This is the model that all modes of the proxy share. (kubernetes `pkg/proxy/serviceport.go`; which endpoints get the
 connections, `endpoint_choice` says.)
@@ -7,12 +8,13 @@ connections, `endpoint_choice` says.)
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from kubecore.api import meta
-from kubecore.api.endpoint_choice import Choice, Endpoint, Place, canonical, choose, ready_here
+from kubecore.api.endpoint_choice import Choice, Endpoint, Place, canonical, choose_for_each, ready_here
 
 Object = Mapping[str, Any]
 Purpose = Literal["ClusterIP", "NodePort", "ExternalIP", "LoadBalancer"]
@@ -27,6 +29,29 @@ PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 DEFAULT_AFFINITY_SECONDS = 10800
+# No node is called so.
+_ALL = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHere:
+    """One of the nodes that a proxy serves. By `pods`, ranges that no other node has, and by its own `addresses` a
+    connection is known to be this node's."""
+
+    name: str
+    zone: str = ""
+    pods: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one of several nodes leads its connections to: those of its pods and, at a node port, those that come to its
+    addresses. `inside` is for pods and the host, as in `VirtualServer`."""
+
+    node: NodeHere
+    endpoints: tuple[Endpoint, ...]
+    inside: tuple[Endpoint, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +63,8 @@ class VirtualServer:
     external address of policy Local, the endpoints for pods and the node itself, which are not outside; None: the
     same. `source_ranges`, unless empty, are all that may connect. `masquerade`: endpoints are to answer to the node.
     `proxy_protocol`: the version in which endpoints of TCP are told their clients, None: not at all. `forwarded`: the
-    forwarder is to carry it in every mode.
+    forwarder is to carry it in every mode. `parts`: each of several nodes behind one proxy, where it makes a difference
+    whose a connection is; `endpoints` and `inside` are for those that may be any node's.
     """
 
     protocol: str
@@ -53,6 +79,7 @@ class VirtualServer:
     source_ranges: tuple[str, ...] = ()
     proxy_protocol: int | None = None
     forwarded: bool = False
+    parts: tuple[Part, ...] = ()
 
     @property
     def key(self) -> ServerKey:
@@ -63,23 +90,48 @@ class VirtualServer:
         """Connections from outside that may leave this node again must come back through it."""
         return self.purpose != "ClusterIP" and self.inside is None
 
+    def at(self, address: str) -> VirtualServer:
+        """Of a node port at all addresses: what it is at this one, which may be a single node's."""
+        part = next((one for one in self.parts if address in one.node.addresses), None)
+        if part is None:
+            return replace(self, address=address)
+        return replace(self, address=address, endpoints=part.endpoints, inside=part.inside, parts=())
+
+    def all_endpoints(self) -> dict[Endpoint, None]:
+        """Those that anybody is led to."""
+        found = dict.fromkeys((*self.endpoints, *(self.inside or ())))
+        for part in self.parts:
+            found |= dict.fromkeys((*part.endpoints, *(part.inside or ())))
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """What a node brings to the choice. An empty `name` stands for all nodes: every endpoint is local."""
+    """What a node brings to the choice. An empty `name` stands for all nodes: every endpoint is local. `nodes`, unless
+    empty, are those that share the proxy, instead of one."""
 
     name: str = ""
     zone: str = ""
     node_port_addresses: tuple[str, ...] = ("0.0.0.0",)
     scheduler: str = "rr"
+    nodes: tuple[NodeHere, ...] = ()
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return tuple(Place(one.name, one.zone) for one in self.nodes) or (Place(self.name, self.zone),)
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """A Service whose `port` on every node tells load balancers how many endpoints that node has."""
+    """A Service whose `port` on every node tells load balancers how many endpoints that node has. `by_address` has the
+    numbers of several nodes; at an address that is no single one's, `endpoints` has that of all."""
 
     port: int
     endpoints: int
+    by_address: tuple[tuple[str, int], ...] = ()
+
+    def endpoints_at(self, address: str) -> int:
+        return dict(self.by_address).get(address, self.endpoints)
 
 
 def is_proxied(service: Object) -> bool:
@@ -118,17 +170,17 @@ def virtual_servers(service: Object, slices: Iterable[Object], node: NodeView) -
         return []
     spec = service["spec"]
     held = [piece for piece in slices if not _is_for_others(piece)]
-    place = Place(node.name, node.zone)
+    places, policies = node.places, (spec.get("internalTrafficPolicy"), spec.get("externalTrafficPolicy"))
     servers: dict[ServerKey, VirtualServer] = {}
     for port in spec.get("ports") or ():
-        choices: dict[str, Choice] = {}
+        choices: dict[str, tuple[Choice, tuple[Choice, ...]]] = {}
         for purpose, address, number in _addresses(service, port, node):
             family = "IPv6" if ":" in address else "IPv4"
             if family not in choices:
-                choices[family] = choose(held, port, family, place)
+                choices[family] = choose_for_each(held, port, family, places, policy_local="Local" in policies)
             protocol = port.get("protocol") or "TCP"
             if (protocol, address, number) not in servers:
-                server = _server(service, choices[family], purpose, (protocol, address, number), node)
+                server = _server(service, *choices[family], purpose, (protocol, address, number), node)
                 servers[server.key] = server
     return list(servers.values())
 
@@ -141,31 +193,53 @@ def health_check(service: Object, slices: Iterable[Object], node: NodeView) -> H
     if not (wanted and port and is_proxied(service)):
         return None
     held = [piece for piece in slices if not _is_for_others(piece)]
-    place = Place(node.name, node.zone)
     families = {"IPv6" if ":" in ip else "IPv4" for ip in cluster_ips(service)}
-    most = 0
+    most: Counter[str] = Counter()
     for family in families:
         # of a pod that has two addresses there is one
-        found = (ready_here(held, one, family, place) for one in spec.get("ports") or ())
-        most = max(most, len(set[str]().union(*found)))
-    return HealthCheck(port, most)
+        found = dict[str, str]()
+        for one in spec.get("ports") or ():
+            found |= ready_here(held, one, family, node.places)
+        most |= Counter(found.values()) | Counter({_ALL: len(found)})
+    by_address = [(address, most[one.name]) for one in node.nodes for address in one.addresses]
+    return HealthCheck(port, most[_ALL], tuple(by_address) if len(node.nodes) > 1 else ())
 
 
-def _server(service: Object, choice: Choice, purpose: Purpose, key: ServerKey, node: NodeView) -> VirtualServer:
+def _server(
+    service: Object, shared: Choice, each: tuple[Choice, ...], purpose: Purpose, key: ServerKey, node: NodeView
+) -> VirtualServer:
     spec = service["spec"]
     internal = purpose == "ClusterIP"
     local = spec.get("internalTrafficPolicy" if internal else "externalTrafficPolicy") == "Local"
-    return VirtualServer(
+    server = VirtualServer(
         *key,
         purpose=purpose,
         scheduler=scheduler_of(service, node.scheduler),
         affinity_seconds=_affinity(spec),
-        endpoints=choice.local if local else choice.cluster,
-        anywhere=choice.anywhere,
-        inside=choice.cluster if local and not internal else None,
+        endpoints=shared.local if local else shared.cluster,
+        anywhere=shared.anywhere,
+        inside=shared.cluster if local and not internal else None,
         source_ranges=_source_ranges(service, key[1]) if purpose == "LoadBalancer" else (),
         proxy_protocol=proxy_protocol_of(service) if key[0] == "TCP" else None,
     )
+    return _with_parts(server, each, node, local=local) if each else server
+
+
+def _with_parts(server: VirtualServer, each: tuple[Choice, ...], node: NodeView, *, local: bool) -> VirtualServer:
+    """At an address that is nobody's own, a node is known by its pods alone, and these are inside."""
+    parts, whole = [], (server.endpoints, server.inside)
+    for here, choice in zip(node.nodes, each, strict=True):
+        if server.inside is None:
+            parts.append(Part(here, choice.local if local else choice.cluster))
+        elif server.purpose == "NodePort":
+            parts.append(Part(here, choice.local, choice.cluster))
+        else:
+            parts.append(Part(here, choice.cluster))
+            whole = (server.inside, None)
+    if all((one.endpoints, one.inside) == whole for one in parts):
+        return server
+    parted = replace(server, parts=tuple(parts))
+    return parted.at(server.address) if server.purpose == "NodePort" else parted
 
 
 def _affinity(spec: Object) -> float | None:

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kubecore_core::balance::ServiceKey;
-use kubecore_dataplane::access::{Access, Range};
+use kubecore_dataplane::access::{Access, Clients, Led, Range};
 use kubecore_dataplane::namespaces::Namespaces as CoreNamespaces;
 use kubecore_dataplane::proxy_protocol::ProxyProtocol;
 use kubecore_dataplane::{Forwarder as CoreForwarder, ForwarderOptions};
@@ -66,6 +66,22 @@ fn version(number: u8) -> PyResult<ProxyProtocol> {
     }
 }
 
+/// "all", "inside", or ranges.
+#[derive(FromPyObject)]
+enum Whose {
+    Known(String),
+    From(Vec<String>),
+}
+
+fn clients(whose: &Whose) -> PyResult<Clients> {
+    match whose {
+        Whose::Known(name) if name == "all" => Ok(Clients::Everybody),
+        Whose::Known(name) if name == "inside" => Ok(Clients::Inside),
+        Whose::Known(name) => Err(PyValueError::new_err(format!("{name:?} are no clients that are known"))),
+        Whose::From(texts) => Ok(Clients::From(ranges(texts)?)),
+    }
+}
+
 fn ranges(texts: &[String]) -> PyResult<Vec<Range>> {
     texts.iter().map(|text| text.parse().map_err(PyValueError::new_err)).collect()
 }
@@ -104,6 +120,20 @@ impl Namespaces {
 pub struct Forwarder {
     core: CoreForwarder,
     balancer: Arc<kubecore_core::balance::Balancer>,
+}
+
+impl Forwarder {
+    fn led(&self, (whose, targets, mark): (Whose, Vec<String>, Option<u32>)) -> PyResult<Led> {
+        let named = |mark| {
+            let key = ServiceKey::Mark(mark);
+            self.balancer.get(&key).ok_or_else(|| PyValueError::new_err(format!("no virtual service {key}")))
+        };
+        Ok(Led {
+            clients: clients(&whose)?,
+            targets: targets.iter().map(|text| ip(text)).collect::<PyResult<_>>()?,
+            service: mark.map(named).transpose()?,
+        })
+    }
 }
 
 #[pymethods]
@@ -164,7 +194,7 @@ impl Forwarder {
         py.detach(listen).map(pair).map_err(os_error)
     }
 
-    #[pyo3(signature = (protocol, address, port, *, sources = vec![], silent = false, inside_mark = None,
+    #[pyo3(signature = (protocol, address, port, *, sources = vec![], silent = false, led = vec![],
                         inside_ranges = vec![], transparent_ranges = vec![], proxy_protocol = None))]
     #[allow(clippy::too_many_arguments)]
     fn set_access(
@@ -175,20 +205,17 @@ impl Forwarder {
         port: u16,
         sources: Vec<String>,
         silent: bool,
-        inside_mark: Option<u32>,
+        led: Vec<(Whose, Vec<String>, Option<u32>)>,
         inside_ranges: Vec<String>,
         transparent_ranges: Vec<String>,
         proxy_protocol: Option<u8>,
     ) -> PyResult<()> {
         let key = key(protocol, address, port.into())?;
-        let inside = inside_mark.map(|mark| {
-            let key = ServiceKey::Mark(mark);
-            self.balancer.get(&key).ok_or_else(|| PyValueError::new_err(format!("no virtual service {key}")))
-        });
+        let led = led.into_iter().map(|rule| self.led(rule)).collect::<PyResult<_>>()?;
         let access = Access {
             sources: ranges(&sources)?,
             silent,
-            inside: inside.transpose()?,
+            led,
             inside_ranges: ranges(&inside_ranges)?,
             transparent_ranges: ranges(&transparent_ranges)?,
             proxy_protocol: proxy_protocol.map(version).transpose()?,

@@ -402,7 +402,9 @@ class TestUdp:
             address = plane.serve([])
             plane.balancer.put_service("FWM", "", 1)
             plane.balancer.set_destinations("FWM", "", 1, [("127.0.0.1", a, 1)])
-            plane.forwarder.set_access("UDP", VIP, 80, silent=True, inside_mark=1, inside_ranges=["127.0.0.0/8"])
+            plane.forwarder.set_access(
+                "UDP", VIP, 80, silent=True, led=[("inside", (), 1)], inside_ranges=["127.0.0.0/8"]
+            )
             with self.client(address) as one:
                 assert [await self.ask(one, b"1"), await self.ask(one, b"2")] == [b"a1", b"a2"]
             assert plane.forwarder.statistics()["accepted"] == 1

@@ -1,6 +1,7 @@
 """Who may come to a forwarder's listener: packets of others are dropped by the kernel, without an answer."""
 
 import asyncio
+import contextlib
 import select
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -196,7 +197,7 @@ class TestInside:
             plane.balancer.put_service("FWM", "", INSIDE_MARK)
             plane.balancer.set_destinations("FWM", "", INSIDE_MARK, [("127.0.0.1", port, 1)])
             plane.forwarder.set_access(
-                *SERVICE, silent=True, inside_mark=INSIDE_MARK, inside_ranges=["10.0.0.0/8", f"{GUEST}/32"]
+                *SERVICE, silent=True, led=[("inside", (), INSIDE_MARK)], inside_ranges=["10.0.0.0/8", f"{GUEST}/32"]
             )
             yield address
 
@@ -222,12 +223,124 @@ class TestInside:
             await heard(client)
 
 
+class TestClientsWhoAreLedOtherwise:
+    """By rules, of which the first that fits counts: as when each of several nodes has endpoints of its own."""
+
+    OTHER_MARK = 8
+
+    @pytest.fixture
+    async def address(self, plane: Plane, port: int) -> AsyncIterator[tuple[str, int]]:
+        """Of a listener whose service has an endpoint, as has that of INSIDE_MARK; that of OTHER_MARK has none."""
+        async with backend(greet("other")) as other:
+            address = plane.serve([port])
+            for mark, ports in ((INSIDE_MARK, [other]), (self.OTHER_MARK, [])):
+                plane.balancer.put_service("FWM", "", mark)
+                plane.balancer.set_destinations("FWM", "", mark, [("127.0.0.1", one, 1) for one in ports])
+            yield address
+
+    async def test_by_where_they_come_from(self, plane: Plane, address: tuple[str, int]) -> None:
+        rules: list[tuple[str | list[str], list[str], int | None]] = [
+            ([f"{GUEST}/32"], [], INSIDE_MARK),
+            (["127.0.0.76/30"], [], self.OTHER_MARK),
+        ]
+        plane.forwarder.set_access(*SERVICE, silent=True, led=rules)
+        with (
+            knocking(GUEST, address) as guest,
+            knocking(STRANGER, address) as stranger,
+            knocking("127.0.0.80", address) as another,
+        ):
+            assert (await heard(guest), await heard(another)) == (b"other", b"served")
+            assert hears_nothing(stranger)
+            plane.forwarder.set_access(*SERVICE, silent=True, led=rules[:1])
+            assert await heard(stranger) == b"served"
+        assert plane.forwarder.statistics()["refused"] == 0
+
+    async def test_by_where_they_go_to(self, plane: Plane, port: int) -> None:
+        one, other, third = "127.0.7.1", "127.0.7.2", "127.0.7.3"
+        async with backend(greet("other")) as elsewhere:
+            plane.balancer.put_service(*SERVICE)
+            plane.point_to([port])
+            _, bound = plane.forwarder.listen(*SERVICE, bind_address="0.0.0.0", bind_port=0)
+            for mark, ports in ((INSIDE_MARK, [elsewhere]), (self.OTHER_MARK, [])):
+                plane.balancer.put_service("FWM", "", mark)
+                plane.balancer.set_destinations("FWM", "", mark, [("127.0.0.1", port, 1) for port in ports])
+            plane.forwarder.set_access(
+                *SERVICE, silent=True, led=[("all", [one], INSIDE_MARK), ("all", [other], self.OTHER_MARK)]
+            )
+            with (
+                knocking(GUEST, (one, bound)) as first,
+                knocking(GUEST, (other, bound)) as second,
+                knocking(GUEST, (third, bound)) as last,
+            ):
+                assert (await heard(first), await heard(last)) == (b"other", b"served")
+                assert hears_nothing(second)
+
+    async def test_a_rule_may_leave_some_to_the_listeners_own_service(
+        self, plane: Plane, address: tuple[str, int]
+    ) -> None:
+        plane.forwarder.set_access(*SERVICE, led=[([f"{GUEST}/32"], [], None), ("all", [], INSIDE_MARK)])
+        with knocking(GUEST, address) as guest, knocking(STRANGER, address) as stranger:
+            assert (await heard(guest), await heard(stranger)) == (b"served", b"other")
+
+    async def test_of_ipv6_too(self, plane: Plane, port: int) -> None:
+        key = ("TCP", "::1", 80)
+        plane.balancer.put_service(*key)
+        plane.balancer.set_destinations(*key, [("127.0.0.1", port, 1)])
+        plane.balancer.put_service("FWM", "", INSIDE_MARK)
+        address = plane.forwarder.listen(*key, bind_port=0)
+        plane.forwarder.set_access(*key, silent=True, led=[(["fd00::/8"], [], INSIDE_MARK)])
+        with knocking("::1", address) as client:
+            assert await heard(client) == b"served"
+        plane.forwarder.set_access(*key, silent=True, led=[(["::/64"], ["::2", "::1"], INSIDE_MARK)])
+        with knocking("::1", address) as client:
+            assert hears_nothing(client)
+
+    async def test_while_there_is_no_endpoint_for_anybody_they_are_refused(
+        self, plane: Plane, address: tuple[str, int]
+    ) -> None:
+        plane.point_to([])
+        plane.forwarder.set_access(*SERVICE, led=[([f"{GUEST}/32"], [], self.OTHER_MARK)])
+        for source in (GUEST, STRANGER):
+            with knocking(source, address) as client, pytest.raises(ConnectionRefusedError):
+                await heard(client)
+
+    async def test_packets_of_udp(self) -> None:
+        plane = Plane("UDP")
+        key = ("UDP", VIP, 80)
+        async with udp_backend(b"one ") as one, udp_backend(b"other ") as other:
+            address = plane.serve([one])
+            for mark, ports in ((INSIDE_MARK, [other]), (self.OTHER_MARK, [])):
+                plane.balancer.put_service("FWM", "", mark)
+                plane.balancer.set_destinations("FWM", "", mark, [("127.0.0.1", port, 1) for port in ports])
+            led = [([f"{GUEST}/32"], [], INSIDE_MARK), ([f"{STRANGER}/32"], [], self.OTHER_MARK)]
+            plane.forwarder.set_access(*key, silent=True, led=led)
+            told = []
+            with contextlib.ExitStack() as clients:
+                for source in (STRANGER, GUEST, "127.0.0.80"):
+                    client = clients.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+                    client.bind((source, 0))
+                    client.setblocking(False)
+                    client.connect(address)
+                    client.send(b"?")
+                    told.append(client)
+                loop = asyncio.get_running_loop()
+                async with asyncio.timeout(60):
+                    assert await loop.sock_recv(told[1], 100) == b"other ?"
+                    assert await loop.sock_recv(told[2], 100) == b"one ?"
+                # His came first, and is dropped by the kernel.
+                with pytest.raises(BlockingIOError):
+                    told[0].recv(100)
+        plane.forwarder.shutdown()
+
+
 class TestBadInput:
     def test_it_is_named(self, plane: Plane) -> None:
         plane.serve([])
         with pytest.raises(ValueError, match=r'"10\.0\.0\.0/33" is not a range of addresses'):
             plane.forwarder.set_access(*SERVICE, sources=["10.0.0.0/33"])
+        with pytest.raises(ValueError, match='"some" are no clients that are known'):
+            plane.forwarder.set_access(*SERVICE, led=[("some", (), None)])
         with pytest.raises(ValueError, match="no virtual service FWM/9"):
-            plane.forwarder.set_access(*SERVICE, inside_mark=9)
+            plane.forwarder.set_access(*SERVICE, led=[("all", (), 9)])
         with pytest.raises(ValueError, match=r"TCP/127\.96\.0\.1:81 is not listened for"):
             plane.forwarder.set_access("TCP", VIP, 81)

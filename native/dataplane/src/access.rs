@@ -18,6 +18,10 @@ pub struct Range {
 }
 
 impl Range {
+    fn of(address: IpAddr) -> Self {
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -61,6 +65,31 @@ impl FromStr for Range {
     }
 }
 
+/// Who a rule is about, by where he comes from.
+#[derive(Clone, Debug)]
+pub enum Clients {
+    Everybody,
+    /// This host itself, and `Access::inside_ranges`.
+    Inside,
+    From(Vec<Range>),
+}
+
+/// Clients that another service leads than the listener's own.
+#[derive(Clone, Debug)]
+pub struct Led {
+    pub clients: Clients,
+    /// Of those who come to one of these addresses; empty: whichever.
+    pub targets: Vec<IpAddr>,
+    /// Whose destinations they get; None: the listener's after all.
+    pub service: Option<Arc<VirtualService>>,
+}
+
+impl Led {
+    fn serves(&self, own: &VirtualService) -> bool {
+        self.service.as_deref().unwrap_or(own).serving()
+    }
+}
+
 /// The rules of one virtual service.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
@@ -68,8 +97,8 @@ pub struct Access {
     pub sources: Vec<Range>,
     /// Who comes while there is no destination is dropped, not refused: there are some, but not for him.
     pub silent: bool,
-    /// Whose destinations clients from inside get instead.
-    pub inside: Option<Arc<VirtualService>>,
+    /// Who is led otherwise; the first that fits counts.
+    pub led: Vec<Led>,
     /// What is inside, besides this host itself.
     pub inside_ranges: Vec<Range>,
     /// Destinations that are to see the addresses of clients from outside: their answers come back through this host.
@@ -83,10 +112,19 @@ impl Access {
         self.sources.is_empty() || self.sources.iter().any(|range| range.contains(client))
     }
 
-    /// The service that a client is to be led by, if it is not the listener's own. Who comes from the address he goes to
-    /// is on this host.
-    pub(crate) fn inside_for(&self, client: SocketAddr, target: SocketAddr) -> Option<&Arc<VirtualService>> {
-        self.inside.as_ref().filter(|_| self.is_inside(client, target))
+    /// The service that a client is to be led by, if it is not the listener's own.
+    pub(crate) fn other_for(&self, client: SocketAddr, target: SocketAddr) -> Option<&Arc<VirtualService>> {
+        self.led.iter().find(|led| self.is_about(led, client, target))?.service.as_ref()
+    }
+
+    fn is_about(&self, led: &Led, client: SocketAddr, target: SocketAddr) -> bool {
+        let there = led.targets.is_empty() || led.targets.contains(&target.ip());
+        there
+            && match &led.clients {
+                Clients::Everybody => true,
+                Clients::Inside => self.is_inside(client, target),
+                Clients::From(ranges) => ranges.iter().any(|range| range.contains(client.ip())),
+            }
     }
 
     /// Is a connection to be made in the client's name?
@@ -98,43 +136,44 @@ impl Access {
             && !self.is_inside(client, target)
     }
 
+    /// Who comes from the address he goes to is on this host.
     fn is_inside(&self, client: SocketAddr, target: SocketAddr) -> bool {
         let ip = client.ip();
         ip == target.ip() || self.inside_ranges.iter().any(|range| range.contains(ip))
     }
 
-    fn serves_inside(&self) -> bool {
-        self.inside.as_ref().is_some_and(|inside| inside.serving())
-    }
-
     /// Is the port to be open, for whomever?
     pub(crate) fn opens(&self, service: &VirtualService) -> bool {
-        service.serving() || self.silent || self.serves_inside()
+        service.serving() || self.silent || self.led.iter().any(|led| led.serves(service))
+    }
+
+    /// Is somebody to be dropped for want of a destination that he may go to?
+    fn leaves_out(&self, service: &VirtualService) -> bool {
+        self.silent && !(service.serving() && self.led.iter().all(|led| led.serves(service)))
     }
 
     /// Is somebody to be dropped by the filter of a socket?
     pub(crate) fn needs_socket(&self, service: &VirtualService) -> bool {
-        !self.sources.is_empty() || (self.silent && !service.serving())
+        !self.sources.is_empty() || self.leaves_out(service)
     }
 
     /// Have `socket` take packets of those alone that may come. Where the kernel takes no filter of this length, what is
-    /// asked of `allows` still holds.
+    /// asked of `allows` still holds, and whom no destination is for is refused.
     pub(crate) fn guard(&self, socket: &Socket, service: &VirtualService, ipv4: bool) {
         let mut program = Program { ipv4, code: Vec::new() };
         if !self.sources.is_empty() {
-            program.stage(&self.sources, false);
+            program.admit(&self.sources);
         }
-        if !service.serving() && self.silent {
-            if self.serves_inside() {
-                program.stage(&self.inside_ranges, true);
-            } else {
-                program.stage(&[], false);
+        if self.leaves_out(service) {
+            for led in &self.led {
+                program.judge(led, &self.inside_ranges, led.serves(service));
             }
+            program.push(verdict(service.serving()), 0);
         }
         let _ = if program.code.is_empty() || program.code.len() >= LONGEST {
             socket.detach_filter()
         } else {
-            program.push((RETURN, u32::MAX), 0);
+            program.push(verdict(true), 0);
             socket.attach_filter(&program.code)
         };
     }
@@ -157,7 +196,11 @@ const LONGEST: usize = 4096;
 /// Code and operand.
 type Statement = (u16, u32);
 
-/// A filter under construction: stages that a packet must pass one after the other.
+fn verdict(passes: bool) -> Statement {
+    (RETURN, if passes { u32::MAX } else { 0 })
+}
+
+/// A filter under construction: a packet goes through it from stage to stage, until one returns a verdict.
 struct Program {
     ipv4: bool,
     code: Vec<SockFilter>,
@@ -168,6 +211,15 @@ impl Program {
         self.code.push(SockFilter::new(code, 0, if_not, value));
     }
 
+    /// Comparisons that all must hold for `then`; else what follows is next.
+    fn push_block(&mut self, block: &[Statement], then: Statement) {
+        for (at, statement) in block.iter().enumerate() {
+            let compares = matches!(statement.0, EQUAL | EQUAL_X);
+            self.push(*statement, if compares { (block.len() - at) as u8 } else { 0 });
+        }
+        self.push(then, 0);
+    }
+
     fn source(&self, word: u32) -> Statement {
         (LOAD, IP_HEADER + if self.ipv4 { 12 } else { 8 } + word * 4)
     }
@@ -176,37 +228,44 @@ impl Program {
         (LOAD, IP_HEADER + if self.ipv4 { 16 } else { 24 } + word * 4)
     }
 
-    /// Packets from `ranges` pass, and with `own` those from the very address that they go to.
-    fn stage(&mut self, ranges: &[Range], own: bool) {
-        let fitting = ranges.iter().filter(|range| range.address.is_ipv4() == self.ipv4);
-        let mut blocks: Vec<_> = fitting.map(|range| self.block(range)).collect();
-        if own {
-            blocks.push(self.own_address());
-        }
+    /// Packets from `ranges` alone go on to the next stage.
+    fn admit(&mut self, ranges: &[Range]) {
+        let blocks = self.from(ranges);
         // Each block ends with a jump behind the stage, whose end is the return that drops.
         let mut left: usize = blocks.iter().map(|block| block.len() + 1).sum();
         for block in blocks {
-            let length = block.len();
-            for (at, statement) in block.into_iter().enumerate() {
-                let compares = matches!(statement.0, EQUAL | EQUAL_X);
-                self.push(statement, if compares { (length - at) as u8 } else { 0 });
-            }
-            left -= length + 1;
-            self.push((JUMP, left as u32 + 1), 0);
+            left -= block.len() + 1;
+            self.push_block(&block, (JUMP, left as u32 + 1));
         }
-        self.push((RETURN, 0), 0);
+        self.push(verdict(false), 0);
     }
 
-    fn block(&self, range: &Range) -> Vec<Statement> {
-        let mut code = Vec::new();
-        for (index, (value, mask)) in range.words().into_iter().enumerate() {
-            code.push(self.source(index as u32));
-            if mask != u32::MAX {
-                code.push((AND, mask));
+    /// Packets of those whom a rule is about pass, or do not; others go on to the next stage.
+    fn judge(&mut self, led: &Led, inside: &[Range], passes: bool) {
+        let sources = match &led.clients {
+            Clients::Everybody => vec![Vec::new()],
+            Clients::From(ranges) => self.from(ranges),
+            Clients::Inside => {
+                let mut blocks = self.from(inside);
+                blocks.push(self.own_address());
+                blocks
             }
-            code.push((EQUAL, value));
+        };
+        let targets = if led.targets.is_empty() { vec![Vec::new()] } else { self.to(&led.targets) };
+        for (target, source) in targets.iter().flat_map(|one| sources.iter().map(move |other| (one, other))) {
+            self.push_block(&[&target[..], source].concat(), verdict(passes));
         }
-        code
+    }
+
+    /// A block for each range of the program's family.
+    fn from(&self, ranges: &[Range]) -> Vec<Vec<Statement>> {
+        let fitting = ranges.iter().filter(|range| range.address.is_ipv4() == self.ipv4);
+        fitting.map(|range| block(range, |word| self.source(word))).collect()
+    }
+
+    fn to(&self, targets: &[IpAddr]) -> Vec<Vec<Statement>> {
+        let fitting = targets.iter().copied().filter(|address| address.is_ipv4() == self.ipv4);
+        fitting.map(|address| block(&Range::of(address), |word| self.destination(word))).collect()
     }
 
     fn own_address(&self) -> Vec<Statement> {
@@ -214,4 +273,16 @@ impl Program {
         let word = |index| [self.destination(index), (TO_X, 0), self.source(index), (EQUAL_X, 0)];
         (0..words).flat_map(word).collect()
     }
+}
+
+fn block(range: &Range, load: impl Fn(u32) -> Statement) -> Vec<Statement> {
+    let mut code = Vec::new();
+    for (index, (value, mask)) in range.words().into_iter().enumerate() {
+        code.push(load(index as u32));
+        if mask != u32::MAX {
+            code.push((AND, mask));
+        }
+        code.push((EQUAL, value));
+    }
+    code
 }

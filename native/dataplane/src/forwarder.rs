@@ -110,17 +110,14 @@ enum Listener {
 
 impl Listener {
     fn set_access(&self, access: Access) {
+        let others = access.led.iter().filter_map(|led| led.service.as_ref());
         match self {
             Self::Tcp(listener) => {
-                if let Some(inside) = &access.inside {
-                    observe(inside, listener, TcpVirtual::follow);
-                }
+                others.for_each(|other| observe(other, listener, TcpVirtual::follow));
                 listener.set_access(access);
             }
             Self::Udp(listener) => {
-                if let Some(inside) = &access.inside {
-                    observe(inside, listener, UdpVirtual::follow);
-                }
+                others.for_each(|other| observe(other, listener, UdpVirtual::follow));
                 listener.set_access(access);
             }
         }

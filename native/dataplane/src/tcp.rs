@@ -144,8 +144,8 @@ impl TcpVirtual {
             return;
         }
         let (flow, now) = (Flow::new(peer, target.ip()), wait::now(&shared.clock));
-        let first = match access.inside_for(peer, target) {
-            Some(inside) => inside.connect(&flow, now),
+        let first = match access.other_for(peer, target) {
+            Some(other) => other.connect(&flow, now),
             None => picker.connect(&flow, now),
         };
         let Some(first) = first else {
@@ -196,14 +196,27 @@ impl TcpVirtual {
         reached.carried.close(wait::now(clock));
     }
 
+    /// The service whose destinations a client gets.
+    fn leading(&self, peer: SocketAddr, target: SocketAddr) -> Arc<VirtualService> {
+        Arc::clone(self.access.load().other_for(peer, target).unwrap_or(&self.service))
+    }
+
     /// Have a destination take the connection, `first` if given: others are tried when one cannot be reached.
     async fn reach(&self, search: &mut Search, first: Option<Connection>) -> Option<Reached> {
         let Shared { clock, options, counters, connections, .. } = &*self.shared;
         let (flow, mut first) = (Flow::new(search.peer, search.target.ip()), first);
         while search.failed.len() < options.attempts && search.timeouts < options.timeouts {
-            let connection = match first.take() {
-                Some(connection) => connection,
-                None => search.service.connect_excluding(&flow, wait::now(clock), &search.failed)?,
+            let next = first
+                .take()
+                .or_else(|| search.service.connect_excluding(&flow, wait::now(clock), &search.failed));
+            let Some(connection) = next else {
+                // Whom this service led another one may lead by now.
+                let leading = self.leading(search.peer, search.target);
+                if Arc::ptr_eq(&leading, &search.service) {
+                    return None;
+                }
+                search.service = leading;
+                continue;
             };
             let carrier = Arc::clone(&search.carrier);
             let (key, now) = (FlowKey::new(Protocol::Tcp, search.peer, search.target), wait::now(clock));
@@ -280,7 +293,7 @@ impl TcpVirtual {
 struct Search {
     peer: SocketAddr,
     target: SocketAddr,
-    /// Whose destinations are tried: the listener's, or those for clients from inside.
+    /// Whose destinations are tried: the listener's, or the one that leads this client.
     service: Arc<VirtualService>,
     carrier: Arc<TcpCarrier>,
     failed: Vec<SocketAddr>,

@@ -238,7 +238,7 @@ impl UdpVirtual {
         if !access.allows(client.ip()) {
             return None;
         }
-        let service = access.inside_for(client, target).unwrap_or(&self.service);
+        let service = access.other_for(client, target).unwrap_or(&self.service);
         let connection = service.connect(&Flow::new(client, target.ip()), now)?;
         let destination = connection.destination();
         let to = destination.address_for(target.port());

@@ -22,7 +22,7 @@ Listen = Callable[[HttpAnswers, Path], Coroutine[Any, Any, object]]
 )
 async def test_what_is_closed_while_it_begins_to_listen_leaves_no_socket_open(listen: Listen, tmp_path: Path) -> None:
     before = open_sockets()
-    answers = HttpAnswers(lambda _: Answer(b"ok"))
+    answers = HttpAnswers(lambda *_: Answer(b"ok"))
     beginning = asyncio.ensure_future(listen(answers, tmp_path))
     await asyncio.sleep(0)
     assert open_sockets() != before

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from kubecore.proxy.http_answers import HttpAnswers
-from kubecore.proxy.virtual_servers import PROXY_PROTOCOL_ANNOTATION
+from kubecore.proxy.virtual_servers import PROXY_PROTOCOL_ANNOTATION, NodeHere
 from tests.unit.proxy.builders import endpoint, endpoint_slice, port, vip
 from tests.unit.proxy.running import AT, SLICES, Running, web
 
@@ -245,6 +245,19 @@ class TestItsNode:
         cluster.api.change("nodes", "here", metadata={"labels": {zone: "b"}})
         await cluster.settle()
         assert cluster.served() == {AT: ["10.0.0.2:80"]}
+
+    async def test_so_do_the_zones_of_several_nodes_that_share_a_proxy(self, cluster: Running) -> None:
+        nodes = (NodeHere("here", pods=("10.244.0.0/24",)), NodeHere("there", pods=("10.244.1.0/24",)))
+        zone = "topology.kubernetes.io/zone"
+        for name, its in (("here", "a"), ("there", "b"), ("elsewhere", "c")):
+            cluster.api.add("nodes", {"metadata": {"name": name, "labels": {zone: its}}, "spec": {}})
+        await cluster.start(nodes=nodes)
+        a, b, c = (endpoint(f"10.0.0.{n}", for_zones=its) for n, its in ((1, "a"), (2, "b"), (3, "c")))
+        await cluster.add(web(), endpoint_slice(a, b, c))
+        assert cluster.served() == {AT: ["10.0.0.1:80", "10.0.0.2:80"]}
+        cluster.api.change("nodes", "there", metadata={"labels": {zone: "c"}})
+        await cluster.settle()
+        assert cluster.served() == {AT: ["10.0.0.1:80", "10.0.0.3:80"]}
 
     async def test_the_node_may_be_registered_later(self, cluster: Running) -> None:
         await cluster.start(node_name="here")

@@ -167,7 +167,7 @@ class TestServing:
             ask(tmp_path / "s")
 
     async def test_other_methods_bad_requests_and_faults_have_their_answers(self) -> None:
-        def respond(path: str) -> Answer:
+        def respond(path: str, _: str) -> Answer:
             raise RuntimeError(path)
 
         server = HttpAnswers(respond)
@@ -211,6 +211,12 @@ class TestHealthChecks:
         assert (await get(18301, "/healthz")).status == 200
         self.healthy = False
         assert (await get(18301, "/healthz")).status == 503
+
+    async def test_nodes_of_one_host_are_told_apart_by_the_address_that_is_asked(self, checks: HealthChecks) -> None:
+        self.addresses = ["0.0.0.0"]
+        await checks.set("default/web", HealthCheck(18306, 3, ((vip(79), 0), (vip(80), 3))))
+        statuses = [(await get(18306, "/", address=one)).status for one in (vip(79), vip(80), HERE)]
+        assert statuses == [503, 200, 200]
 
     async def test_a_port_follows_its_service(self, checks: HealthChecks) -> None:
         await checks.set("default/web", HealthCheck(18302, 1))
