@@ -122,7 +122,9 @@ def _make_nftables(
     from kubecore.proxy.nftables.table import NftablesTable
 
     link = _prepare(config, book)
-    site = Site(table=config.table, pods=config.pod_ranges, services=config.service_ranges, link=link)
+    site = Site(
+        table=config.table, pods=config.pod_ranges, services=config.service_ranges, link=link, nodes=config.nodes
+    )
     userspace = _beside_the_kernel(config, book, clock)
     return NftablesTable(
         site, held=HeldAddresses(book), userspace=userspace, ports=_ports_of_kernel(config), monotonic=monotonic

@@ -24,16 +24,23 @@ _SPARE = 8
 """A register that no key reaches before a slot is known."""
 
 
+def prefix(node: int | None, *, by_port: bool) -> str:
+    """What the names of maps begin with that are for ports, whatever the address, or for one of several nodes."""
+    return ("port-" if by_port else "") + ("" if node is None else f"node{node}-")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pick:
     """How an endpoint is picked among `count` for address family `version` (4 or 6).
 
-    `by_port`: the slots are those of a port, whatever the address. `sticky_seconds`: for that long a client keeps its
+    `by_port`: the slots are those of a port, whatever the address. `node`: they are those of one of several nodes, by
+    its number. `sticky_seconds`: for that long a client keeps its
     endpoint, 0: not at all. `by_source`: the client's address decides."""
 
     version: int
     count: int
     by_port: bool = False
+    node: int | None = None
     outside: bool = False
     masquerade: bool = False
     sticky_seconds: int = 0
@@ -44,6 +51,7 @@ class Pick:
         """Of the chain."""
         parts = [f"pick{self.version}", str(self.count)]
         parts += ["port"] if self.by_port else []
+        parts += [] if self.node is None else [f"node{self.node}"]
         parts += ["outside"] if self.outside else []
         parts += ["source"] if self.by_source else []
         parts += [f"sticky-{self.sticky_seconds}"] if self.sticky_seconds else []
@@ -92,4 +100,4 @@ class Pick:
         return found + e.rewrite_destination(self.version, address=0, port=1 if self.version == 4 else 4)
 
     def _map(self, name: str) -> str:
-        return f"port-{name}{self.version}" if self.by_port else f"{name}{self.version}"
+        return f"{prefix(self.node, by_port=self.by_port)}{name}{self.version}"

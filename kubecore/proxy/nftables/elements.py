@@ -11,8 +11,8 @@ from functools import lru_cache
 
 from kubecore.api.endpoint_choice import Endpoint
 from kubecore.proxy.nftables import messages
-from kubecore.proxy.nftables.chains import MASQUERADE_MARK, MEMBER_MARK, MEMBERS, OUTSIDE_SLOTS, Pick
-from kubecore.proxy.virtual_servers import VirtualServer
+from kubecore.proxy.nftables.chains import MASQUERADE_MARK, MEMBER_MARK, MEMBERS, OUTSIDE_SLOTS, Pick, prefix
+from kubecore.proxy.virtual_servers import Part, VirtualServer
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 EVERY_ADDRESS = ("0.0.0.0", "::")
@@ -88,7 +88,6 @@ class _Server:
         self._members = members
         self._version = 6 if ":" in server.address else 4
         self._by_port = server.purpose == "NodePort" and server.address in EVERY_ADDRESS
-        self._prefix = "port-" if self._by_port else ""
         self._key = _what(server) if self._by_port else key_of(server)
 
     def put(self) -> None:
@@ -99,45 +98,73 @@ class _Server:
         self._restrict()
         if not server.anywhere:
             verdict = _REFUSE_PORT if server.purpose == "NodePort" else _REFUSE
+        elif server.parts:
+            verdict = messages.verdict(messages.GOTO, f"{prefix(None, by_port=self._by_port)}nodes{version}")
+            inside = self._lead(server.inside, server.endpoints)
+            for number, part in enumerate(server.parts):
+                self._lead_node(number, part, inside)
         elif server.inside is None:
-            verdict = self._pick(server.endpoints, outside=False) if server.endpoints else _DROP
+            verdict = self._pick(server.endpoints) if server.endpoints else _DROP
         else:
-            verdict = messages.verdict(messages.GOTO, f"{self._prefix}origin{version}")
-            for name, endpoints, outside in (("inside", server.inside, False), ("outside", server.endpoints, True)):
-                if endpoints:
-                    place = (f"{self._prefix}{name}{version}", self._key)
-                    self._found.own[place] = self._pick(endpoints, outside=outside)
+            verdict = messages.verdict(messages.GOTO, f"{prefix(None, by_port=self._by_port)}origin{version}")
+            self._lead(server.inside, server.endpoints)
         self._found.own[main, self._key] = verdict
 
-    def _pick(self, endpoints: tuple[Endpoint, ...], *, outside: bool) -> bytes:
+    def _lead_node(self, number: int, part: Part, inside_of_all: bytes) -> None:
+        if not self._by_port:
+            # who comes there is one of its pods
+            self._lead(None, part.endpoints if part.inside is None else part.inside, number)
+        elif part.inside is not None and part.inside == self._server.inside:
+            self._put("inside", inside_of_all, number)
+            self._lead(None, part.endpoints, number)
+        else:
+            self._lead(part.inside, part.endpoints, number)
+
+    def _lead(
+        self, inside: tuple[Endpoint, ...] | None, others: tuple[Endpoint, ...], node: int | None = None
+    ) -> bytes:
+        """Returns the verdict for who is inside; b"" where there is none."""
+        verdict = self._pick(inside, node=node) if inside else b""
+        self._put("inside", verdict, node)
+        if others:
+            self._put("outside", self._pick(others, node=node, outside=inside is not None), node)
+        return verdict
+
+    def _put(self, name: str, verdict: bytes, node: int | None) -> None:
+        if verdict:
+            self._found.own[f"{prefix(node, by_port=self._by_port)}{name}{self._version}", self._key] = verdict
+
+    def _pick(self, endpoints: tuple[Endpoint, ...], *, node: int | None = None, outside: bool = False) -> bytes:
         """Gives each endpoint a slot; returns the verdict that picks one of them."""
         server, found, version = self._server, self._found, self._version
         pick = Pick(
             version=version,
             count=len(endpoints),
             by_port=self._by_port,
+            node=node,
             outside=outside,
             masquerade=server.masquerade,
             sticky_seconds=int(server.affinity_seconds or 0),
             by_source=server.scheduler == "sh",
         )
         found.chains.add(pick)
-        slots = f"{self._prefix}turns{version}" if pick.sticky_seconds else f"{self._prefix}slots{version}"
+        maps = prefix(node, by_port=self._by_port)
+        slots = f"{maps}turns{version}" if pick.sticky_seconds else f"{maps}slots{version}"
         for slot, endpoint in enumerate(endpoints, OUTSIDE_SLOTS if outside else 0):
             packed = _packed(endpoint[0])
             found.shared.add(loop(endpoint))
             data = packed + _PORT.pack(endpoint[1])
             if pick.sticky_seconds:
-                data = self._member(endpoint, data)
+                data = self._member(endpoint, data, f"{maps}members{version}")
             found.own[slots, self._key + _NUMBER.pack(slot)] = data
         return _goto(pick)
 
-    def _member(self, endpoint: Endpoint, data: bytes) -> bytes:
+    def _member(self, endpoint: Endpoint, data: bytes, members: str) -> bytes:
         """The mark that stands for an endpoint, entered where its address is looked up by it."""
         self._found.members.add(endpoint)
         mark = MEMBER_MARK | self._members.number(endpoint)
         packed = _NUMBER.pack(mark | MASQUERADE_MARK if self._server.masquerade else mark)
-        self._found.own[f"{self._prefix}members{self._version}", self._key + packed] = data
+        self._found.own[members, self._key + packed] = data
         return packed
 
     def _restrict(self) -> None:

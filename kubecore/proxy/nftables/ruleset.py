@@ -4,11 +4,12 @@ A new connection takes one way through it, whatever the number of Services:
 
 - `restricted` and `allowed`: who may connect to an address of a load balancer that does not take everybody.
 - `services`: address, protocol, port → a verdict: `goto` a chain that picks among so many endpoints, to `originN` where
-  inside and outside differ, to `refuse`, or drop.
+  inside and outside differ, to `nodesN` where several nodes do, to `refuse`, or drop.
 - `slots`: address, protocol, port, slot → an endpoint's address and port. What a `pick` chain looks up.
 - `clients`: client, address, protocol, port → its member of the Service, for as long as session affinity lasts; `turns`
   gives those who have none a member by slot, `members` a member's address and port.
-- `ports`, `port-slots` and so on: the same for node ports, whatever the address.
+- `ports`, `port-slots` and so on: the same for node ports, whatever the address; `node0-slots`, `port-node0-slots` and
+  so on: for what comes from pods of the first of several nodes, or to its own address.
 
 The number after each name is the address family's. Masqueraded is what comes from outside for an external address, what
 endpoints send to themselves and what the node itself sends, be it to a node port of 127.0.0.1. There are none of ::1,
@@ -17,10 +18,12 @@ for nothing that has that address leaves the host.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kubecore.proxy.nftables.chains import MASQUERADE_MARK, MEMBER_MARK, MEMBER_MASK, REFUSED_MARK
+from kubecore.proxy.nftables.chains import MASQUERADE_MARK, MEMBER_MARK, MEMBER_MASK, REFUSED_MARK, prefix
+from kubecore.proxy.virtual_servers import NodeHere
 
 _CLIENTS = 1 << 20
 
@@ -30,13 +33,15 @@ class Site:
     """What the table is to know of its host.
 
     `pods`: ranges of the pods, which are not outside and whose address endpoints may see. `services`: ranges of cluster
-    IPs, of which those without a Service lead nowhere. `link`: the pods' bridge, "" in loopback mode.
+    IPs, of which those without a Service lead nowhere. `link`: the pods' bridge, "" in loopback mode. `nodes`, if there
+    are several of them: in the order in which virtual servers have them as parts.
     """
 
     table: str
     pods: Sequence[str] = ()
     services: Sequence[str] = ()
     link: str = ""
+    nodes: Sequence[NodeHere] = ()
 
 
 def ruleset(site: Site, *, asleep: bool = False) -> str:
@@ -47,17 +52,17 @@ def ruleset(site: Site, *, asleep: bool = False) -> str:
             f"delete table inet {site.table}",
             f"table inet {site.table} {{",
             *(["flags dormant"] if asleep else []),
-            *_sets(4, "ipv4_addr", [one for one in site.pods if ":" not in one]),
-            *_sets(6, "ipv6_addr", [one for one in site.pods if ":" in one]),
+            *_sets(4, "ipv4_addr", site),
+            *_sets(6, "ipv6_addr", site),
             "chain refuse { meta l4proto tcp reject with tcp reset; reject; }",
             *_refusal_of_ports(),
-            *_dispatch(4, "ip", [one for one in site.services if ":" not in one]),
-            *_dispatch(6, "ip6", [one for one in site.services if ":" in one]),
+            *_dispatch(4, "ip", site),
+            *_dispatch(6, "ip6", site),
             "chain services { meta nfproto vmap { ipv4 : goto services4, ipv6 : goto services6 }; }",
             "chain prerouting { type nat hook prerouting priority -100; jump services; }",
             "chain output { type nat hook output priority -100; jump services; }",
-            *_leaving(4, "ip", [one for one in site.pods if ":" not in one]),
-            *_leaving(6, "ip6", [one for one in site.pods if ":" in one]),
+            *_leaving(4, "ip", of_family(4, site.pods)),
+            *_leaving(6, "ip6", of_family(6, site.pods)),
             *_postrouting(),
             *_guards(site),
             "}\n",
@@ -65,21 +70,27 @@ def ruleset(site: Site, *, asleep: bool = False) -> str:
     )
 
 
-def _sets(version: int, address: str, pods: list[str]) -> list[str]:
+def of_family(version: int, ranges: Iterable[str]) -> list[str]:
+    return [one for one in ranges if (":" in one) == (version == 6)]
+
+
+def _sets(version: int, address: str, site: Site) -> list[str]:
     """By `type`, not `typeof`: `nft` would make nonsense of the latter when it reads it back (1.0.6). A slot is of type
     `mark`, which like it is a number of four bytes in the host's order."""
     port = "inet_proto . inet_service"
     what, endpoint = f"{address} . {port}", f"{address} . inet_service"
     remembering = f"flags dynamic, timeout; size {_CLIENTS}; timeout 3h;"
     made = []
-    for prefix, where in (("", what), ("port-", port)):
+    nodes = [None, *(range(len(site.nodes)) if len(site.nodes) > 1 else ())]
+    for node, (by_port, where) in itertools.product(nodes, ((False, what), (True, port))):
+        start = prefix(node, by_port=by_port)
         made += [
-            f"map {prefix}inside{version} {{ type {where} : verdict; }}",
-            f"map {prefix}outside{version} {{ type {where} : verdict; }}",
-            f"map {prefix}slots{version} {{ type {where} . mark : {endpoint}; }}",
-            f"map {prefix}turns{version} {{ type {where} . mark : mark; }}",
-            f"map {prefix}members{version} {{ type {where} . mark : {endpoint}; }}",
-            f"map {prefix}clients{version} {{ type {address} . {where} : mark; {remembering} }}",
+            f"map {start}inside{version} {{ type {where} : verdict; }}",
+            f"map {start}outside{version} {{ type {where} : verdict; }}",
+            f"map {start}slots{version} {{ type {where} . mark : {endpoint}; }}",
+            f"map {start}turns{version} {{ type {where} . mark : mark; }}",
+            f"map {start}members{version} {{ type {where} . mark : {endpoint}; }}",
+            f"map {start}clients{version} {{ type {address} . {where} : mark; {remembering} }}",
         ]
     return [
         f"map services{version} {{ type {what} : verdict; }}",
@@ -88,7 +99,7 @@ def _sets(version: int, address: str, pods: list[str]) -> list[str]:
         f"set addresses{version} {{ type {address}; }}",
         f"set loops{version} {{ type {address} . {address}; }}",
         *_restriction_sets(version, address),
-        f"set pods{version} {{ type {address}; flags interval; {_elements(pods)} }}",
+        f"set pods{version} {{ type {address}; flags interval; {_elements(of_family(version, site.pods))} }}",
     ]
 
 
@@ -118,8 +129,8 @@ def beside_ipvs(site: Site) -> str:
         f"table inet {site.table} {{ }}",
         f"delete table inet {site.table}",
         f"table inet {site.table} {{",
-        *_arriving(4, "ip", "ipv4_addr", [one for one in site.pods if ":" not in one]),
-        *_arriving(6, "ip6", "ipv6_addr", [one for one in site.pods if ":" in one]),
+        *_arriving(4, "ip", "ipv4_addr", of_family(4, site.pods)),
+        *_arriving(6, "ip6", "ipv6_addr", of_family(6, site.pods)),
         f"chain prerouting {{ type filter hook prerouting priority -150; {new} }}",
         f"chain output {{ type filter hook output priority -150; {new} }}",
         "chain postrouting { type nat hook postrouting priority 100; "
@@ -151,7 +162,8 @@ def _elements(members: list[str]) -> str:
     return f"elements = {{ {', '.join(members)} }};" if members else ""
 
 
-def _dispatch(version: int, family: str, services: list[str]) -> list[str]:
+def _dispatch(version: int, family: str, site: Site) -> list[str]:
+    services = of_family(version, site.services)
     what = f"{family} daddr . meta l4proto . th dport"
     port = "meta l4proto . th dport"
     unknown = [f"{family} daddr {{ {', '.join(services)} }} fib daddr type != local drop"] if services else []
@@ -166,6 +178,7 @@ def _dispatch(version: int, family: str, services: list[str]) -> list[str]:
     return [
         *_origin(f"origin{version}", version, family, what, "inside", "outside"),
         *_origin(f"port-origin{version}", version, family, port, "port-inside", "port-outside"),
+        *_nodes(version, family, site.nodes),
         f"chain services{version} {{ {'; '.join(rules)}; }}",
     ]
 
@@ -189,6 +202,30 @@ def _origin(name: str, version: int, family: str, what: str, inside: str, outsid
         "drop",
     ]
     return [f"chain {name} {{ {'; '.join(rules)}; }}"]
+
+
+def _nodes(version: int, family: str, nodes: Sequence[NodeHere]) -> list[str]:
+    """Whose of several nodes a connection is: its of whose pods it comes from; at a node port, first of all, its whose
+    address it goes to. What has such an address is the host's, which is all of them."""
+    if len(nodes) < 2:
+        return []
+    what = f"{family} daddr . meta l4proto . th dport"
+    chains, pods, port_pods, targets = [], [], [], []
+    own = [address for one in nodes for address in of_family(version, one.addresses)]
+    for number, node in enumerate(nodes):
+        name, port_name = f"node{number}-origin{version}", f"port-node{number}-origin{version}"
+        chains.append(f"chain {name} {{ {what} vmap @node{number}-outside{version}; drop; }}")
+        sides = (f"port-node{number}-{side}" for side in ("inside", "outside"))
+        chains += _origin(port_name, version, family, "meta l4proto . th dport", *sides)
+        pods += [f"{one} : goto {name}" for one in of_family(version, node.pods)]
+        port_pods += [f"{one} : goto {port_name}" for one in of_family(version, node.pods)]
+        targets += [f"{one} : goto {port_name}" for one in of_family(version, node.addresses)]
+    for start, by_source, by_target in (("", pods, []), ("port-", port_pods, targets)):
+        rules = [f"{family} daddr vmap {{ {', '.join(by_target)} }}"] if by_target else []
+        rules += [f"{family} saddr {{ {', '.join(own)} }} goto {start}origin{version}"] if own else []
+        rules += [f"{family} saddr vmap {{ {', '.join(by_source)} }}"] if by_source else []
+        chains.append(f"chain {start}nodes{version} {{ {'; '.join([*rules, f'goto {start}origin{version}'])}; }}")
+    return chains
 
 
 def _leaving(version: int, family: str, pods: list[str]) -> list[str]:

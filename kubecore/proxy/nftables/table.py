@@ -105,7 +105,7 @@ class NftablesTable:
         for key in before.keys() | after.keys():
             if before.get(key) != after.get(key):
                 one = after.get(key)
-                self._udp[key] = {*one.endpoints, *(one.inside or ())} if one is not None else set()
+                self._udp[key] = set(one.all_endpoints()) if one is not None else set()
 
     def _replace(self, service: str, new: Elements) -> None:
         old = self._elements.get(service, _NOTHING)
@@ -271,7 +271,7 @@ def _row(service: str, server: VirtualServer, counted: Counted) -> dict[str, Any
         "listening": True,
         "destinations": [
             {"address": one[0], "port": one[1], "weight": 1, **counted.of(server, one)}
-            for one in dict.fromkeys((*server.endpoints, *(server.inside or ())))
+            for one in server.all_endpoints()
         ],
     }
 

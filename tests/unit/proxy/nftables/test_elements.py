@@ -12,7 +12,7 @@ from kubecore.proxy.nftables import elements
 from kubecore.proxy.nftables.chains import MASQUERADE_MARK, MEMBER_MARK, MEMBER_MASK
 from kubecore.proxy.nftables.elements import Elements, Members, elements_of
 from kubecore.proxy.nftables.messages import DROP, GOTO, verdict
-from kubecore.proxy.virtual_servers import VirtualServer
+from kubecore.proxy.virtual_servers import NodeHere, Part, VirtualServer
 from tests.unit.proxy.builders import virtual_server as server
 
 ONE, TWO = ("10.0.0.1", 80), ("10.0.0.2", 8080)
@@ -74,6 +74,36 @@ class TestVerdicts:
     def test_who_is_outside_has_no_verdict_there_without_local_endpoints(self) -> None:
         found = of(server(inside=(TWO,), anywhere=True, purpose="LoadBalancer", address="192.0.2.5"))
         assert not [place for place in found.own if place[0] == "outside4"]
+
+
+class TestSeveralNodes:
+    NODES = (NodeHere("a", pods=("10.244.0.0/24",)), NodeHere("b", pods=("10.244.1.0/24",)))
+
+    def test_each_has_verdicts_and_slots_of_its_own(self) -> None:
+        parts = (Part(self.NODES[0], (ONE,)), Part(self.NODES[1], (ONE, TWO)))
+        found = of(server(ONE, TWO, parts=parts))
+        assert found.own["services4", key("10.96.0.1")] == verdict(GOTO, "nodes4")
+        told = {place[0]: data for place, data in found.own.items() if place[0].endswith("outside4")}
+        assert told == {
+            "outside4": verdict(GOTO, "pick4-2"),
+            "node0-outside4": verdict(GOTO, "pick4-1-node0"),
+            "node1-outside4": verdict(GOTO, "pick4-2-node1"),
+        }
+        assert [len(slots(found, f"{name}slots4")) for name in ("", "node0-", "node1-")] == [2, 1, 2]
+
+    def test_one_without_endpoints_has_no_verdict(self) -> None:
+        found = of(server(TWO, parts=(Part(self.NODES[0], ()), Part(self.NODES[1], (TWO,)))))
+        assert not [place for place in found.own if place[0].startswith("node0-")]
+
+    def test_who_is_inside_is_led_alike_at_a_node_port(self) -> None:
+        both = (ONE, TWO)
+        parts = (Part(self.NODES[0], (ONE,), both), Part(self.NODES[1], (TWO,), both))
+        found = of(server(*both, inside=both, parts=parts, address="0.0.0.0", port=30080, purpose="NodePort"))
+        where = key("", 30080)
+        assert found.own["ports4", where] == verdict(GOTO, "port-nodes4")
+        for name in ("port-inside4", "port-node0-inside4", "port-node1-inside4"):
+            assert found.own[name, where] == verdict(GOTO, "pick4-2-port")
+        assert found.own["port-node1-outside4", where] == verdict(GOTO, "pick4-1-port-node1")
 
 
 class TestSlots:
