@@ -145,7 +145,7 @@ def _make_ipvs(
         userspace=_beside_the_kernel(config, book, clock),
         pods_on_loopback=book is None,
         connection=connection,
-        site=Site(table=config.table, pods=config.pod_ranges),
+        site=Site(table=config.table, pods=config.pod_ranges, nodes=config.nodes),
         ports=_ports_of_kernel(config),
         node_addresses=partial(local_addresses, link),
         monotonic=monotonic,

@@ -53,6 +53,10 @@ class Part:
     endpoints: tuple[Endpoint, ...]
     inside: tuple[Endpoint, ...] | None = None
 
+    @property
+    def for_pods(self) -> tuple[Endpoint, ...]:
+        return self.endpoints if self.inside is None else self.inside
+
 
 @dataclass(frozen=True, slots=True)
 class VirtualServer:

@@ -51,6 +51,7 @@ def test_mode_ipvs_has_the_kernel_carry_connections(unpacked: Path, tmp_path: Pa
         "policy local, outside": ["a", "a", "a"],
         "policy local, inside": ["a", "a", "b", "b"],
         "policy local, inside, six": "six",
+        "several nodes": [["a", "a", "a"], ["b", "b", "b"]],
         "rows": [["10.9.0.1", 1, 1], ["10.9.0.2", 1, 1]],
         "after a change": ["b", "b", "b"],
         "who is connected stays so": "a",

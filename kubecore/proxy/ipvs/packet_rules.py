@@ -12,6 +12,8 @@ from dataclasses import replace
 
 from kubecore.api.endpoint_choice import Endpoint
 from kubecore.proxy.data_plane import ModeUnavailable
+from kubecore.proxy.leading import Group
+from kubecore.proxy.nftables.chains import prefix
 from kubecore.proxy.nftables.elements import Place, key_of, loop, restrictions
 from kubecore.proxy.nftables.messages import Batch, Connection, element, value
 from kubecore.proxy.nftables.ruleset import Site, beside_ipvs
@@ -20,6 +22,8 @@ from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
 log = logging.getLogger(__name__)
 
+Led = tuple[ServerKey, Group]
+"""Clients of a server who have a virtual service of their own."""
 _Content = tuple[bytes, bytes]
 """Of an element: its data, and the last key of a range."""
 
@@ -41,16 +45,16 @@ class PacketRules:
         self._holders: Counter[Place] = Counter()
         self._shared: set[Place] = set()
 
-    def tighten(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> None:
-        """What keeps clients out of these, or leads those from inside to a virtual service by its mark, holds from now
+    def tighten(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[Led, int]) -> None:
+        """What keeps clients out of these, or leads some of them to a virtual service by its mark, holds from now
         on, and so does what has kept silence until `loosen`. Raises OSError, and ModeUnavailable where nf_tables cannot
         be had: nothing has changed then."""
         wanted = _rules(servers, marks)
         before = self._present.get(service, {})
-        silent = {place: content for place, content in before.items() if place[0].startswith("silent")}
+        silent = {place: content for place, content in before.items() if "silent" in place[0]}
         self._bring(service, silent | wanted)
 
-    def loosen(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> None:
+    def loosen(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[Led, int]) -> None:
         """No more than these ask for. Raises as `tighten` does."""
         self._bring(service, _rules(servers, marks))
 
@@ -127,13 +131,19 @@ def is_silent(server: VirtualServer) -> bool:
     return server.anywhere and not server.endpoints
 
 
-def _rules(servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> dict[Place, _Content]:
+def _rules(servers: Iterable[VirtualServer], marks: Mapping[Led, int]) -> dict[Place, _Content]:
     found: dict[Place, _Content] = {}
+    by_server: dict[ServerKey, list[tuple[Group, int]]] = {}
+    for (server_key, group), mark in marks.items():
+        by_server.setdefault(server_key, []).append((group, mark))
     for server in servers:
         version, key = 6 if ":" in server.address else 4, key_of(server)
         found |= {place: (b"", end) for place, end in restrictions(server)}
         if is_silent(server):
             found[f"silent{version}", key] = b"", b""
-        if server.key in marks:
-            found[f"inside{version}", key] = value(struct.pack("=I", marks[server.key])), b""
+        for number, part in enumerate(server.parts):
+            if server.anywhere and not part.for_pods:
+                found[f"{prefix(number)}silent{version}", key] = b"", b""
+        for group, mark in by_server.get(server.key, ()):
+            found[f"{prefix(group.node)}inside{version}", key] = value(struct.pack("=I", mark)), b""
     return found

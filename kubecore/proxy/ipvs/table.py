@@ -3,7 +3,8 @@
 What IPVS cannot do is left to the tables of mode userspace: Services that are to be forwarded, node ports at loopback
 addresses, whose packets never leave, and endpoints that listen on the host's loopback address alone (the API server's,
 mostly), which IPVS leads nobody to who comes over a link. What it does not ask, `packet_rules` does. Where traffic
-policy Local binds outside clients alone, those from inside have a virtual service of their own, found by a mark.
+policy Local binds outside clients alone, those from inside have a virtual service of their own, found by a mark; so
+have pods of each of several nodes where they may go to other endpoints.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.host_ports import HostPorts, taken
 from kubecore.proxy.ipvs.leftovers import own_marks
 from kubecore.proxy.ipvs.messages import BY_MARK, Connection, Destination, Service, missing
-from kubecore.proxy.ipvs.packet_rules import PacketRules, is_silent
+from kubecore.proxy.ipvs.packet_rules import Led, PacketRules, is_silent
+from kubecore.proxy.leading import INSIDE, Group
 from kubecore.proxy.nftables.ruleset import Site
 from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
@@ -107,7 +109,7 @@ class IpvsTable:
         self._draining: dict[ServerKey, set[Endpoint]] = {}
         self._own_marks = own_marks(site.table)
         self._next_mark = itertools.count(self._own_marks.start + 1)
-        self._marks: dict[ServerKey, int] = {}
+        self._marks: dict[Led, int] = {}
         # what a killed run may have left: it goes on and is taken up when it is asked for, marks excepted, by which the
         # rules of that run find their servers
         self._found = set(self._connection.services())
@@ -126,7 +128,7 @@ class IpvsTable:
         ]
         own = {one.address for one in granted.servers if one.purpose != "NodePort"}
         problems += self._handover.apply(service, left=left, taken=mine, own=own, for_all=addresses)
-        problems += self._lead_inside(mine)
+        problems += self._lead_groups(mine)
         problems += self._keep_out(service, mine, self._rules.tighten)
         for server in mine:
             try:
@@ -134,13 +136,12 @@ class IpvsTable:
             except OSError as error:
                 problems.append(_not_served(server, error))
         self._keep_out(service, mine, self._rules.loosen)
-        led = {one.key for one in mine if _has_own_inside(one)}
-        for key in (*granted.lost, *(one.key for one in left), *(one.key for one in mine if one.key not in led)):
-            self._forget_inside(key)
-        for key in (*granted.lost, *(one.key for one in left)):
+        gone = (*granted.lost, *(one.key for one in left))
+        self._forget_groups({*gone, *(one.key for one in mine)}, but={led for one in mine for led in _groups(one)})
+        for key in gone:
             self._remove(key)
         if not self._pods_on_loopback:
-            self._rules.reflect(service, (to for one in mine for to in (*one.endpoints, *(one.inside or ()))))
+            self._rules.reflect(service, (to for one in mine for to in one.all_endpoints()))
         if mine:
             self._servers[service] = mine
         else:
@@ -148,32 +149,30 @@ class IpvsTable:
         return problems, granted.heirs
 
     # ------------------------------------------------------------------ what nf_tables does
-    def _lead_inside(self, servers: list[VirtualServer]) -> list[Problem]:
-        """Clients from inside have virtual services of their own where they may go to other endpoints."""
+    def _lead_groups(self, servers: list[VirtualServer]) -> list[Problem]:
+        """Clients who may go to other endpoints have virtual services of their own."""
         problems = []
         for server in servers:
-            if not _has_own_inside(server):
-                continue
-            mark = self._marks.get(server.key) or self._new_mark()
-            try:
-                self._serve(_by_mark(server, mark), at_once=server.protocol == "UDP")
-                self._marks[server.key] = mark
-            except OSError as error:
-                problems.append(_not_served(server, error))
+            for led, endpoints in _groups(server).items():
+                mark = self._marks.get(led) or self._new_mark()
+                try:
+                    self._serve(_by_mark(server, mark, endpoints), at_once=server.protocol == "UDP")
+                    self._marks[led] = mark
+                except OSError as error:
+                    problems.append(_not_served(server, error))
         return problems
 
     def _new_mark(self) -> int:
         return next(mark for mark in self._next_mark if mark not in self._left_marks)
 
-    def _forget_inside(self, key: ServerKey) -> None:
-        mark = self._marks.pop(key, None)
-        if mark is not None:
-            self._remove((BY_MARK, _family_of(key), mark))
+    def _forget_groups(self, keys: set[ServerKey], but: set[Led]) -> None:
+        for led in [one for one in self._marks if one[0] in keys and one not in but]:
+            self._remove((BY_MARK, _family_of(led[0]), self._marks.pop(led)))
 
     def _keep_out(self, service: str, servers: list[VirtualServer], bring: _Bring) -> list[Problem]:
         try:
-            led = {one.key for one in servers if _has_own_inside(one)}
-            bring(service, servers, {key: self._marks[key] for key in led & self._marks.keys()})
+            led = {led for one in servers for led in _groups(one)}
+            bring(service, servers, {one: self._marks[one] for one in led & self._marks.keys()})
         except (OSError, ModeUnavailable) as error:
             return [problem for server in servers for problem in _not_kept(server, error)][:1]
         return []
@@ -197,9 +196,9 @@ class IpvsTable:
             here = self._node_addresses() if here is None else here
             for address in here:
                 if (":" in address) == (version == 6):
-                    yield replace(server, address=address)
+                    yield server.at(address)
             if self._leaves:
-                yield replace(server, address=_LOOPBACK[version])
+                yield server.at(_LOOPBACK[version])
 
     def _serve(self, server: VirtualServer, *, at_once: bool) -> None:
         """`at_once`: endpoints that go do not wait until nobody is connected to them."""
@@ -318,8 +317,8 @@ class IpvsTable:
         ]
 
     def _keys(self, server: VirtualServer) -> list[ServerKey]:
-        mark = self._marks.get(server.key)
-        return [server.key] if mark is None else [server.key, (BY_MARK, _family_of(server.key), mark)]
+        marks = [mark for led in _groups(server) if (mark := self._marks.get(led)) is not None]
+        return [server.key, *((BY_MARK, _family_of(server.key), mark) for mark in marks)]
 
     def sweep(self) -> list[str]:
         """Virtual services at addresses that a killed run held go with these, and those by marks of ours."""
@@ -348,7 +347,7 @@ class IpvsTable:
             self._ports.close()
 
 
-_Bring = Callable[[str, Iterable[VirtualServer], Mapping[ServerKey, int]], None]
+_Bring = Callable[[str, Iterable[VirtualServer], Mapping[Led, int]], None]
 
 
 def _family_of(key: ServerKey) -> str:
@@ -356,13 +355,22 @@ def _family_of(key: ServerKey) -> str:
     return "::" if ":" in key[1] else "0.0.0.0"
 
 
-def _has_own_inside(server: VirtualServer) -> bool:
-    return server.inside is not None and set(server.inside) != set(server.endpoints)
+def _groups(server: VirtualServer) -> dict[Led, tuple[Endpoint, ...]]:
+    """Clients who may go to other endpoints than most, with these."""
+    found: dict[Led, tuple[Endpoint, ...]] = {}
+    if server.inside is not None and set(server.inside) != set(server.endpoints):
+        found[server.key, INSIDE] = server.inside
+    usual = server.endpoints if server.inside is None else server.inside
+    for number, part in enumerate(server.parts):
+        if part.for_pods and set(part.for_pods) != set(usual):
+            found[server.key, Group(number, inside=True)] = part.for_pods
+    return found
 
 
-def _by_mark(server: VirtualServer, mark: int) -> VirtualServer:
-    address, inside = _family_of(server.key), server.inside or ()
-    return replace(server, protocol=BY_MARK, address=address, port=mark, endpoints=inside, inside=None)
+def _by_mark(server: VirtualServer, mark: int, endpoints: tuple[Endpoint, ...]) -> VirtualServer:
+    address = _family_of(server.key)
+    given: dict[str, Any] = {"endpoints": endpoints, "inside": None, "parts": ()}
+    return replace(server, protocol=BY_MARK, address=address, port=mark, **given)
 
 
 def _not_served(server: VirtualServer, error: OSError) -> Problem:
@@ -375,7 +383,10 @@ def _not_kept(server: VirtualServer, error: Exception) -> Iterator[Problem]:
     if server.source_ranges:
         message = f"loadBalancerSourceRanges are not enforced, everybody is let in: {error}"
         yield Problem(server, "SourceRangesNotEnforced", message, passing=True)
-    if is_silent(server) or _has_own_inside(server):
+    if server.parts:
+        message = f"nodes of this host count as one for {where(server)}: {error}"
+        yield Problem(server, "TrafficPolicyNotEnforced", message, passing=True)
+    elif is_silent(server) or _groups(server):
         message = f"the traffic policy of {where(server)} binds clients from inside, and who has no endpoint on this "
         yield Problem(server, "TrafficPolicyNotEnforced", message + f"node is refused: {error}", passing=True)
 

@@ -24,7 +24,7 @@ _SPARE = 8
 """A register that no key reaches before a slot is known."""
 
 
-def prefix(node: int | None, *, by_port: bool) -> str:
+def prefix(node: int | None, *, by_port: bool = False) -> str:
     """What the names of maps begin with that are for ports, whatever the address, or for one of several nodes."""
     return ("port-" if by_port else "") + ("" if node is None else f"node{node}-")
 

@@ -113,7 +113,7 @@ class _Server:
     def _lead_node(self, number: int, part: Part, inside_of_all: bytes) -> None:
         if not self._by_port:
             # who comes there is one of its pods
-            self._lead(None, part.endpoints if part.inside is None else part.inside, number)
+            self._lead(None, part.for_pods, number)
         elif part.inside is not None and part.inside == self._server.inside:
             self._put("inside", inside_of_all, number)
             self._lead(None, part.endpoints, number)

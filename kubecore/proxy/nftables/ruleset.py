@@ -81,7 +81,7 @@ def _sets(version: int, address: str, site: Site) -> list[str]:
     what, endpoint = f"{address} . {port}", f"{address} . inet_service"
     remembering = f"flags dynamic, timeout; size {_CLIENTS}; timeout 3h;"
     made = []
-    nodes = [None, *(range(len(site.nodes)) if len(site.nodes) > 1 else ())]
+    nodes = [None, *range(len(_several(site.nodes)))]
     for node, (by_port, where) in itertools.product(nodes, ((False, what), (True, port))):
         start = prefix(node, by_port=by_port)
         made += [
@@ -122,6 +122,7 @@ def beside_ipvs(site: Site) -> str:
     - `restricted` and `allowed`: as above.
     - `inside`: what inside clients of an address go to instead, a virtual service that is found by this mark.
     - `silent`: who else comes is dropped.
+    - `node0-inside`, `node0-silent` and so on: the same for pods of the first of several nodes, before these.
     - `loops`: what endpoints send to themselves is masqueraded, so that the answer comes back through IPVS.
     """
     new = "ct state new meta nfproto vmap { ipv4 : goto arriving4, ipv6 : goto arriving6 };"
@@ -129,8 +130,8 @@ def beside_ipvs(site: Site) -> str:
         f"table inet {site.table} {{ }}",
         f"delete table inet {site.table}",
         f"table inet {site.table} {{",
-        *_arriving(4, "ip", "ipv4_addr", of_family(4, site.pods)),
-        *_arriving(6, "ip6", "ipv6_addr", of_family(6, site.pods)),
+        *_arriving(4, "ip", "ipv4_addr", site),
+        *_arriving(6, "ip6", "ipv6_addr", site),
         f"chain prerouting {{ type filter hook prerouting priority -150; {new} }}",
         f"chain output {{ type filter hook output priority -150; {new} }}",
         "chain postrouting { type nat hook postrouting priority 100; "
@@ -140,22 +141,54 @@ def beside_ipvs(site: Site) -> str:
     return "\n".join(lines)
 
 
-def _arriving(version: int, family: str, address: str, pods: list[str]) -> list[str]:
+def _arriving(version: int, family: str, address: str, site: Site) -> list[str]:
     what = f"{family} daddr . meta l4proto . th dport"
     rules = [
-        _restriction(version, family),
         f"{family} saddr @pods{version} meta mark set {what} map @inside{version} return",
         f"fib saddr type local meta mark set {what} map @inside{version} return",
         f"{what} @silent{version} drop",
     ]
+    numbers: list[int | None] = [None, *range(len(_several(site.nodes)))]
+    sets, chains = [], [f"chain any{version} {{ {'; '.join(rules)}; }}"]
+    for start in map(prefix, numbers):
+        sets += [
+            f"map {start}inside{version} {{ type {address} . inet_proto . inet_service : mark; }}",
+            f"set {start}silent{version} {{ type {address} . inet_proto . inet_service; }}",
+        ]
+    for start in map(prefix, numbers[1:]):
+        mark, drop = f"meta mark set {what} map @{start}inside{version} return", f"{what} @{start}silent{version} drop"
+        chains.append(f"chain {start}arriving{version} {{ {mark}; {drop}; goto any{version}; }}")
+    first = [
+        _restriction(version, family),
+        *_by_source(version, family, site.nodes, f"{{}}arriving{version}", f"any{version}"),
+    ]
     return [
         *_restriction_sets(version, address),
-        f"set pods{version} {{ type {address}; flags interval; {_elements(pods)} }}",
-        f"map inside{version} {{ type {address} . inet_proto . inet_service : mark; }}",
-        f"set silent{version} {{ type {address} . inet_proto . inet_service; }}",
+        f"set pods{version} {{ type {address}; flags interval; {_elements(of_family(version, site.pods))} }}",
+        *sets,
         f"set loops{version} {{ type {address} . {address}; }}",
-        f"chain arriving{version} {{ {'; '.join(rules)}; }}",
+        *chains,
+        f"chain arriving{version} {{ {'; '.join(first)}; }}",
     ]
+
+
+def _several(nodes: Sequence[NodeHere]) -> Sequence[NodeHere]:
+    """A single one is not told apart from anybody."""
+    return nodes if len(nodes) > 1 else ()
+
+
+def _by_source(version: int, family: str, nodes: Sequence[NodeHere], chain: str, otherwise: str) -> list[str]:
+    """To the chain of the node whose pod it comes from, which is named after its prefix. What has a node's own address
+    is the host's, which is all of them."""
+    own = [address for one in _several(nodes) for address in of_family(version, one.addresses)]
+    pods = [
+        f"{one} : goto {chain.format(prefix(number))}"
+        for number, node in enumerate(_several(nodes))
+        for one in of_family(version, node.pods)
+    ]
+    found = [f"{family} saddr {{ {', '.join(own)} }} goto {otherwise}"] if own else []
+    found += [f"{family} saddr vmap {{ {', '.join(pods)} }}"] if pods else []
+    return [*found, f"goto {otherwise}"]
 
 
 def _elements(members: list[str]) -> str:
@@ -205,26 +238,21 @@ def _origin(name: str, version: int, family: str, what: str, inside: str, outsid
 
 
 def _nodes(version: int, family: str, nodes: Sequence[NodeHere]) -> list[str]:
-    """Whose of several nodes a connection is: its of whose pods it comes from; at a node port, first of all, its whose
-    address it goes to. What has such an address is the host's, which is all of them."""
-    if len(nodes) < 2:
+    """Whose of several nodes a connection is: its from whose pods it comes; at a node port, first of all, its to whose
+    address it goes."""
+    if not _several(nodes):
         return []
-    what = f"{family} daddr . meta l4proto . th dport"
-    chains, pods, port_pods, targets = [], [], [], []
-    own = [address for one in nodes for address in of_family(version, one.addresses)]
+    what, port, chains = f"{family} daddr . meta l4proto . th dport", "meta l4proto . th dport", []
+    targets = []
     for number, node in enumerate(nodes):
-        name, port_name = f"node{number}-origin{version}", f"port-node{number}-origin{version}"
-        chains.append(f"chain {name} {{ {what} vmap @node{number}-outside{version}; drop; }}")
-        sides = (f"port-node{number}-{side}" for side in ("inside", "outside"))
-        chains += _origin(port_name, version, family, "meta l4proto . th dport", *sides)
-        pods += [f"{one} : goto {name}" for one in of_family(version, node.pods)]
-        port_pods += [f"{one} : goto {port_name}" for one in of_family(version, node.pods)]
-        targets += [f"{one} : goto {port_name}" for one in of_family(version, node.addresses)]
-    for start, by_source, by_target in (("", pods, []), ("port-", port_pods, targets)):
-        rules = [f"{family} daddr vmap {{ {', '.join(by_target)} }}"] if by_target else []
-        rules += [f"{family} saddr {{ {', '.join(own)} }} goto {start}origin{version}"] if own else []
-        rules += [f"{family} saddr vmap {{ {', '.join(by_source)} }}"] if by_source else []
-        chains.append(f"chain {start}nodes{version} {{ {'; '.join([*rules, f'goto {start}origin{version}'])}; }}")
+        mine, ports = prefix(number), prefix(number, by_port=True)
+        chains.append(f"chain {mine}origin{version} {{ {what} vmap @{mine}outside{version}; drop; }}")
+        chains += _origin(f"{ports}origin{version}", version, family, port, f"{ports}inside", f"{ports}outside")
+        targets += [f"{one} : goto {ports}origin{version}" for one in of_family(version, node.addresses)]
+    by_target = [f"{family} daddr vmap {{ {', '.join(targets)} }}"] if targets else []
+    for start, first in (("", []), ("port-", by_target)):
+        rules = [*first, *_by_source(version, family, nodes, f"{start}{{}}origin{version}", f"{start}origin{version}")]
+        chains.append(f"chain {start}nodes{version} {{ {'; '.join(rules)}; }}")
     return chains
 
 

@@ -22,9 +22,10 @@ from typing import Any
 from kubecore.netlink import Netlink
 from kubecore.proxy.host_ports import HostPorts
 from kubecore.proxy.ipvs import table as ipvs
-from kubecore.proxy.ipvs.packet_rules import PacketRules
+from kubecore.proxy.ipvs.packet_rules import Led, PacketRules
+from kubecore.proxy.leading import INSIDE, Group
 from kubecore.proxy.nftables.ruleset import Site
-from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
+from kubecore.proxy.virtual_servers import NodeHere, Part, VirtualServer
 from tests.e2e.ipvs.guest import LIBC, POWER_OFF, SO_MARK, bring_up_loopback, load_modules
 
 SECONDS = 30.0
@@ -64,12 +65,12 @@ class Marks(PacketRules):
 
     def __init__(self) -> None:
         super().__init__(Site(table="none"))
-        self.marks: dict[ServerKey, int] = {}
+        self.marks: dict[Led, int] = {}
 
-    def tighten(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> None:
+    def tighten(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[Led, int]) -> None:
         self.marks = dict(marks)
 
-    def loosen(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> None:
+    def loosen(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[Led, int]) -> None:
         pass
 
     def commit(self) -> None:
@@ -124,8 +125,8 @@ def told() -> dict[str, Any]:
     found["sticky"] = len({ask(VIP, 81, source="10.7.0.1") for _ in range(4)})
     found["six"] = ask("fd00::1", 80)
     found["policy local, outside"] = [ask(VIP, 82) for _ in range(3)]
-    found["policy local, inside"] = sorted(ask(VIP, 82, mark=rules.marks[local.key]) for _ in range(4))
-    found["policy local, inside, six"] = ask("fd00::1", 82, mark=rules.marks[local_six.key])
+    found["policy local, inside"] = sorted(ask(VIP, 82, mark=rules.marks[local.key, INSIDE]) for _ in range(4))
+    found["policy local, inside, six"] = ask("fd00::1", 82, mark=rules.marks[local_six.key, INSIDE])
     held = [connect(VIP, 80) for _ in range(2)]
     who = {client.recv(16): client for client in held}
     (row,) = [one for one in table.rows() if (one["port"], one["protocol"]) == (80, "TCP") and one["address"] == VIP]
@@ -140,8 +141,13 @@ def told() -> dict[str, Any]:
     found["services"] = kernel.services()
     table.apply("default/local", [local])
     found["with a mark"] = [key for key in kernel.services() if key[0] == "FWM"] == [
-        ("FWM", "0.0.0.0", rules.marks[local.key])
+        ("FWM", "0.0.0.0", rules.marks[local.key, INSIDE])
     ]
+    parts = [Part(NodeHere(name), (to,)) for name, to in (("one", A), ("other", B))]
+    apart = replace(web, port=83, parts=tuple(parts))
+    problems, _ = table.apply("default/apart", [apart])
+    marks = [rules.marks[apart.key, Group(number, inside=True)] for number in (0, 1)]
+    found["several nodes"] = [[ask(VIP, 83, mark=mark) for _ in range(3)] for mark in marks]
     table.close()
     found["at the end"] = kernel.services()
     found["with another proxy"] = with_another(web)

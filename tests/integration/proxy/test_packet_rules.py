@@ -11,9 +11,10 @@ import pytest
 
 from kubecore.netlink import Netlink
 from kubecore.proxy.ipvs.packet_rules import PacketRules
+from kubecore.proxy.leading import INSIDE, Group
 from kubecore.proxy.modes import unavailable
 from kubecore.proxy.nftables.ruleset import Site
-from kubecore.proxy.virtual_servers import VirtualServer
+from kubecore.proxy.virtual_servers import NodeHere, Part, VirtualServer
 from tests.support.net_world import SOON, World, make_world, set_in
 
 pytestmark = [
@@ -80,7 +81,7 @@ def server(address: str, *ranges: str) -> VirtualServer:
 
 def bring(world: World, rules: PacketRules, servers: list[VirtualServer], marks: dict[str, int] | None = None) -> None:
     """As the mode does, once IPVS has the servers."""
-    known = {one.key: mark for one in servers if (mark := (marks or {}).get(one.address))}
+    known = {(one.key, INSIDE): mark for one in servers if (mark := (marks or {}).get(one.address))}
     with world.node.here():
         rules.tighten("default/web", servers, known)
         rules.loosen("default/web", servers, known)
@@ -137,6 +138,41 @@ class TestWithoutEndpointsHere:
         assert world.ask(world.node, VIP[version], 80).startswith("two ")
         bring(world, rules, [])
         assert world.ask(world.client, VIP[version], 80).startswith("one ")
+        assert world.ask(world.two, VIP[version], 80).startswith("one ")
+
+
+class TestSeveralNodes:
+    """Pod one is on the first, pod two on the second."""
+
+    NODES = (
+        NodeHere("first", pods=("10.244.0.8/30", "fd44::10/127"), addresses=("10.244.0.1", "fd44::1")),
+        NodeHere("second", pods=("10.244.0.12/30", "fd44::12/127"), addresses=("192.0.2.1", "2001:db8::1")),
+    )
+
+    @pytest.fixture
+    def rules(self, world: World) -> Iterator[PacketRules]:
+        rules = PacketRules(Site(table="kubecore-test", pods=("10.244.0.0/16", "fd44::/64"), nodes=self.NODES))
+        yield rules
+        with world.node.here():
+            rules.close()
+
+    @pytest.mark.usefixtures("ipvs")
+    @BOTH
+    def test_pods_are_led_by_the_mark_of_their_node_or_dropped_where_it_has_none(
+        self, world: World, rules: PacketRules, version: int
+    ) -> None:
+        one, two = ((pod, 8080) for pod in PODS[version])
+        parts = (Part(self.NODES[0], (two,)), Part(self.NODES[1], (one, two)))
+        apart = replace(server(VIP[version]), purpose="ClusterIP", endpoints=(one, two), anywhere=True, parts=parts)
+        with world.node.here():
+            rules.tighten("default/web", [apart], {(apart.key, Group(0, inside=True)): MARK})
+        assert world.ask(world.one, VIP[version], 80).startswith("two ")
+        for where in (world.two, world.client, world.node):
+            assert world.ask(where, VIP[version], 80).startswith("one ")
+        silent = replace(apart, parts=(Part(self.NODES[0], ()), parts[1]))
+        with world.node.here():
+            rules.tighten("default/web", [silent], {})
+        assert world.ask(world.one, VIP[version], 80, within=SOON) == "silence"
         assert world.ask(world.two, VIP[version], 80).startswith("one ")
 
 

@@ -18,11 +18,12 @@ from kubecore.proxy.data_plane import ModeUnavailable
 from kubecore.proxy.host_ports import HostPorts
 from kubecore.proxy.ipvs import table as ipvs
 from kubecore.proxy.ipvs.messages import Connection
-from kubecore.proxy.ipvs.packet_rules import PacketRules
+from kubecore.proxy.ipvs.packet_rules import Led, PacketRules
 from kubecore.proxy.ipvs.table import IpvsTable
+from kubecore.proxy.leading import INSIDE
 from kubecore.proxy.nftables.ruleset import Site
 from kubecore.proxy.table import ServiceTable
-from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
+from kubecore.proxy.virtual_servers import VirtualServer
 from tests.support.ports import free_port
 from tests.unit.proxy.builders import vip
 from tests.unit.proxy.builders import virtual_server as server
@@ -45,16 +46,16 @@ class Rules(PacketRules):
         self.trouble = ""
         self.tightened: list[tuple[str, list[VirtualServer]]] = []
         self.loosened: list[tuple[str, list[VirtualServer]]] = []
-        self.marks: dict[ServerKey, int] = {}
+        self.marks: dict[Led, int] = {}
         self.reflected: dict[str, set[Endpoint]] = {}
 
-    def tighten(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> None:
+    def tighten(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[Led, int]) -> None:
         if self.trouble:
             raise ModeUnavailable(self.trouble)
         self.tightened.append((service, list(servers)))
         self.marks = dict(marks)
 
-    def loosen(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[ServerKey, int]) -> None:
+    def loosen(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[Led, int]) -> None:
         self.loosened.append((service, list(servers)))
 
     def reflect(self, service: str, endpoints: Iterable[Endpoint]) -> None:
@@ -94,8 +95,8 @@ class Told:
         if not key[4]:
             return self._where(key[2], key[3], key[0])
         (mark,) = struct.unpack("=I", key[4])
-        (server,) = [one for one, number in self.rules.marks.items() if number == mark]
-        return f"mark of {server[1]}:{server[2]}"
+        ((_, address, port), group) = next(one for one, number in self.rules.marks.items() if number == mark)
+        return f"mark of {address}:{port}" + ("" if group == INSIDE else f" for node {group.node}")
 
     @staticmethod
     def _where(address: bytes, port: bytes, family: bytes) -> str:
