@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.native.test_forwarder import VIP, Plane, answer, backend, eventually, greet
+from tests.native.test_forwarder import SERVICE, VIP, Plane, answer, backend, eventually, greet
 from tests.support.ports import free_port
 
 CHANGES, REQUESTS, CLIENTS = 500, 200, 6
@@ -68,6 +68,19 @@ class TestEndpointsThatFail:
                 plane.point_to([port])
                 async with asyncio.timeout(60):
                     assert await waiting == b"alive"
+
+    async def test_and_so_does_one_whose_clients_are_led_otherwise_by_now(self, plane: Plane) -> None:
+        async with deaf() as hanging, backend(greet("alive")) as port:
+            address = plane.serve([port])
+            plane.balancer.put_service("FWM", "", 1)
+            plane.balancer.set_destinations("FWM", "", 1, [("127.0.0.1", hanging, 1)])
+            plane.forwarder.set_access(*SERVICE, led=[("all", (), 1)])
+            waiting = asyncio.create_task(answer(address))
+            await eventually(lambda: plane.forwarder.statistics()["accepted"] == 1)
+            plane.forwarder.set_access(*SERVICE)
+            plane.balancer.remove_service("FWM", "", 1)
+            async with asyncio.timeout(60):
+                assert await waiting == b"alive"
 
     async def test_when_the_last_endpoint_is_removed_who_hangs_on_it_is_reset(self, plane: Plane) -> None:
         async with deaf() as hanging:
