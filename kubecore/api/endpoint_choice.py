@@ -115,8 +115,10 @@ def _candidates(slices: Iterable[Object], port: Object, family: str, places: Seq
 
 
 def _better(one: _Candidate, other: _Candidate, places: Sequence[Place]) -> _Candidate:
-    names = {place.node for place in places}
-    return one if (one.node in names, one.ready) > (other.node in names, other.ready) else other
+    def rank(candidate: _Candidate) -> tuple[bool, bool]:
+        return any(place.node in ("", candidate.node) for place in places), candidate.ready
+
+    return one if rank(one) > rank(other) else other
 
 
 def _candidate(given: Object, address: str, port: int) -> _Candidate:

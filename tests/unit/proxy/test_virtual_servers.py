@@ -195,6 +195,11 @@ class TestReadiness:
     def test_serving_is_taken_for_granted_when_not_said(self) -> None:
         assert self.usable(endpoint("10.0.0.1", ready=False, terminating=True)) == ["10.0.0.1"]
 
+    @pytest.mark.parametrize("node", [ALL, HERE])
+    def test_of_one_that_is_in_two_slices_for_a_moment_the_ready_one_counts(self, node: NodeView) -> None:
+        there, unready = endpoint("10.0.0.1", node="there"), endpoint("10.0.0.1", ready=False)
+        assert self.usable(unready, there, node=node) == self.usable(there, unready, node=node) == ["10.0.0.1"]
+
     def test_an_endpoint_that_is_not_ready_and_does_not_end_gets_none(self) -> None:
         assert self.usable(endpoint("10.0.0.1", ready=False, serving=True, terminating=False)) == []
         assert self.usable(endpoint("10.0.0.1", ready=False)) == []
