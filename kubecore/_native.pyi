@@ -466,6 +466,7 @@ class Forwarder:
         sources: Sequence[str] = ...,
         silent: bool = False,
         led: Sequence[tuple[str | Sequence[str], Sequence[str], int | None]] = ...,
+        apart: bool = False,
         inside_ranges: Sequence[str] = ...,
         transparent_ranges: Sequence[str] = ...,
         proxy_protocol: int | None = None,
@@ -474,8 +475,10 @@ class Forwarder:
         none: everywhere) are dropped. `silent`: while there is no destination they are dropped, too, not refused.
         `led` are rules (clients, targets, mark), of which the first that fits counts: clients "all", "inside" (this
         host and `inside_ranges`) or ranges, who come to one of the addresses `targets` (none: to whichever), are led by
-        the service with this firewall mark; None: by the listener's own. Destinations in `transparent_ranges` see
-        the addresses of who is not inside (needs CAP_NET_ADMIN, and a host that keeps answers to these).
+        the service with this firewall mark; None: by the listener's own. `apart`: the service has a socket of its own
+        also while nobody is dropped, so that no connection is lost when somebody is. Destinations in
+        `transparent_ranges` see the addresses of who is not inside (needs CAP_NET_ADMIN, and a host that keeps answers
+        to these).
         `proxy_protocol` is as in `listen`.
         ValueError for what is no range, an unknown service, and one that is not listened for."""
     def close(self, protocol: str, address: str, port: int) -> bool:

@@ -180,6 +180,7 @@ class ServiceTable:
                 sources=server.source_ranges,
                 silent=server.anywhere,
                 led=[(one.clients, one.targets, marks[one.group] if one.group else None) for one in asked],
+                apart=server.guarded,
                 inside_ranges=self._inside_ranges if local else (),
                 transparent_ranges=self._pod_ranges if borrows else (),
                 proxy_protocol=server.proxy_protocol,
@@ -246,12 +247,12 @@ class _Groups:
 def _admitted(server: VirtualServer) -> tuple[Any, ...]:
     """What the groups of clients depend on, and what else the listener is to know."""
     balancing = (server.inside, server.parts, server.scheduler, server.affinity_seconds)
-    return (server.source_ranges, server.anywhere, server.proxy_protocol, balancing)
+    return (server.source_ranges, server.anywhere, server.proxy_protocol, server.guarded, balancing)
 
 
 def _access(server: VirtualServer) -> tuple[Any, ...]:
     """What the listener is to know besides the groups."""
-    return (server.source_ranges, server.anywhere, server.proxy_protocol, server.inside is None)
+    return (server.source_ranges, server.anywhere, server.proxy_protocol, server.inside is None, server.guarded)
 
 
 def _held_for(server: VirtualServer) -> str | None:

@@ -68,7 +68,8 @@ class VirtualServer:
     same. `source_ranges`, unless empty, are all that may connect. `masquerade`: endpoints are to answer to the node.
     `proxy_protocol`: the version in which endpoints of TCP are told their clients, None: not at all. `forwarded`: the
     forwarder is to carry it in every mode. `parts`: each of several nodes behind one proxy, where it makes a difference
-    whose a connection is; `endpoints` and `inside` are for those that may be any node's.
+    whose a connection is; `endpoints` and `inside` are for those that may be any node's. `guarded`: some of these nodes
+    may have no endpoint while others have, and their clients are dropped then.
     """
 
     protocol: str
@@ -84,6 +85,7 @@ class VirtualServer:
     proxy_protocol: int | None = None
     forwarded: bool = False
     parts: tuple[Part, ...] = ()
+    guarded: bool = False
 
     @property
     def key(self) -> ServerKey:
@@ -99,7 +101,7 @@ class VirtualServer:
         part = next((one for one in self.parts if address in one.node.addresses), None)
         if part is None:
             return replace(self, address=address)
-        return replace(self, address=address, endpoints=part.endpoints, inside=part.inside, parts=())
+        return replace(self, address=address, endpoints=part.endpoints, inside=part.inside, parts=(), guarded=False)
 
     def all_endpoints(self) -> dict[Endpoint, None]:
         """Those that anybody is led to."""
@@ -242,7 +244,8 @@ def _with_parts(server: VirtualServer, each: tuple[Choice, ...], node: NodeView,
             whole = (server.inside, None)
     if all((one.endpoints, one.inside) == whole for one in parts):
         return server
-    parted = replace(server, parts=tuple(parts))
+    guarded = local and (server.inside is None or server.purpose == "NodePort")
+    parted = replace(server, parts=tuple(parts), guarded=guarded)
     return parted.at(server.address) if server.purpose == "NodePort" else parted
 
 

@@ -194,7 +194,7 @@ impl Forwarder {
         py.detach(listen).map(pair).map_err(os_error)
     }
 
-    #[pyo3(signature = (protocol, address, port, *, sources = vec![], silent = false, led = vec![],
+    #[pyo3(signature = (protocol, address, port, *, sources = vec![], silent = false, led = vec![], apart = false,
                         inside_ranges = vec![], transparent_ranges = vec![], proxy_protocol = None))]
     #[allow(clippy::too_many_arguments)]
     fn set_access(
@@ -206,6 +206,7 @@ impl Forwarder {
         sources: Vec<String>,
         silent: bool,
         led: Vec<(Whose, Vec<String>, Option<u32>)>,
+        apart: bool,
         inside_ranges: Vec<String>,
         transparent_ranges: Vec<String>,
         proxy_protocol: Option<u8>,
@@ -216,6 +217,7 @@ impl Forwarder {
             sources: ranges(&sources)?,
             silent,
             led,
+            apart,
             inside_ranges: ranges(&inside_ranges)?,
             transparent_ranges: ranges(&transparent_ranges)?,
             proxy_protocol: proxy_protocol.map(version).transpose()?,

@@ -186,6 +186,22 @@ async def test_clients_are_dropped_where_endpoints_are_elsewhere_alone(plane: Pl
         assert not is_bound(vip(1)) and await answer(address) == b"a"
 
 
+async def test_a_service_some_of_whose_clients_may_be_dropped_any_moment_listens_for_itself_all_the_time(
+    plane: Plane,
+) -> None:
+    async with backend(greet("a")) as port:
+        address = plane.serve(vip(1), [port])
+        plane.balancer.put_service("FWM", "", 1)
+        for _ in range(2):
+            plane.forwarder.set_access("TCP", *address, silent=True, apart=True, led=[(["127.0.0.1/32"], (), 1)])
+            assert is_bound(vip(1)) and await is_dropped(address)
+            plane.balancer.set_destinations("FWM", "", 1, [("127.0.0.1", port, 1)])
+            assert is_bound(vip(1)) and await answer(address) == b"a"
+            plane.balancer.set_destinations("FWM", "", 1, [])
+        plane.forwarder.set_access("TCP", *address)
+        assert not is_bound(vip(1)) and await answer(address) == b"a"
+
+
 async def test_no_connection_is_lost_while_a_service_moves_to_a_socket_of_its_own_and_back(plane: Plane) -> None:
     async with backend(greet("a")) as port:
         address, done = plane.serve(vip(1), [port]), asyncio.Event()

@@ -369,7 +369,7 @@ def _groups(server: VirtualServer) -> dict[Led, tuple[Endpoint, ...]]:
 
 def _by_mark(server: VirtualServer, mark: int, endpoints: tuple[Endpoint, ...]) -> VirtualServer:
     address = _family_of(server.key)
-    given: dict[str, Any] = {"endpoints": endpoints, "inside": None, "parts": ()}
+    given: dict[str, Any] = {"endpoints": endpoints, "inside": None, "parts": (), "guarded": False}
     return replace(server, protocol=BY_MARK, address=address, port=mark, **given)
 
 

@@ -99,6 +99,9 @@ pub struct Access {
     pub silent: bool,
     /// Who is led otherwise; the first that fits counts.
     pub led: Vec<Led>,
+    /// Some may have to be dropped at any moment while others are served: there is to be a socket with a filter already,
+    /// for who is just being connected does not survive a change of sockets.
+    pub apart: bool,
     /// What is inside, besides this host itself.
     pub inside_ranges: Vec<Range>,
     /// Destinations that are to see the addresses of clients from outside: their answers come back through this host.
@@ -152,9 +155,9 @@ impl Access {
         self.silent && !(service.serving() && self.led.iter().all(|led| led.serves(service)))
     }
 
-    /// Is somebody to be dropped by the filter of a socket?
+    /// Is somebody to be dropped by the filter of a socket, or may he be?
     pub(crate) fn needs_socket(&self, service: &VirtualService) -> bool {
-        !self.sources.is_empty() || self.leaves_out(service)
+        self.apart || !self.sources.is_empty() || self.leaves_out(service)
     }
 
     /// Have `socket` take packets of those alone that may come. Where the kernel takes no filter of this length, what is

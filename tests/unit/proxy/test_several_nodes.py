@@ -49,6 +49,18 @@ class TestPolicyLocal:
         found = cluster_ip(ONE_EACH[1], internalTrafficPolicy="Local")
         assert (found.parts, found.anywhere) == ((Part(A, ()), Part(B, at(ON_B))), True)
 
+    def test_that_may_be_so_at_any_moment_and_never_for_want_of_hints_that_fit(self) -> None:
+        hinted = [endpoint(ON_A, node="a", for_nodes="a"), endpoint(ON_B, node="b", for_nodes="b")]
+        assert cluster_ip(*hinted, internalTrafficPolicy="Local").guarded
+        assert not cluster_ip(*hinted).guarded
+        outer = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ingress": [{"ip": "203.0.113.1"}]}
+        found = servers(service("web", port(80, node_port=30080), **outer), *hinted)
+        assert {name: one.guarded for name, one in found.items()} == {
+            "ClusterIP": False,
+            "LoadBalancer": False,
+            "NodePort": True,
+        }
+
     def test_who_may_be_any_nodes_has_those_of_all_of_them_but_of_no_others(self) -> None:
         found = cluster_ip(*ONE_EACH, endpoint(ELSEWHERE, node="x"), internalTrafficPolicy="Local")
         assert found.endpoints == at(ON_A, ON_B)
