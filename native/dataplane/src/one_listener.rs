@@ -71,23 +71,24 @@ impl OneListener {
         socket.listen(tcp_port::BACKLOG)
     }
 
-    /// Connections for `address` come to `service` from now on; they are refused until `set_open`.
+    /// Connections for `address` come to `service` from now on; unless `open` they are refused until `set_open`.
     ///
     /// Errors: E2BIG when there are too many addresses, EAFNOSUPPORT for a family that this host has not.
-    pub(crate) fn join(&self, address: SocketAddr, service: &Arc<TcpVirtual>) -> io::Result<()> {
+    pub(crate) fn join(&self, address: SocketAddr, service: &Arc<TcpVirtual>, open: bool) -> io::Result<()> {
         if address.is_ipv6() && self.listeners.len() < 2 {
             return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
         }
         let served = Served { by: Arc::clone(service), picker: service.picker() };
         self.served.lock().insert(address, served);
-        self.set_open(address, false).inspect_err(|_| drop(self.served.lock().remove(&address)))
+        self.set_open(address, open).inspect_err(|_| self.forget(address))
     }
 
     pub(crate) fn set_open(&self, address: SocketAddr, open: bool) -> io::Result<()> {
         self.steering.set(Protocol::Tcp, address, if open { Verdict::Lead } else { Verdict::Refuse })
     }
 
-    /// Connections for it come here no more; its service gets those that the kernel has taken already.
+    /// Connections for it come here no more; its service gets those that the kernel has taken already and, until it is
+    /// forgotten, those with whose clients it is shaking hands.
     pub(crate) fn leave(&self, address: SocketAddr) {
         self.steering.remove(Protocol::Tcp, address);
         let _context = self.runtime.enter();
@@ -99,7 +100,11 @@ impl OneListener {
                 }
             }
         }
-        served.remove(&address);
+    }
+
+    /// Whoever still comes for it is reset.
+    pub(crate) fn forget(&self, address: SocketAddr) {
+        self.served.lock().remove(&address);
     }
 
     pub(crate) fn close(&self) {

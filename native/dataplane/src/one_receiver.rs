@@ -59,15 +59,15 @@ impl OneReceiver {
         Ok(one)
     }
 
-    /// Packets for `address` come to `service` from now on; they are refused until `set_open`.
+    /// Packets for `address` come to `service` from now on; unless `open` they are refused until `set_open`.
     ///
     /// Errors: E2BIG when there are too many addresses, EAFNOSUPPORT for a family that this host has not.
-    pub(crate) fn join(&self, address: SocketAddr, service: &Arc<UdpVirtual>) -> io::Result<()> {
+    pub(crate) fn join(&self, address: SocketAddr, service: &Arc<UdpVirtual>, open: bool) -> io::Result<()> {
         if address.is_ipv6() && self.sockets.len() < 2 {
             return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
         }
         self.served.write().insert(address, Arc::clone(service));
-        self.set_open(address, false).inspect_err(|_| drop(self.served.write().remove(&address)))
+        self.set_open(address, open).inspect_err(|_| drop(self.served.write().remove(&address)))
     }
 
     pub(crate) fn set_open(&self, address: SocketAddr, open: bool) -> io::Result<()> {

@@ -78,8 +78,9 @@ impl TcpVirtual {
     pub(crate) fn follow(self: &Arc<Self>) {
         let mut entrance = self.entrance.lock();
         let access = self.access.load();
-        let before = self.other_entrance(&entrance, &access).map(|other| mem::replace(&mut *entrance, other));
         let opens = access.opens(&self.service);
+        let other = self.other_entrance(&entrance, &access, opens);
+        let before = other.map(|other| mem::replace(&mut *entrance, other));
         match &mut *entrance {
             Entrance::Own(port) => {
                 access.guard(&port.socket, &self.service, self.address.is_ipv4());
@@ -107,14 +108,22 @@ impl TcpVirtual {
     pub(crate) fn close(self: &Arc<Self>) {
         let before = mem::replace(&mut *self.entrance.lock(), Entrance::Closed);
         self.leave(before);
+        if let Some(one) = &self.one {
+            one.forget(self.address);
+        }
     }
 
     /// None: connections are to come in where they do.
-    fn other_entrance(self: &Arc<Self>, entrance: &Entrance, access: &Access) -> Option<Entrance> {
+    fn other_entrance(
+        self: &Arc<Self>,
+        entrance: &Entrance,
+        access: &Access,
+        opens: bool,
+    ) -> Option<Entrance> {
         let alone = access.needs_socket(&self.service);
         match (entrance, &self.one) {
             (Entrance::Own(_), Some(one)) if !alone => {
-                one.join(self.address, self).ok().map(|()| Entrance::One(Arc::clone(one)))
+                one.join(self.address, self, opens).ok().map(|()| Entrance::One(Arc::clone(one)))
             }
             (Entrance::One(_), _) if alone => {
                 let ahead = self.shared.binds_ahead(self.address);

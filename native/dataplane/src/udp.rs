@@ -112,8 +112,9 @@ impl UdpVirtual {
     pub(crate) fn follow(self: &Arc<Self>) {
         let mut entrance = self.entrance.lock();
         let access = self.access.load();
-        let before = self.other_entrance(&entrance, &access).map(|other| mem::replace(&mut *entrance, other));
         let opens = access.opens(&self.service) && !matches!(*entrance, Entrance::Closed);
+        let other = self.other_entrance(&entrance, &access, opens);
+        let before = other.map(|other| mem::replace(&mut *entrance, other));
         self.open.store(opens, Relaxed);
         match &mut *entrance {
             Entrance::Own(port) => {
@@ -152,7 +153,12 @@ impl UdpVirtual {
     }
 
     /// None: packets are to come in where they do.
-    fn other_entrance(self: &Arc<Self>, entrance: &Entrance, access: &Access) -> Option<Entrance> {
+    fn other_entrance(
+        self: &Arc<Self>,
+        entrance: &Entrance,
+        access: &Access,
+        opens: bool,
+    ) -> Option<Entrance> {
         let alone = access.needs_socket(&self.service);
         match (entrance, &self.one) {
             (Entrance::Own(port), Some(one)) if !alone => {
@@ -161,7 +167,7 @@ impl UdpVirtual {
                 } else {
                     Answering::Shared(Arc::downgrade(&port.socket))
                 };
-                one.join(self.address, self).ok().map(|()| Entrance::One(Arc::clone(one), answering))
+                one.join(self.address, self, opens).ok().map(|()| Entrance::One(Arc::clone(one), answering))
             }
             (Entrance::One(_, answering), _) if alone => {
                 let ahead = self.shared.binds_ahead(self.address);
