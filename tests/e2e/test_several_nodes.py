@@ -86,6 +86,7 @@ SERVICES = [
     service("local", ALL, internalTrafficPolicy="Local"),
     service("local-on-one", LAST, internalTrafficPolicy="Local"),
     service("near", ALL, trafficDistribution="PreferSameNode"),
+    service("in-zone", ALL, trafficDistribution="PreferSameZone"),
     service("outer", ALL, type="NodePort", externalTrafficPolicy="Local"),
     service("outer-on-one", LAST, type="LoadBalancer", externalTrafficPolicy="Local"),
 ]
@@ -106,7 +107,7 @@ def test_each_node_has_its_own_endpoints(mode: str, outside: Namespace, newest_k
         run_pods(kubectl, nodes)
         # Only now, so that whoever is served at all is served by everything there is.
         apply(kubectl, *SERVICES)
-        for name in ("local", "near"):
+        for name in ("local", "near", "in-zone"):
             assert [met_by(ask, address_of(kubectl, name)) for ask in clients] == [{one} for one in SERVERS]
         alone = address_of(kubectl, "local-on-one")
         assert met_by(clients[1], alone) == {SERVERS[1]}
@@ -125,7 +126,9 @@ def test_each_node_has_its_own_endpoints(mode: str, outside: Namespace, newest_k
 
 
 def run_pods(kubectl: Kubectl, nodes: list[str]) -> None:
+    """A server and a client on each node, which has a zone of its own."""
     for number, node in enumerate(nodes):
+        kubectl("label", "node", node, f"topology.kubernetes.io/zone=zone-{number}")
         labels = {**ALL, "name": SERVERS[number]}
         apply(
             kubectl,
