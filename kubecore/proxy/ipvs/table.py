@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -109,7 +109,7 @@ class IpvsTable:
         self._draining: dict[ServerKey, set[Endpoint]] = {}
         self._own_marks = own_marks(site.table)
         self._next_mark = itertools.count(self._own_marks.start + 1)
-        self._marks: dict[Led, int] = {}
+        self._marks: dict[ServerKey, dict[Group, int]] = {}
         # what a killed run may have left: it goes on and is taken up when it is asked for, marks excepted, by which the
         # rules of that run find their servers
         self._found = set(self._connection.services())
@@ -137,8 +137,10 @@ class IpvsTable:
                 problems.append(_not_served(server, error))
         self._keep_out(service, mine, self._rules.loosen)
         gone = (*granted.lost, *(one.key for one in left))
-        self._forget_groups({*gone, *(one.key for one in mine)}, but={led for one in mine for led in _groups(one)})
+        for server in mine:
+            self._forget_groups(server.key, but=_groups(server))
         for key in gone:
+            self._forget_groups(key)
             self._remove(key)
         if not self._pods_on_loopback:
             self._rules.reflect(service, (to for one in mine for to in one.all_endpoints()))
@@ -153,11 +155,11 @@ class IpvsTable:
         """Clients who may go to other endpoints have virtual services of their own."""
         problems = []
         for server in servers:
-            for led, endpoints in _groups(server).items():
-                mark = self._marks.get(led) or self._new_mark()
+            for group, endpoints in _groups(server).items():
+                mark = self._marks.get(server.key, {}).get(group) or self._new_mark()
                 try:
                     self._serve(_by_mark(server, mark, endpoints), at_once=server.protocol == "UDP")
-                    self._marks[led] = mark
+                    self._marks.setdefault(server.key, {})[group] = mark
                 except OSError as error:
                     problems.append(_not_served(server, error))
         return problems
@@ -165,17 +167,24 @@ class IpvsTable:
     def _new_mark(self) -> int:
         return next(mark for mark in self._next_mark if mark not in self._left_marks)
 
-    def _forget_groups(self, keys: set[ServerKey], but: set[Led]) -> None:
-        for led in [one for one in self._marks if one[0] in keys and one not in but]:
-            self._remove((BY_MARK, _family_of(led[0]), self._marks.pop(led)))
+    def _forget_groups(self, key: ServerKey, but: Container[Group] = ()) -> None:
+        marks = self._marks.get(key, {})
+        for group in [one for one in marks if one not in but]:
+            self._remove((BY_MARK, _family_of(key), marks.pop(group)))
+        if not marks:
+            self._marks.pop(key, None)
 
     def _keep_out(self, service: str, servers: list[VirtualServer], bring: _Bring) -> list[Problem]:
         try:
-            led = {led for one in servers for led in _groups(one)}
-            bring(service, servers, {one: self._marks[one] for one in led & self._marks.keys()})
+            bring(service, servers, {(one.key, group): mark for one in servers for group, mark in self._led(one)})
         except (OSError, ModeUnavailable) as error:
             return [problem for server in servers for problem in _not_kept(server, error)][:1]
         return []
+
+    def _led(self, server: VirtualServer) -> list[tuple[Group, int]]:
+        """Groups of clients that it is to have, with the marks of those that there are."""
+        marks = self._marks.get(server.key, {})
+        return [(group, marks[group]) for group in _groups(server) if group in marks]
 
     # ------------------------------------------------------------------ what IPVS does
     def _is_left(self, server: VirtualServer) -> bool:
@@ -317,8 +326,7 @@ class IpvsTable:
         ]
 
     def _keys(self, server: VirtualServer) -> list[ServerKey]:
-        marks = [mark for led in _groups(server) if (mark := self._marks.get(led)) is not None]
-        return [server.key, *((BY_MARK, _family_of(server.key), mark) for mark in marks)]
+        return [server.key, *((BY_MARK, _family_of(server.key), mark) for _, mark in self._led(server))]
 
     def sweep(self) -> list[str]:
         """Virtual services at addresses that a killed run held go with these, and those by marks of ours."""
@@ -355,15 +363,15 @@ def _family_of(key: ServerKey) -> str:
     return "::" if ":" in key[1] else "0.0.0.0"
 
 
-def _groups(server: VirtualServer) -> dict[Led, tuple[Endpoint, ...]]:
+def _groups(server: VirtualServer) -> dict[Group, tuple[Endpoint, ...]]:
     """Clients who may go to other endpoints than most, with these."""
-    found: dict[Led, tuple[Endpoint, ...]] = {}
+    found: dict[Group, tuple[Endpoint, ...]] = {}
     if server.inside is not None and set(server.inside) != set(server.endpoints):
-        found[server.key, INSIDE] = server.inside
+        found[INSIDE] = server.inside
     usual = server.endpoints if server.inside is None else server.inside
     for number, part in enumerate(server.parts):
         if part.for_pods and set(part.for_pods) != set(usual):
-            found[server.key, Group(number, inside=True)] = part.for_pods
+            found[Group(number, inside=True)] = part.for_pods
     return found
 
 
