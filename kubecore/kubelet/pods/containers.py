@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kubecore.api import meta
 from kubecore.api.quoting import quoted
+from kubecore.clock import Clock
 from kubecore.images.store import Image
 from kubecore.kubelet.cgroups import limits
 from kubecore.kubelet.pods import mandatory_access
@@ -18,8 +19,9 @@ from kubecore.kubelet.pods.expansion import expand, references
 from kubecore.kubelet.pods.qos import oom_score_adj
 from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.interface import ContainerConfig, Identity, Mount
-from kubecore.kubelet.volumes.manager import Volume, check_sub_path
+from kubecore.kubelet.volumes.manager import Volume, check_relative, check_sub_path
 from kubecore.kubelet.volumes.sources import VolumeError
+from kubecore.own_threads import on_own_thread
 
 Object = dict[str, Any]
 
@@ -92,9 +94,9 @@ def _mount(declared: Object, volumes: Mapping[str, Volume], environment: Mapping
     relative = declared.get("subPath") or _expanded(declared.get("subPathExpr") or "", environment)
     if relative:
         try:
-            check_sub_path(volume, relative)
-        except (VolumeError, OSError) as error:
-            raise ConfigError(f"failed to prepare subPath for volumeMount {declared['name']!r}: {error}") from error
+            check_relative(relative)
+        except VolumeError as error:
+            raise _sub_path_error(declared, error) from error
         relative = posixpath.normpath(relative)
     read_only = bool(declared.get("readOnly")) or volume.read_only
     return Mount(
@@ -106,6 +108,28 @@ def _mount(declared: Object, volumes: Mapping[str, Volume], environment: Mapping
         in_memory=volume.in_memory,
         propagation=declared.get("mountPropagation") or "None",
     )
+
+
+def _sub_path_error(declared: Object, error: Exception) -> ConfigError:
+    return ConfigError(f"failed to prepare subPath for volumeMount {declared['name']!r}: {error}")
+
+
+async def check_sub_paths(container: Object, mounts: Sequence[Mount], clock: Clock) -> None:
+    """`mounts` of the container's configuration. On a thread of its own: a volume's server may not answer. Raises
+    ConfigError."""
+    asked = list(zip(container.get("volumeMounts") or [], mounts, strict=False))
+    asked = [(declared, one) for declared, one in asked if one.sub_path and not one.in_memory]
+
+    def look() -> None:
+        for declared, one in asked:
+            try:
+                check_sub_path(one.source, one.sub_path)
+            except (VolumeError, OSError) as error:
+                raise _sub_path_error(declared, error) from error
+
+    if asked:
+        async with clock.outside(float("inf")):
+            await on_own_thread(look, "kubelet looking at volumes")
 
 
 def _expanded(expression: str, environment: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from kubecore.kubelet.logs import writing as logs
 from kubecore.kubelet.node.services import NodeServices
 from kubecore.kubelet.pods.adoption import take_up
 from kubecore.kubelet.pods.back_off import BackOff
-from kubecore.kubelet.pods.containers import ContainerPlace, container_config, named_ports
+from kubecore.kubelet.pods.containers import ContainerPlace, check_sub_paths, container_config, named_ports
 from kubecore.kubelet.pods.environment import ConfigError
 from kubecore.kubelet.pods.hooks import run_hook
 from kubecore.kubelet.pods.lifecycle import restarts
@@ -84,12 +84,12 @@ class ContainerOperations:
     # ---- starting
 
     async def start(self, record: ContainerRecord) -> None:
-        """Start the next attempt; every outcome is noted in the record and told in events."""
-        code = await self._start(record)
+        """Start the next attempt, unless the pod is to end; outcomes are noted in the record and told in events."""
+        over, code = await unless(self.leaving, self._start(record))
         self.pulling.discard(record.name)
-        if code is None:
+        if over and code is None:
             self.pulling.add(record.name)
-        else:
+        elif code is not None:
             self._services.metrics.container_started(record, code)
 
     async def _start(self, record: ContainerRecord) -> str | None:
@@ -119,6 +119,7 @@ class ContainerOperations:
                 image=image,
             )
             config = replace(config, target=self._target_id(record))
+            await check_sub_paths(record.spec, config.mounts, self._services.clock)
         except ConfigError as error:
             record.wait("CreateContainerConfigError", str(error))
             self._event(record, "Warning", "Failed", f"Error: {error}")
@@ -143,6 +144,11 @@ class ContainerOperations:
             record.end(self._failed_start(container_id, error))
             self._event(record, "Warning", "Failed", f"Error: {error.message}")
             return error.reason
+        except asyncio.CancelledError:  # it may have been started all the same
+            with suppress(RuntimeFailure):
+                if place.runtime.container_status(container_id).state is ContainerState.RUNNING:
+                    record.run(container_id, self._services.clock.now())
+            raise
         else:
             record.run(container_id, self._services.clock.now())
         finally:
@@ -151,7 +157,7 @@ class ContainerOperations:
         self._event(record, "Normal", "Started", "Container started")
         await self._after_start(record)
         status = place.runtime.container_status(container_id)
-        if status.state is ContainerState.EXITED and record.state == "running":  # while we were about other things
+        if status.state is ContainerState.EXITED and record.state == "running":  # meanwhile
             self.ended(record, status)
         return ""
 

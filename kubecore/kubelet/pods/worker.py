@@ -18,6 +18,7 @@ from typing import Any
 
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
+from kubecore.background_tasks import unless
 from kubecore.clock import Timer
 from kubecore.kubelet.logs import writing as logs
 from kubecore.kubelet.node.counts import PodNow
@@ -46,6 +47,8 @@ Object = dict[str, Any]
 # Like upstream's pod workers, which wait for ten to fifteen seconds; what passes at once is not waited for as long.
 _RETRY_SECONDS, _LONGEST_RETRY_SECONDS, _JITTER = 1.0, 10.0, 0.5
 _RESIZE_SECONDS = 10.0
+# Upstream's podAttachAndMountTimeout.
+_LONGEST_PREPARATION_SECONDS = 123.0
 # As long as upstream's status manager leaves a status that somebody else has changed.
 _RECONCILE, _RECONCILE_SECONDS = "reconcile", 10.0
 
@@ -273,7 +276,8 @@ class PodWorker:
         if self.place is None and is_finished(self.pod, self._records):  # it gets no sandbox any more
             await self._finish()
             return
-        volumes = await self._prepare()
+        if (volumes := await self._prepared()) is None:
+            return
         place = await self._ensure_sandbox(volumes)
         refresh_hosts(self.pod, place.ips, self._services)
         await self._resizer.resize(self.pod, self._records)
@@ -326,6 +330,16 @@ class PodWorker:
         if message:
             self._services.recorder.event(self.pod, "Warning", "BackOff", message, field_path=record.field_path)
         self._wake_after(f"back-off {name}", remaining.total_seconds())
+
+    async def _prepared(self) -> dict[str, Volume] | None:
+        """None once the pod is to end. Raises TimeoutError where a server does not answer: there may be news of the
+        pod. Upstream tells of neither."""
+        try:
+            async with self._services.clock.timeout(_LONGEST_PREPARATION_SECONDS):
+                return (await unless(self._operations.leaving, self._prepare()))[1]
+        except TimeoutError as error:
+            await self._publish()
+            raise TimeoutError("its volumes are not mounted yet") from error
 
     async def _prepare(self) -> dict[str, Volume]:
         directory = self._services.pod_directory(self.uid)

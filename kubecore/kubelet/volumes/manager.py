@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import stat
 from collections.abc import Callable
@@ -81,6 +82,7 @@ class VolumeManager:
         self._pods = pods
         self._clock = clock
         self._claimed: dict[str, dict[str, Volume]] = {}
+        self._looking: dict[tuple[str, str], asyncio.Task[Path]] = {}
 
     def folder(self, uid: str) -> Path:
         """Of a pod's volumes."""
@@ -104,7 +106,8 @@ class VolumeManager:
     async def _set_up_one(self, pod: Object, declared: Object, around: VolumeSurroundings) -> Volume:
         kind = next((key for key in declared if key != "name"), "emptyDir")
         if kind == "hostPath":
-            return Volume(_host_path(declared["hostPath"]))
+            source = declared["hostPath"]
+            return Volume(await self._beside(pod, declared, lambda: _host_path(source)))
         if kind in CLAIMED:
             return await self._set_up_claimed(pod, declared, around)
         if kind == "image":
@@ -138,29 +141,37 @@ class VolumeManager:
         volume = known.get(declared["name"])
         if volume is None:
             claimed = claimed_volume(pod, declared, around.lookup)
-            name = meta.name(claimed.volume)
-            try:
+            given = claimed.kind == "local" and not claimed.read_only
+
+            def ready() -> Path:
                 path = _persistent_path(claimed.kind, claimed.source)
+                if given:
+                    _give_to_pod(path, pod)
+                return path
+
+            try:
+                path = await self._beside(pod, declared, ready)
             except VolumeError as error:
-                raise SetUpError.of_volume(name, str(error)) from error
-            if claimed.kind == "local" and not claimed.read_only:
-                await self._give_to_pod(path, pod)
+                raise SetUpError.of_volume(meta.name(claimed.volume), str(error)) from error
             volume = known[declared["name"]] = Volume(path, read_only=claimed.read_only)
         return volume
 
-    async def _give_to_pod(self, path: Path, pod: Object) -> None:
-        """On a thread of its own: a volume may have many files, and its server may not answer."""
-        group = ownership.group_of(pod)
-        if group is None:
-            return
-        policy = (pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy")
-
-        def give() -> None:
-            if policy != "OnRootMismatch" or not ownership.is_given(path, group):
-                ownership.give_tree(path, group)
-
+    async def _beside(self, pod: Object, declared: Object, work: Callable[[], Path]) -> Path:
+        """On a thread of its own: a volume may have many files, and its server may not answer. Who has waited long
+        enough and asks again waits for the same thread, so that there is never more than one for a volume."""
+        key = meta.uid(pod), declared["name"]
+        looking = self._looking.get(key)
+        if looking is None:
+            looking = asyncio.create_task(on_own_thread(work, "kubelet setting up a volume"))
+            self._looking[key] = looking
+            looking.add_done_callback(lambda done: self._looked(key, done))
         async with self._clock.outside(float("inf")):
-            await on_own_thread(give, "kubelet giving files to a pod")
+            return await asyncio.shield(looking)
+
+    def _looked(self, key: tuple[str, str], done: asyncio.Task[Path]) -> None:
+        del self._looking[key]
+        if not done.cancelled():
+            done.exception()  # nobody may be there to hear of it any more
 
     def memory_directories(self, pod: Object, node_memory: int) -> tuple[MemoryDirectory, ...]:
         """In-memory volumes, whose folders the sandbox must cover by a tmpfs. None can hold more than its pod may have,
@@ -181,6 +192,13 @@ class VolumeManager:
         """Remove the pod's volumes. Host paths are not the kubelet's to touch, nor are persistent volumes."""
         self._claimed.pop(uid, None)
         shutil.rmtree(self._pods / uid / "volumes", ignore_errors=True)
+
+
+def _give_to_pod(path: Path, pod: Object) -> None:
+    group = ownership.group_of(pod)
+    policy = (pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy")
+    if group is not None and (policy != "OnRootMismatch" or not ownership.is_given(path, group)):
+        ownership.give_tree(path, group)
 
 
 def _medium(source: Object) -> str:
@@ -245,14 +263,16 @@ def _persistent_path(kind: str, source: Object) -> Path:
     return path
 
 
-def check_sub_path(volume: Volume, relative: str) -> None:
+def check_relative(path: str) -> None:
+    """Raises VolumeError for one that leads out of its volume by what it says."""
+    if path.startswith("/") or ".." in path.split("/"):
+        raise VolumeError(f"subPath {path!r} must be relative and must not contain '..'")
+
+
+def check_sub_path(volume: Path, relative: str) -> None:
     """Whether it can be mounted, to say so in words. What counts is that the runtime looks again when it mounts it.
-    Raises VolumeError if it leads out of the volume."""
-    if relative.startswith("/") or ".." in relative.split("/"):
-        raise VolumeError(f"subPath {relative!r} must be relative and must not contain '..'")
-    if volume.in_memory:
-        return
-    base = volume.path.resolve()
-    found = (volume.path / relative).resolve()
+    Raises VolumeError if it leads out of the volume, and OSError. The volume's server may not answer."""
+    base = volume.resolve()
+    found = (volume / relative).resolve()
     if found != base and base not in found.parents:
         raise VolumeError(f"subPath {relative!r} leads out of the volume")

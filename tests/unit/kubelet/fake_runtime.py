@@ -53,6 +53,9 @@ class FakeRuntime:
     layers: dict[str, Written] = field(default_factory=dict)
     """What containers have written of their images, by id."""
 
+    hangs: set[tuple[str, str]] = field(default_factory=set)
+    """What never returns: ("create", "main"), ("start", "main"), or ("started", "main") once it runs."""
+
     abandoned: bool = False
     """Its kubelet was killed, and what that does at its end does not happen."""
 
@@ -157,6 +160,7 @@ class FakeRuntime:
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
         if not config.argv:
             raise RuntimeFailure("CreateContainerError", "no command specified")
+        await self._hang("create", config.name)
         container_id = f"container{next(self._numbers)}"
         self.configs[container_id] = config
         self._ended[container_id] = asyncio.Event()
@@ -176,8 +180,14 @@ class FakeRuntime:
         status = self._statuses[container_id]
         if status.name in self.fail_start:
             raise self.fail_start[status.name]
+        await self._hang("start", status.name)
         self.calls.append(("start", status.name))
         self._statuses[container_id] = replace(status, state=ContainerState.RUNNING, started_at=self.clock.now())
+        await self._hang("started", status.name)
+
+    async def _hang(self, call: str, name: str) -> None:
+        if (call, name) in self.hangs:
+            await asyncio.Event().wait()
 
     async def stop_container(self, container_id: str, grace_seconds: float) -> None:
         status = self._statuses.get(container_id)

@@ -1,0 +1,108 @@
+"""A volume whose server does not answer: what waits for it is given up once its pod is to end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubecore.clock import RealClock
+from kubecore.kubelet.volumes import manager
+from kubecore.kubelet.volumes.manager import VolumeManager
+from tests.unit.kubelet.conftest import Node, container
+
+VOLUMES = [{"name": "data", "emptyDir": {}}]
+
+
+@pytest.fixture
+def hung(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Volumes are ready once it is set."""
+    answers, set_up = asyncio.Event(), VolumeManager.set_up
+
+    async def hang(self: VolumeManager, *arguments: Any) -> Any:
+        await answers.wait()
+        return await set_up(self, *arguments)
+
+    monkeypatch.setattr(VolumeManager, "set_up", hang)
+    return answers
+
+
+async def test_a_pod_goes_though_its_volume_never_comes(node: Node, hung: asyncio.Event) -> None:
+    await node.run(volumes=VOLUMES)
+    await node.delete()
+    assert node.api.get("pods", "pod") is None
+    assert list((node.root / "pods").iterdir()) == []
+
+
+async def test_the_deadline_of_a_pod_is_kept_though_its_volume_never_comes(node: Node, hung: asyncio.Event) -> None:
+    await node.run(volumes=VOLUMES, activeDeadlineSeconds=60)
+    await node.settle(125)
+    assert node.status()["reason"] == "DeadlineExceeded"
+
+
+async def test_a_volume_that_comes_late_is_used(node: Node, hung: asyncio.Event) -> None:
+    await node.run(volumes=VOLUMES)
+    await node.settle(400)
+    assert node.container()["state"] == {"waiting": {"reason": "ContainerCreating"}}
+    hung.set()
+    await node.settle()
+    assert node.status()["phase"] == "Running"
+
+
+@pytest.mark.parametrize("call", ["create", "start"])
+async def test_a_pod_goes_though_its_container_never_comes(node: Node, call: str) -> None:
+    node.runtime.hangs.add((call, "main"))
+    await node.run()
+    await node.delete()
+    assert node.api.get("pods", "pod") is None
+    assert node.runtime.sandboxes == {}
+
+
+async def test_a_container_that_has_come_though_nobody_was_told_is_stopped_within_its_grace(node: Node) -> None:
+    node.runtime.hangs.add(("started", "main"))
+    node.runtime.stubborn.add("main")
+    await node.run(terminationGracePeriodSeconds=30)
+    await node.delete()
+    await node.settle(29)
+    assert node.runtime.running() == ["main"]
+    await node.settle(2)
+    assert node.api.get("pods", "pod") is None
+
+
+async def test_a_pod_that_is_evicted_ends_though_its_container_never_comes(node: Node) -> None:
+    node.runtime.hangs.add(("create", "main"))
+    await node.run(container(), activeDeadlineSeconds=3600)
+    next(iter(node.kubelet._workers.values())).evict("no room", 0, disrupted=True)
+    await node.settle()
+    assert (node.status()["phase"], node.status()["reason"]) == ("Failed", "Evicted")
+
+
+async def test_who_asks_again_for_a_volume_waits_for_the_thread_that_looks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks: list[dict[str, str]] = []
+    looking, answers = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def look(source: dict[str, str]) -> Path:
+        looks.append(source)
+        loop.call_soon_threadsafe(looking.set)
+        answers.wait(60)
+        return Path(source["path"])
+
+    monkeypatch.setattr(manager, "_host_path", look)
+    volumes = VolumeManager(tmp_path, RealClock())
+    pod = {"metadata": {"uid": "1"}, "spec": {"volumes": [{"name": "data", "hostPath": {"path": "/far"}}]}}
+    around: Any = None
+    for _ in range(3):
+        asked = asyncio.create_task(volumes.set_up(pod, around))
+        await looking.wait()
+        asked.cancel()
+        await asyncio.wait([asked])
+    asked = asyncio.create_task(volumes.set_up(pod, around))
+    answers.set()
+    assert (await asked)["data"].path == Path("/far")
+    assert looks == [{"path": "/far"}]
