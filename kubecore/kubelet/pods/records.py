@@ -19,6 +19,8 @@ State = Literal["waiting", "running", "terminated"]
 
 CREATING = "ContainerCreating"
 INITIALIZING = "PodInitializing"
+RESIZED: tuple[Kind, ...] = ("main", "sidecar")
+"""Whose resources may be changed while they run."""
 _SOON_SECONDS = 10.0
 _FIELDS: dict[Kind, str] = {
     "init": "initContainers",
@@ -53,11 +55,14 @@ class ContainerRecord:
 
     `id`: the runtime's, of the present or last attempt. `termination`: of the present attempt once it ended; `last`: of
     the one before. `started`: it runs and its startup probe, if any, succeeded. `ready`: what its readiness says now.
+    `spec`: as the API has it, but its resources are those that the node has granted.
     """
 
     name: str
     kind: Kind
     spec: Object
+    in_force: Object = field(default_factory=dict)
+    """The resources that its present or last attempt has: others than those granted while a resize goes on."""
     restart_count: int = 0
     id: str = ""
     image_id: str = ""
@@ -92,6 +97,16 @@ class ContainerRecord:
         return self.restart_count + 1 if self.attempted else 0
 
     @property
+    def granted(self) -> Object:
+        """Its resources."""
+        return self.spec.get("resources") or {}
+
+    @property
+    def to_resize(self) -> bool:
+        """It runs with others than it was granted; what does not run gets them when it is started."""
+        return self.kind in RESIZED and self.state == "running" and self.in_force != self.granted
+
+    @property
     def ended_soon(self) -> bool:
         """The attempt before did."""
         last = self.last
@@ -122,6 +137,7 @@ class ContainerRecord:
             self.last, self.termination = self.termination, None
         self.id = container_id
         self.image = self.spec.get("image", "")
+        self.in_force = self.granted
         self.changed = False
         self.in_sandbox = True
         self.state = "running"
@@ -155,13 +171,14 @@ def records_of(
     *,
     alive: Callable[[str], bool] = nothing_alive,
     interrupted: Mapping[str, Termination] = MappingProxyType({}),
+    granted: Mapping[str, Object] = MappingProxyType({}),
     longest_back_off: timedelta = MAXIMUM,
 ) -> dict[str, ContainerRecord]:
     """Fresh records in order: init containers and sidecars as declared, then the main ones, then ephemeral ones.
 
     What an earlier kubelet reported is carried over: its containers are gone with it, so the next start is a restart,
     unless they are `alive` still (asked for the container's id). `interrupted`: how those ended that it stopped when it
-    ended itself, by id.
+    ended itself, by id. `granted`: resources of containers that have been resized, by name.
     """
     spec = pod["spec"]
     records: dict[str, ContainerRecord] = {}
@@ -179,6 +196,8 @@ def records_of(
     for reported in [one for kind in kinds for one in status.get(kind) or []]:
         record = records.get(reported.get("name", ""))
         if record is not None:
+            if reported.get("containerID") and "resources" in reported:  # another kubelet does not grant it anew
+                record.spec = {**record.spec, "resources": granted.get(record.name, reported["resources"])}
             _carry_over(record, reported, alive=alive, interrupted=interrupted)
     return records
 
@@ -204,12 +223,11 @@ def _carry_over(
         record.user = ProcessUser(user["uid"], user["gid"], tuple(user.get("supplementalGroups") or ()))
     started_at = _time((state.get("running") or {}).get("startedAt"))
     container_id = reported.get("containerID", "").rpartition("://")[2]
-    if container_id and "resources" in reported:  # what was granted; another kubelet does not grant it anew
-        record.spec = {**record.spec, "resources": reported["resources"]}
     if started_at is not None and alive(container_id):
         if reported.get("image"):  # it may have been changed since
             record.spec = {**record.spec, "image": reported["image"]}
         record.run(container_id, started_at)
+        record.in_force = reported.get("resources") or {}
         record.started, record.ready = bool(reported.get("started")), bool(reported.get("ready"))
     elif "running" in state and container_id in interrupted:
         record.end(interrupted[container_id])

@@ -5,7 +5,7 @@ After upstream `pkg/kubelet/allocation/allocation_manager.go` (KEP-1287).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -14,89 +14,102 @@ from kubecore.api import meta
 from kubecore.kubelet.cgroups import limits
 from kubecore.kubelet.cgroups.interface import CgroupError
 from kubecore.kubelet.node.services import NodeServices
+from kubecore.kubelet.pods import allocations
 from kubecore.kubelet.pods.back_off import BackOff
 from kubecore.kubelet.pods.operations import ContainerOperations
-from kubecore.kubelet.pods.records import ContainerRecord
+from kubecore.kubelet.pods.records import RESIZED, ContainerRecord
 from kubecore.kubelet.pods.status import RESIZE_IN_PROGRESS, RESIZE_PENDING
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 
 Object = dict[str, Any]
 
-_RESIZED = ("main", "sidecar")
 _KINDS = ("requests", "limits")
+_Told = tuple[str, str] | None
 
 
 class Resizer:
-    """Of one pod. `pending`: (reason, message) of a resize that the node cannot grant; `error`: why one that it has
-    granted could not be carried out. Both as a former kubelet has told them, to begin with."""
+    """Of one pod. `pending`: (reason, message) of a resize that the node cannot grant; `progress`: of one that it has
+    granted and not carried out yet. Both as a former kubelet has told them, to begin with."""
 
     def __init__(self, pod: Object, services: NodeServices, operations: ContainerOperations) -> None:
         self._services = services
         self._operations = operations
-        held = meta.condition(pod, RESIZE_PENDING)
-        self.pending: tuple[str, str] | None = (held.get("reason", ""), held.get("message", "")) if held else None
-        self.error = (meta.condition(pod, RESIZE_IN_PROGRESS) or {}).get("message", "")
+        self.pending = _told(pod, RESIZE_PENDING)
+        self.progress = _told(pod, RESIZE_IN_PROGRESS)
 
     @property
     def stage(self) -> tuple[bool, str]:
         """Whether one is going on, and how one that waits does: deferred or infeasible."""
-        return bool(self.error), self.pending[0].lower() if self.pending else ""
+        return self.progress is not None, self.pending[0].lower() if self.pending else ""
 
     @property
     def unfinished(self) -> bool:
         """Worth another try later on."""
-        return bool(self.error) or (self.pending is not None and self.pending[0] == "Deferred")
+        return self.progress is not None or (self.pending is not None and self.pending[0] == "Deferred")
 
-    async def resize(self, pod: Object, records: Mapping[str, ContainerRecord]) -> None:
-        """What differs gets its resources if there is room. StatusError, OSError."""
-        # After a failure nobody knows what is in force, of a resize that has been taken back as well.
-        failed = bool(self.error)
-        changed = [one for one in records.values() if one.kind in _RESIZED and (failed or _differs(pod, one))]
-        if not changed:
-            self.pending, self.error = None, ""
+    async def resize(
+        self, pod: Object, records: Mapping[str, ContainerRecord], publish: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Grant what is asked for, if there is room, and carry out what is granted. StatusError, OSError."""
+        resized = {name: one for name, one in records.items() if one.kind in RESIZED}
+        if any(_differs(pod, one) for one in resized.values()):
+            await self._ask(pod, resized)
+        else:
+            self.pending = None
+        if self.progress is None and any(one.to_resize for one in resized.values()):
+            self.progress = ("", "")
+        if self.progress is None:
             return
+        before, pod = self.progress, granted(pod, records)
+        failure = await self._carry_out(pod, resized, publish)
+        self.progress = ("Error", failure) if failure else None
+        if not failure:
+            self._event(pod, "ResizeCompleted", "Pod resize completed")
+        elif self.progress != before:
+            self._event(pod, "ResizeError", "Pod resize error", failure, "Warning")
+
+    async def _ask(self, pod: Object, records: Mapping[str, ContainerRecord]) -> None:
         pending = await self._services.admission.resize_refusal(pod)
         if pending is not None:
             if pending != self.pending:
                 self._event(pod, f"Resize{pending[0]}", f"Pod resize {pending[0]}", pending[1], "Warning")
             self.pending = pending
             return
-        self.pending = None
-        if not self.error:
-            self._event(pod, "ResizeStarted", "Pod resize started")
-        before, self.error = self.error, ""
-        # The pod's own limits are raised first and lowered last: no container of it may have more than they allow.
-        self._limit_pod(pod, self._services.cgroups.widen)
-        for record in changed:
-            if not self.error:
-                await self._carry_out(pod, record)
-        if not self.error:
-            self._limit_pod(pod, self._services.cgroups.limit)
-        if not self.error:
-            self._event(pod, "ResizeCompleted", "Pod resize completed")
-        elif self.error != before:
-            self._event(pod, "ResizeError", "Pod resize error", self.error, "Warning")
+        for record in records.values():
+            record.spec = {**record.spec, "resources": _asked(pod, record)}
+        directory = self._services.pod_directory(meta.uid(pod))
+        allocations.keep(directory, {name: one.granted for name, one in records.items()})
+        self.pending, self.progress = None, ("", "")
+        self._event(pod, "ResizeStarted", "Pod resize started")
 
-    async def _carry_out(self, pod: Object, record: ContainerRecord) -> None:
-        wanted = _spec(pod, record)
-        old, new = record.spec.get("resources") or {}, wanted.get("resources") or {}
+    async def _carry_out(
+        self, pod: Object, records: Mapping[str, ContainerRecord], publish: Callable[[], Awaitable[None]]
+    ) -> str:
+        """Whatever is in force now: after a failure nobody knows. Why it could not be done, "" if it was."""
+        try:
+            # The pod's own limits are raised first and lowered last: no container of it may have more than they allow.
+            self._services.cgroups.widen(pod)
+            for record in records.values():
+                if record.state == "running":
+                    await self._resize_one(record, publish)
+            self._services.cgroups.limit(pod)
+        except CgroupError as failure:
+            return str(failure)
+        except RuntimeFailure as failure:
+            return failure.message
+        return ""
+
+    async def _resize_one(self, record: ContainerRecord, publish: Callable[[], Awaitable[None]]) -> None:
         place = self._operations.place
-        if record.state == "running" and place is not None:
-            try:
-                await place.runtime.update_container_limits(record.id, limits.of_container(wanted))
-            except RuntimeFailure as failure:
-                self.error = failure.message
-                return
-        record.spec = {**record.spec, "resources": new}
-        if record.state == "running" and _needs_restart(wanted, old, new):
+        if place is None:
+            return
+        if record.to_resize and _needs_restart(record.spec, record.in_force, record.granted):
+            await publish()  # it may take a while to end
             record.back_off = BackOff(record.back_off.longest)
             await self._operations.stop_unless_leaving(record, f"Container {record.name} resize requires restart")
-
-    def _limit_pod(self, pod: Object, change: Callable[[Object], None]) -> None:
-        try:
-            change(pod)
-        except CgroupError as failure:
-            self.error = str(failure)
+            return
+        await place.runtime.update_container_limits(record.id, limits.of_container(record.spec))
+        record.in_force = record.granted
 
     def _event(self, pod: Object, reason: str, words: str, error: str = "", kind: str = "Normal") -> None:
         summary: Object = {}
@@ -119,18 +132,24 @@ def granted(pod: Object, records: Mapping[str, ContainerRecord]) -> Object:
 
 
 def _granted(container: Object, record: ContainerRecord | None) -> Object:
-    if record is None or record.kind not in _RESIZED:
+    if record is None or record.kind not in RESIZED:
         return container
-    return {**container, "resources": record.spec.get("resources") or {}}
+    return {**container, "resources": record.granted}
 
 
-def _spec(pod: Object, record: ContainerRecord) -> Object:
+def _told(pod: Object, condition: str) -> _Told:
+    held = meta.condition(pod, condition)
+    return None if held is None else (held.get("reason") or "", held.get("message") or "")
+
+
+def _asked(pod: Object, record: ContainerRecord) -> Object:
+    """The resources that are wanted now."""
     containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
-    return next((one for one in containers if one["name"] == record.name), record.spec)
+    return next((one for one in containers if one["name"] == record.name), record.spec).get("resources") or {}
 
 
 def _differs(pod: Object, record: ContainerRecord) -> bool:
-    return (_spec(pod, record).get("resources") or {}) != (record.spec.get("resources") or {})
+    return _asked(pod, record) != record.granted
 
 
 def _needs_restart(container: Object, old: Object, new: Object) -> bool:

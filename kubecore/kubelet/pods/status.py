@@ -40,7 +40,8 @@ class PodFacts:
     disruption: str = ""
     """Why the kubelet ended it through no fault of its own."""
     resize_pending: tuple[str, str] | None = None
-    resize_error: str = ""
+    resizing: tuple[str, str] | None = None
+    """(reason, message) of a resize that the node has granted and that goes on; both empty while nothing is wrong."""
 
 
 def build_status(pod: Object, records: Mapping[str, ContainerRecord], facts: PodFacts, now: datetime) -> Object:
@@ -97,13 +98,12 @@ def _container_status(record: ContainerRecord, facts: PodFacts) -> Object:
     if record.id and (user := record.user) is not None:
         groups = {"supplementalGroups": list(user.groups)} if user.groups else {}
         status["user"] = {"linux": {"uid": user.uid, "gid": user.gid, **groups}}
-    resources = record.spec.get("resources") or {}
-    if resources or record.id:
+    if record.granted or record.id:
         # Of one that was made even where nothing is limited: by it the API server knows a node that can resize pods.
-        status["resources"] = resources
-        if record.id and resources.get("requests"):
+        status["resources"] = record.in_force if record.state == "running" else record.granted
+        if record.id and record.granted.get("requests"):
             # What the node has agreed to; what is asked for later is not carried out before.
-            status["allocatedResources"] = resources["requests"]
+            status["allocatedResources"] = record.granted["requests"]
     return status
 
 
@@ -166,8 +166,8 @@ def _conditions(
         wanted.append(("DisruptionTarget", (True, "TerminationByKubelet", facts.disruption)))
     if facts.resize_pending is not None:
         wanted.append((RESIZE_PENDING, (True, *facts.resize_pending)))
-    if facts.resize_error:
-        wanted.append((RESIZE_IN_PROGRESS, (True, "Error", facts.resize_error)))
+    if facts.resizing is not None:
+        wanted.append((RESIZE_IN_PROGRESS, (True, *facts.resizing)))
     held = {one.get("type"): one for one in (pod.get("status") or {}).get("conditions") or []}
     told, generation = meta.format_time(now), meta.generation(pod)
     return [_condition(held.get(kind) or {}, kind, value, told, generation) for kind, value in wanted]

@@ -23,7 +23,7 @@ from kubecore.clock import Timer
 from kubecore.kubelet.logs import writing as logs
 from kubecore.kubelet.node.counts import PodNow
 from kubecore.kubelet.node.services import NodeServices
-from kubecore.kubelet.pods import adoption, last_words
+from kubecore.kubelet.pods import adoption, allocations, last_words
 from kubecore.kubelet.pods import presence as pod_presence
 from kubecore.kubelet.pods.lifecycle import hold_back, is_finished, next_actions
 from kubecore.kubelet.pods.operations import ContainerOperations
@@ -67,6 +67,7 @@ class PodWorker:
             pod,
             alive=alive,
             interrupted=last_words.read(services.pod_directory(self.uid)),
+            granted=allocations.read(services.pod_directory(self.uid)),
             longest_back_off=services.longest_back_off,
         )
         self._sandbox = PodSandbox(services, self.wake)
@@ -280,7 +281,7 @@ class PodWorker:
             return
         place = await self._ensure_sandbox(volumes)
         refresh_hosts(self.pod, place.ips, self._services)
-        await self._resizer.resize(self.pod, self._records)
+        await self._resizer.resize(self.pod, self._records, self._publish)
         if self._resizer.unfinished:
             self._wake_after("resize", _RESIZE_SECONDS)
         self._operations.take_changes()
@@ -428,7 +429,7 @@ class PodWorker:
             ended=self._ended,
             disruption=self._eviction.text if self._eviction and self._eviction.disrupted else "",
             resize_pending=self._resizer.pending,
-            resize_error=self._resizer.error,
+            resizing=self._resizer.progress,
         )
         await self._write(build_status(self._status.current(self.pod), self._records, facts, self._now()))
 

@@ -27,7 +27,16 @@ async def resize(node: Node, wanted: Object) -> None:
 
 def conditions(node: Node) -> list[tuple[str, str]]:
     found = [one for one in node.status()["conditions"] if one["type"].startswith("PodResize")]
-    return [(one["type"], one["reason"]) for one in found]
+    return [(one["type"], one.get("reason", "")) for one in found]
+
+
+def amounts(node: Node) -> tuple[str, str]:
+    """CPU that the container has been granted, and that it has."""
+    told = node.container()
+    return told["allocatedResources"]["cpu"], told["resources"]["limits"]["cpu"]
+
+
+BUSY = RuntimeFailure("UpdateContainerError", "device or resource busy")
 
 
 async def test_a_running_container_gets_other_limits_and_is_not_restarted(node: Node) -> None:
@@ -73,12 +82,48 @@ async def test_what_others_have_taken_is_deferred_until_they_are_gone(node: Node
 
 async def test_a_resize_that_the_kernel_refuses_is_told_and_tried_again(node: Node) -> None:
     await node.run(sized("10m"))
-    node.runtime.fail_update.append(RuntimeFailure("UpdateContainerError", "device or resource busy"))
+    node.runtime.fail_update.append(BUSY)
     await resize(node, sized("20m"))
     assert conditions(node) == [("PodResizeInProgress", "Error")]
+    assert node.condition("PodResizeInProgress")["message"] == "device or resource busy"
+    assert amounts(node) == ("20m", "10m")
     await node.settle(10)
     assert conditions(node) == []
+    assert amounts(node) == ("20m", "20m")
     assert node.runtime.limits["main"].cpu_quota == 2000
+    assert len(node.events("ResizeStarted")) == len(node.events("ResizeCompleted")) == 1
+
+
+RESTARTED: Object = {"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]}
+
+
+async def test_a_container_that_could_not_be_stopped_for_its_restart_is_stopped_later(node: Node) -> None:
+    await node.run(sized("10m", **RESTARTED))
+    node.runtime.fail_stop["main"] = [RuntimeFailure("KillContainerError", "it hangs")]
+    await resize(node, sized("20m", **RESTARTED))
+    assert (conditions(node), amounts(node)) == ([("PodResizeInProgress", "Error")], ("20m", "10m"))
+    await node.settle(10)
+    assert (conditions(node), amounts(node)) == ([], ("20m", "20m"))
+    assert node.container()["restartCount"] == 1
+
+
+async def test_a_resize_goes_on_for_as_long_as_a_container_takes_to_end(node: Node) -> None:
+    node.runtime.stubborn.add("main")
+    await node.run(sized("10m", **RESTARTED))
+    await resize(node, sized("20m", **RESTARTED))
+    assert (conditions(node), amounts(node)) == ([("PodResizeInProgress", "")], ("20m", "10m"))
+    await node.settle(30)
+    assert (conditions(node), amounts(node)) == ([], ("20m", "20m"))
+
+
+async def test_what_was_granted_is_carried_out_though_more_is_asked_for(node: Node) -> None:
+    await node.run(sized("10m"))
+    node.runtime.fail_update.append(BUSY)
+    await resize(node, sized("20m"))
+    await resize(node, sized("1000"))
+    await node.settle(10)
+    assert conditions(node) == [("PodResizePending", "Infeasible")]
+    assert amounts(node) == ("20m", "20m")
 
 
 # ---- the pod's own group
@@ -194,13 +239,25 @@ async def test_what_came_while_no_kubelet_ran_is_granted_and_carried_out(node: N
 
 async def test_what_the_kernel_refused_is_tried_again_by_another_kubelet(node: Node) -> None:
     await node.run(sized("10m"))
-    node.runtime.fail_update += [RuntimeFailure("UpdateContainerError", "device or resource busy")] * 2
+    node.runtime.fail_update += [BUSY] * 2
     await resize(node, sized("20m"))
     await restart(node)
     assert conditions(node) == [("PodResizeInProgress", "Error")]
     assert len(node.events("ResizeError")) == 1
     await node.settle(10)
     assert conditions(node) == []
+    assert node.runtime.limits["main"].cpu_quota == 2000
+
+
+async def test_another_kubelet_knows_what_was_granted_though_more_has_been_asked_for(node: Node) -> None:
+    await node.run(sized("10m"))
+    node.runtime.fail_update.append(BUSY)
+    await resize(node, sized("20m"))
+    await node.kill()
+    node.api.change("pods", "pod", spec={**node.pod()["spec"], "containers": [sized("1000")]})
+    await node.start()
+    assert conditions(node) == [("PodResizePending", "Infeasible")]
+    assert amounts(node) == ("20m", "20m")
     assert node.runtime.limits["main"].cpu_quota == 2000
 
 
