@@ -24,6 +24,7 @@ from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.networks import network
 from kubecore.kubelet.networks.host_ports import HostPorts
 from kubecore.kubelet.networks.host_side import this_host
+from kubecore.kubelet.node import allocatable
 from kubecore.kubelet.node.counts import NodeNow
 from kubecore.kubelet.node.events import NodeEvents
 from kubecore.kubelet.node.images import NodeImages
@@ -247,21 +248,23 @@ class Kubelet:
             self._services = self._make_services(machine)
             self._events.tell("Starting", "Starting kubelet.")
             await keeper.register()
-            no_limits = self._cgroups.reason if self._cgroups.cgroups is None else ""
-            self._events.started(no_limits, config.no_ipv6, self._own_runtimes.changed)
+            self._events.started(self._cgroups.no_limits, config.no_ipv6, self._own_runtimes.changed)
             await self._follow(keeper)
             log.info("node %s is ready", config.node_name)
             self.ready.set()
+            works = [
+                ("lease", keeper.keep_lease()),
+                ("status", keeper.keep_status()),
+                ("images told", self._node_images.run()),
+                *(("images", garbage.run()) for garbage in self._garbage),
+                ("eviction", self._eviction.run()),
+                ("allocatable", allocatable.enforce(self._cgroups.cgroups, machine, config, self._clock, self._events)),
+                ("server", server.serve()),
+                *([("static pods", self._static.run())] if config.pod_manifest_path is not None else []),
+            ]
             async with asyncio.TaskGroup() as group:
-                group.create_task(keeper.keep_lease(), name=f"kubelet lease {config.node_name}")
-                group.create_task(keeper.keep_status(), name=f"kubelet status {config.node_name}")
-                group.create_task(self._node_images.run(), name=f"kubelet images told {config.node_name}")
-                for garbage in self._garbage:
-                    group.create_task(garbage.run(), name=f"kubelet images {config.node_name}")
-                group.create_task(self._eviction.run(), name=f"kubelet eviction {config.node_name}")
-                group.create_task(server.serve(), name=f"kubelet server {config.node_name}")
-                if config.pod_manifest_path is not None:
-                    group.create_task(self._static.run(), name=f"kubelet static pods {config.node_name}")
+                for name, work in works:
+                    group.create_task(work, name=f"kubelet {name} {config.node_name}")
         finally:
             self.ready.clear()
             await self._shut_down(server)
@@ -280,12 +283,11 @@ class Kubelet:
     def _start_cgroups(self, places: Places | None) -> None:
         """`places`: of what runs already."""
         config = self._config
+        found = detection.Detection(None, "")
         if places is not None:
             found = detection.Detection(detection.at(places), "")
-        else:
-            goes_on = self._own_runtimes.cri_goes_on
-            none = detection.Detection(None, "")
-            found = detection.detect(self._mark, join=goes_on) if config.cgroups else none
+        elif config.cgroups:
+            found = detection.detect(self._mark, join=self._own_runtimes.cri_goes_on)
         if found.reason:
             log.log(logging.INFO if found.cgroups else logging.WARNING, "node %s: %s", config.node_name, found.reason)
         self._cgroups = PodCgroups(found.cgroups, found.reason, most_pids=config.pod_max_pids)
@@ -481,9 +483,7 @@ class Kubelet:
             worker.removed()
 
     def _container_ended(self, status: ContainerStatus) -> None:
-        for worker in self._workers.values():
-            if worker.container_ended(status):
-                return
+        any(worker.container_ended(status) for worker in self._workers.values())  # it is one's
 
     def _wake(self, uid: str) -> None:
         worker = self._workers.get(uid)

@@ -12,12 +12,14 @@ CPU_PERIOD_MICROSECONDS = 100_000
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Of one group. `cpu_shares`: 2 to 262144, 1024 for one CPU, None for as many as any other group has. `cpu_quota`:
-    microseconds in each CPU_PERIOD_MICROSECONDS. `memory`: bytes. `pids`: processes and threads. None: no limit."""
+    microseconds in each CPU_PERIOD_MICROSECONDS. `memory`: bytes. `pids`: processes and threads. None: no limit.
+    `swap`: beside the memory there may be as much of it as the machine has."""
 
     cpu_shares: int | None = None
     cpu_quota: int | None = None
     memory: int | None = None
     pids: int | None = None
+    swap: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class CgroupsV1:
             if limits.cpu_quota is not None or (cpu / "cpu.cfs_quota_us").exists():
                 set_file(cpu / "cpu.cfs_quota_us", -1 if limits.cpu_quota is None else limits.cpu_quota)
         if memory := self._group("memory", path):
-            _limit_memory(memory, -1 if limits.memory is None else limits.memory)
+            _limit_memory(memory, -1 if limits.memory is None else limits.memory, swap=limits.swap)
         if pids := self._group("pids", path):
             set_file(pids / "pids.max", "max" if limits.pids is None else limits.pids)
 
@@ -56,10 +56,10 @@ class CgroupsV1:
         return None if root is None else root / path
 
 
-def _limit_memory(group: Path, limit: int) -> None:
-    """With swap: that limit must never be the lower one. A kernel may not count swap."""
+def _limit_memory(group: Path, limit: int, *, swap: bool) -> None:
+    """The limit with swap must never be the lower one. A kernel may not count swap."""
     with suppress(CgroupError):
         set_file(group / "memory.memsw.limit_in_bytes", -1)
     set_file(group / "memory.limit_in_bytes", limit)
     with suppress(CgroupError):
-        set_file(group / "memory.memsw.limit_in_bytes", limit)
+        set_file(group / "memory.memsw.limit_in_bytes", -1 if swap else limit)

@@ -84,7 +84,7 @@ class CgroupsV2:
         if "memory" in self._controllers:
             set_file(group / "memory.max", "max" if limits.memory is None else limits.memory)
             with suppress(CgroupError):  # a kernel without swap
-                set_file(group / "memory.swap.max", "max" if limits.memory is None else 0)
+                set_file(group / "memory.swap.max", "max" if limits.memory is None or limits.swap else 0)
         if "pids" in self._controllers:
             set_file(group / "pids.max", "max" if limits.pids is None else limits.pids)
 

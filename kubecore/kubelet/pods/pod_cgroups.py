@@ -35,10 +35,15 @@ class PodCgroups:
             if cgroups is not None:
                 cgroups.make(_FOLDERS[quality], limits.of_class([], quality), inner=True)
 
+    @property
+    def no_limits(self) -> str:
+        """Why none are enforced, "" where they are or nobody wants them."""
+        return self.reason if self.cgroups is None else ""
+
     def lack(self, pod: Object) -> str:
         """Why the pod's limits are not enforced, "" if they are or it has none."""
-        if self.cgroups is None and self.reason and limits.limited(pod):
-            return f"limits on memory and CPU are not enforced: {self.reason}"
+        if self.no_limits and limits.limited(pod):
+            return f"limits on memory and CPU are not enforced: {self.no_limits}"
         return ""
 
     def make(self, pod: Object) -> str:

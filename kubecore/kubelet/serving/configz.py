@@ -52,7 +52,7 @@ def told(config: KubeletConfig, *, address: str, port: int, cgroups: bool) -> Ob
         "crashLoopBackOff": {"maxContainerRestartPeriod": durations.text(config.longest_back_off_seconds)},
         "cgroupsPerQOS": cgroups,
         "cgroupDriver": "cgroupfs",
-        "enforceNodeAllocatable": ["pods"] if cgroups else ["none"],
+        "enforceNodeAllocatable": ["pods"] if cgroups and config.enforce_allocatable else ["none"],
         "seccompDefault": config.seccomp_default,
         "serverTLSBootstrap": config.server_tls_bootstrap,
         "serializeImagePulls": False,

@@ -13,6 +13,7 @@ from typing import Any
 
 from kubecore.api import configuration_file, durations, label_names, quantity
 from kubecore.api.configuration_file import InvalidConfiguration
+from kubecore.api.quoting import quoted
 from kubecore.kubelet.eviction.thresholds import DEFAULT_HARD
 from kubecore.kubelet.logs.writing import LogRotation
 from kubecore.kubelet.node.image_gc import ImageGcConfig
@@ -26,6 +27,15 @@ KIND = "KubeletConfiguration"
 
 _RESERVABLE = ("cpu", "memory", "ephemeral-storage", "pid")
 _GC, _ROTATION = ImageGcConfig(), LogRotation()
+_PODS, _NONE = "pods", "none"
+_ENFORCED = (
+    _PODS,
+    "system-reserved",
+    "system-reserved-compressible",
+    "kube-reserved",
+    "kube-reserved-compressible",
+    _NONE,
+)
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -45,8 +55,9 @@ def load(text: str, folder: Path = Path()) -> KubeletFile:
     given = _without_zeros(_without_nulls(read, FIELDS), FIELDS)
     if problems := _problems(given):
         raise InvalidConfiguration(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
+    ignored = [*_ignored(given, WITHOUT_EFFECT), *_not_enforced(given)]
     try:
-        return KubeletFile(_options(given, folder), _settings(given), tuple(_ignored(given, WITHOUT_EFFECT)))
+        return KubeletFile(_options(given, folder), _settings(given), tuple(ignored))
     except ValueError as error:
         raise InvalidConfiguration(f"invalid configuration: {error}") from None
 
@@ -95,9 +106,15 @@ def _ignored(given: JSON, fields: Mapping[str, Any], path: str = "") -> Iterator
             yield where
 
 
+def _not_enforced(given: JSON) -> Iterator[str]:
+    """What is enforced holds for pods alone."""
+    if not {_PODS, _NONE}.issuperset(given.get("enforceNodeAllocatable", ())):
+        yield "enforceNodeAllocatable"
+
+
 # ---------------------------------------------------------------------- checking
 def _problems(given: JSON) -> list[str]:
-    found = [*_of_numbers(given), *_of_times(given), *_of_maps(given)]
+    found = [*_of_numbers(given), *_of_times(given), *_of_enforcements(given), *_of_maps(given)]
     return [*(f"invalid configuration: {one}" for one in found), *_of_taints(given)]
 
 
@@ -155,6 +172,30 @@ def _of_times(given: JSON) -> list[str]:
             f"CrashLoopBackOff.MaxContainerRestartPeriod (got: {longest:g} seconds) must be set between 1s and 300s"
         )
     return found
+
+
+def _of_enforcements(given: JSON) -> list[str]:
+    asked, option = given.get("enforceNodeAllocatable", []), "enforceNodeAllocatable (--enforce-node-allocatable)"
+    found, valid = [], [quoted(one) for one in _ENFORCED]
+    for number, one in enumerate(asked):
+        if one in asked[:number]:
+            found.append(f"duplicated enforcements {quoted(one)} in {option}")
+        elif one == _NONE and len(asked) > 1:
+            found.append(f"{option} may not contain additional enforcements when {quoted(_NONE)} is specified")
+        elif one not in _ENFORCED:
+            told = f"{', '.join(valid[:-1])} or {valid[-1]}"
+            found.append(f"option {quoted(one)} specified for {option}. Valid options are {told}")
+        elif (kind := one.removesuffix("-compressible")) not in (_PODS, _NONE):
+            found += _without_group(given, kind, option)
+    return found
+
+
+def _without_group(given: JSON, kind: str, option: str) -> list[str]:
+    field = f"{kind.partition('-')[0]}ReservedCgroup"
+    if given.get(field):
+        return []
+    either = f"{quoted(kind)} or {quoted(f'{kind}-compressible')}"
+    return [f"{field} (--{kind}-cgroup) must be specified when {either} included in {option}"]
 
 
 def _of_taints(given: JSON) -> list[str]:
@@ -245,6 +286,8 @@ def _settings(given: JSON) -> JSON:
     if periods := given.get("shutdownGracePeriodByPodPriority"):
         told = [ShutdownPeriod(one.get("priority", 0), one.get("shutdownGracePeriodSeconds", 0)) for one in periods]
         found["shutdown"] = ShutdownConfig(by_priority=tuple(told))
+    if "enforceNodeAllocatable" in given:
+        found["enforce_allocatable"] = _PODS in given["enforceNodeAllocatable"]
     if reserved := _reserved(given):
         found["reserved"] = reserved
     if any(name.startswith(("imageGC", "imageM")) for name in given):

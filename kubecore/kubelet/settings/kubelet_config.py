@@ -93,6 +93,8 @@ class KubeletConfig:
     shutdown: ShutdownConfig = field(default_factory=ShutdownConfig)
     reserved: Mapping[str, int] = field(default_factory=dict)
     """What pods are not given of a resource, in billionths."""
+    enforce_allocatable: bool = True
+    """All pods together have no more than the rest."""
     taints: tuple[Mapping[str, Any], ...] = ()
     """Of the Node when it registers."""
     lease_seconds: int = LEASE_SECONDS

@@ -59,6 +59,22 @@ def test_version_2_hands_its_controllers_down_to_where_pods_are(tmp_path: Path) 
     }
 
 
+@pytest.mark.parametrize(("swap", "told"), [(False, ("4096", "0")), (True, ("-1", "max"))])
+def test_swap_counts_with_memory_unless_there_may_be_as_much_as_there_is(
+    tmp_path: Path, swap: bool, told: tuple[str, str]
+) -> None:
+    limits = Limits(memory=4096, swap=swap)
+    first = CgroupsV1({"memory": tmp_path / "v1" / "node"})
+    first.start()
+    first.limit("", limits)
+    second = version_2(tmp_path)
+    second.start()
+    second.limit("", limits)
+    written = files(tmp_path / "v1/node"), files(tmp_path / "node/kubepods")
+    assert (written[0]["memory.limit_in_bytes"], written[1]["memory.max"]) == ("4096", "4096")
+    assert (written[0]["memory.memsw.limit_in_bytes"], written[1]["memory.swap.max"]) == told
+
+
 def test_version_2_does_with_the_controllers_there_are(tmp_path: Path) -> None:
     groups = version_2(tmp_path, "memory")
     groups.start()

@@ -195,6 +195,45 @@ def test_a_file_that_kubeadm_wrote_is_read() -> None:
     assert found.ignored == ("cgroupDriver", "healthzBindAddress", "healthzPort", "resolvConf", "rotateCertificates")
 
 
+@pytest.mark.parametrize(
+    ("asked", "enforced", "ignored"),
+    [
+        (["pods"], True, ()),
+        (["none"], False, ()),
+        ([], False, ()),
+        (["kube-reserved"], False, ("kubeReservedCgroup", "enforceNodeAllocatable")),
+    ],
+)
+def test_what_is_allocatable_is_enforced_for_pods(asked: list[str], enforced: bool, ignored: tuple[str, ...]) -> None:
+    group = {"kubeReservedCgroup": "/kube"} if ignored else {}
+    found = read(enforceNodeAllocatable=asked, **group)
+    assert (found.settings["enforce_allocatable"], found.ignored) == (enforced, ignored)
+
+
+_ENFORCEMENT = "enforceNodeAllocatable (--enforce-node-allocatable)"
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        (["pods", "pods"], f'duplicated enforcements "pods" in {_ENFORCEMENT}'),
+        (["pods", "none"], f'{_ENFORCEMENT} may not contain additional enforcements when "none" is specified'),
+        (
+            ["system-reserved"],
+            "systemReservedCgroup (--system-reserved-cgroup) must be specified when "
+            f'"system-reserved" or "system-reserved-compressible" included in {_ENFORCEMENT}',
+        ),
+        (
+            ["all"],
+            f'option "all" specified for {_ENFORCEMENT}. Valid options are "pods", "system-reserved", '
+            '"system-reserved-compressible", "kube-reserved", "kube-reserved-compressible" or "none"',
+        ),
+    ],
+)
+def test_an_enforcement_that_there_is_not_is_refused(asked: list[str], problem: str) -> None:
+    assert complaint(HEAD + yaml.safe_dump({"enforceNodeAllocatable": asked})) == f"invalid configuration: {problem}"
+
+
 def test_nulls_say_nothing() -> None:
     authentication = {"x509": {"clientCAFile": None}, "webhook": None}
     assert read(maxPods=None, authentication=authentication, crashLoopBackOff=None, kubeReserved={"cpu": None}) == (
