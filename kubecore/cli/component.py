@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from kubecore.cli.kubelet_options import (
     NodeRuntime,
     OrphanedPodsTimeout,
     RootDir,
+    RotateCertificates,
     ServerCertificate,
     ServerKey,
     check_shutdown,
@@ -58,6 +59,7 @@ from kubecore.whole_file import write_whole
 if TYPE_CHECKING:
     from kubecore.apiserver.config import APIServerConfig
     from kubecore.client.client import Client
+    from kubecore.client.http import HTTPTransport
     from kubecore.cluster import Component
     from kubecore.kubelet.settings.kubelet_config import KubeletConfig
 
@@ -103,9 +105,10 @@ def run_component(
     *,
     serving: Serving | None = None,
     leave: Callable[[], Coroutine[Any, Any, None]] = _nothing,
+    known_by: Callable[[Client, HTTPTransport], AbstractAsyncContextManager[None]] | None = None,
 ) -> None:
     """Connect with `kubeconfig`, make one component on that client, run it until a signal; says when it works. `leave`
-    is what it does then, before it ends."""
+    is what it does then, before it ends. `known_by`: sees to what the API server knows it by, while it runs."""
 
     async def tell(component: Component) -> None:
         await component.ready.wait()
@@ -120,10 +123,12 @@ def run_component(
         transport = HTTPTransport(Kubeconfig.load(kubeconfig))
         try:
             client = Client(transport, field_manager=field_manager)
-            component = make(client)
-            telling = asyncio.create_task(tell(component), name="tell")
-            try:
-                async with AsyncExitStack() as stack:
+            async with AsyncExitStack() as stack:
+                if known_by is not None:
+                    await stack.enter_async_context(known_by(client, transport))
+                component = make(client)
+                telling = asyncio.create_task(tell(component), name="tell")
+                try:
                     if serving is not None:
                         metrics = [*getattr(component, "metrics", ()), transport.requests]
                         await stack.enter_async_context(serving.serving(field_manager, client, metrics))
@@ -131,8 +136,8 @@ def run_component(
                         await component.run()
                     else:
                         await leading.run(client, RealClock(), component.run)
-            finally:
-                telling.cancel()
+                finally:
+                    telling.cancel()
         finally:
             await transport.close()
 
@@ -265,6 +270,7 @@ def kubelet(
     client_ca_file: ClientAuthority = None,
     tls_cert_file: ServerCertificate = None,
     tls_private_key_file: ServerKey = None,
+    rotate_certificates: RotateCertificates = False,
     cluster_dns: ClusterDns = "",
     cluster_domain: Annotated[str, typer.Option(help="The cluster's domain.")] = "cluster.local",
     default_runtime: NodeRuntime = "host",
@@ -311,10 +317,10 @@ def kubelet(
         allowed_unsafe_sysctls=options.split(allowed_unsafe_sysctls),
     )
     logs.configure(verbosity=verbosity, file=None, form=logging_format)
-    _run_node(kubeconfig, replace(settings, **config.settings))
+    _run_node(kubeconfig, replace(settings, **config.settings), rotating=rotate_certificates)
 
 
-def _run_node(kubeconfig: Path, settings: KubeletConfig) -> None:
+def _run_node(kubeconfig: Path, settings: KubeletConfig, *, rotating: bool) -> None:
     """With addresses that no other kubelet of the machine has."""
     from kubecore.clock import RealClock
     from kubecore.held_directory import DirectoryInUse, HeldDirectory
@@ -347,9 +353,19 @@ def _run_node(kubeconfig: Path, settings: KubeletConfig) -> None:
         return made[-1]
 
     try:
-        run_component(kubeconfig, "kubelet", make, leave=leave)
+        known_by = partial(_own_certificate, kubeconfig, settings) if rotating else None
+        run_component(kubeconfig, "kubelet", make, leave=leave, known_by=known_by)
     finally:
         held.release()
+
+
+def _own_certificate(
+    kubeconfig: Path, settings: KubeletConfig, client: Client, transport: HTTPTransport
+) -> AbstractAsyncContextManager[None]:
+    from kubecore.clock import RealClock
+    from kubecore.kubelet.client_certificate import kept
+
+    return kept(kubeconfig, settings, client, transport, RealClock())
 
 
 def _saved_authority(kubeconfig: Path, folder: Path) -> Path | None:

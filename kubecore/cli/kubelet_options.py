@@ -93,6 +93,13 @@ ServerCertificate = Annotated[
     Path | None, typer.Option(help="Certificate of its own server; one is made by default.", exists=True)
 ]
 ServerKey = Annotated[Path | None, typer.Option(help="Key of that certificate.", exists=True)]
+RotateCertificates = Annotated[
+    bool,
+    typer.Option(
+        "--rotate-certificates",
+        help="Ask the cluster for a client certificate of its own, and for another one before that ends.",
+    ),
+]
 ClusterDns = Annotated[
     str, typer.Option(help="Addresses pods ask for names, comma separated; none: hosts files name the Services.")
 ]
@@ -243,6 +250,8 @@ def node_settings(file: KubeletFile) -> dict[str, Any]:
         found["allowed_unsafe_sysctls"] = options.split(given.pop("allowed_unsafe_sysctls"))
     if "pod_manifest_path" in given:
         found["pod_manifest_path"] = Path(given.pop("pod_manifest_path"))
+    if given.pop("rotate_certificates", False):  # they are in the cluster's own process
+        typer.echo("kubecore: without effect here: rotateCertificates", err=True)
     refused = [_THE_CLUSTERS[option] for option in given]
     if refused:
         told = f"{refused[0]} cannot be set for nodes of a whole cluster"

@@ -6,6 +6,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,6 +49,7 @@ class HTTPTransport:
         self, config: Kubeconfig, *, user_agent: str = "kubecore", token: Callable[[], Awaitable[str]] | None = None
     ) -> None:
         """`token` is asked before each request, for bearer tokens that must be renewed."""
+        self._config = config
         self._server = config.server
         self._ssl: ssl.SSLContext | bool = _tls(config) if config.server.startswith("https:") else True
         self._server_name = config.tls_server_name or None
@@ -109,6 +111,15 @@ class HTTPTransport:
         except aiohttp.ClientError as error:
             raise _unreachable(error) from error
 
+    def use_certificate(self, certificate: bytes, key: bytes) -> None:
+        """Be known by another one from now on (PEM), and by no token: on new connections, those that are open go on."""
+        self._config = replace(self._config, client_certificate=certificate, client_key=key, token="")
+        self._headers.pop("Authorization", None)
+        if self._session is not None:
+            self._session.headers.pop("Authorization", None)
+        if self._server.startswith("https:"):
+            self._ssl = _tls(self._config)  # connections are kept by what they were made with
+
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
@@ -163,7 +174,7 @@ def _load_client_certificate(context: ssl.SSLContext, certificate: bytes, key: b
     descriptor, name = tempfile.mkstemp(prefix="kubecore-client-")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(certificate.rstrip() + b"\n" + key)
+            file.write(certificate if certificate == key else certificate.rstrip() + b"\n" + key)
         context.load_cert_chain(name)
     finally:
         Path(name).unlink()

@@ -24,11 +24,11 @@ from kubecore import _native
 from kubecore.api.errors import StatusError
 from kubecore.first_connection import first_connection
 from kubecore.handed_over import HandedOver
+from kubecore.kubelet.requested_certificates import Names, Pair, RequestedCertificates
 from kubecore.kubelet.serving import cadvisor_metrics, resource_metrics
 from kubecore.kubelet.serving.access import KubeletAccess
 from kubecore.kubelet.serving.log_serving import LogServing
 from kubecore.kubelet.serving.loop_watch import LoopWatch
-from kubecore.kubelet.serving.requested_certificates import Names, Pair, RequestedCertificates
 from kubecore.kubelet.serving.serving_certificate import ensure_certificate
 from kubecore.kubelet.serving.streaming import ContainerStreaming, Refused
 

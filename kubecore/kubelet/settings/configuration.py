@@ -243,6 +243,8 @@ def _options(given: JSON, folder: Path) -> JSON:
     for name, option in {"clusterDNS": "cluster_dns", "allowedUnsafeSysctls": "allowed_unsafe_sysctls"}.items():
         if name in given:
             found[option] = ",".join(given[name])
+    if "rotateCertificates" in given:
+        found["rotate_certificates"] = given["rotateCertificates"]
     paths = {
         "pod_manifest_path": given.get("staticPodPath"),
         "tls_cert_file": given.get("tlsCertFile"),

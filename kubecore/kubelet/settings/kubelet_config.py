@@ -78,7 +78,7 @@ class KubeletConfig:
     server_certificate: Path | None = None
     server_key: Path | None = None
     server_tls_bootstrap: bool = False
-    """Its certificate is to be one that the cluster signs (`serving/requested_certificates.py`)."""
+    """Its certificate is to be one that the cluster signs (`requested_certificates.py`)."""
     client_ca: Path | None = None
     cgroups: bool = True
     """Whether limits are to be enforced, where the kernel and the user's rights allow it."""

@@ -20,8 +20,8 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 
 from kubecore import _native
 from kubecore.clock import VirtualClock
+from kubecore.kubelet.requested_certificates import REQUESTS, Names, RequestedCertificates
 from kubecore.kubelet.serving.access import KubeletAccess
-from kubecore.kubelet.serving.requested_certificates import REQUESTS, Names, RequestedCertificates
 from kubecore.kubelet.serving.server import KubeletServer, ServerConfig
 from tests.support.fake_api import FakeAPI
 from tests.unit.kubelet.conftest import Node

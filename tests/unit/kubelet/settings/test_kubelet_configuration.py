@@ -190,9 +190,10 @@ def test_a_file_that_kubeadm_wrote_is_read() -> None:
         "cluster_dns": "10.96.0.10",
         "cluster_domain": "cluster.local",
         "container_runtime_endpoint": "unix:///var/run/containerd/containerd.sock",
+        "rotate_certificates": True,
     }
     assert found.settings == {}
-    assert found.ignored == ("cgroupDriver", "healthzBindAddress", "healthzPort", "resolvConf", "rotateCertificates")
+    assert found.ignored == ("cgroupDriver", "healthzBindAddress", "healthzPort", "resolvConf")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""A serving certificate that the cluster signs (`serverTLSBootstrap`): asked for by a CertificateSigningRequest, which
-somebody has to approve, kept on the disk, and asked for anew in good time.
+"""Certificates of a kubelet that the cluster signs, to serve with (`serverTLSBootstrap`) or to be known by
+(`rotateCertificates`): asked for by a CertificateSigningRequest, which somebody has to approve, kept on the disk, and
+asked for anew in good time.
 
 After upstream `pkg/kubelet/certificate/kubelet.go` and client-go `util/certificate/certificate_manager.go`.
 """
@@ -33,11 +34,8 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 
 REQUESTS = "certificatesigningrequests.certificates.k8s.io"
-SIGNER = "kubernetes.io/kubelet-serving"
-_USAGES = ["digital signature", "server auth"]
 _PATIENCE_SECONDS = 15 * 60.0
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 2.0, 32.0
-_CURRENT = "kubelet-server-current.pem"
 # A certificate is replaced when so much of its life is over.
 _EARLIEST_SHARE, _LATEST_SHARE = 0.7, 0.9
 
@@ -54,17 +52,37 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a certificate is for. `word`: in the names of its files."""
+
+    signer: str
+    usage: str
+    word: str
+
+    @property
+    def current(self) -> str:
+        """The file that leads to the newest."""
+        return f"kubelet-{self.word}-current.pem"
+
+
+SERVING = Purpose("kubernetes.io/kubelet-serving", "server auth", "server")
+CLIENT = Purpose("kubernetes.io/kube-apiserver-client-kubelet", "client auth", "client")
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
-    """Whom a certificate is for."""
+    """Whom a certificate is for; a client has no `addresses`."""
 
     node: str
-    addresses: tuple[str, ...]
+    addresses: tuple[str, ...] = ()
 
     def are_in(self, certificate: x509.Certificate) -> bool:
         from cryptography import x509
         from cryptography.x509.oid import NameOID
 
         common = [one.value for one in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        if not self.addresses:
+            return common == [f"system:node:{self.node}"]
         try:
             named = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except x509.ExtensionNotFound:
@@ -78,7 +96,19 @@ class RequestedCertificates:
     """`run` keeps a certificate until it is cancelled. `changed` is set when there is another one, the first included;
     who takes it clears it."""
 
-    def __init__(self, client: Client, clock: Clock, directory: Path, names: Names) -> None:
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        directory: Path,
+        names: Names,
+        purpose: Purpose = SERVING,
+        *,
+        first: Pair | None = None,
+    ) -> None:
+        """`first`: what is used while there is none that was asked for, which is at once then."""
+        self._purpose = purpose
+        self._first = first
         self._client = client
         self._clock = clock
         self._directory = directory
@@ -87,14 +117,17 @@ class RequestedCertificates:
         self.current: Pair | None = None
 
     async def run(self) -> None:
-        replace_at = self._take(self._stored())
+        stored = self._stored()
+        replace_at = self._take(stored)
+        if stored is None and self._first is not None:
+            self._show(self._first)
         failures = 0
         while True:
             await self._clock.sleep(max((replace_at - self._clock.now()).total_seconds(), 0.0))
             try:
                 pair = await self._request()
             except (NotSigned, StatusError, OSError) as error:
-                log.warning("node %s has no new serving certificate: %s", self._names.node, error)
+                log.warning("node %s has no new certificate for %s: %s", self._names.node, self._purpose.usage, error)
                 await self._clock.sleep(min(_FIRST_RETRY_SECONDS * 2.0**failures, _LONGEST_RETRY_SECONDS))
                 failures += 1
             else:
@@ -107,17 +140,20 @@ class RequestedCertificates:
             return self._clock.now()
         from cryptography import x509
 
-        self.current = pair
-        self.changed.set()
+        self._show(pair)
         leaf = x509.load_pem_x509_certificate(pair.certificate)
         life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
         share = _EARLIEST_SHARE + (_LATEST_SHARE - _EARLIEST_SHARE) * random.random()
         return leaf.not_valid_before_utc + life * share
 
+    def _show(self, pair: Pair) -> None:
+        self.current = pair
+        self.changed.set()
+
     def _stored(self) -> Pair | None:
         """What a former kubelet was given, if it is still good."""
         try:
-            text = (self._directory / _CURRENT).read_bytes()
+            text = (self._directory / self._purpose.current).read_bytes()
             pair = Pair(text, text)
             self._check(pair)
         except (OSError, NotSigned):
@@ -147,8 +183,8 @@ class RequestedCertificates:
         request, key = self._made()
         spec = {
             "request": base64.b64encode(request).decode(),
-            "signerName": SIGNER,
-            "usages": _USAGES,
+            "signerName": self._purpose.signer,
+            "usages": ["digital signature", self._purpose.usage],
         }
         kind = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest"}
         asked = await self._client.create(REQUESTS, {**kind, "metadata": {"generateName": "csr-"}, "spec": spec})
@@ -174,10 +210,12 @@ class RequestedCertificates:
                 x509.NameAttribute(NameOID.COMMON_NAME, f"system:node:{self._names.node}"),
             ]
         )
-        names: list[x509.GeneralName] = [x509.DNSName(self._names.node)]
-        names += [x509.IPAddress(ipaddress.ip_address(address)) for address in self._names.addresses]
         builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-        request = builder.add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, hashes.SHA256())
+        if self._names.addresses:
+            names: list[x509.GeneralName] = [x509.DNSName(self._names.node)]
+            names += [x509.IPAddress(ipaddress.ip_address(address)) for address in self._names.addresses]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        request = builder.sign(key, hashes.SHA256())
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -217,12 +255,12 @@ class RequestedCertificates:
     def _store(self, pair: Pair) -> None:
         """Under a name of its own, to which the current one leads. Raises OSError."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._directory / self._clock.now().strftime("kubelet-server-%Y-%m-%d-%H-%M-%S.pem")
+        path = self._directory / self._clock.now().strftime(f"kubelet-{self._purpose.word}-%Y-%m-%d-%H-%M-%S.pem")
         write_whole(path, pair.certificate + pair.key, mode=0o600)
-        fresh = path.with_name(f".{_CURRENT}")
+        fresh = path.with_name(f".{self._purpose.current}")
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(path.name)
-        current = self._directory / _CURRENT
+        current = self._directory / self._purpose.current
         former = current.resolve() if current.is_symlink() else None
         fresh.replace(current)
         if former is not None and former.name != path.name:

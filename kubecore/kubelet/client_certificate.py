@@ -1,0 +1,57 @@
+"""The certificate that a node is known by (`rotateCertificates`): the kubeconfig's is the first, others are asked for
+with the one before.
+
+After upstream `buildKubeletClientConfig` in `cmd/kubelet/app/server.go`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubecore.client.kubeconfig import Kubeconfig
+from kubecore.kubelet.requested_certificates import CLIENT, Names, Pair, RequestedCertificates
+
+if TYPE_CHECKING:
+    from kubecore.client.client import Client
+    from kubecore.client.http import HTTPTransport
+    from kubecore.clock import Clock
+    from kubecore.kubelet.settings.kubelet_config import KubeletConfig
+
+
+@asynccontextmanager
+async def kept(
+    kubeconfig: Path, settings: KubeletConfig, client: Client, transport: HTTPTransport, clock: Clock
+) -> AsyncGenerator[None]:
+    """The body runs with one: what the node was signed before, or the kubeconfig's, or, where that has a token alone,
+    the first that is signed. `client` asks by way of `transport`."""
+    known = Kubeconfig.load(kubeconfig)
+    first = Pair(known.client_certificate, known.client_key) if known.client_certificate else None
+    names = Names(settings.node_name)
+    certificates = RequestedCertificates(client, clock, settings.root_dir / "pki", names, CLIENT, first=first)
+
+    async def use() -> None:
+        await certificates.changed.wait()
+        certificates.changed.clear()
+        if certificates.current is not None:
+            transport.use_certificate(*certificates.current)
+
+    async def go_on() -> None:
+        while True:
+            await use()
+
+    asking = asyncio.create_task(certificates.run(), name="kubelet client certificate")
+    try:
+        await use()
+        using = asyncio.create_task(go_on(), name="kubelet client certificate in use")
+        try:
+            yield
+        finally:
+            using.cancel()
+            await asyncio.wait([using])
+    finally:
+        asking.cancel()
+        await asyncio.wait([asking])
