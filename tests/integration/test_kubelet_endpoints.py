@@ -37,6 +37,15 @@ async def test_administrators_are_told_the_kubelets_metrics_alone(node: Running)
     assert "apiserver" not in names
 
 
+async def test_how_well_it_has_been_is_told_to_whoever_may_know_its_metrics(node: Running) -> None:
+    node.api.rights.nodes |= {("monitor", "get", "metrics"), ("prober", "get", "healthz")}
+    await node.get("/healthz", "prober")
+    code, text = await node.get("/metrics/slis", "monitor")
+    assert (code, 'kubernetes_healthcheck{name="syncloop",type="healthz"} 1\n' in text) == (200, True)
+    assert (await node.get("/metrics/slis", "monitor", method="POST"))[0] in (403, 405)
+    assert (await node.get("/metrics/slis", "prober"))[0] == 403
+
+
 async def test_the_nodes_log_folder_is_shown(node: Running) -> None:
     node.pod("hello", shell("echo from a container"))
     await node.phase("hello", "Succeeded")
