@@ -118,7 +118,8 @@ class WebhookCaller:
         told = {"Content-Type": _JSON_TYPE, "Accept": f"{_JSON_TYPE}, */*", "User-Agent": _USER_AGENT}
         largest = max(_LARGEST_ANSWER, 4 * len(body))
         try:
-            headers = CIMultiDict((*told.items(), *credential.shown()))
+            began = self._clock.monotonic()
+            headers = CIMultiDict((*told.items(), *await credential.shown(self._clock)))
             session = self._session(target, credential)
             with spans.step("HTTP POST", lambda: {"url.full": address}, kind=spans.CLIENT) as span:
                 if span is not None:
@@ -135,6 +136,8 @@ class WebhookCaller:
             raise WebhookError(f'Post "{address}": {said(error)}') from None
         if len(got) > largest:
             raise WebhookError(f'Post "{address}": the answer is larger than {largest} bytes')
+        if answer.status == 401:
+            credential.refused(began)
         if not 200 <= answer.status <= 206:
             raise WebhookError(_refusal(answer.status, got), answer.status)
         if not got:

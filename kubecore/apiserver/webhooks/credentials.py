@@ -14,6 +14,8 @@ from typing import Any
 from kubecore.api import configuration_file
 from kubecore.api.configuration_file import InvalidConfiguration
 from kubecore.api.kubeconfig import KubeconfigError, pem_of
+from kubecore.apiserver.webhooks.token_files import TokenFile
+from kubecore.clock import Clock
 
 JSON = dict[str, Any]
 
@@ -27,20 +29,25 @@ _UNSUPPORTED = ("exec", "auth-provider")
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Certificate and key are PEM. A token's file counts where there is no token, and is read for each call."""
+    """Certificate and key are PEM. A token's file counts where there is no token."""
 
     authorization: str = ""
-    token_file: Path | None = None
+    token_file: TokenFile | None = None
     certificate: bytes = b""
     key: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
 
-    def shown(self) -> list[tuple[str, str]]:
+    async def shown(self, clock: Clock) -> list[tuple[str, str]]:
         """Headers of a request. Raises OSError."""
         said = self.authorization
         if self.token_file is not None:
-            said = f"Bearer {self.token_file.read_text().strip()}"
+            said = f"Bearer {await self.token_file.token(clock)}"
         return [*([("Authorization", said)] if said else []), *self.headers]
+
+    def refused(self, since: float) -> None:
+        """Whoever was shown it at that time did not know us."""
+        if self.token_file is not None:
+            self.token_file.refused(since)
 
 
 NOBODY = Credential()
@@ -102,7 +109,7 @@ def _credential(user: JSON, file: Path) -> Credential:
     if user.get("token"):
         authorization = f"Bearer {user['token']}"
     elif user.get("tokenFile"):
-        token_file = file.parent / user["tokenFile"]
+        token_file = TokenFile(file.parent / user["tokenFile"])
     elif user.get("username") or user.get("password"):
         pair = f"{user.get('username') or ''}:{user.get('password') or ''}"
         authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"

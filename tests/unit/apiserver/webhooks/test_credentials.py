@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from kubecore.api.configuration_file import InvalidConfiguration
-from kubecore.apiserver.webhooks.credentials import Credentials, load
+from kubecore.apiserver.webhooks import token_files
+from kubecore.apiserver.webhooks.credentials import Credential, Credentials, load
+from kubecore.clock import RealClock, VirtualClock
 
+CLOCK = RealClock()
 HEAD = "apiVersion: apiserver.config.k8s.io/v1\nkind: WebhookAdmissionConfiguration\n"
 
 
@@ -20,9 +25,9 @@ def read(folder: Path, users: dict[str, object], **more: object) -> Credentials:
     return load(f"{HEAD}kubeConfigFile: {file}")
 
 
-def test_without_a_kubeconfig_nobody_is_shown() -> None:
+async def test_without_a_kubeconfig_nobody_is_shown() -> None:
     for text in ("", HEAD):
-        assert load(text).of("a.b.svc", 443).shown() == []
+        assert await load(text).of("a.b.svc", 443).shown(CLOCK) == []
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,7 @@ def test_without_a_kubeconfig_nobody_is_shown() -> None:
         ("hook.example.org", 443, "any"),
     ],
 )
-def test_the_user_is_the_one_that_is_named_for_the_host(tmp_path: Path, host: str, port: int, token: str) -> None:
+async def test_the_user_is_the_one_that_is_named_for_the_host(tmp_path: Path, host: str, port: int, token: str) -> None:
     named = {
         "hook.tools.svc:8443": "exact-with-port",
         "hook.tools.svc": "exact",
@@ -43,26 +48,93 @@ def test_the_user_is_the_one_that_is_named_for_the_host(tmp_path: Path, host: st
         "*": "any",
     }
     found = read(tmp_path, {name: {"token": given} for name, given in named.items()})
-    assert found.of(host, port).shown() == [("Authorization", f"Bearer {token}")]
+    assert await found.of(host, port).shown(CLOCK) == [("Authorization", f"Bearer {token}")]
 
 
-def test_the_current_contexts_user_is_shown_where_none_is_named(tmp_path: Path) -> None:
+async def test_the_current_contexts_user_is_shown_where_none_is_named(tmp_path: Path) -> None:
     found = read(
         tmp_path,
         {"me": {"username": "u", "password": "p"}},
         contexts=[{"name": "c", "context": {"user": "me"}}],
         **{"current-context": "c"},
     )
-    assert found.of("h.example.org", 443).shown() == [("Authorization", "Basic dTpw")]
+    assert await found.of("h.example.org", 443).shown(CLOCK) == [("Authorization", "Basic dTpw")]
 
 
-def test_a_token_that_is_renewed_in_its_file_is_shown_at_once(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("first\n")
-    found = read(tmp_path, {"*": {"tokenFile": "token", "as": "bob", "as-groups": ["a", "b"]}}).of("h", 443)
+class Reads:
+    """How often token files were read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+
+        async def read(work: Callable[[], str], name: str) -> str:
+            self.count += 1
+            await asyncio.sleep(0)
+            return work()
+
+        monkeypatch.setattr(token_files, "on_own_thread", read)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    return Reads(monkeypatch)
+
+
+def of_file(folder: Path, token: str | None) -> Credential:
+    if token is not None:
+        (folder / "token").write_text(token)
+    return read(folder, {"*": {"tokenFile": "token", "as": "bob", "as-groups": ["a", "b"]}}).of("h", 443)
+
+
+async def token(credential: Credential, clock: VirtualClock) -> str:
+    return (await credential.shown(clock))[0][1]
+
+
+async def test_a_token_of_a_file_is_shown_beside_what_else_is_said(tmp_path: Path) -> None:
     others = [("Impersonate-User", "bob"), ("Impersonate-Group", "a"), ("Impersonate-Group", "b")]
-    assert found.shown() == [("Authorization", "Bearer first"), *others]
-    (tmp_path / "token").write_text("second\n")
-    assert found.shown()[0] == ("Authorization", "Bearer second")
+    assert await of_file(tmp_path, "first\n").shown(CLOCK) == [("Authorization", "Bearer first"), *others]
+
+
+async def test_a_file_is_read_once_for_all_calls_of_fifty_seconds(tmp_path: Path, reads: Reads) -> None:
+    clock, found = VirtualClock(), of_file(tmp_path, "first")
+    assert await asyncio.gather(*(token(found, clock) for _ in range(5))) == ["Bearer first"] * 5
+    (tmp_path / "token").write_text("second")
+    await clock.advance(49)
+    assert (await token(found, clock), reads.count) == ("Bearer first", 1)
+    await clock.advance(1)
+    assert (await token(found, clock), reads.count) == ("Bearer second", 2)
+
+
+async def test_a_file_is_read_again_once_what_it_said_was_refused(tmp_path: Path, reads: Reads) -> None:
+    clock, found = VirtualClock(), of_file(tmp_path, "first")
+    began = clock.monotonic()
+    assert await token(found, clock) == "Bearer first"
+    (tmp_path / "token").write_text("second")
+    found.refused(began)  # it was shown before this one had been read
+    assert await token(found, clock) == "Bearer first"
+    await clock.advance(1)
+    found.refused(clock.monotonic())
+    assert await token(found, clock) == "Bearer second"
+
+
+async def test_a_file_that_cannot_be_read_leaves_the_token_that_there_was(tmp_path: Path, reads: Reads) -> None:
+    clock, found = VirtualClock(), of_file(tmp_path, "first")
+    await token(found, clock)
+    (tmp_path / "token").write_text(" \n")
+    await clock.advance(60)
+    assert await token(found, clock) == "Bearer first"
+    (tmp_path / "token").unlink()
+    assert await token(found, clock) == "Bearer first"
+    (tmp_path / "token").write_text("second")
+    assert await token(found, clock) == "Bearer second"
+
+
+async def test_a_token_that_there_never_was_is_told_of(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    with pytest.raises(OSError, match=f'failed to read token file "{file}": No such file or directory'):
+        await of_file(tmp_path, None).shown(CLOCK)
+    with pytest.raises(OSError, match=f'read empty token from file "{file}"'):
+        await of_file(tmp_path, "").shown(CLOCK)
 
 
 @pytest.mark.parametrize(
