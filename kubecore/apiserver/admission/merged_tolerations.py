@@ -1,52 +1,108 @@
 """Tolerations put together: of two of which one tolerates all that the other does, the wider one stays.
 
-After upstream pkg/util/tolerations.
+After upstream pkg/util/tolerations, which compares all with all. Here those that can tolerate what one does are looked
+up: they agree with it, each in its key, effect and value or in having none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kubecore.api.meta import deepcopy
 
 JSON = dict[str, Any]
 
+_Group = tuple[str, str, str | None]
+"""Key, effect, and value; None instead of the value of those that tolerate any."""
+_Identity = tuple[str, str, str, str, int | None]
+
 
 def merged(first: Iterable[JSON], second: Iterable[JSON]) -> list[JSON]:
     """In their order; of equal ones the first stays. The result shares nothing with what came in."""
     every = [*first, *second]
+    wider_later, later = [False] * len(every), _Wider()
+    for place in range(len(every) - 1, -1, -1):
+        wider_later[place] = later.than(every[place])
+        later.add(every[place])
     kept: list[JSON] = []
-    for index, one in enumerate(every):
-        if any(covers(other, one) for other in kept):
+    before, seen = _Wider(), set[_Identity]()
+    for one, redundant in zip(every, wider_later, strict=True):
+        if redundant or _identity(one) in seen or before.than(one):
             continue
-        if any(other != one and covers(other, one) for other in every[index + 1 :]):
-            continue
-        kept.append(one)
-    return [deepcopy(one) for one in kept]
+        kept.append(deepcopy(one))
+        before.add(one)
+        seen.add(_identity(one))
+    return kept
 
 
 def all_within(tolerations: Iterable[JSON], allowed: Sequence[JSON]) -> bool:
     """Whether each is covered by one that is allowed; none allowed means all are."""
-    return not allowed or all(any(covers(other, one) for other in allowed) for one in tolerations)
-
-
-def covers(wide: JSON, one: JSON) -> bool:
-    """Whether `wide` tolerates at least the taints that `one` does."""
-    if wide == one:
+    if not allowed:
         return True
-    operator = wide.get("operator") or ""
-    if _of(one, "key") != _of(wide, "key") and (_of(wide, "key") or operator != "Exists"):
+    same, wider = {_identity(one) for one in allowed}, _Wider()
+    for one in allowed:
+        wider.add(one)
+    return all(_identity(one) in same or wider.than(one) for one in tolerations)
+
+
+class _Wider:
+    """Tolerations, and whether another one of them tolerates all that one does. Of each group the two that last longest
+    are known: one of them is another one."""
+
+    def __init__(self) -> None:
+        self._longest: dict[_Group, list[tuple[float, _Identity]]] = {}
+
+    def add(self, one: JSON) -> None:
+        group = _group(one)
+        if group is None:
+            return
+        seconds, held = one.get("tolerationSeconds"), self._longest.setdefault(group, [])
+        lasting = seconds if group[1] == "NoExecute" and seconds is not None else math.inf
+        identity = _identity(one)
+        if all(identity != other for _, other in held):
+            held.append((lasting, identity))
+            held.sort(key=_lasting, reverse=True)
+            del held[2:]
+
+    def than(self, one: JSON) -> bool:
+        identity, seconds = _identity(one), one.get("tolerationSeconds")
+        needed = math.inf if seconds is None else seconds
+        for group in _groups_wider(one):
+            for lasting, other in self._longest.get(group, ()):
+                if other != identity:
+                    if lasting >= needed:
+                        return True
+                    break
         return False
-    if _of(one, "effect") != _of(wide, "effect") and _of(wide, "effect"):
-        return False
-    if _of(wide, "effect") == "NoExecute" and (longest := wide.get("tolerationSeconds")) is not None:
-        seconds = one.get("tolerationSeconds")
-        if seconds is None or seconds > longest:
-            return False
-    if operator in ("", "Equal"):
-        return one.get("operator") == "Equal" and _of(one, "value") == _of(wide, "value")
-    return bool(operator == "Exists")
+
+
+def _lasting(known: tuple[float, _Identity]) -> float:
+    return known[0]
+
+
+def _group(wide: JSON) -> _Group | None:
+    """None of one with an operator that there is not: it covers nothing but its equals."""
+    operator = wide.get("operator") or "Equal"
+    if operator not in ("Equal", "Exists"):
+        return None
+    return _of(wide, "key"), _of(wide, "effect"), _of(wide, "value") if operator == "Equal" else None
+
+
+def _groups_wider(one: JSON) -> Iterator[_Group]:
+    """All whose members tolerate what it does, for as long as they last."""
+    key, effect = _of(one, "key"), _of(one, "effect")
+    for wide_effect in {effect, ""}:
+        for wide_key in {key, ""}:
+            yield wide_key, wide_effect, None
+        if one.get("operator") == "Equal":
+            yield key, wide_effect, _of(one, "value")
+
+
+def _identity(one: JSON) -> _Identity:
+    key, operator, value, effect = (_of(one, field) for field in ("key", "operator", "value", "effect"))
+    return key, operator, value, effect, one.get("tolerationSeconds")
 
 
 def _of(toleration: JSON, field: str) -> str:

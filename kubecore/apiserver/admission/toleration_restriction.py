@@ -105,4 +105,13 @@ def _read(annotation: str) -> list[JSON]:
         raise errors.StatusError(500, "", str(error)) from None
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise errors.StatusError(500, "", "json: cannot unmarshal into a list of tolerations")
-    return found
+    return [_typed(one) for one in found]
+
+
+def _typed(toleration: JSON) -> JSON:
+    """What Go would read of it. Raises 500."""
+    typed = {name: toleration[name] for name in _TOLERATION if toleration.get(name) is not None}
+    for name, value in typed.items():
+        if type(value) is not _TOLERATION[name]:
+            raise errors.StatusError(500, "", f"json: cannot unmarshal into Go struct field Toleration.{name}")
+    return typed
