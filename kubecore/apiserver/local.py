@@ -19,7 +19,7 @@ from kubecore.api import errors
 from kubecore.apiserver.authentication.identify import attributes_of
 from kubecore.apiserver.handlers.failing import as_status
 from kubecore.apiserver.handlers.request import JSON_TYPE, Headers, Response
-from kubecore.apiserver.handlers.versions import check_fields, events_in_own_version
+from kubecore.apiserver.handlers.versions import events_in_own_version, selecting
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.conversion import in_version
 from kubecore.apiserver.transport.driving import to_its_end, together
@@ -334,7 +334,7 @@ class LocalTransport:
         served = self._served.find(info.group, info.version, info.resource)
         store = served.stored()
         namespace = info.namespace if served.resource.namespaced else ""
-        check_fields(served, text)
+        text = selecting(served, text)
         watch = self._hub.query(store.resource.key, text, namespace, info.name)
         if "system:masters" not in self._user.groups:
             self._hub.hold(watch, right)

@@ -265,7 +265,7 @@ class CustomResources:
             special=self._special(version),
             warning=version.warning,
             custom=True,
-            fields=frozenset(fields),
+            fields={name: name for name in fields},
             in_version=partial(self._in_version, definition),
         )
 

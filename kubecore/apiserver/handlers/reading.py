@@ -13,7 +13,7 @@ from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, Stream
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
-from kubecore.apiserver.handlers.versions import check_fields, events_in_own_version, in_own_version
+from kubecore.apiserver.handlers.versions import events_in_own_version, in_own_version, selecting
 
 if TYPE_CHECKING:
     from kubecore.apiserver.authorization.authorizer import Authorizer, HeldRight
@@ -43,8 +43,8 @@ class Reading:
     async def list(self, request: Request, served: Served) -> Response:
         shape = self._shape(request, served)
         key = served.stored().resource.key
-        check_fields(served, request.query)
-        listing = self._registry.cacher.query(key, request.query, _namespace(request, served), request.name)
+        query = selecting(served, request.query)
+        listing = self._registry.cacher.query(key, query, _namespace(request, served), request.name)
         items = await in_own_version(served, listing.items)
         body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more_of(listing)))
         return Response(200, body, media, served.headers)
@@ -63,10 +63,10 @@ class Reading:
         media = _STREAMED.get(shape.form.media)
         if media is None:
             raise errors.not_acceptable(f"{media};stream=watch" for media in _STREAMED)
-        check_fields(served, request.query)
+        query = selecting(served, request.query)
         assert request.user is not None
         right = self._authorizer.held(request.user, attributes_of(request))
-        watch = self._hub.query(key, request.query, _namespace(request, served), request.name)
+        watch = self._hub.query(key, query, _namespace(request, served), request.name)
         self._hub.hold(watch, right)
         stream = request.respond_stream(200, media, served.headers)
         stream.on_closed(watch.close)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kubecore.api import errors
 from kubecore.api.schemas import BuiltinKind
 from kubecore.apiserver.handlers.request import Headers, warning_headers
+from kubecore.apiserver.registry.fields import RENAMED
 
 if TYPE_CHECKING:
     from kubecore.api.schemas import KindSchema
@@ -45,8 +46,9 @@ class Served:
     special: Mapping[tuple[str, str], Handler] = field(default_factory=lambda: _NOTHING)
     warning: str = ""
     custom: bool = False
-    fields: frozenset[str] = frozenset()
-    """What a custom resource of this version can be selected by."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """What it can be selected by in this version, where others have other fields: the names that objects are stored by,
+    by those of this version."""
     in_version: Callable[[str], KindSchema] | None = None
     """A custom kind's schema in any version, one that nothing is known of included."""
     shapes: dict[str, Shape] = field(default_factory=dict, compare=False)
@@ -106,5 +108,12 @@ class ServedResources:
             kind = f"{resource.api_version}/{resource.kind}"
             store = _told_as(resource, self._registry.store(resource.key))
             schema = store.versions.schema(resource) if store else BuiltinKind(self._registry.schemas, kind)
-            served = self._found[path] = Served(resource, store, kind, schema, warning=deprecation(resource))
+            served = self._found[path] = Served(
+                resource,
+                store,
+                kind,
+                schema,
+                warning=deprecation(resource),
+                fields=RENAMED.get(resource.key, {}),
+            )
         return served

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from kubecore._native import FieldSelector
 from kubecore.api import errors
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 Batch = list[WatchEvent]
 
+# In a field selector's values.
+_SPECIAL, _ESCAPED = re.compile(r"[\\,=]"), r"\\\g<0>"
 _OF_ANOTHER = re.compile(r"the API version in the data \(([^/()]+)/([^/()]+)\) does not match ")
 
 
@@ -77,16 +80,22 @@ async def events_in_own_version(served: Served, batch: Batch) -> Batch:
     return made
 
 
-def check_fields(served: Served, query: str) -> None:
-    """Raises 400 for a field that this version does not let be selected by, though another may."""
-    selector = parse_query(query).get("fieldSelector", "") if served.custom and query else ""
+def selecting(served: Served, query: str) -> str:
+    """The query with fields under the names that objects are stored by. Raises 400 for one that this version does not
+    let be selected by, though another may."""
+    known = served.fields
+    selector = parse_query(query).get("fieldSelector", "") if known and query else ""
     if not selector:
-        return
+        return query
     try:
         wanted = FieldSelector.parse(selector).requirements()
     except ValueError:
         # Refused where the list is made, in the right words.
-        return
+        return query
     for field, _, _ in wanted:
-        if field not in served.fields:
+        if field not in known:
             raise errors.bad_request(f"field label not supported: {field}")
+    if all(known[field] == field for field, _, _ in wanted):
+        return query
+    terms = [f"{known[field]}{operator}{_SPECIAL.sub(_ESCAPED, value)}" for field, operator, value in wanted]
+    return f"fieldSelector={quote(','.join(terms))}&{query}"  # the first one counts

@@ -259,7 +259,7 @@ class Writing:
         given = deletion.delete_options(self._options_of(ctx, request), options.params)
         ctx.dry_run = given.dry_run
         with telling(_warned_of(ctx, store, given)):
-            listing = await deletion.delete_collection(store, ctx, given, request.query)
+            listing = await deletion.delete_collection(store, ctx, given, versions.selecting(served, request.query))
         items = await versions.in_own_version(served, listing.items)
         body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more_of(listing)))
         return Response(200, body, media, warning_headers(ctx.warnings))

@@ -9,6 +9,8 @@ Fields = list[tuple[str, str]]
 
 _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 
+_OWN = ("metadata.name", "metadata.namespace")
+
 SELECTABLE: dict[str, Fields] = {
     "pods": [
         ("spec.nodeName", "/spec/nodeName"),
@@ -41,4 +43,14 @@ SELECTABLE: dict[str, Fields] = {
         ("spec.podName", "/spec/podName"),
     ],
     "resourceslices.resource.k8s.io": [("spec.nodeName", "/spec/nodeName"), ("spec.driver", "/spec/driver")],
+}
+
+# Of versions that call them otherwise than objects are stored: what they are stored as, by the names there (upstream
+# AddFieldLabelConversionsForEvent in `pkg/apis/events/v1/conversion.go`).
+RENAMED: dict[str, dict[str, str]] = {
+    "events.events.k8s.io": {
+        **{f"regarding.{name}": f"involvedObject.{name}" for name in _INVOLVED},
+        "reportingController": "reportingComponent",
+        **{name: name for name in ("reason", "type", *_OWN)},
+    },
 }

@@ -1,6 +1,5 @@
 //! One resource's part of the cache.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
@@ -65,21 +64,15 @@ impl ResourceInfo {
             }
             _ => {}
         }
-        let number = self.selectable_fields.iter().position(|field| *field.label == *known);
+        let number = self.selectable_fields.iter().position(|field| &*field.label == known);
         number.map(Field::Selectable).ok_or_else(|| Status::bad_request(self.unknown_label(label)))
     }
 
-    /// A label under the name that objects are stored by: events have others in their own group, pods had one in old
-    /// versions.
-    fn known_label<'l>(&self, label: &'l str) -> Cow<'l, str> {
+    /// A label under the name that objects are stored by: pods had another one in old versions.
+    fn known_label<'l>(&self, label: &'l str) -> &'l str {
         match (&*self.key, label) {
-            ("pods", "spec.host") => "spec.nodeName".into(),
-            ("events", "reportingController") => "reportingComponent".into(),
-            ("events", _) => match label.strip_prefix("regarding.") {
-                Some(of) => format!("involvedObject.{of}").into(),
-                None => label.into(),
-            },
-            _ => label.into(),
+            ("pods", "spec.host") => "spec.nodeName",
+            _ => label,
         }
     }
 

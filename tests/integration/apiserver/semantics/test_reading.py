@@ -336,7 +336,24 @@ async def test_11_events_select_on_fields_as_their_group_calls_them(rest: Rest) 
     for query in ("regarding.kind%3DPod", "reportingController%3Dx", "regarding.kind%21%3DService,regarding.uid%3Du"):
         assert names((await rest.get(f"{theirs}?fieldSelector={query}")).json) == ["a"], query
     assert names((await rest.get("{ns}/events?fieldSelector=involvedObject.kind%3DPod")).json) == ["a"]
-    assert (await rest.get(f"{theirs}?fieldSelector=regarding.colour%3Dx")).status == 400
+    async with rest.watch(f"{theirs}?watch=true&timeoutSeconds=1&fieldSelector=regarding.kind%3DService") as events:
+        assert (await events.next())["object"]["metadata"]["name"] == "b"
+    deleted = await rest.delete(f"{theirs}?fieldSelector=reportingController%3Dy")
+    assert names(deleted.json) == ["b"]
+
+
+@pytest.mark.parametrize("watched", ["", "watch=true&"])
+async def test_11_events_are_not_selected_by_what_the_other_group_calls_their_fields(rest: Rest, watched: str) -> None:
+    theirs = f"/apis/events.k8s.io/v1/namespaces/{rest.namespace}/events"
+    refused = (
+        ("{ns}/events", ("regarding.kind", "reportingController")),
+        (theirs, ("involvedObject.kind", "reportingComponent", "source", "regarding.colour")),
+    )
+    for path, fields in refused:
+        for field in fields:
+            answer = await rest.get(f"{path}?{watched}fieldSelector={field}%3Dx")
+            assert (answer.status, answer.json["message"]) == (400, f"field label not supported: {field}")
+    assert (await rest.delete(f"{theirs}?fieldSelector=source%3Dx")).status == 400
 
 
 async def test_09_a_watch_of_all_sees_the_change_as_modified(rest: Rest) -> None:
