@@ -986,6 +986,9 @@ class Authenticator:
     def forget_token(self, token: str) -> None: ...
     def vouch(self, token: str, user: UserInfo, expires_unix: float) -> None:
         """Python has found the token good for the API: it need not be asked again until then."""
+    def remark(self, token: str, *, warning: str | None = None, annotations: Sequence[tuple[str, str]] = ...) -> None:
+        """What is said of the token, good or not, whenever somebody comes with it: the value of a Warning header, and
+        audit annotations; until `forget_vouched`. ValueError for what is no header's value."""
     def forget_vouched(self) -> None:
         """All that Python has vouched for is judged anew."""
     def set_delegate(self, delegate: bool) -> None:

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kubecore_core::authn::UserInfo as CoreUser;
 use kubecore_core::rbac::{self, Attributes as CoreAttributes, Decision, PolicyRule};
 use kubecore_front::authn::{
-    Anonymous, Authenticator as CoreAuthenticator, ClientCa, FrontProxy, Outcome, PublicKey,
+    Anonymous, Authenticator as CoreAuthenticator, ClientCa, FrontProxy, Outcome, PublicKey, Remarks,
     ServiceAccountIssuer,
 };
 use kubecore_front::authz::{AbacPolicy, Authorizer as CoreAuthorizer, Mode, Opinion, Selectors, Verdict};
@@ -139,6 +139,13 @@ impl Authenticator {
 
     fn vouch(&self, token: &str, user: &UserInfo, expires_unix: f64) {
         self.0.vouch(token, CoreUser::clone(&user.0), expires_unix);
+    }
+
+    #[pyo3(signature = (token, *, warning = None, annotations = Vec::new()))]
+    fn remark(&self, token: &str, warning: Option<&str>, annotations: Vec<(String, String)>) -> PyResult<()> {
+        let warning = warning.map(crate::route::warning).transpose()?;
+        self.0.remark(token, Remarks { warning, annotations });
+        Ok(())
     }
 
     fn forget_vouched(&self) {

@@ -24,8 +24,22 @@ log = logging.getLogger("kubecore.apiserver.authentication")
 REMEMBERED_SECONDS = 10.0
 
 
+class Remarks(NamedTuple):
+    """What is said of a token whenever somebody comes with it: a warning to the client, annotations in the audit."""
+
+    warning: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
+
+
+_NONE = Remarks()
+
+
 class TokenRefused(Exception):
     """The module knows whose token it is, and that it is bad, or cannot tell; the text says why."""
+
+    def __init__(self, why: str, remarks: Remarks = _NONE) -> None:
+        super().__init__(why)
+        self.remarks = remarks
 
 
 class Accepted(NamedTuple):
@@ -35,6 +49,7 @@ class Accepted(NamedTuple):
     user: UserInfo
     seconds: float
     audiences: tuple[str, ...]
+    remarks: Remarks = _NONE
 
 
 class TokenModule(Protocol):
@@ -123,13 +138,21 @@ class TokenModules:
                 accepted = await module.authenticate(token, audiences)
             except TokenRefused as refused:
                 log.info("a token is refused: %s", refused)
+                self._remark(token, refused.remarks)
                 continue
             except Exception:
                 log.exception("%s failed", type(module).__name__)
                 continue
             if accepted is not None:
+                self._remark(token, accepted.remarks)
                 return accepted._replace(user=_authenticated(accepted.user))
         return None
+
+    def _remark(self, token: str, remarks: Remarks) -> None:
+        if remarks == _NONE:
+            return
+        warning = f'299 - "{remarks.warning}"' if remarks.warning else None
+        self._native.remark(token, warning=warning, annotations=remarks.annotations)
 
 
 def _authenticated(user: UserInfo) -> UserInfo:

@@ -24,6 +24,7 @@ pub use front_proxy::FrontProxy;
 pub use jwt::{KeyError, PublicKey, claims};
 pub use service_account::{BoundToken, ServiceAccountIssuer};
 pub use vouched::Anonymous;
+pub use vouched::Remarks;
 use vouched::{Fingerprint, Vouched, fingerprint};
 pub use websocket::take_offered_token;
 
@@ -131,6 +132,19 @@ impl Authenticator {
     /// A token that Python has found good; `expires` in Unix seconds.
     pub fn vouch(&self, token: &str, user: UserInfo, expires: f64) {
         self.vouched.put(fingerprint(token), Arc::new(user.with_authenticated_group()), expires, self.now());
+    }
+
+    /// What is said of a token whenever somebody comes with it, until all that was vouched for is forgotten.
+    pub fn remark(&self, token: &str, remarks: Remarks) {
+        self.vouched.remark(fingerprint(token), Arc::new(remarks));
+    }
+
+    /// Of the token in these headers.
+    pub fn remarks(&self, headers: &HeaderMap) -> Option<Arc<Remarks>> {
+        if !self.vouched.has_remarks() {
+            return None;
+        }
+        self.vouched.remarks(&fingerprint(bearer(headers.get(AUTHORIZATION)?)?))
     }
 
     /// Python is to judge again what it has found good.

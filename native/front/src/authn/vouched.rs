@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
 use kubecore_core::authn::UserInfo;
 use parking_lot::RwLock;
 use ring::digest::{SHA256, digest};
@@ -19,18 +20,45 @@ pub(super) fn fingerprint(token: &str) -> Fingerprint {
     out
 }
 
-/// Users by their tokens, with the Unix seconds until which they count.
+/// What is said of a token, good or not, to who comes with it and in the audit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// The header's value.
+    pub warning: Option<HeaderValue>,
+    pub annotations: Vec<(String, String)>,
+}
+
 #[derive(Default)]
-pub(super) struct Vouched(RwLock<FxHashMap<Fingerprint, (Arc<UserInfo>, f64)>>);
+pub(super) struct Vouched {
+    /// Users by their tokens, with the Unix seconds until which they count.
+    users: RwLock<FxHashMap<Fingerprint, (Arc<UserInfo>, f64)>>,
+    remarks: RwLock<FxHashMap<Fingerprint, Arc<Remarks>>>,
+}
 
 impl Vouched {
+    pub fn has_remarks(&self) -> bool {
+        !self.remarks.read().is_empty()
+    }
+
+    pub fn remarks(&self, token: &Fingerprint) -> Option<Arc<Remarks>> {
+        self.remarks.read().get(token).cloned()
+    }
+
+    pub fn remark(&self, token: Fingerprint, remarks: Arc<Remarks>) {
+        let mut known = self.remarks.write();
+        if known.len() >= LIMIT {
+            known.clear();
+        }
+        known.insert(token, remarks);
+    }
+
     pub fn get(&self, token: &Fingerprint, now: f64) -> Option<(Arc<UserInfo>, f64)> {
-        let known = self.0.read();
+        let known = self.users.read();
         known.get(token).filter(|(_, expires)| *expires > now).cloned()
     }
 
     pub fn put(&self, token: Fingerprint, user: Arc<UserInfo>, expires: f64, now: f64) {
-        let mut known = self.0.write();
+        let mut known = self.users.write();
         if known.len() >= LIMIT {
             known.retain(|_, (_, expires)| *expires > now);
         }
@@ -41,7 +69,8 @@ impl Vouched {
     }
 
     pub fn clear(&self) {
-        self.0.write().clear();
+        self.users.write().clear();
+        self.remarks.write().clear();
     }
 }
 
@@ -75,6 +104,21 @@ mod tests {
         assert_eq!(known.get(&fingerprint("a"), 9.0).unwrap().0.username, "jane");
         assert!(known.get(&fingerprint("a"), 10.0).is_none());
         assert!(known.get(&fingerprint("b"), 9.0).is_none());
+    }
+
+    #[test]
+    fn what_is_remarked_on_a_token_is_forgotten_with_whom_was_vouched_for() {
+        let known = Vouched::default();
+        assert!(!known.has_remarks());
+        let remarks =
+            Arc::new(Remarks { warning: None, annotations: vec![("key".to_owned(), "value".to_owned())] });
+        known.remark(fingerprint("a"), remarks.clone());
+        assert_eq!(
+            (known.remarks(&fingerprint("a")), known.remarks(&fingerprint("b"))),
+            (Some(remarks), None)
+        );
+        known.clear();
+        assert!(!known.has_remarks());
     }
 
     #[test]

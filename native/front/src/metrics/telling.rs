@@ -1,6 +1,7 @@
 //! What metrics, audit and flow control hear of the chain's answers.
 
-use http::Response;
+use http::header::WARNING;
+use http::{HeaderMap, Response};
 use http_body::Body as _;
 
 use super::{Answered, Terminated};
@@ -11,6 +12,7 @@ use crate::server::Server;
 
 impl Server {
     pub(crate) fn told(&self, exchange: &Exchange, mut response: Response<Body>) -> Response<Body> {
+        self.remark(exchange, response.headers_mut());
         let answered = Answered {
             code: response.status().as_u16(),
             size: response.body().size_hint().exact(),
@@ -24,6 +26,22 @@ impl Server {
         }
         let response = self.audited(exchange, response);
         self.seated(exchange, response)
+    }
+
+    /// What is said of the token that the client came with, unless it is known by a certificate.
+    fn remark(&self, exchange: &Exchange, headers: &mut HeaderMap) {
+        if exchange.connection.identity.is_some() {
+            return;
+        }
+        let Some(remarks) = self.authenticator.remarks(&exchange.headers) else { return };
+        if let Some(warning) = &remarks.warning {
+            headers.append(WARNING, warning.clone());
+        }
+        if let Some(trail) = exchange.trail() {
+            for (key, value) in &remarks.annotations {
+                trail.annotate(key.clone(), value.clone());
+            }
+        }
     }
 
     /// The request is about to be worked on, and counts as long as it lasts, if it does.
