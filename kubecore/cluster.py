@@ -398,7 +398,7 @@ class Cluster:
         from kubecore.proxy.modes import HEALTH_PORT, METRICS_PORT, ProxyConfig
         from kubecore.proxy.proxy import ServiceProxy
 
-        client, networks = self._client("system:kube-proxy"), self._networks
+        networks = self._networks
         settings = ProxyConfig(
             mode=mode,
             scheduler=self.config.ipvs_scheduler,
@@ -412,10 +412,11 @@ class Cluster:
             routed_ranges=self._load_balancer_ranges,
             health_address=("127.0.0.1", HEALTH_PORT),
             metrics_address=("127.0.0.1", METRICS_PORT),
+            note_port=self._note_port,
             status_socket=self.config.data_dir / "proxy.sock",
         )
-        proxy = ServiceProxy(client, self.clock, settings, informers=self._informers, namespaces=namespaces)
-        self._run("proxy", proxy)
+        client = self._client("system:kube-proxy")
+        self._run("proxy", ServiceProxy(client, self.clock, settings, informers=self._informers, namespaces=namespaces))
 
     async def _serve_ingress(self, settings: IngressConfig) -> None:
         """When everything else is under way: it listens only once there is an Ingress, and no start waits for it."""

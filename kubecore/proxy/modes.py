@@ -54,7 +54,10 @@ class ProxyConfig:
     routed_ranges: tuple[str, ...] = ()
     health_address: tuple[str, int] | None = None
     metrics_address: tuple[str, int] | None = None
-    """Where the proxy tells of itself (see `status`); a port that is taken is done without."""
+    """Where the proxy tells of itself (see `status`)."""
+    note_port: Callable[[str, int], None] | None = None
+    """Told of the free port (of `proxy-health`, `proxy-metrics`) that is used where one of these is taken; None: such a
+    port is done without."""
     status_socket: Path | None = None
     """A Unix socket that tells the same as the metrics' address."""
 

@@ -169,8 +169,8 @@ class ProxyStatus:
 
 
 class StatusServer:
-    """Answers at the addresses that a proxy is configured with. One that is taken is done without: proxies of several
-    clusters may share a host."""
+    """Answers at the addresses that a proxy is configured with. One that is taken is done without, or gives way to a
+    free one: proxies of several clusters may share a host."""
 
     def __init__(self, status: ProxyStatus) -> None:
         self._outside = HttpAnswers(lambda path, _: status.health(path))
@@ -178,12 +178,20 @@ class StatusServer:
 
     async def start(self, config: ProxyConfig) -> None:
         asked = (("health", self._outside, config.health_address), ("metrics", self._inside, config.metrics_address))
+        instead = []
         for what, answers, where in asked:
             if where is not None:
                 try:
                     await answers.listen(*where)
                 except OSError as error:
-                    log.warning("the proxy does without its port for %s, %s:%d: %s", what, *where, _why(error))
+                    if config.note_port is None or error.errno != errno.EADDRINUSE:
+                        log.warning("the proxy does without its port for %s, %s:%d: %s", what, *where, _why(error))
+                        continue
+                    port = await answers.listen(where[0], 0)
+                    config.note_port(f"proxy-{what}", port)
+                    instead.append(f"{what} at {port} ({where[1]} is taken)")
+        if instead:
+            log.info("the proxy tells its %s", " and ".join(instead))
         if config.status_socket is not None:
             try:
                 await self._inside.listen_at(config.status_socket)

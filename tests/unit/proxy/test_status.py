@@ -162,6 +162,23 @@ class TestServing:
             f"the proxy does without its port for health, {HERE}:18250: taken, perhaps by another cluster's proxy"
         )
 
+    async def test_a_port_that_is_taken_gives_way_to_a_free_one_where_that_is_noted(
+        self, status: ProxyStatus, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server, noted = StatusServer(status), dict[str, int]()
+        config = ProxyConfig(health_address=(HERE, 18251), metrics_address=(HERE, 18252), note_port=noted.__setitem__)
+        caplog.set_level(logging.INFO)
+        with socket.create_server((HERE, 18251)), socket.create_server((HERE, 18252)):
+            await server.start(config)
+        health, metrics = noted["proxy-health"], noted["proxy-metrics"]
+        assert (await get(health, "/livez")).status == (await get(metrics, "/metrics")).status == 200
+        server.close()
+        (told,) = caplog.records
+        assert (told.levelno, told.getMessage()) == (
+            logging.INFO,
+            f"the proxy tells its health at {health} (18251 is taken) and metrics at {metrics} (18252 is taken)",
+        )
+
     def test_nobody_there_is_told_with_where(self, tmp_path: Path) -> None:
         with pytest.raises(ProxyUnreachable, match=str(tmp_path)):
             ask(tmp_path / "s")
