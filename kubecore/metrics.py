@@ -157,20 +157,39 @@ class Histogram:
         self._series = {values: one for values, one in self._series.items() if not gone(values)}
 
     def lines(self) -> Iterator[str]:
-        name = self.named.name
         every = [(values, one.told(), one) for values, one in sorted(self._series.copy().items(), key=_values)]
         seen = [one for one in every if any(one[1])]
         if seen:
             yield from self.named.head("histogram")
         for values, counts, one in seen:
-            total = 0
-            for bound, count in zip(self._bounds, counts, strict=False):
-                total += count
-                yield f"{name}_bucket{self.named.told_of(values, ('le', f'{bound:g}'))} {total}"
-            total += counts[-1]
-            yield f"{name}_bucket{self.named.told_of(values, ('le', '+Inf'))} {total}"
-            yield f"{name}_sum{self.named.told_of(values)} {one.seconds:.15g}"
-            yield f"{name}_count{self.named.told_of(values)} {total}"
+            yield from _told(self.named, values, self._bounds, counts, one.seconds)
+
+
+class ReadHistogram:
+    """One without labels that somebody else keeps. `read` gives the upper bounds, the counts as of a Series, and the
+    seconds of all together; it is called on any thread."""
+
+    def __init__(self, named: Named, read: Callable[[], tuple[Sequence[float], Sequence[int], float]]) -> None:
+        self.named = named
+        self._read = read
+
+    def lines(self) -> Iterator[str]:
+        yield from self.named.head("histogram")
+        yield from _told(self.named, (), *self._read())
+
+
+def _told(
+    named: Named, values: Sequence[str], bounds: Sequence[float], counts: Sequence[int], seconds: float
+) -> Iterator[str]:
+    """One series of a histogram."""
+    total = 0
+    for bound, count in zip(bounds, counts, strict=False):
+        total += count
+        yield f"{named.name}_bucket{named.told_of(values, ('le', f'{bound:g}'))} {total}"
+    total += counts[-1]
+    yield f"{named.name}_bucket{named.told_of(values, ('le', '+Inf'))} {total}"
+    yield f"{named.name}_sum{named.told_of(values)} {seconds:.15g}"
+    yield f"{named.name}_count{named.told_of(values)} {total}"
 
 
 def _values(pair: tuple[tuple[str, ...], Series]) -> tuple[str, ...]:

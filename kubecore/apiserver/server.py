@@ -37,6 +37,7 @@ from kubecore.apiserver.bootstrap.objects import Advertised
 from kubecore.apiserver.bootstrap.reconcile import Bootstrap
 from kubecore.apiserver.config import APIServerConfig
 from kubecore.apiserver.extensions import serving
+from kubecore.apiserver.extensions.cel_metrics import cel_metrics
 from kubecore.apiserver.extensions.controller import DefinitionController
 from kubecore.apiserver.flow_control.following import FlowControl
 from kubecore.apiserver.flow_control.limiting import LimitedTransport
@@ -305,7 +306,8 @@ class APIServer:
         """What is told beside what the parts count of their own work."""
         stored = (StoredObjects(self.cacher.counts), storage_size(self.storage.allocated))
         reloads = (*self.access.metrics, *self._sealing.metrics)
-        self.metrics.add(self._aggregation.metrics, *stored, *reloads, build_info(), *process_metrics())
+        process = (build_info(), *process_metrics(), *cel_metrics())
+        self.metrics.add(self._aggregation.metrics, *stored, *reloads, *process)
 
     def _plugins(self) -> list[Plugin]:
         options = self.config.admission

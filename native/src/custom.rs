@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kubecore_core::merge::{Apply, PatchType, Update};
-use kubecore_core::schema::custom::{self, Fault, KIND};
+use kubecore_core::schema::custom::{self, Fault, KIND, timing};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -202,6 +202,15 @@ fn told(faults: Vec<Fault>) -> Vec<FaultTuple> {
     faults.into_iter().map(|fault| (fault.reason.as_str(), fault.field, fault.message)).collect()
 }
 
+/// Upper bounds in seconds, then what was compiled and what was evaluated in this process.
+type CelTimes = ([f64; timing::BOUNDS.len()], (Vec<u64>, f64), (Vec<u64>, f64));
+
+#[pyfunction]
+fn cel_times() -> CelTimes {
+    (timing::BOUNDS, timing::COMPILATIONS.told(), timing::EVALUATIONS.told())
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(cel_times, module)?)?;
     module.add_class::<CustomSchema>()
 }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kubecore.metrics import Counter, Gauge, Histogram, Metrics, Named
+from kubecore.metrics import Counter, Gauge, Histogram, Metrics, Named, ReadHistogram
 
 
-def told(*metrics: Counter | Gauge | Histogram) -> list[str]:
+def told(*metrics: Counter | Gauge | Histogram | ReadHistogram) -> list[str]:
     made = Metrics()
     made.add(*metrics)
     return made.render().decode().splitlines()
@@ -63,3 +63,18 @@ def test_others_are_told_behind_what_is_counted_here() -> None:
     metrics.join(lambda: b"other 1\n")
     metrics.add(Counter(Named("lost_total", "Lost.")))
     assert metrics.render().decode().splitlines()[-2:] == ["lost_total 0", "other 1"]
+
+
+def test_a_histogram_that_somebody_else_keeps_is_asked_for_each_time() -> None:
+    counts = [1, 0, 2]
+    histogram = ReadHistogram(Named("took_seconds", "Took."), lambda: ((0.5, 2.5), counts, 9.5))
+    counts[1] += 3
+    assert told(histogram) == [
+        "# HELP took_seconds Took.",
+        "# TYPE took_seconds histogram",
+        'took_seconds_bucket{le="0.5"} 1',
+        'took_seconds_bucket{le="2.5"} 4',
+        'took_seconds_bucket{le="+Inf"} 6',
+        "took_seconds_sum 9.5",
+        "took_seconds_count 6",
+    ]

@@ -15,7 +15,7 @@ from tests.support.admission_webhook import MAPS
 from tests.support.review_webhook import reviewing
 
 from .conftest import Api, config_map, pod
-from .definitions import DEFINITIONS, crd, define, gone, widget
+from .definitions import DEFINITIONS, crd, define, gone, version, widget
 from .hooks import bound, hooking, within
 from .http import Http
 from .serving import served
@@ -372,3 +372,29 @@ async def test_what_checks_said_is_told_to_whoever_monitors(tmp_path: Path) -> N
     told = Told(answer.body.decode())
     assert told.sum("kubernetes_healthcheck", name="ping", type="readyz") == 1
     assert told.sum("kubernetes_healthchecks_total", name="ping", type="readyz", status="success") >= 1
+
+
+CEL = "apiserver_cel"
+
+
+async def test_rules_of_custom_kinds_are_timed_where_they_are_compiled_and_for_each_value_that_they_judge(
+    tmp_path: Path,
+) -> None:
+    teeth = {"type": "integer", "x-kubernetes-validations": [{"rule": "self % 2 == 0"}]}
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"teeth": teeth}}}}
+    async with served(tmp_path) as server:
+        api, cluster = await admins(server, "timed")
+        await define(cluster, crd("cogs", "Cog", version(schema=schema)))
+        before = await scraped(server, tmp_path)
+        for name, number, status in (("even", 2, 201), ("odd", 3, 422)):
+            cog = {"apiVersion": "example.com/v1", "kind": "Cog", "metadata": {"name": name}, "spec": {"teeth": number}}
+            assert (await api.create("example.com/v1/cogs", cog))[0] == status
+        after = await scraped(server, tmp_path)
+    # When the definition was judged, and when the first object was; of each object the whole, its spec and the teeth.
+    for word, grown in (("compilation", 1), ("evaluation", 6)):
+        counts = [one.sum(f"{CEL}_{word}_duration_seconds_count") for one in (before, after)]
+        assert counts[0] + grown == counts[1]
+        buckets = [one.sum(f"{CEL}_{word}_duration_seconds_bucket", le="+Inf") for one in (before, after)]
+        assert buckets == counts
+        assert after.sum(f"{CEL}_{word}_duration_seconds_sum") > before.sum(f"{CEL}_{word}_duration_seconds_sum")
+    assert before.sum(f"{CEL}_compilation_duration_seconds_count") > 0

@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::node::JsonType;
 use super::path::Path;
 use super::rules::{Compiled, Rules};
+use super::timing::EVALUATIONS;
 use crate::cel::{Expression, Failure, Limits, MAX_WORK, Outcome, Value, Variables, json};
 use crate::go;
 
@@ -109,6 +110,10 @@ impl Judge {
         if place.value.is_null() {
             return Ok(());
         }
+        EVALUATIONS.measured(|| self.value_that_is(rules, place, unchanged))
+    }
+
+    fn value_that_is(&mut self, rules: &Rules, place: &Place<'_>, unchanged: Unchanged<'_, '_>) -> Judged {
         self.own(rules, place, unchanged)?;
         for of_all in &rules.all_of {
             // What is said in an allOf is not forgiven, though it be unchanged.

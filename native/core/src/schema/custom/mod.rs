@@ -18,6 +18,7 @@ mod node;
 mod path;
 mod pattern;
 mod rules;
+pub mod timing;
 mod types;
 mod validate;
 

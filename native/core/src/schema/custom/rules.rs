@@ -8,6 +8,7 @@ use super::Node;
 use super::declared::declared;
 use super::field_path;
 use super::node::Rule;
+use super::timing::COMPILATIONS;
 use crate::cel::declared::Declared;
 use crate::cel::{Expression, Refusal, Wanted, compile, escape};
 
@@ -60,8 +61,15 @@ impl Rules {
     }
 }
 
-/// Compiles one rule over values of a type.
-pub(super) fn compile_rule(rule: &Arc<Rule>, node: &Node, declared: &Arc<Declared>) -> Compiled {
+/// Compiles the rules of `source` over values of a type, which are those of `node`.
+pub(super) fn compile_rules(source: &Node, node: &Node, declared: &Arc<Declared>) -> Vec<Compiled> {
+    if source.rules.is_empty() {
+        return Vec::new();
+    }
+    COMPILATIONS.measured(|| source.rules.iter().map(|rule| compile_rule(rule, node, declared)).collect())
+}
+
+fn compile_rule(rule: &Arc<Rule>, node: &Node, declared: &Arc<Declared>) -> Compiled {
     let mut compiled = Compiled { rule: rule.clone(), program: None, message: None, field: None };
     if rule.rule.trim().is_empty() {
         return compiled;
@@ -117,7 +125,7 @@ pub(super) fn compile_all(node: &Node) -> Option<Rules> {
 fn compile_below(source: &Node, node: &Node, root: bool, ty: Option<&Arc<Declared>>) -> Option<Rules> {
     let mut rules = Rules { root, ..Rules::default() };
     match ty {
-        Some(ty) => rules.own = source.rules.iter().map(|rule| compile_rule(rule, node, ty)).collect(),
+        Some(ty) => rules.own = compile_rules(source, node, ty),
         None => rules.unseen = !source.rules.is_empty(),
     }
     let element = ty.and_then(|ty| ty.element());

@@ -12,7 +12,7 @@ use crate::cel::declared::Declared;
 use crate::schema::custom::fault::Fault;
 use crate::schema::custom::field_path;
 use crate::schema::custom::path::Path;
-use crate::schema::custom::rules::{Compiled, compile_rule};
+use crate::schema::custom::rules::{Compiled, compile_rules};
 
 pub(super) const RULES: &str = "x-kubernetes-validations";
 /// What one rule may cost by estimate.
@@ -85,8 +85,8 @@ pub(super) fn compile(
         faults.internal(&place, problem);
         return;
     };
-    for (index, (rule, written)) in node.rules.iter().zip(schema.schemas(RULES)).enumerate() {
-        let compiled = compile_rule(rule, node, &ty);
+    let every = compile_rules(node, node, &ty);
+    for (index, (compiled, written)) in every.into_iter().zip(schema.schemas(RULES)).enumerate() {
         let pricing = Pricing { place: place.index(index), any_cost, scope };
         pricing.rule(&compiled, written, &ty, faults);
         pricing.message(&compiled, written, faults);
