@@ -36,6 +36,8 @@ class Resizer:
         self._operations = operations
         self.pending = _told(pod, RESIZE_PENDING)
         self.progress = _told(pod, RESIZE_IN_PROGRESS)
+        self._unsure = self.progress is not None
+        """Something has failed since all was in force, and nobody knows what is."""
 
     @property
     def stage(self) -> tuple[bool, str]:
@@ -62,7 +64,7 @@ class Resizer:
             return
         before, pod = self.progress, granted(pod, records)
         failure = await self._carry_out(pod, resized, publish)
-        self.progress = ("Error", failure) if failure else None
+        self.progress, self._unsure = ("Error", failure) if failure else None, bool(failure)
         if not failure:
             self._event(pod, "ResizeCompleted", "Pod resize completed")
         elif self.progress != before:
@@ -85,12 +87,12 @@ class Resizer:
     async def _carry_out(
         self, pod: Object, records: Mapping[str, ContainerRecord], publish: Callable[[], Awaitable[None]]
     ) -> str:
-        """Whatever is in force now: after a failure nobody knows. Why it could not be done, "" if it was."""
+        """Why it could not be done, "" if it was."""
         try:
             # The pod's own limits are raised first and lowered last: no container of it may have more than they allow.
             self._services.cgroups.widen(pod)
             for record in records.values():
-                if record.state == "running":
+                if record.to_resize or (self._unsure and record.state == "running"):
                     await self._resize_one(record, publish)
             self._services.cgroups.limit(pod)
         except CgroupError as failure:

@@ -49,6 +49,14 @@ async def test_a_running_container_gets_other_limits_and_is_not_restarted(node: 
     assert len(node.events("ResizeStarted")) == len(node.events("ResizeCompleted")) == 1
 
 
+async def test_a_container_whose_limits_stay_is_left_alone(node: Node) -> None:
+    await node.run(sized("10m"), sized("30m", name="other"))
+    spec = {**node.pod()["spec"], "containers": [sized("20m"), sized("30m", name="other")]}
+    node.api.change("pods", "pod", spec=spec)
+    await node.settle()
+    assert set(node.runtime.limits) == {"main"}
+
+
 async def test_a_container_whose_policy_says_so_is_restarted_with_its_new_limits(node: Node) -> None:
     policy = [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]
     await node.run(sized("10m", resizePolicy=policy))
