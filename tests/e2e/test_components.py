@@ -28,6 +28,7 @@ EXAMPLE = ROOT / "examples" / "web.yaml"
 # For Services: `kubecore up` takes its own from 127.96.0.0/16.
 RANGES = [f"127.{number}.0.0/16" for number in range(97, 128)]
 NODES = ("alpha", "beta")
+ROTATING = "beta"
 # Tests kill the API server and start it again on a machine with other work to do: who leads must outlast that.
 PATIENT = ("--leader-elect-lease-duration=2m", "--leader-elect-renew-deadline=90s")
 
@@ -74,9 +75,8 @@ class Parts:
     def start_kubelet(self, node: str) -> None:
         credentials = self.kubeconfig(f"system:node:{node}", "system:nodes")
         root_dir = str(self.folder / node)
-        command = self.start(
-            node, "kubelet", "--kubeconfig", str(credentials), "--hostname-override", node, "--root-dir", root_dir
-        )
+        own = ("--kubeconfig", str(credentials), "--hostname-override", node, "--root-dir", root_dir)
+        command = self.start(node, "kubelet", *own, *(["--rotate-certificates"] if node == ROTATING else []))
         self.stack.callback(command.stop)  # or its pods go on
 
     def start_manager(self, name: str, *arguments: str) -> Command:
@@ -92,7 +92,9 @@ class Parts:
 
     def start_all(self) -> None:
         self.start_api_server()
-        self.start_manager("controller-manager", *PATIENT)
+        authority = str(self.data_dir / "pki" / "ca")
+        signing = ("--cluster-signing-cert-file", f"{authority}.crt", "--cluster-signing-key-file", f"{authority}.key")
+        self.start_manager("controller-manager", *PATIENT, *signing)
         own = ("--kubeconfig", str(self.kubeconfig("system:kube-scheduler")), *self.own_port("scheduler"))
         self.start("scheduler", "scheduler", *own, *PATIENT)
         self.start("proxy", "proxy", "--kubeconfig", str(self.kubeconfig("system:kube-proxy")))
@@ -236,6 +238,15 @@ def test_a_kubelet_is_its_node_and_may_do_no_more_than_that(web: Kubectl, parts:
     assert refused.status == 1
     assert 'User "system:node:alpha" cannot get resource "secrets"' in refused.errors
     assert alpha.run("label", "node", "beta", "a=b").status == 1
+
+
+def test_a_kubelet_that_rotates_its_certificate_is_signed_one_of_its_own(web: Kubectl) -> None:
+    web("wait", "--for=jsonpath={.status.certificate}", "csr", "--all", "--timeout=180s")
+    (asked,) = web.json("get", "csr")["items"]
+    assert asked["spec"]["username"] == f"system:node:{ROTATING}"
+    assert asked["spec"]["signerName"] == "kubernetes.io/kube-apiserver-client-kubelet"
+    assert [one["type"] for one in asked["status"]["conditions"]] == ["Approved"]
+    assert "Ready" in web("get", "node", ROTATING, "--no-headers").split()
 
 
 def test_all_go_on_when_the_api_server_was_killed_and_is_back(web: Kubectl, parts: Parts, front_end: str) -> None:
