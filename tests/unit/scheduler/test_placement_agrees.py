@@ -274,6 +274,22 @@ class TestWhoDecides:
         cache.nominations.put(PodInfo(pod("other", requests={"cpu": "3"})), "a")
         assert evaluator.evaluate(wanted, cache).node == ""
 
+    def test_a_node_is_kept_free_by_its_name_while_others_come_and_go(self, plugins: list[Plugin]) -> None:
+        cache = cache_of(node("a"))
+        evaluator = PlacementEvaluator(Profile.of(plugins))
+        wanted, other = PodInfo(pod(requests={"cpu": "3"})), PodInfo(pod("other", requests={"cpu": "3"}))
+        assert evaluator.evaluate(wanted, cache).node == "a"
+        cache.nominations.put(other, "a")
+        cache.remove_node("a")
+        cache.set_node(node("b"))
+        assert evaluator.evaluate(wanted, cache).node == "b", "though it is where the other one was"
+        cache.remove_node("b")
+        cache.set_node(node("a"))
+        assert evaluator.evaluate(wanted, cache).node == ""
+        assert evaluator.evaluate(other, cache).node == "a", "it need not yield to itself"
+        cache.nominations.remove(other.uid)
+        assert evaluator.evaluate(wanted, cache).node == "a"
+
     def test_nodes_on_which_preemption_may_help_are_told(self) -> None:
         cache = cache_of(node("a", unschedulable=True), node("b"), pods=[pod("p", requests={"cpu": "3"}, node="b")])
         decision = PlacementEvaluator(self.default()).evaluate(PodInfo(pod(requests={"cpu": "3"})), cache)

@@ -50,6 +50,10 @@ impl Budgets {
         Ok(budgets)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether the pod's going violates one if all that were asked about before go, too.
     pub fn is_violated<'a>(&'a self, set: &LabelSet, name: &str, used: &mut Used<'a>) -> bool {
         if self.0.is_empty() || set.labels.0.is_empty() {

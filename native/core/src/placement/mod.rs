@@ -8,6 +8,7 @@ mod budgets;
 mod facts;
 mod filtering;
 mod nodes;
+mod nominations;
 mod placing;
 mod population;
 mod registry;

@@ -118,7 +118,8 @@ impl<'a> Walk<'a> {
         also: &mut impl FnMut(&str) -> Result<bool, E>,
     ) -> Result<(), E> {
         let mut fits_with_coming = None;
-        let mut coming = Vec::new();
+        let yielding = table.nominations.yielding(wish.uid, wish.priority);
+        let (mut coming, mut shift) = (Vec::new(), Shift::default());
         while self.next().is_some() {
             let question = Question::new(table, table.at(template), filters);
             // a plugin that has nothing to ask as things are is not asked about those that are coming, either
@@ -126,13 +127,13 @@ impl<'a> Walk<'a> {
             let mut expects = None;
             while let Some(slot) = self.next() {
                 coming.clear();
-                table.coming(slot, wish, &mut coming);
+                table.nominations.coming(slot, yielding, &mut coming);
                 if !coming.is_empty() && fits_with_coming != Some(slot) {
                     if !question.is_of_one_node() {
                         expects = Some(slot);
                         break;
                     }
-                    let mut shift = Shift::default();
+                    shift.clear();
                     coming.iter().for_each(|&one| shift.count(table.at(one), 1));
                     if let Some(refusal) = question.ask_shifted(slot, &shift) {
                         self.refuse(&question, refusal, slot, &shift);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::budgets::Used;
 use super::filtering::{FilterPlugin, Question, Refusal, Refusals};
 use super::nodes::Slot;
+use super::nominations::Yielding;
 use super::placing::{Placer, Wish};
 use super::registry::Id;
 use super::shift::{Shift, UNMOVED};
@@ -46,6 +47,22 @@ pub struct Rehearsed {
     pub reasons: BTreeMap<String, u32>,
 }
 
+/// What is asked of every node.
+struct Asked<'a> {
+    wish: &'a Wish<'a>,
+    yielding: Yielding,
+    now: i64,
+}
+
+/// By fewest violated budgets, then the lowest priority of the most important victim, the smallest sum of priorities,
+/// the fewest victims, and the latest start of the most important ones.
+type Harm = (u32, i64, i64, usize, Reverse<i64>);
+
+struct Tried {
+    candidate: Candidate,
+    harm: Harm,
+}
+
 impl Placer {
     /// Tries the nodes of `crowd` as `plan` says. Nothing in the table is different afterwards.
     pub fn rehearse(
@@ -68,13 +85,15 @@ impl Placer {
 }
 
 fn go_through(mut stage: impl Stage, wish: &Wish<'_>, crowd: &[Slot], plan: &Rehearsal) -> Rehearsed {
+    let yielding = stage.table().nominations.yielding(wish.uid, wish.priority);
+    let question = Asked { wish, yielding, now: plan.now };
     let mut refusals = Refusals::default();
     let (mut refused, mut more) = (0, BTreeMap::new());
     let (mut peaceful, mut violating) = (Vec::new(), Vec::new());
     for index in 0..crowd.len() {
         let slot = crowd[(plan.start + index) % crowd.len()];
-        match victims(&mut stage, wish, slot, plan.now, &mut refusals) {
-            Ok(found) if found.violations > 0 => violating.push(found),
+        match victims(&mut stage, &question, slot, &mut refusals) {
+            Ok(found) if found.candidate.violations > 0 => violating.push(found),
             Ok(found) => peaceful.push(found),
             Err(why) => {
                 refused += 1;
@@ -93,9 +112,11 @@ fn go_through(mut stage: impl Stage, wish: &Wish<'_>, crowd: &[Slot], plan: &Reh
     let mut reasons: BTreeMap<String, u32> = counted.into_iter().map(|one| (one.reason, one.nodes)).collect();
     reasons.append(&mut more);
     if !plan.all {
-        peaceful = least_harmful(stage.table(), peaceful, plan.now).into_iter().collect();
+        // the first of several equals
+        peaceful = peaceful.into_iter().min_by_key(|one| one.harm).into_iter().collect();
     }
-    Rehearsed { candidates: peaceful, refused, reasons }
+    let candidates = peaceful.into_iter().map(|one| one.candidate).collect();
+    Rehearsed { candidates, refused, reasons }
 }
 
 /// Why a node is no candidate.
@@ -117,76 +138,93 @@ impl NoCandidate {
     }
 }
 
+/// A pod that may have to go.
+struct Lower {
+    pod: PodNumber,
+    template: Id,
+    priority: i64,
+    started: i64,
+    /// The more important, the earlier.
+    rank: usize,
+    /// Its going would violate a budget.
+    is_protected: bool,
+}
+
 /// The smallest set of pods of lower priority that have to go. All are taken away and, if the pod fits then, put back
 /// one by one as long as it still does.
 fn victims(
     stage: &mut impl Stage,
-    wish: &Wish<'_>,
+    question: &Asked<'_>,
     slot: Slot,
-    now: i64,
     refusals: &mut Refusals,
-) -> Result<Candidate, NoCandidate> {
+) -> Result<Tried, NoCandidate> {
     let table = stage.table();
-    let mut lower = table.pods_on(slot).to_vec();
-    lower.retain(|&pod| table.at(table.template_of(pod)).priority < wish.priority);
+    let mut lower = by_importance(table, slot, question);
     if lower.is_empty() {
         return Err(NoCandidate::NobodyLower);
     }
     let mut coming = Vec::new();
-    table.coming(slot, wish, &mut coming);
-    lower.sort_unstable_by_key(|&pod| importance(table, pod, now));
-    let mut order = in_order_of_reprieve(table, lower);
-    for (pod, _) in &order {
-        stage.count(template_of(stage, *pod), slot, -1);
+    table.nominations.coming(slot, question.yielding, &mut coming);
+    put_in_order_of_reprieve(table, &mut lower);
+    for one in &lower {
+        stage.count(one.template, slot, -1);
     }
     let refused = refusal(stage, slot, &coming, Some(refusals)).is_some();
-    let mut violations = 0;
-    order.retain(|&(pod, is_protected)| {
-        let template = template_of(stage, pod);
-        stage.count(template, slot, 1);
+    lower.retain(|one| {
+        stage.count(one.template, slot, 1);
         if refused || refusal(stage, slot, &coming, None).is_none() {
             return false;
         }
-        stage.count(template, slot, -1);
-        violations += u32::from(is_protected);
+        stage.count(one.template, slot, -1);
         true
     });
-    for (pod, _) in &order {
-        stage.count(template_of(stage, *pod), slot, 1);
+    for one in &lower {
+        stage.count(one.template, slot, 1);
     }
     if refused {
         return Err(NoCandidate::Refused);
     }
-    let table = stage.table();
-    let mut victims: Vec<PodNumber> = order.into_iter().map(|one| one.0).collect();
-    if victims.is_empty() {
-        return Err(NoCandidate::NobodyHasToGo);
-    }
-    victims.sort_unstable_by_key(|&pod| importance(table, pod, now));
-    Ok(Candidate { slot, victims, violations })
+    lower.sort_unstable_by_key(|one| one.rank);
+    let Some(first) = lower.first() else { return Err(NoCandidate::NobodyHasToGo) };
+    let violations = lower.iter().map(|one| u32::from(one.is_protected)).sum();
+    // shifted so that more pods of a negative priority are not better than fewer
+    let total: i64 = lower.iter().map(|one| one.priority + (1 << 31)).sum();
+    // the most important come first, and of those of one priority who started first
+    let harm = (violations, first.priority, total, lower.len(), Reverse(first.started));
+    let victims = lower.into_iter().map(|one| one.pod).collect();
+    Ok(Tried { candidate: Candidate { slot, victims, violations }, harm })
 }
 
-fn template_of(stage: &impl Stage, pod: PodNumber) -> Id {
-    stage.table().template_of(pod)
+/// Those of lower priority on the node: higher priority first, then who started earlier, then whose key comes first.
+fn by_importance(table: &Table, slot: Slot, question: &Asked<'_>) -> Vec<Lower> {
+    let mut lower = Vec::new();
+    for &pod in table.pods_on(slot) {
+        let template = table.template_of(pod);
+        let priority = table.at(template).priority;
+        if priority < question.wish.priority {
+            let started = table.started(pod).unwrap_or(question.now);
+            lower.push(Lower { pod, template, priority, started, rank: 0, is_protected: false });
+        }
+    }
+    // a stable sort: they come in the order of their keys
+    lower.sort_by_key(|one| (Reverse(one.priority), one.started));
+    for (rank, one) in lower.iter_mut().enumerate() {
+        one.rank = rank;
+    }
+    lower
 }
 
 /// First those whose going would violate a budget, each time the important ones first.
-fn in_order_of_reprieve(table: &Table, pods: Vec<PodNumber>) -> Vec<(PodNumber, bool)> {
+fn put_in_order_of_reprieve(table: &Table, pods: &mut [Lower]) {
+    if table.budgets.is_empty() {
+        return;
+    }
     let mut used = Used::default();
-    let judged = pods.into_iter().map(|pod| {
-        let set = table.set_of(pod);
-        let name = table.key_of(pod).rsplit('/').next().unwrap_or_default();
-        (pod, table.budgets.is_violated(set, name, &mut used))
-    });
-    let mut order: Vec<(PodNumber, bool)> = judged.collect();
-    order.sort_by_key(|one| !one.1);
-    order
-}
-
-/// Higher priority first, then who started earlier.
-fn importance(table: &Table, pod: PodNumber, now: i64) -> (Reverse<i64>, i64, &str) {
-    let priority = table.at(table.template_of(pod)).priority;
-    (Reverse(priority), table.started(pod).unwrap_or(now), table.key_of(pod))
+    for one in pods.iter_mut() {
+        let name = table.key_of(one.pod).rsplit('/').next().unwrap_or_default();
+        one.is_protected = table.budgets.is_violated(table.set_of(one.pod), name, &mut used);
+    }
+    pods.sort_by_key(|one| !one.is_protected);
 }
 
 /// Why the node will not do, with those that are nominated to it or without.
@@ -205,21 +243,6 @@ fn refusal(
         }
     }
     stage.ask(slot, refusals)
-}
-
-/// By fewest violated budgets, then the lowest priority of the most important victim, the smallest sum of priorities,
-/// the fewest victims, and the latest start of the most important ones. The first of several equals.
-fn least_harmful(table: &Table, candidates: Vec<Candidate>, now: i64) -> Option<Candidate> {
-    let harm = |one: &Candidate| {
-        let priority = |pod: &PodNumber| table.at(table.template_of(*pod)).priority;
-        let most = one.victims.first().map(priority);
-        // shifted so that more pods of a negative priority are not better than fewer
-        let total: i64 = one.victims.iter().map(|pod| priority(pod) + (1 << 31)).sum();
-        let important = one.victims.iter().filter(|pod| Some(priority(pod)) == most);
-        let started = important.map(|&pod| table.started(pod).unwrap_or(now)).min();
-        (one.violations, most, total, one.victims.len(), Reverse(started))
-    };
-    candidates.into_iter().min_by_key(harm)
 }
 
 /// Where it is tried what would be if pods of one node came or left.

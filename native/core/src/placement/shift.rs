@@ -32,6 +32,13 @@ impl Shift {
         }
     }
 
+    /// As if no pod had moved.
+    pub fn clear(&mut self) {
+        self.pods = 0;
+        self.requested.clear();
+        self.ports.clear();
+    }
+
     fn count_port(&mut self, port: &HostPort, by: i32) {
         let Some(index) = self.ports.iter().position(|(moved, _)| moved == port) else {
             self.ports.push((port.clone(), by));

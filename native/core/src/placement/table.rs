@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::budgets::Budgets;
 use super::facts::{Labels, NodeFacts, PodFacts};
 use super::nodes::{Nodes, Slot};
-use super::placing::Wish;
+use super::nominations::Nominations;
 use super::population::{LabelSet, Population};
 use super::registry::Id;
 use super::template::Template;
@@ -41,24 +41,13 @@ pub struct Table {
     by_facts: FxHashMap<Arc<[u8]>, Id>,
     facts_of: Vec<Arc<[u8]>>,
     idle: VecDeque<Id>,
-    /// `numbers` names exactly the pods that are there; those of each node are in `on_node`.
+    /// `numbers` names exactly the pods that are there; those of each node are in `on_node`, in the order of their keys.
     pods: Vec<Option<Placed>>,
     free_pods: Vec<PodNumber>,
     numbers: FxHashMap<Arc<str>, PodNumber>,
     on_node: Vec<Vec<PodNumber>>,
-    /// The node that each pod is nominated for, by the pod's uid; `coming` has those of each node, and `awaits` says
-    /// whether it has any.
-    nominated: FxHashMap<Box<str>, Box<str>>,
-    coming: FxHashMap<Box<str>, Vec<Nominated>>,
-    awaits: Vec<bool>,
+    pub(super) nominations: Nominations,
     pub(super) budgets: Budgets,
-}
-
-/// A pod for which a node is being made free.
-struct Nominated {
-    uid: Box<str>,
-    template: Id,
-    priority: i64,
 }
 
 impl Table {
@@ -112,9 +101,8 @@ impl Table {
         if self.nodes.len() > before {
             self.population.resize(&self.nodes);
             self.on_node.push(Vec::new());
-            self.awaits.push(false);
         }
-        self.awaits[slot] = self.coming.contains_key(name);
+        self.nominations.settle(slot, name);
         slot
     }
 
@@ -143,8 +131,9 @@ impl Table {
             (self.pods.len() - 1) as PodNumber
         });
         self.pods[number as usize] = placed;
+        let index = self.on_node[slot].partition_point(|&one| *self.pod(one).key < *key);
+        self.on_node[slot].insert(index, number);
         self.numbers.insert(key, number);
-        self.on_node[slot].push(number);
         if let Some(before) = before {
             self.let_go_of(&before);
         }
@@ -179,6 +168,7 @@ impl Table {
         self.let_go(placed.template);
     }
 
+    /// In the order of their keys.
     pub fn pods_on(&self, slot: Slot) -> &[PodNumber] {
         &self.on_node[slot]
     }
@@ -219,36 +209,13 @@ impl Table {
         let template = self.template(facts).or_else(|error| self.simplified(facts).ok_or(error))?;
         self.at_mut(template).pods += 1;
         self.withdraw(uid);
-        self.nominated.insert(uid.into(), node.into());
-        self.coming.entry(node.into()).or_default().push(Nominated { uid: uid.into(), template, priority });
-        if let Some(slot) = self.nodes.slot(node) {
-            self.awaits[slot] = true;
-        }
+        self.nominations.put(uid, node, priority, template, &self.nodes);
         Ok(())
     }
 
     pub fn withdraw(&mut self, uid: &str) {
-        let Some(node) = self.nominated.remove(uid) else { return };
-        let Some(coming) = self.coming.get_mut(&node) else { return };
-        let Some(index) = coming.iter().position(|one| &*one.uid == uid) else { return };
-        let known = coming.swap_remove(index);
-        if coming.is_empty() {
-            self.coming.remove(&node);
-            if let Some(slot) = self.nodes.slot(&node) {
-                self.awaits[slot] = false;
-            }
-        }
-        self.let_go(known.template);
-    }
-
-    /// Adds to `coming` the templates of the pods, nominated for the node, that the pod has to yield to: others of the
-    /// same or a higher priority.
-    pub fn coming(&self, slot: Slot, wish: &Wish<'_>, coming: &mut Vec<Id>) {
-        if self.awaits[slot]
-            && let Some(nominated) = self.coming.get(&*self.nodes.names[slot])
-        {
-            let yields_to = |one: &&Nominated| one.priority >= wish.priority && &*one.uid != wish.uid;
-            coming.extend(nominated.iter().filter(yields_to).map(|one| one.template));
+        if let Some(template) = self.nominations.take(uid, &self.nodes) {
+            self.let_go(template);
         }
     }
 
