@@ -74,6 +74,12 @@ impl FilterPlugin {
             Self::InterPodAffinity => "InterPodAffinity",
         }
     }
+
+    /// It looks at the pods of the node, and not at the node alone.
+    fn is_of_pods(self) -> bool {
+        use FilterPlugin::{InterPodAffinity, NodePorts, NodeResourcesFit, PodTopologySpread};
+        matches!(self, NodePorts | NodeResourcesFit | PodTopologySpread | InterPodAffinity)
+    }
 }
 
 /// How many nodes were refused for what.
@@ -226,6 +232,12 @@ impl<'a> Question<'a> {
         self.filters.iter().find_map(|&plugin| self.ask_plugin(plugin, slot, shift))
     }
 
+    /// `ask_shifted` about a node that had nothing against the pod while other pods were on it.
+    pub fn ask_again(&self, slot: Slot, shift: &Shift) -> Option<Refusal> {
+        let of_pods = self.filters.iter().filter(|plugin| plugin.is_of_pods());
+        of_pods.copied().find_map(|plugin| self.ask_plugin(plugin, slot, shift))
+    }
+
     pub fn count(&self, refusals: &mut Refusals, refusal: Refusal, slot: Slot, shift: &Shift) {
         refusals.add(refusal, self.table, self.template, slot, shift);
     }
@@ -250,8 +262,8 @@ impl<'a> Question<'a> {
             }
             FilterPlugin::NodeName => refused(*nodes.names[slot] != *template.node_name, Refusal::OtherName),
             FilterPlugin::TaintToleration => {
-                let tolerates = rules[template.rule].tolerates(rules.key(template.rule), nodes, slot);
-                refused(!tolerates, Refusal::Tainted)
+                let tolerates = || rules[template.rule].tolerates(rules.key(template.rule), nodes, slot);
+                refused(nodes.guarded[slot] && !tolerates(), Refusal::Tainted)
             }
             FilterPlugin::NodeAffinity => {
                 let accepts = rules[template.rule].accepts(rules.key(template.rule), nodes, slot);

@@ -80,6 +80,7 @@ pub fn nodes_to_find(count: usize, percentage: i64) -> usize {
 /// Looks at one node after the other until enough are found.
 struct Walk<'a> {
     nodes: &'a [Slot],
+    /// The place of the first one, less than there are nodes.
     start: usize,
     enough: usize,
     seen: usize,
@@ -95,8 +96,10 @@ impl<'a> Walk<'a> {
     }
 
     fn next(&self) -> Option<Slot> {
-        let more = self.seen < self.nodes.len() && self.found.len() < self.enough;
-        more.then(|| self.nodes[(self.start + self.seen) % self.nodes.len()])
+        let (all, place) = (self.nodes.len(), self.start + self.seen);
+        let more = self.seen < all && self.found.len() < self.enough;
+        // a division would take as long as the questions
+        more.then(|| self.nodes[if place < all { place } else { place - all }])
     }
 
     fn refuse(&mut self, question: &Question<'_>, refusal: Refusal, slot: Slot, shift: &Shift) {

@@ -197,8 +197,9 @@ fn victims(
 
 /// Those of lower priority on the node: higher priority first, then who started earlier, then whose key comes first.
 fn by_importance(table: &Table, slot: Slot, question: &Asked<'_>) -> Vec<Lower> {
-    let mut lower = Vec::new();
-    for &pod in table.pods_on(slot) {
+    let pods = table.pods_on(slot);
+    let mut lower = Vec::with_capacity(pods.len());
+    for &pod in pods {
         let template = table.template_of(pod);
         let priority = table.at(template).priority;
         if priority < question.wish.priority {
@@ -252,7 +253,7 @@ trait Stage {
     /// One pod of the template comes to the node (`by` is 1) or leaves it (-1).
     fn count(&mut self, template: Id, slot: Slot, by: i32);
 
-    /// The first reason against the node as it is now.
+    /// The first reason against the node as it is now. Without `refusals` it had none before, with other pods on it.
     fn ask(&self, slot: Slot, refusals: Option<&mut Refusals>) -> Option<Refusal>;
 }
 
@@ -273,10 +274,9 @@ impl Stage for OnOneNode<'_> {
     }
 
     fn ask(&self, slot: Slot, refusals: Option<&mut Refusals>) -> Option<Refusal> {
+        let Some(refusals) = refusals else { return self.question.ask_again(slot, &self.shift) };
         let refused = self.question.ask_shifted(slot, &self.shift)?;
-        if let Some(refusals) = refusals {
-            self.question.count(refusals, refused, slot, &self.shift);
-        }
+        self.question.count(refusals, refused, slot, &self.shift);
         Some(refused)
     }
 }
