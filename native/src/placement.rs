@@ -1,5 +1,7 @@
 //! Filtering and scoring for kubecore.scheduler.placement.
 
+use std::sync::Arc;
+
 use kubecore_core::placement::{
     Diagnosis as CoreDiagnosis, FactsError, Id, Placer as CorePlacer, Profile, Rehearsal, Rehearsed,
     ScorePlugin, Slot, Table, Wish, scores,
@@ -30,9 +32,9 @@ fn lock<T>(mutex: &Mutex<T>) -> PyResult<MutexGuard<'_, T>> {
     mutex.try_lock().ok_or_else(|| PyRuntimeError::new_err("the placement table is in use"))
 }
 
-fn lines(diagnosis: CoreDiagnosis) -> Diagnosis {
+fn lines(diagnosis: CoreDiagnosis, placer: &Arc<Mutex<CorePlacer>>) -> Diagnosis {
     let refused = diagnosis.refused.into_iter().map(|one| (one.plugin, one.reason, one.nodes)).collect();
-    let crowd = Crowd { slots: diagnosis.crowded };
+    let crowd = Crowd { slots: diagnosis.crowded, placer: Arc::clone(placer) };
     (diagnosis.nodes, diagnosis.not_named, diagnosis.conflict, refused, crowd)
 }
 
@@ -53,6 +55,15 @@ fn wished(wish: PodWish<'_>) -> Wish<'_> {
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct Crowd {
     slots: Vec<Slot>,
+    placer: Arc<Mutex<CorePlacer>>,
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        if let Some(mut placer) = self.placer.try_lock() {
+            placer.take_back(std::mem::take(&mut self.slots));
+        }
+    }
 }
 
 #[pymethods]
@@ -135,7 +146,7 @@ impl PlacementTable {
 
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct Placer {
-    core: Mutex<CorePlacer>,
+    core: Arc<Mutex<CorePlacer>>,
 }
 
 #[pymethods]
@@ -143,7 +154,7 @@ impl Placer {
     #[new]
     fn new(profile: &[u8], seed: u64) -> PyResult<Self> {
         let profile = Profile::read(profile).map_err(refused)?;
-        Ok(Self { core: Mutex::new(CorePlacer::new(profile, seed)) })
+        Ok(Self { core: Arc::new(Mutex::new(CorePlacer::new(profile, seed))) })
     }
 
     #[pyo3(signature = (table, facts, wish = ("", 0, None)))]
@@ -155,9 +166,10 @@ impl Placer {
     ) -> PyResult<(Option<String>, Option<Diagnosis>)> {
         let mut table = lock(&table.core)?;
         let template = table.template(facts).map_err(refused)?;
-        Ok(match lock(&self.core)?.decide(&mut table, template, &wished(wish)) {
+        let decided = lock(&self.core)?.decide(&mut table, template, &wished(wish));
+        Ok(match decided {
             Ok(slot) => (Some(table.name(slot).to_owned()), None),
-            Err(diagnosis) => (None, Some(lines(diagnosis))),
+            Err(diagnosis) => (None, Some(lines(diagnosis, &self.core))),
         })
     }
 
@@ -177,7 +189,7 @@ impl Placer {
         };
         let found = lock(&self.core)?.search(&mut table, template, &wished(wish), agrees)?;
         let names = found.slots.iter().map(|&slot| table.name(slot).to_owned()).collect();
-        Ok((names, lines(found.diagnosis)))
+        Ok((names, lines(found.diagnosis, &self.core)))
     }
 
     /// `plan`: start, enough, now in microseconds, whether to tell of all candidates.

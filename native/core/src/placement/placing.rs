@@ -65,6 +65,8 @@ pub struct Placer {
     pub profile: Profile,
     start: usize,
     chance: u64,
+    /// Room for a diagnosis' `crowded`.
+    spare: Vec<Slot>,
 }
 
 /// How many feasible nodes are enough among `count`: all up to 100, then a share that shrinks to 5 %.
@@ -90,8 +92,9 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(nodes: &'a [Slot], start: usize, enough: usize) -> Self {
-        let (found, crowded) = (Vec::new(), Vec::new());
+    /// `crowded` is empty.
+    fn new(nodes: &'a [Slot], start: usize, enough: usize, crowded: Vec<Slot>) -> Self {
+        let found = Vec::new();
         Self { nodes, start, enough, seen: 0, found, refusals: Refusals::default(), crowded }
     }
 
@@ -167,7 +170,16 @@ impl<'a> Walk<'a> {
 
 impl Placer {
     pub fn new(profile: Profile, seed: u64) -> Self {
-        Self { profile, start: 0, chance: seed }
+        Self { profile, start: 0, chance: seed, spare: Vec::new() }
+    }
+
+    /// A diagnosis' `crowded` that nobody needs any more. As large as it is, the kernel would have to clear the memory
+    /// for each one anew.
+    pub fn take_back(&mut self, mut crowded: Vec<Slot>) {
+        if crowded.capacity() > self.spare.capacity() {
+            crowded.clear();
+            self.spare = crowded;
+        }
     }
 
     /// The nodes that can take the pod, and that `also` agrees to; it is asked of no others.
@@ -196,7 +208,7 @@ impl Placer {
         // the node that is being made free for the pod: no other needs looking at if it fits there
         if let Some(slot) = wish.nominated.and_then(|name| table.slot(name)) {
             let only = [slot];
-            let mut walk = Walk::new(&only, 0, 1);
+            let mut walk = Walk::new(&only, 0, 1, Vec::new());
             walk.go(table, template, &self.profile.filters, wish, &mut also)?;
             if !walk.found.is_empty() {
                 found.slots = walk.found;
@@ -209,12 +221,15 @@ impl Placer {
         // with nothing to choose by, the first will do
         let percentage = self.profile.percentage_of_nodes_to_score;
         let enough = if self.profile.chooses { nodes_to_find(nodes.len(), percentage) } else { 1 };
-        let mut walk = Walk::new(&nodes, self.start % nodes.len(), enough);
+        let spare = std::mem::take(&mut self.spare);
+        let mut walk = Walk::new(&nodes, self.start % nodes.len(), enough, spare);
         walk.go(table, template, &self.profile.filters, wish, &mut also)?;
         self.start = walk.start + walk.seen;
         if walk.found.is_empty() {
             found.diagnosis.refused = walk.refusals.counted(table);
             found.diagnosis.crowded = walk.crowded;
+        } else {
+            self.take_back(walk.crowded);
         }
         found.slots = walk.found;
         Ok(found)

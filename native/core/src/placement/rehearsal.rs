@@ -88,54 +88,90 @@ fn go_through(mut stage: impl Stage, wish: &Wish<'_>, crowd: &[Slot], plan: &Reh
     let yielding = stage.table().nominations.yielding(wish.uid, wish.priority);
     let question = Asked { wish, yielding, now: plan.now };
     let mut refusals = Refusals::default();
-    let (mut refused, mut more) = (0, BTreeMap::new());
-    let (mut peaceful, mut violating) = (Vec::new(), Vec::new());
+    let (mut refused, mut nobody_lower, mut more) = (0, 0, BTreeMap::new());
+    let mut found = Candidates::default();
     for index in 0..crowd.len() {
         let slot = crowd[(plan.start + index) % crowd.len()];
-        match victims(&mut stage, &question, slot, &mut refusals) {
-            Ok(found) if found.candidate.violations > 0 => violating.push(found),
-            Ok(found) => peaceful.push(found),
-            Err(why) => {
-                refused += 1;
-                if let Some(reason) = why.reason(stage.table().name(slot)) {
-                    *more.entry(reason).or_default() += 1;
+        let why = match victims(&mut stage, &question, slot, &mut refusals) {
+            Ok(one) => {
+                found.take(one, plan);
+                if found.are_enough(plan) {
+                    break;
                 }
+                continue;
+            }
+            Err(why) => why,
+        };
+        refused += 1;
+        match why {
+            NoCandidate::NobodyLower => nobody_lower += 1,
+            NoCandidate::Refused => {}
+            NoCandidate::NobodyHasToGo => {
+                let reason =
+                    format!("expected at least one victim pod on node \"{}\"", stage.table().name(slot));
+                *more.entry(reason).or_default() += 1;
             }
         }
-        if !peaceful.is_empty() && peaceful.len() + violating.len() >= plan.enough {
-            break;
-        }
     }
-    violating.truncate(plan.enough);
-    peaceful.append(&mut violating);
+    if nobody_lower > 0 {
+        more.insert("No preemption victims found for incoming pod".to_owned(), nobody_lower);
+    }
     let counted = refusals.counted(stage.table());
     let mut reasons: BTreeMap<String, u32> = counted.into_iter().map(|one| (one.reason, one.nodes)).collect();
     reasons.append(&mut more);
-    if !plan.all {
-        // the first of several equals
-        peaceful = peaceful.into_iter().min_by_key(|one| one.harm).into_iter().collect();
+    Rehearsed { candidates: found.chosen(plan), refused, reasons }
+}
+
+/// Of each sort all, or the least harmful one: the first of several equals.
+#[derive(Default)]
+struct Candidates {
+    peaceful: Vec<Tried>,
+    violating: Vec<Tried>,
+    /// How many there were of each.
+    counts: [usize; 2],
+}
+
+impl Candidates {
+    fn take(&mut self, one: Tried, plan: &Rehearsal) {
+        let violates = one.candidate.violations > 0;
+        let count = &mut self.counts[usize::from(violates)];
+        *count += 1;
+        if violates && *count > plan.enough {
+            return;
+        }
+        let known = if violates { &mut self.violating } else { &mut self.peaceful };
+        match known.first_mut() {
+            Some(least) if !plan.all => {
+                if one.harm < least.harm {
+                    *least = one;
+                }
+            }
+            _ => known.push(one),
+        }
     }
-    let candidates = peaceful.into_iter().map(|one| one.candidate).collect();
-    Rehearsed { candidates, refused, reasons }
+
+    fn are_enough(&self, plan: &Rehearsal) -> bool {
+        self.counts[0] > 0 && self.counts.iter().sum::<usize>() >= plan.enough
+    }
+
+    fn chosen(mut self, plan: &Rehearsal) -> Vec<Candidate> {
+        self.peaceful.append(&mut self.violating);
+        if !plan.all {
+            // one that violates no budget harms less
+            self.peaceful.truncate(1);
+        }
+        self.peaceful.into_iter().map(|one| one.candidate).collect()
+    }
 }
 
 /// Why a node is no candidate.
 enum NoCandidate {
+    /// No pod on it is of lower priority.
     NobodyLower,
     /// Not even with all of them gone. `Refusals` tell why.
     Refused,
     /// It would do as it is.
     NobodyHasToGo,
-}
-
-impl NoCandidate {
-    fn reason(&self, node: &str) -> Option<String> {
-        match self {
-            Self::NobodyLower => Some("No preemption victims found for incoming pod".to_owned()),
-            Self::Refused => None,
-            Self::NobodyHasToGo => Some(format!("expected at least one victim pod on node \"{node}\"")),
-        }
-    }
 }
 
 /// A pod that may have to go.
