@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use kubecore_core::authn::UserInfo;
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::dates::write_time;
@@ -17,8 +18,9 @@ use super::events::Events;
 use super::head::Head;
 use super::policy::Stage;
 
-/// Users whose JSON a thread keeps.
-const USERS_KEPT: usize = 8;
+/// Users whose JSON a thread keeps, and how long it may be.
+const USERS_KEPT: usize = 256;
+const LONGEST_KEPT: usize = 4 << 10;
 
 /// What does not change from stage to stage.
 pub struct Request {
@@ -148,26 +150,29 @@ fn write_annotations(out: &mut Vec<u8>, found: &Findings) {
     out.push(b'}');
 }
 
-/// A user, and how it is told.
-type ToldUser = (Arc<UserInfo>, Box<[u8]>);
+/// Users by where they are in memory, which is theirs as long as they are kept; and how they are told.
+type ToldUsers = FxHashMap<*const UserInfo, (Arc<UserInfo>, Box<[u8]>)>;
 
 thread_local! {
-    static USERS: RefCell<Vec<ToldUser>> = const { RefCell::new(Vec::new()) };
+    static USERS: RefCell<ToldUsers> = RefCell::default();
 }
 
-/// A connection's user is the same object from request to request.
+/// A token's or a connection's user is the same object from request to request.
 fn write_user(out: &mut Vec<u8>, user: &Arc<UserInfo>) {
     USERS.with_borrow_mut(|kept| {
-        if let Some((_, json)) = kept.iter().find(|(one, _)| Arc::ptr_eq(one, user)) {
+        if let Some((_, json)) = kept.get(&Arc::as_ptr(user)) {
             out.extend_from_slice(json);
             return;
         }
         let start = out.len();
         write_json(out, &User::of(user));
-        if kept.len() == USERS_KEPT {
-            kept.remove(0);
+        if out.len() - start > LONGEST_KEPT {
+            return;
         }
-        kept.push((user.clone(), out[start..].into()));
+        if kept.len() >= USERS_KEPT {
+            kept.clear();
+        }
+        kept.insert(Arc::as_ptr(user), (user.clone(), out[start..].into()));
     });
 }
 

@@ -261,10 +261,9 @@ impl Authenticator {
         if let Some(user) = self.kept_user(token) {
             return Some(GoodToken::Kept(user));
         }
-        if let Some(issuer) = self.issuer.load_full()
-            && let Ok((bound, _)) = issuer.verify(token, issuer.audiences(), self.now())
-        {
-            return Some(GoodToken::Bound(Arc::new(bound)));
+        let issuer = self.issuer.load_full();
+        if let Some(bound) = issuer.and_then(|issuer| issuer.good_token(token, self.now())) {
+            return Some(GoodToken::Bound(bound));
         }
         let (user, expires) = self.vouched.get(&fingerprint(token), self.now())?;
         Some(GoodToken::Vouched { user, expires })

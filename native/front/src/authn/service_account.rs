@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kubecore_core::authn::{UserInfo, service_account_username};
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
 use serde::Deserialize;
 
 use super::jwt::{self, Audience, LEEWAY_SECONDS, PublicKey, Refused};
+use super::vouched::{Fingerprint, fingerprint};
 use super::{BoundKind, ObjectLookup};
 
 #[derive(Deserialize)]
@@ -41,20 +44,44 @@ struct Reference {
     uid: String,
 }
 
+/// Tokens that are remembered as good.
+const LIMIT: usize = 4096;
+
 /// Whose tokens are accepted, and for whom they must be meant.
 pub struct ServiceAccountIssuer {
     keys: Vec<PublicKey>,
     issuers: Vec<String>,
     audiences: Vec<String>,
+    /// Those whose signatures and claims were found good for the API, so that each connection of a client need not
+    /// verify its token anew. What can change is looked at whenever one is used.
+    verified: RwLock<FxHashMap<Fingerprint, Arc<BoundToken>>>,
 }
 
 impl ServiceAccountIssuer {
     pub fn new(keys: Vec<PublicKey>, issuers: Vec<String>, audiences: Vec<String>) -> Self {
-        Self { keys, issuers, audiences }
+        Self { keys, issuers, audiences, verified: RwLock::default() }
     }
 
     pub fn audiences(&self) -> &[String] {
         &self.audiences
+    }
+
+    /// A token for the API, which is verified when it comes for the first time.
+    pub(super) fn good_token(&self, token: &str, now: f64) -> Option<Arc<BoundToken>> {
+        let name = fingerprint(token);
+        if let Some(good) = self.verified.read().get(&name) {
+            return good.in_time(now).then(|| good.clone());
+        }
+        let (bound, _) = self.verify(token, &self.audiences, now).ok()?;
+        let mut verified = self.verified.write();
+        if verified.len() >= LIMIT {
+            verified.retain(|_, one| one.in_time(now));
+        }
+        if verified.len() >= LIMIT {
+            verified.clear();
+        }
+        // Two connections may have come at once: both go on with the same.
+        Some(verified.entry(name).or_insert_with(|| Arc::new(bound)).clone())
     }
 
     /// The token's user and the audiences of `wanted` that it is meant for, one at least.
