@@ -3,8 +3,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
@@ -12,10 +13,12 @@ use http::{HeaderName, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::exchange::{Decisions, Exchange};
 use crate::forward::Forward;
+use crate::hands::{Hands, Place};
 use crate::stream::StreamState;
 use crate::turns::Turns;
 
@@ -61,6 +64,8 @@ pub enum Reply {
 #[derive(Default)]
 pub struct Presence {
     gone: AtomicBool,
+    /// Among those that Python has in hand; 0 before it has.
+    place: AtomicU64,
     on_cancelled: Mutex<Option<Callback>>,
 }
 
@@ -98,6 +103,7 @@ impl PresenceGuard {
 
 impl Drop for PresenceGuard {
     fn drop(&mut self) {
+        self.handoff.give_back(&self.presence);
         if self.answered {
             return;
         }
@@ -119,11 +125,20 @@ impl Pending {
     }
 }
 
+struct Requests {
+    waiting: Turns<Box<str>, Box<Pending>>,
+    hands: Hands,
+    /// Somebody looks from time to time whether hands have become free.
+    is_kept_up: bool,
+}
+
 struct Shared {
-    requests: Mutex<Turns<Box<str>, Box<Pending>>>,
+    requests: Mutex<Requests>,
     callbacks: (Sender<Callback>, Receiver<Callback>),
     event: OwnedFd,
     signalled: AtomicBool,
+    /// Of the front, once a request has come.
+    runtime: OnceLock<Handle>,
 }
 
 /// The two queues; cheap to clone.
@@ -131,18 +146,19 @@ struct Shared {
 pub struct Handoff(Arc<Shared>);
 
 impl Handoff {
-    pub fn new() -> io::Result<Self> {
+    pub fn new(hands: Hands) -> io::Result<Self> {
         // SAFETY: eventfd takes no pointers; the result is checked before it is owned.
         let raw = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
         if raw < 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(Self(Arc::new(Shared {
-            requests: Mutex::new(Turns::new()),
+            requests: Mutex::new(Requests { waiting: Turns::new(), hands, is_kept_up: false }),
             callbacks: crossbeam_channel::unbounded(),
             // SAFETY: `raw` was just made and is owned by nobody else.
             event: unsafe { OwnedFd::from_raw_fd(raw) },
             signalled: AtomicBool::new(false),
+            runtime: OnceLock::new(),
         })))
     }
 
@@ -153,14 +169,23 @@ impl Handoff {
     /// Gives the request back when too many wait.
     pub fn push(&self, pending: Box<Pending>) -> Result<(), Box<Pending>> {
         let whose = pending.whose();
+        self.0.runtime.get_or_init(Handle::current);
         let mut requests = self.0.requests.lock();
-        if requests.len() >= QUEUE_LIMIT {
+        if requests.waiting.len() >= QUEUE_LIMIT {
             return Err(pending);
         }
-        requests.push(whose, pending);
+        requests.waiting.push(whose, pending);
+        let has_room = requests.hands.room() > 0;
         drop(requests);
-        self.signal();
+        if has_room {
+            self.signal();
+        }
         Ok(())
+    }
+
+    /// Requests that nobody has taken.
+    pub fn waiting(&self) -> usize {
+        self.0.requests.lock().waiting.len()
     }
 
     /// Queues a callback for the next `drain`.
@@ -181,18 +206,63 @@ impl Handoff {
         }
     }
 
-    /// Callbacks due and up to `limit` requests, oldest first of each user's. What stays behind keeps the eventfd readable.
+    /// Callbacks due and up to `limit` requests, oldest first of each user's, as far as there are hands for them. What
+    /// stays behind although there are keeps the eventfd readable.
     pub fn drain(&self, limit: usize) -> (Vec<Callback>, Vec<Box<Pending>>) {
         self.clear();
         let callbacks = self.0.callbacks.1.try_iter().take(self.0.callbacks.1.len()).collect();
-        let mut waiting = self.0.requests.lock();
-        let requests = std::iter::from_fn(|| waiting.pop()).take(limit).collect();
+        let mut guard = self.0.requests.lock();
+        let Requests { waiting, hands, is_kept_up } = &mut *guard;
+        let now = Instant::now();
+        hands.let_go(now);
+        let room = hands.room().min(limit);
+        let requests: Vec<_> = std::iter::from_fn(|| waiting.pop()).take(room).collect();
+        for pending in &requests {
+            pending.presence.place.store(hands.take(now), Ordering::Relaxed);
+        }
         let is_left = waiting.len() > 0;
-        drop(waiting);
-        if is_left {
+        let has_room = hands.room() > 0;
+        let begins = is_left && !has_room && !std::mem::replace(is_kept_up, true);
+        drop(guard);
+        if is_left && has_room {
             self.signal();
+        } else if begins {
+            self.keep_up();
         }
         (callbacks, requests)
+    }
+
+    /// A request is answered, or nobody waits for it any more.
+    fn give_back(&self, presence: &Presence) {
+        let mut requests = self.0.requests.lock();
+        // Read under the lock that it is written under: Python may be about to take it.
+        let place: Place = presence.place.load(Ordering::Relaxed);
+        let was_full = requests.hands.room() == 0;
+        requests.hands.give_back(place);
+        let may_go_on = was_full && requests.hands.room() > 0 && requests.waiting.len() > 0;
+        drop(requests);
+        if may_go_on {
+            self.signal();
+        }
+    }
+
+    /// What Python has had in hand for long waits for somebody else: others go on meanwhile.
+    fn keep_up(&self) {
+        let Some(runtime) = self.0.runtime.get() else { return };
+        let handoff = self.clone();
+        let pause = self.0.requests.lock().hands.patience / 2;
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(pause).await;
+                let mut requests = handoff.0.requests.lock();
+                requests.hands.let_go(Instant::now());
+                if requests.hands.room() > 0 {
+                    requests.is_kept_up = false;
+                    break;
+                }
+            }
+            handoff.signal();
+        });
     }
 
     fn clear(&self) {
@@ -215,6 +285,7 @@ impl Handoff {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
 
     use super::*;
 
@@ -226,7 +297,7 @@ mod tests {
 
     #[test]
     fn callbacks_make_the_eventfd_readable_until_drained() {
-        let handoff = Handoff::new().unwrap();
+        let handoff = Handoff::new(Hands::new(1, Duration::MAX)).unwrap();
         let runs = Arc::new(AtomicUsize::new(0));
         assert!(!readable(&handoff));
         for _ in 0..3 {
@@ -243,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_client_that_goes_is_reported_once_and_only_when_unanswered() {
-        let handoff = Handoff::new().unwrap();
+        let handoff = Handoff::new(Hands::new(1, Duration::MAX)).unwrap();
         let presence = Arc::new(Presence::default());
         PresenceGuard::new(presence.clone(), handoff.clone()).answered();
         assert!(!presence.is_gone());

@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod flow;
 pub mod forward;
 pub mod handoff;
+pub mod hands;
 pub mod health;
 pub mod inflight;
 pub mod io;

@@ -26,6 +26,7 @@ use crate::delegation::Delegation;
 use crate::flow::Flow;
 use crate::forward::Pool;
 use crate::handoff::Handoff;
+use crate::hands::Hands;
 use crate::health::Health;
 use crate::inflight::InFlight;
 use crate::io::StallGuard;
@@ -57,6 +58,10 @@ pub struct Limits {
     pub write_stall_timeout: Duration,
     /// A watch without timeoutSeconds lasts between this and twice this.
     pub min_watch: Duration,
+    /// Requests that Python works at together: more would make a commit of the store only a little cheaper for each.
+    pub in_hand: usize,
+    /// How long a request takes that waits for nobody, generously.
+    pub patience: Duration,
 }
 
 impl Default for Limits {
@@ -74,6 +79,8 @@ impl Default for Limits {
             unwanted_body_timeout: Duration::from_secs(1),
             write_stall_timeout: Duration::from_secs(30),
             min_watch: Duration::from_secs(1800),
+            in_hand: 32,
+            patience: Duration::from_millis(10),
         }
     }
 }
@@ -120,6 +127,7 @@ impl Server {
         policy: Arc<PolicyStore>,
         handle: Handle,
     ) -> io::Result<Arc<Self>> {
+        let handoff = Handoff::new(Hands::new(limits.in_hand, limits.patience))?;
         Ok(Arc::new(Self {
             limits,
             authenticator: Arc::new(Authenticator::new(clock.clone(), lookup)),
@@ -128,7 +136,7 @@ impl Server {
             routes: RouteTable::default(),
             pool: Pool::default(),
             delegation: Delegation::default(),
-            handoff: Handoff::new()?,
+            handoff,
             health: Health::default(),
             metrics: Metrics::default(),
             judged: Judged::default(),

@@ -32,10 +32,17 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
+        Self::of(Limits::default())
+    }
+
+    fn of(limits: Limits) -> Self {
         let handle = tokio::runtime::Handle::current();
         let policy = Arc::new(PolicyStore::new());
-        let server =
-            Server::new(Limits::default(), Clock::default(), Arc::new(Nothing), policy, handle).unwrap();
+        Self::to(Server::new(limits, Clock::default(), Arc::new(Nothing), policy, handle).unwrap())
+    }
+
+    /// Another client of a server.
+    fn to(server: Arc<Server>) -> Self {
         let (client, end) = tokio::io::duplex(PIPE);
         let connection = Connection::new(([127, 0, 0, 1], 1).into(), false, None, false, Arc::default());
         tokio::spawn(serve(server.clone(), end, connection));
@@ -76,6 +83,54 @@ async fn an_answer_that_looks_like_hypers_own_refusal_is_passed_on_and_the_conne
         let answer = pair.read_until("\r\n\r\n").await;
         let (head, rest) = BARE_400.split_once("\r\n").unwrap();
         assert!(answer.starts_with(head) && answer.contains(rest), "{answer}");
+    }
+}
+
+/// Clients of one server, each of which has asked; the requests that are in hand, and the others' in their order.
+async fn crowd(limits: Limits, waiting: usize) -> (Vec<Pair>, Vec<Box<Pending>>) {
+    let in_hand = limits.in_hand;
+    let mut pairs = vec![Pair::of(limits)];
+    let mut taken = vec![pairs[0].ask(ASK).await];
+    for number in 1..in_hand + waiting {
+        let mut pair = Pair::to(pairs[0].server.clone());
+        if number < in_hand {
+            taken.push(pair.ask(ASK).await);
+        } else {
+            pair.client.write_all(ASK).await.unwrap();
+        }
+        pairs.push(pair);
+    }
+    while pairs[0].server.handoff.waiting() < waiting {
+        tokio::task::yield_now().await;
+    }
+    (pairs, taken)
+}
+
+#[tokio::test]
+async fn a_request_is_taken_when_one_of_those_in_hand_is_answered_or_its_client_has_gone() {
+    let limits = Limits { in_hand: 3, patience: Duration::MAX, ..Limits::default() };
+    let (mut pairs, mut taken) = crowd(limits, 2).await;
+    let handoff = pairs[0].server.handoff.clone();
+    assert!(handoff.drain(64).1.is_empty());
+    assert!(taken.remove(0).reply.send(bare_400()).is_ok());
+    pairs[0].read_until("\r\n\r\n").await;
+    taken.extend(handoff.drain(64).1);
+    assert_eq!((taken.len(), handoff.drain(64).1.len()), (3, 0));
+    drop(pairs.remove(1));
+    while handoff.waiting() > 0 {
+        taken.extend(handoff.drain(64).1);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(taken.len(), 4);
+}
+
+#[tokio::test]
+async fn those_in_hand_that_wait_for_somebody_else_keep_nobody_waiting() {
+    let limits = Limits { in_hand: 3, patience: Duration::from_millis(1), ..Limits::default() };
+    let (pairs, mut taken) = crowd(limits, 4).await;
+    while taken.len() < 7 {
+        taken.extend(pairs[0].server.handoff.drain(64).1);
+        tokio::task::yield_now().await;
     }
 }
 
