@@ -426,8 +426,7 @@ class Cluster:
 
         bind, real = self.config.bind_address, self.config.real_nodes
         node = network.host_address(self._networks.pods_of_node(0)[0]) if real else bind
-        client = self._client("system:kubecore-ingress")
-        settings = settings.at(bind_address=bind, node_address=node)
+        settings, client = settings.at(bind_address=bind, node_address=node), self._client("system:kubecore-ingress")
         controller = IngressController(client, self.clock, settings, informers=self._informers)
         self.server.metrics.join(controller.metrics)
         await controller.run()
