@@ -39,6 +39,7 @@ from kubecore.cli.kubelet_options import (
     cri_config,
     cri_options,
     eviction_options,
+    oci_options,
     registries,
     shutdown_options,
 )
@@ -260,6 +261,7 @@ def scheduler(
 
 
 @cri_options
+@oci_options
 @eviction_options
 @shutdown_options
 def kubelet(
@@ -280,6 +282,7 @@ def kubelet(
     allowed_unsafe_sysctls: AllowedSysctls = "",
     *,
     container_runtime: Any,
+    oci_programs: Any,
     eviction: Any,
     orphaned_pods_timeout: OrphanedPodsTimeout = "1h0m0s",
     max_pods: MaxPods = 110,
@@ -303,6 +306,7 @@ def kubelet(
         root_dir=root_dir,
         default_runtime=default_runtime,
         cri=cri,
+        **oci_programs,
         registries=registries(registry_mirror),
         client_ca=client_ca_file,
         server_certificate=tls_cert_file,

@@ -204,6 +204,50 @@ def _container_runtime(
     return container_runtime_endpoint, image_service_endpoint
 
 
+OciRuntime = Annotated[
+    str,
+    typer.Option(
+        help="Program that runs the containers of runtime oci, such as runc or crun: its path, or its name on PATH; "
+        "by default kubecore does it itself.",
+    ),
+]
+OciRuntimeHandler = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A further such program for a RuntimeClass's handler: HANDLER=PROGRAM. Where runc is installed, and there "
+        "is no container runtime (CRI), it is handler runc.",
+    ),
+]
+
+
+def _oci_programs(oci_runtime: OciRuntime = "", oci_runtime_handler: OciRuntimeHandler = None) -> dict[str, Any]:
+    """Fields of a KubeletConfig. Raises BadParameter."""
+    handlers = {}
+    for one in oci_runtime_handler or ():
+        handler, given, program = one.partition("=")
+        if not given or handler in ("", *_RESERVED):
+            told = f"{one!r} is not HANDLER=PROGRAM, with a handler beside {', '.join(_RESERVED)}"
+            raise typer.BadParameter(told, param_hint="'--oci-runtime-handler'")
+        handlers[handler] = _program(program, "--oci-runtime-handler")
+    return {
+        "oci_runtime": _program(oci_runtime, "--oci-runtime") if oci_runtime else "",
+        "oci_handlers": handlers,
+    }
+
+
+_RESERVED = ("host", "oci", "cri", "simulated")
+
+
+def _program(named: str, option: str) -> str:
+    """Its absolute path. Raises BadParameter."""
+    from kubecore.kubelet.runtime.oci_programs.finding import find
+
+    found = find(named)
+    if found is None:
+        raise typer.BadParameter(f"there is no program {named!r} that can be run", param_hint=f"'{option}'")
+    return str(Path(found).absolute())
+
+
 def cri_config(default_runtime: str, endpoints: tuple[str, str], cni: Path) -> CriConfig | None:
     """None where no container runtime is asked for. `cni`: where its configuration goes. Raises BadParameter."""
     from kubecore.kubelet.runtime.cri.connection import DEFAULT_ENDPOINT, CriLack, check
@@ -222,6 +266,7 @@ def cri_config(default_runtime: str, endpoints: tuple[str, str], cni: Path) -> C
 
 
 cri_options = stands_for("container_runtime", _container_runtime, "Container runtime options")
+oci_options = stands_for("oci_programs", _oci_programs, "Container runtime options")
 eviction_options = stands_for("eviction", _evicting, "Eviction options")
 shutdown_options = stands_for("shutdown", _shutting_down, "Shutdown options")
 

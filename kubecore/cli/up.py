@@ -22,7 +22,14 @@ from kubecore.cli.access_options import Access, access_options
 from kubecore.cli.admission_options import admission_options
 from kubecore.cli.audit_options import audit_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
-from kubecore.cli.kubelet_options import MaxPods, NodesConfigFile, cri_config, cri_options, node_settings
+from kubecore.cli.kubelet_options import (
+    MaxPods,
+    NodesConfigFile,
+    cri_config,
+    cri_options,
+    node_settings,
+    oci_options,
+)
 from kubecore.cli.one_command import CANNOT_BE_RUN, Place, Stopping
 from kubecore.cli.option_groups import headed, stands_for
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
@@ -162,6 +169,7 @@ def _served_ingress(
 @audit_options
 @access_options
 @cri_options
+@oci_options
 @stands_for("served_ingress", _served_ingress, _NETWORK)
 @stands_for("place", one_command.place)
 @headed(
@@ -205,6 +213,7 @@ def up(
     ipvs_scheduler: IpvsScheduler = "rr",
     load_balancer_cidr: LoadBalancerCIDR = "",
     container_runtime: Any,
+    oci_programs: Any,
     access: Access,
     admission: AdmissionOptions,
     audit: AuditOptions,
@@ -253,7 +262,7 @@ def up(
             **_ranges(service_cidr, pod_cidr, ip_family),
             ingress=served_ingress,
             scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
-            kubelet=node_settings(kubelet_config),
+            kubelet=node_settings(kubelet_config) | oci_programs,
         )
         _hold(cluster := Cluster(config), verbosity, logging_format)
         status = run_on_loop(_serve(cluster, place.command))

@@ -160,7 +160,7 @@ class Kubelet:
     @property
     def image_lack(self) -> str:
         """Why images cannot be run here, "" if they can."""
-        return self._own_runtimes.oci.lack
+        return self._own_runtimes.image_lack
 
     @property
     def host_ips(self) -> tuple[str, ...]:
@@ -351,8 +351,7 @@ class Kubelet:
                     worker.keep_last_words(interrupted)
         if self._services is not None:
             self._services.host_ports.close()
-        for runtime in runtimes:
-            await runtime.close()
+        await self._own_runtimes.close()
         self._cgroups.close()
         await self._puller.close()
         await self._objects.close()
@@ -409,7 +408,7 @@ class Kubelet:
             pod_cidrs=config.pod_cidrs if config.network_mode == "netns" else (),
             network_mode=config.network_mode,
             runtime=default.name if default else "host",
-            handlers=tuple(sorted(one for one in self._runtimes if one != "oci" or not self.image_lack)),
+            handlers=tuple(self._own_runtimes.handlers),
             taints=config.taints,
             lease_seconds=config.lease_seconds,
         )

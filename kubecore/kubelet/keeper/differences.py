@@ -15,6 +15,10 @@ def _listed(ranges: Any) -> str:
     return ", ".join(ranges) or "none"
 
 
+def _named(programs: Any) -> str:
+    return ", ".join(f"{handler}={program}" for handler, program in sorted(programs.items())) or "none"
+
+
 _TOLD: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "network_mode": ("pod network", str),
     "pod_cidrs": ("addresses of the node's pods", _listed),
@@ -22,6 +26,7 @@ _TOLD: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "bridge": ("bridge", str),
     "pods_through_node": ("proxy mode", _WAYS.__getitem__),
     "half": ("container runtime outside of kubecore", _HALVES.__getitem__),
+    "programs": ("OCI runtimes", _named),
     "root": ("folder", str),
     "image_store": ("folder of images", str),
     "mark": ("mark of its processes", str),

@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import kubecore
 from kubecore.clock import Clock
+from kubecore.kubelet import own_process
 from kubecore.kubelet.keeper import messages, place
 from kubecore.kubelet.keeper.channel import Channel
 from kubecore.kubelet.keeper.differences import differences
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 4.0
 """More than pods get at a kubelet's end, and less than a kubelet gets for its own."""
 _CREDENTIALS = struct.Struct("=iII")
+_MODULE = "kubecore.kubelet.keeper.process"
 _GONE = "the keeper of this node's containers has ended"
 
 
@@ -254,23 +255,8 @@ def _last_words(root: Path) -> str:
 
 
 def _start(settings: KeeperSettings, connection: socket.socket) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that Ctrl-C in the kubelet's terminal is not for it. Closes our copy of `connection`.
-    Raises OSError."""
+    """Closes our copy of `connection`. Raises OSError."""
     number = connection.fileno()
-    package = Path(kubecore.__file__).resolve().parent.parent
-    paths = [str(package), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    # The program that runs need not be reached any more by the path that it was started by.
-    reachable = os.access(sys.executable, os.X_OK)
+    told = messages.encode(settings).hex()
     with connection, (settings.root / place.LOG).open("ab") as output:
-        # -P: the working directory is the user's, and its modules are none of ours.
-        program = [sys.executable, "-P", "-m", "kubecore.kubelet.keeper.process"]
-        return subprocess.Popen(
-            [*program, str(number), messages.encode(settings).hex()],
-            executable=sys.executable if reachable else "/proc/self/exe",
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=(number,),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,
-        )
+        return own_process.start(_MODULE, str(number), told, keeps=number, output=output)

@@ -20,7 +20,7 @@ from kubecore.kubelet.runtime.interface import (
 )
 from kubecore.kubelet.runtime.streams import StreamsWanted
 
-VERSION = 2
+VERSION = 3
 """Of all that follows, and of what the runtimes' configurations mean."""
 
 
@@ -39,6 +39,8 @@ class KeeperSettings:
     pods_through_node: bool
     half: Half = ""
     """Of the pods' addresses: the kubelet has the others, for a runtime that it does not reach through a keeper."""
+    programs: dict[str, str] = field(default_factory=dict)
+    """OCI runtimes by their handlers (`oci_programs.handlers`)."""
     version: int = VERSION
     places: Places | None = None
     """Where the node's cgroups are."""

@@ -26,6 +26,8 @@ from kubecore.kubelet.networks import network
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import ContainerStatus
 from kubecore.kubelet.runtime.oci import OciRuntime
+from kubecore.kubelet.runtime.oci_programs.link import MonitorLink
+from kubecore.kubelet.runtime.oci_programs.runtime import ProgramRuntime
 from kubecore.kubelet.runtime.stopping import SHUTDOWN_GRACE_SECONDS, stop_running
 
 log = logging.getLogger("kubecore.kubelet.keeper")
@@ -52,7 +54,20 @@ class Keeper:
         book, images = LogBook(settings.log_rotation), ImageStore(settings.image_store)
         host = HostRuntime(self._network, clock, book, node=settings.mark)
         oci = OciRuntime(self._network, clock, book, images, node=settings.mark)
-        self._kept = Kept(settings, {"host": host, "oci": oci}, book, settings.lonely_seconds)
+        self._monitor = MonitorLink()
+        runtimes: dict[str, HostRuntime] = {"host": host, "oci": oci}
+        for handler, program in settings.programs.items():
+            runtimes[handler] = ProgramRuntime(
+                self._network,
+                clock,
+                book,
+                images,
+                node=settings.mark,
+                handler=handler,
+                program=program,
+                monitor=self._monitor,
+            )
+        self._kept = Kept(settings, runtimes, book, settings.lonely_seconds)
 
     async def run(self, first: socket.socket) -> None:
         """`first`: of the kubelet that wants it. Raises NotAlone."""
@@ -76,6 +91,7 @@ class Keeper:
                     await stop_running(runtimes.values(), SHUTDOWN_GRACE_SECONDS)
             for runtime in runtimes.values():
                 await runtime.close()
+            await self._monitor.close()
             if self._service is None:
                 self._remove_traces()
             place.leave()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +30,9 @@ from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import Runtime, RuntimeFailure
 from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
 from kubecore.kubelet.runtime.oci import OciRuntime, image_lack
+from kubecore.kubelet.runtime.oci_programs import finding, handlers
+from kubecore.kubelet.runtime.oci_programs.link import MonitorLink
+from kubecore.kubelet.runtime.oci_programs.runtime import ProgramRuntime
 from kubecore.kubelet.serving.kubelet_metrics import RuntimeMetrics
 from kubecore.kubelet.settings.kubelet_config import KubeletConfig
 
@@ -41,14 +45,17 @@ _ANSWER_SECONDS = 10.0
 
 @dataclass
 class NodeRuntimes:
-    """`host` and `oci`: the two of kubecore's own. `by_handler`: all. `link`: to the keeper, if there is to be one."""
+    """`own`: those of kubecore's own, by their handlers. `by_handler`: all. `link`: to the keeper, if there is to be
+    one. `programs`: those that start containers for some of its own (`oci_programs.handlers`). `monitor`: for them,
+    where there is no keeper."""
 
-    host: HostRuntime | KeptRuntime
-    oci: OciRuntime | KeptRuntime
+    own: dict[str, HostRuntime | KeptRuntime]
     by_handler: dict[str, Runtime]
     images: ImageStore
     link: KeeperLink | None
     clock: Clock
+    programs: Mapping[str, str]
+    monitor: MonitorLink
     cri: CriRuntime | None = None
     """Of a container runtime outside of kubecore."""
     cri_goes_on: bool = False
@@ -66,7 +73,7 @@ class NodeRuntimes:
         holdings = await self.link.find() if self.link is not None else None
         if holdings is None:
             return None
-        for runtime in (self.host, self.oci):
+        for runtime in self.own.values():
             if isinstance(runtime, KeptRuntime):
                 runtime.take_over(holdings.held[runtime.name])
         return holdings.settings.places
@@ -80,7 +87,7 @@ class NodeRuntimes:
         """Before they start."""
         if self.link is not None:
             self.link.settings = replace(self.link.settings, places=cgroups.places if cgroups is not None else None)
-        for runtime in (self.host, self.oci):
+        for runtime in self.own.values():
             if isinstance(runtime, HostRuntime):
                 runtime.cgroups = cgroups
         if self.cri is not None:
@@ -92,12 +99,18 @@ class NodeRuntimes:
             describe(isolation)
             if not self.link.connected:  # nor does anything outlive a keeper
                 leftovers.end_of_node(self.link.settings.mark)
-        for own in (self.host, self.oci):
+        lack = image_lack(self.images, isolation)
+        for own in self.own.values():
             if isinstance(own, KeptRuntime):
                 own.root_by_default = isolation.root_by_default
-                own.lack = image_lack(self.images, isolation) if own is self.oci else ""
+                own.lack = lack if own.images is not None else ""
         for runtime in set(self.by_handler.values()):
             await runtime.start()
+
+    async def close(self) -> None:
+        for runtime in set(self.by_handler.values()):
+            await runtime.close()
+        await self.monitor.close()
 
     async def of_pod(self, pod: Object, client: Client, default: str, *, node_name: str) -> ChosenRuntime:
         """By its class, or the `default`. Raises RuntimeFailure, StatusError."""
@@ -113,19 +126,32 @@ class NodeRuntimes:
                 raise
             handler = found["handler"]
         runtime = self.by_handler.get(handler) or self.by_handler.get("cri")  # which knows names of its own
-        if runtime is None:
-            served = ", ".join(sorted(self.by_handler))
-            text = (
-                f'no runtime for handler "{handler}" on node {node_name} (there is: {served}): start '
-                "kubecore with --default-runtime host, or give the pod runtimeClassName host"
-            )
-            raise RuntimeFailure("RunContainerError", text)
+        if runtime is None or self._lacks_program(handler):
+            there = ", ".join(sorted(one for one in self.by_handler if not self._lacks_program(one)))
+            text = f"{finding.lack(handler)} (on node {node_name} there is: {there})"
+            raise RuntimeFailure("FailedCreatePodSandBox", text)
         self._check_users(pod, runtime, name)
         return ChosenRuntime(runtime, handler)
 
+    def _lacks_program(self, handler: str) -> bool:
+        """It may be installed, or removed, while the node runs."""
+        program = self.programs.get(handler)
+        return program is not None and finding.find(program) is None
+
+    @property
+    def handlers(self) -> list[str]:
+        """Those by which pods can be run."""
+        images = {name for name, one in self.own.items() if one.images is not None and one.lack}
+        return sorted(one for one in self.by_handler if one not in images and not self._lacks_program(one))
+
+    @property
+    def image_lack(self) -> str:
+        """Why images cannot be run here, "" if they can."""
+        return self.own["oci"].lack
+
     def _check_users(self, pod: Object, runtime: Runtime, class_name: str | None) -> None:
         """Raises RuntimeFailure."""
-        own = runtime in (self.by_handler.get("host"), self.by_handler.get("oci"))
+        own = any(runtime is self.by_handler.get(one) for one in self.own)
         if pod["spec"].get("hostUsers") is False and not (own and self.isolation.user_namespace):
             who = f"RuntimeClass handler {quoted(class_name)}" if class_name else "runtime"
             text = f"can't set `spec.hostUsers: false`, {who} does not support user namespaces"
@@ -184,12 +210,17 @@ def make_runtimes(
 ) -> NodeRuntimes:
     """`pod_cidrs`: those of `network`. `mark`: of the node's processes. `metrics`: of what is asked of `by_handler`."""
     images = ImageStore(config.image_store or config.root_dir / "images")
-    host: HostRuntime | KeptRuntime
-    oci: OciRuntime | KeptRuntime
+    programs = handlers.of_node(config.oci_runtime, config.oci_handlers, others=config.cri is not None)
+    monitor = MonitorLink()
+    own: dict[str, HostRuntime | KeptRuntime] = {}
     if config.keeper is None:
         link = None
-        host = HostRuntime(network, clock, book, node=mark)
-        oci = OciRuntime(network, clock, book, images, node=mark)
+        own["host"] = HostRuntime(network, clock, book, node=mark)
+        own["oci"] = OciRuntime(network, clock, book, images, node=mark)
+        for handler, program in programs.items():
+            own[handler] = ProgramRuntime(
+                network, clock, book, images, node=mark, handler=handler, program=program, monitor=monitor
+            )
     else:
         settings = KeeperSettings(
             root=config.root_dir.absolute(),
@@ -203,16 +234,18 @@ def make_runtimes(
             lonely_seconds=config.keeper.lonely_seconds,
             half="lower" if config.cri is not None else "",
             log_rotation=config.log_rotation,
+            programs=programs,
         )
         link = KeeperLink(settings, book, clock)
-        host = KeptRuntime("host", link, clock, book)
-        oci = KeptRuntime("oci", link, clock, book, images=images)
+        own["host"] = KeptRuntime("host", link, clock, book)
+        for handler in ("oci", *programs):
+            own.setdefault(handler, KeptRuntime(handler, link, clock, book, images=images))
     cri = None
     if config.cri is not None:
         asked, cni = config.cri, config.cri.cni or config.root_dir / "cni"
         at = CriSettings(asked.endpoint, asked.image_endpoint, cni, node=config.node_name, mark=mark)
         cri = CriRuntime(network, clock, book, at)
     by_handler: dict[str, Runtime] = {}
-    for runtime in (host, oci, *([cri] if cri is not None else []), *config.runtimes):
+    for runtime in (*own.values(), *([cri] if cri is not None else []), *config.runtimes):
         by_handler.update(dict.fromkeys(runtime.handlers, MeasuredRuntime(runtime, metrics, clock)))
-    return NodeRuntimes(host, oci, by_handler, images, link, clock, cri)
+    return NodeRuntimes(own, by_handler, images, link, clock, programs, monitor, cri)

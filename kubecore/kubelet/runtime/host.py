@@ -67,6 +67,7 @@ class HostRuntime:
     name = "host"
     handlers = frozenset({"host"})
     images: ImageStore | None = None
+    lack = ""
 
     def __init__(self, network: PodNetwork, clock: Clock, book: LogBook, *, node: str) -> None:
         """`node`: what marks the node's processes, in every run of it (`leftovers.node_mark`)."""
@@ -262,8 +263,7 @@ class HostRuntime:
         try:
             target = self._target(sandbox, container)
             self._make_cgroup(sandbox, container)
-            launch = self._plans.container(sandbox, container, output.child_ends, target)
-            process = self._start(replace(launch, terminal=container.config.tty), container)
+            process = await self._start_main(sandbox, container, output, target)
         except (OSError, mounting.MountFailure, launching.ExecFailure, CgroupError) as error:
             self._remove_cgroup(container)
             output.close()
@@ -279,6 +279,17 @@ class HostRuntime:
             on_end=lambda ended: self._ended(container, writer, ended),
             clean_up=None if self._plans.is_first(sandbox, container) else self._end_leftovers(container),
         )
+        await self._let_go(container)
+
+    async def _let_go(self, container: Container) -> None:
+        """What it says is read from now on."""
+
+    async def _start_main(
+        self, sandbox: Sandbox, container: Container, output: Output, target: Running | None
+    ) -> launching.Process:
+        """The container's own process."""
+        launch = self._plans.container(sandbox, container, output.child_ends, target)
+        return self._start(replace(launch, terminal=container.config.tty), container)
 
     def _not_started(self, container: Container, sandbox: Sandbox, error: Exception) -> RuntimeFailure:
         now = self._clock.now()
@@ -420,8 +431,8 @@ class HostRuntime:
         container = self._container(container_id)
         output = Output.pipes()
         try:
-            process = self._start_inside(container, argv, output.child_ends)
-        except RuntimeFailure:
+            process = await self._start_inside(container, argv, output.child_ends)
+        except (RuntimeFailure, asyncio.CancelledError):
             output.close()
             raise
         output.close_child_ends()
@@ -435,7 +446,7 @@ class HostRuntime:
         pid = container.running.pid if container.running else None
         ours, theirs = open_streams(wanted, owner=self._plans.terminal_owner(container), inside=pid)
         try:
-            process = self._start_inside(container, argv, theirs, terminal=wanted.tty)
+            process = await self._start_inside(container, argv, theirs, terminal=wanted.tty)
         except RuntimeFailure:
             ours.close()
             raise
@@ -462,7 +473,7 @@ class HostRuntime:
     async def written_layers(self) -> Mapping[str, Written]:
         return {}
 
-    def _start_inside(
+    async def _start_inside(
         self, container: Container, argv: Sequence[str], stdio: tuple[int, int, int], *, terminal: bool = False
     ) -> launching.Process:
         """A further process in a running container."""

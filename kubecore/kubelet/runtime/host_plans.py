@@ -110,7 +110,7 @@ class LaunchPlans:
     ) -> launching.Launch:
         """`target`: the container whose processes this one is to see, if not its own only. Raises MountFailure."""
         config = container.config
-        launch = self._bare(sandbox, container, stdio)
+        launch = self.bare(sandbox, container, stdio)
         if not self.isolation.namespaces:
             return as_ourselves(replace(launch, environment={**_volume_variables(config.mounts), **launch.environment}))
         namespaces = launching.NEW_MOUNT
@@ -132,7 +132,7 @@ class LaunchPlans:
         self, sandbox: Sandbox, container: Container, *, own_processes: bool, console: str
     ) -> list[launching.Step]:
         config = container.config
-        mounts = [*_file_mounts(sandbox.config), *config.mounts]
+        mounts = [*file_mounts(sandbox.config), *config.mounts]
         if container.root is not None:
             return image_steps(
                 container.root,
@@ -157,13 +157,15 @@ class LaunchPlans:
             shared=sandbox.shared,
         )
 
-    def _bare(self, sandbox: Sandbox, container: Container, stdio: tuple[int, int, int]) -> launching.Launch:
-        """As whom and with which rights, not yet where."""
+    def bare(
+        self, sandbox: Sandbox, container: Container, stdio: tuple[int, int, int], *, marked: bool = False
+    ) -> launching.Launch:
+        """As whom and with which rights, not yet where. `marked`: as the node's, be it a pid namespace's first."""
         config = container.config
         environment = {"PATH": _DEFAULT_PATH, "HOSTNAME": sandbox.config.hostname}
         environment.update(config.environment)
         environment.setdefault("HOME", _home(self.user(config).uid))
-        if not self.is_first(sandbox, container):
+        if marked or not self.is_first(sandbox, container):
             environment[leftovers.VARIABLE] = leftovers.container_mark(self.node, container.status.id)
         identity = config.identity
         confined = self.isolation.namespaces and config.capabilities is not None
@@ -215,7 +217,7 @@ class LaunchPlans:
         terminal: bool,
     ) -> launching.Launch:
         """A further process in a running container."""
-        launch = self._bare(sandbox, container, stdio)
+        launch = self.bare(sandbox, container, stdio)
         if not self.isolation.namespaces:
             volumes = _volume_variables(container.config.mounts)
             launch = replace(launch, environment={**volumes, **launch.environment})
@@ -277,7 +279,7 @@ def _home(user: int) -> str:
     return "/"
 
 
-def _file_mounts(config: SandboxConfig) -> list[Mount]:
+def file_mounts(config: SandboxConfig) -> list[Mount]:
     shown = {
         "/etc/hosts": config.hosts,
         "/etc/resolv.conf": config.resolv_conf,

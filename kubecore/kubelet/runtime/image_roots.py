@@ -19,9 +19,9 @@ from kubecore.kubelet.runtime.interface import Mount
 from kubecore.kubelet.runtime.launching import Step
 
 # The OCI runtimes' defaults.
-_MASKED_FILES = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
-_MASKED_FOLDERS = ("/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap")
-_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+MASKED_FILES = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
+MASKED_FOLDERS = ("/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap")
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _MOST_OPTION_BYTES = 4000
 WRITTEN = Path("image") / "upper"
 """Within a container's folder, what it has changed of its image."""
@@ -74,13 +74,7 @@ def image_steps(
     steps += plan.system(
         own_processes=own_processes, privileged=privileged, shared_memory=shared_memory, console=console
     )
-    done: list[tuple[str, Mount]] = []
-    for entry in sorted(mounts, key=lambda one: PurePosixPath(one.target).parts):
-        target = plan.resolve(entry.target)
-        _check_within(target, done)
-        done.append((target, entry))
-        if target == "/":
-            raise mounting.MountFailure("a volume cannot be mounted at /")
+    for target, entry in volume_places(root.image.view(), mounts):
         steps += plan.make(target, folder=mounting.is_folder(entry))
         steps += mounting.bind_entry(entry, plan.inside(target), shared)
     steps += plan.make(plan.resolve(also or "/"), folder=True)
@@ -90,6 +84,25 @@ def image_steps(
     if read_only_root:
         steps.append(launching.read_only(plan.inside("")))
     return [*steps, launching.root(plan.inside(""))]
+
+
+def volume_places(view: ImageView, mounts: Sequence[Mount]) -> list[tuple[str, Mount]]:
+    """Where they come to be in the image, outermost first. Raises MountFailure."""
+    found: list[tuple[str, Mount]] = []
+    for entry in sorted(mounts, key=lambda one: PurePosixPath(one.target).parts):
+        target = resolved(view, entry.target)
+        _check_within(target, found)
+        if target == "/":
+            raise mounting.MountFailure("a volume cannot be mounted at /")
+        found.append((target, entry))
+    return found
+
+
+def resolved(view: ImageView, path: str) -> str:
+    """With the image's links followed. Raises MountFailure."""
+    if not path.startswith("/"):
+        raise mounting.MountFailure(f"mount path {path!r} is not absolute")
+    return view.resolve(path)
 
 
 def _check_within(target: str, mounted: Sequence[tuple[str, Mount]]) -> None:
@@ -114,9 +127,7 @@ class _Plan:
         return self.root + path
 
     def resolve(self, path: str) -> str:
-        if not path.startswith("/"):
-            raise mounting.MountFailure(f"mount path {path!r} is not absolute")
-        return self.view.resolve(path)
+        return resolved(self.view, path)
 
     def make(self, path: str, *, folder: bool) -> list[Step]:
         """A resolved path, as far as it is missing."""
@@ -142,12 +153,12 @@ class _Plan:
             return steps
         steps.append(launching.read_only(self.inside("/sys"), tree=True))
         steps += mounting.devices(self.inside("/dev"), shared_memory, console)
-        for path in _READ_ONLY:
+        for path in READ_ONLY:
             steps.append(launching.bind(self.inside(path), self.inside(path), optional=True))
             steps.append(launching.optional(launching.read_only(self.inside(path))))
-        steps += [launching.bind("/dev/null", self.inside(path), optional=True) for path in _MASKED_FILES]
+        steps += [launching.bind("/dev/null", self.inside(path), optional=True) for path in MASKED_FILES]
         read_only = launching.MS_READ_ONLY
         return steps + [
             launching.mount("tmpfs", self.inside(path), filesystem="tmpfs", flags=read_only, optional=True)
-            for path in _MASKED_FOLDERS
+            for path in MASKED_FOLDERS
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ MS_READ_ONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_RECURSIVE, MS_PRIVATE, MS_SLAVE = 0x1000, 0x4000, 0x40000, 0x80000
 
 Step = tuple[str, bytes, bytes, bytes, int, bytes, bool]
+END = struct.Struct("=i")
+"""How a process ended, as wait(2) has it."""
 
 
 def mount(
@@ -120,10 +123,17 @@ def create_namespaces(namespaces: int, *, hostname: str = "", steps: Sequence[St
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A child of this process. `pidfd` polls readable when it has ended and is the holder's to close."""
+    """`pidfd` polls readable when it has ended. `told`: of one that is no child of this process, the end of a pipe by
+    which its parent tells how it ended (`END`), else -1. Both are the holder's to close."""
 
     pid: int
     pidfd: int
+    told: int = -1
+
+    @property
+    def end(self) -> int:
+        """The descriptor that can be read from when it is known how it ended."""
+        return self.told if self.told >= 0 else self.pidfd
 
 
 class ExecFailure(Exception):

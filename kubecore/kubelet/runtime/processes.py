@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubecore.clock import Clock
-from kubecore.kubelet.runtime.launching import Process
+from kubecore.kubelet.runtime.launching import END, Process
 from kubecore.kubelet.runtime.taps import Tap
 
 _CHUNK = 256 * 1024
@@ -144,6 +144,7 @@ class Running:
         where it is no pid namespace's first, so that what it leaves behind must be ended by us."""
         self.pid = process.pid
         self.pidfd = process.pidfd
+        self._process = process
         self._on_output = on_output
         self._on_end = on_end
         self._clean_up = clean_up
@@ -155,7 +156,7 @@ class Running:
         self._taps: dict[str, list[Tap]] = {stream: [] for stream in self._pipes}
         for stream in self._pipes:
             self._resume(stream)
-        self._loop.add_reader(self.pidfd, self._exited)
+        self._loop.add_reader(process.end, self._exited)
 
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
@@ -229,11 +230,10 @@ class Running:
         os.close(descriptor)
 
     def _exited(self) -> None:
-        self._loop.remove_reader(self.pidfd)
+        self._loop.remove_reader(self._process.end)
         if self._clean_up is not None:
             self._clean_up(self.pid)
-        ended = reap(self.pidfd)
-        os.close(self.pidfd)
+        ended = reap(self._process)
         self.pidfd = -1
         for stream in list(self._pipes):
             self._drain(stream)
@@ -279,14 +279,32 @@ def is_ending(pid: int) -> bool:
     return bool(int(fields[6]) & _EXITING)
 
 
-def reap(pidfd: int) -> Ended:
-    """How the child ended; it must have."""
+def reap(process: Process) -> Ended:
+    """How it ended, which it must have. Closes its descriptors."""
+    try:
+        return _ended_as_told(process) if process.told >= 0 else _ended_child(process.pidfd)
+    finally:
+        close_all(process.pidfd, process.told)
+
+
+def _ended_child(pidfd: int) -> Ended:
     result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
     if result is None:
         return Ended(255, 0)
     if result.si_code == os.CLD_EXITED:
         return Ended(result.si_status, 0)
     return Ended(128 + result.si_status, result.si_status)
+
+
+def _ended_as_told(process: Process) -> Ended:
+    """A parent that has ended itself tells nothing, and its children are to end with it."""
+    told = os.read(process.told, END.size)
+    if len(told) < END.size:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+        return Ended(137, 9)
+    code = os.waitstatus_to_exitcode(*END.unpack(told))
+    return Ended(code, 0) if code >= 0 else Ended(128 - code, -code)
 
 
 async def collect(

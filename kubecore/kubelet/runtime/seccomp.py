@@ -17,10 +17,11 @@ from kubecore import _native
 
 Object = dict[str, Any]
 
-_EPERM, _ENOSYS = 1, 38
-_NEW_NAMESPACES = (0x00000080, 0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
-_PERSONALITIES = (0x0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)
-_AF_VSOCK, _AF_ALG = 40, 38
+EPERM, ENOSYS = 1, 38
+NEW_NAMESPACES = (0x00000080, 0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
+PERSONALITIES = (0x0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)
+REFUSED_FAMILIES = (40, 38)
+"""Of sockets: AF_VSOCK, AF_ALG."""
 
 # By the capability that gives them back; "" for none.
 _REFUSED: Mapping[str, str] = {
@@ -69,14 +70,14 @@ def refused(capabilities: Collection[str], machine: str = "") -> list[str]:
 def runtime_default(capabilities: frozenset[str]) -> tuple[_native.SyscallFilter, ...]:
     """To be set all, for a container with these capabilities."""
     rules: list[Object] = [{"syscall": name} for name in refused(capabilities)]
-    rules += [{"syscall": "socket", "args": [argument(0, "eq", family)]} for family in (_AF_VSOCK, _AF_ALG)]
-    rules.append({"syscall": "personality", "args": [argument(0, "ne", known) for known in _PERSONALITIES]})
+    rules += [{"syscall": "socket", "args": [argument(0, "eq", family)]} for family in REFUSED_FAMILIES]
+    rules.append({"syscall": "personality", "args": [argument(0, "ne", known) for known in PERSONALITIES]})
     filters = []
     if "SYS_ADMIN" not in capabilities:
-        rules += [{"syscall": "clone", "args": [argument(0, {"masked_eq": flag}, flag)]} for flag in _NEW_NAMESPACES]
+        rules += [{"syscall": "clone", "args": [argument(0, {"masked_eq": flag}, flag)]} for flag in NEW_NAMESPACES]
         # Its flags are out of a filter's sight; the C library takes clone(2) then.
-        filters.append(_filter([{"syscall": "clone3"}], _ENOSYS))
-    filters.append(_filter(rules, _EPERM))
+        filters.append(_filter([{"syscall": "clone3"}], ENOSYS))
+    filters.append(_filter(rules, EPERM))
     return tuple(filters)
 
 

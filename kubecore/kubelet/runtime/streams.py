@@ -90,15 +90,14 @@ def watch_end(process: Process, clean_up: Callable[[int], object] | None = None)
     ended: asyncio.Future[Ended] = loop.create_future()
 
     def exited() -> None:
-        loop.remove_reader(process.pidfd)
+        loop.remove_reader(process.end)
         if clean_up is not None:
             clean_up(process.pid)
-        result = reap(process.pidfd)
-        os.close(process.pidfd)
+        result = reap(process)
         if not ended.done():
             ended.set_result(result)
 
-    loop.add_reader(process.pidfd, exited)
+    loop.add_reader(process.end, exited)
     return ended
 
 

@@ -113,6 +113,10 @@ class KubeletConfig:
     """None: containers are the kubelet's own children and end with it, however it ends."""
     cri: CriConfig | None = None
     """The runtime `cri`; None for none."""
+    oci_runtime: str = ""
+    """The program, such as runc, that runs the containers of runtime `oci`; "" for kubecore's own launcher."""
+    oci_handlers: Mapping[str, str] = field(default_factory=dict)
+    """Further such programs, by the handlers of RuntimeClasses."""
     runtimes: tuple[Runtime, ...] = field(default=())
     """Further runtimes beside `host`; one with its name takes its place."""
 

@@ -36,6 +36,9 @@ from kubecore.kubelet.runtime.interface import (
 )
 from kubecore.kubelet.runtime.isolation import Isolation, probe_isolation
 from kubecore.kubelet.runtime.oci import OciRuntime
+from kubecore.kubelet.runtime.oci_programs import finding
+from kubecore.kubelet.runtime.oci_programs.link import MonitorLink
+from kubecore.kubelet.runtime.oci_programs.runtime import ProgramRuntime
 from tests.support.containerd import PROGRAMS, Containerd, running_containerd
 from tests.support.small_image import SmallImage, programs
 
@@ -66,6 +69,8 @@ class Node:
         """What ends the leftovers of a killed run."""
         if isinstance(self.runtime, HostRuntime):
             await self.runtime.start()
+            if isinstance(self.runtime, ProgramRuntime):
+                await self.runtime.monitor.ensure()
         elif isinstance(self.runtime, KeptRuntime):
             await self.runtime.link.ensure()
             await self.runtime.link.call("", "take over", None)
@@ -183,6 +188,7 @@ def networks() -> list[object]:
         pytest.param("plain", id="plain"),
         pytest.param("netns", id="netns", marks=pytest.mark.root),
         pytest.param("oci", id="oci"),
+        pytest.param("runc", id="runc"),
         pytest.param("kept", id="kept"),
         pytest.param("cri", id="cri", marks=[pytest.mark.root, pytest.mark.slow]),
     ]
@@ -206,6 +212,28 @@ async def make_oci_node(root: Path, network: PodNetwork, archive: Path, name: st
     images = ImageStore(root / "images")
     load(archive, images)
     runtime = OciRuntime(network, RealClock(), LogBook(), images, node=node_mark())
+    node = await started(runtime, network, root, image=name)
+    if runtime.lack:
+        pytest.skip(runtime.lack)
+    return node
+
+
+async def make_program_node(root: Path, network: PodNetwork, archive: Path, name: str) -> Node:
+    """Skips where images cannot be run, or not by runc."""
+    if finding.find("runc") is None:
+        pytest.skip("there is no runc (Debian's package runc)")
+    images = ImageStore(root / "images")
+    load(archive, images)
+    runtime = ProgramRuntime(
+        network,
+        RealClock(),
+        LogBook(),
+        images,
+        node=node_mark(),
+        handler="runc",
+        program="runc",
+        monitor=MonitorLink(),
+    )
     node = await started(runtime, network, root, image=name)
     if runtime.lack:
         pytest.skip(runtime.lack)
@@ -246,6 +274,8 @@ async def node(
         network = LoopbackNetwork(pods)
     if request.param == "oci":
         node = await make_oci_node(tmp_path, network, programs_image, "programs")
+    elif request.param == "runc":
+        node = await make_program_node(tmp_path, network, programs_image, "programs")
     elif request.param == "cri":
         node = await make_cri_node(tmp_path, network, request.getfixturevalue("containerd"))
     elif request.param == "kept":
@@ -254,6 +284,8 @@ async def node(
         node = await make_node(tmp_path, network)
     yield node
     await node.runtime.close()
+    if isinstance(node.runtime, ProgramRuntime):
+        await node.runtime.monitor.close()
     network.close()
 
 
@@ -269,6 +301,13 @@ def own_processes(node: Node) -> None:
     """Containers' processes are kubecore's own."""
     if isinstance(node.runtime, CriRuntime):
         pytest.skip("containers' processes are the container runtime's")
+
+
+@pytest.fixture
+def own_launcher(node: Node) -> None:
+    """They are started by kubecore itself."""
+    if isinstance(node.runtime, CriRuntime | ProgramRuntime):
+        pytest.skip("what comes before a container's program is the container runtime's")
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ async def test_a_profile_may_refuse_all_that_it_does_not_name_and_look_at_argume
     assert "open: 0 1 2 3" in said.splitlines(), said
 
 
-@pytest.mark.usefixtures("own_processes")
+@pytest.mark.usefixtures("own_launcher")
 @pytest.mark.parametrize("no_new_privileges", [True, False])
 @pytest.mark.parametrize("identity", [Identity(), Identity(1234, 1234, (77,))], ids=["own user", "other user"])
 async def test_a_profile_need_not_allow_what_comes_before_the_program(

@@ -38,6 +38,23 @@ def test_a_bad_option_of_dns_is_named(tmp_path: Path, option: str, text: str, sa
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "text", "says"),
+    [
+        ("--oci-runtime", "/no/such/runc", "there is no program '/no/such/runc' that can be run"),
+        ("--oci-runtime-handler", "crun=/no/such/crun", "there is no program '/no/such/crun' that can be run"),
+        ("--oci-runtime-handler", "crun", "'crun' is not HANDLER=PROGRAM"),
+        ("--oci-runtime-handler", "host=/bin/true", "'host=/bin/true' is not HANDLER=PROGRAM"),
+    ],
+)
+def test_an_oci_runtime_that_cannot_be_had_is_named_at_the_start(
+    tmp_path: Path, option: str, text: str, says: str
+) -> None:
+    result = CliRunner().invoke(app, ["up", "--data-dir", str(tmp_path / "data"), option, text])
+    assert result.exit_code == 2
+    assert says in " ".join(result.output.replace("│", "").split())
+
+
 def test_an_error_is_told_without_its_number() -> None:
     assert told(OSError(98, "cannot listen on 127.0.0.1:6443: Address already in use")) == (
         "cannot listen on 127.0.0.1:6443: Address already in use"

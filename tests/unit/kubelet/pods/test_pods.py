@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kubecore.kubelet.runtime.interface import ExecResult, RuntimeFailure
+from kubecore.kubelet.runtime.oci_programs import finding
 from tests.unit.kubelet.conftest import Node, container
 
 # --- running and ending
@@ -370,13 +372,23 @@ async def test_a_program_that_cannot_be_started_is_a_failed_attempt(node: Node) 
     assert node.status()["phase"] == "Failed"
 
 
-async def test_a_pod_without_a_runtime_says_what_to_do(node: Node) -> None:
-    node.api.add("runtimeclasses.node.k8s.io", {"metadata": {"name": "images"}, "handler": "cri"})
-    await node.run(runtimeClassName="images")
-    waiting = node.container()["state"]["waiting"]
-    assert waiting["reason"] == "RunContainerError"
-    assert "start kubecore with --default-runtime host" in waiting["message"]
-    assert node.events("FailedCreatePodSandBox") == [waiting["message"]]
+async def test_a_pod_without_a_runtime_says_what_there_is(node: Node) -> None:
+    node.api.add("runtimeclasses.node.k8s.io", {"metadata": {"name": "other"}, "handler": "other"})
+    await node.run(runtimeClassName="other")
+    assert node.container()["state"]["waiting"] == {"reason": "ContainerCreating"}
+    [told] = node.events("FailedCreatePodSandBox")
+    assert 'failed to get sandbox runtime: no runtime for "other" is configured (on node node there is: ' in told
+
+
+async def test_a_handlers_program_that_is_not_installed_is_no_runtime(
+    node: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(finding, "FURTHER", ())
+    node.api.add("runtimeclasses.node.k8s.io", {"metadata": {"name": "runc"}, "handler": "runc"})
+    await node.run(runtimeClassName="runc")
+    [told] = node.events("FailedCreatePodSandBox")
+    assert 'failed to create pod sandbox: failed to get sandbox runtime: no runtime for "runc" is configured' in told
 
 
 # --- probes

@@ -1,0 +1,164 @@
+"""The runtime's side of the connection to its monitor."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from kubecore.kubelet import own_process
+from kubecore.kubelet.keeper.channel import Channel
+from kubecore.kubelet.runtime.launching import Process, Step
+from kubecore.kubelet.runtime.oci_programs.orders import Order, Report
+from kubecore.kubelet.runtime.processes import close_all
+
+_MODULE = "kubecore.kubelet.runtime.oci_programs.monitor"
+_AT_ONCE = 8
+"""Programs that run at the same time; more only get in each other's way."""
+
+
+class MonitorFailure(Exception):
+    """A program could not be run, or has not done what it was to do. The text is for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A program to run, in its `directory`. `stdio`: copies are taken. `pid_file`: see `orders.Order`."""
+
+    arguments: Sequence[str]
+    directory: Path
+    stdio: tuple[int, int, int]
+    join: Sequence[tuple[int, int]] = ()
+    namespaces: int = 0
+    steps: Sequence[Step] = ()
+    pid_file: Path | None = None
+
+
+@dataclass
+class _Asked:
+    answer: asyncio.Future[tuple[Report, int]]
+    told: int
+
+
+@dataclass
+class MonitorLink:
+    """Shared by all runtimes of a process that need one. The monitor is started with the first program."""
+
+    _channel: Channel | None = None
+    _process: subprocess.Popen[bytes] | None = None
+    _asked: dict[int, _Asked] = field(default_factory=dict)
+    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+
+    @property
+    def pid(self) -> int:
+        """Of the monitor, -1 where none runs."""
+        return self._process.pid if self._process is not None and self._channel is not None else -1
+
+    @property
+    def idle(self) -> bool:
+        """No program runs."""
+        return not self._asked
+
+    async def run(self, command: Command) -> tuple[int, Process | None]:
+        """Its exit code, and the process that it left behind, if it was to. Whoever is cancelled finds it ended. Raises
+        MonitorFailure."""
+        async with self._turns:
+            channel = await self.ensure()
+            asked = self._send(channel, command)
+            try:
+                report, pidfd = await asyncio.shield(asked.answer)
+            except asyncio.CancelledError:
+                asked.answer.add_done_callback(lambda answer: _abandon(answer, asked.told))
+                raise
+            except MonitorFailure:
+                close_all(asked.told)
+                raise
+        if pidfd < 0:
+            close_all(asked.told)
+        if report.failure:
+            raise MonitorFailure(report.failure)
+        return report.code, Process(report.pid, pidfd, asked.told) if pidfd >= 0 else None
+
+    async def ensure(self) -> Channel:
+        """Start it, unless it runs. Raises MonitorFailure."""
+        async with self._starting:
+            if self._channel is None:
+                await self._reap()
+                ours, theirs = socket.socketpair()
+                try:
+                    self._process = await asyncio.to_thread(_start, theirs)
+                except OSError as error:
+                    ours.close()
+                    raise MonitorFailure(f"failed to start the monitor of containers: {error}") from error
+                self._channel = Channel(ours, self._received, self._disconnected)
+            return self._channel
+
+    async def close(self) -> None:
+        """It ends, with all that it has run."""
+        if self._channel is not None:
+            self._channel.close()
+        await self._reap()
+
+    async def _reap(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            await asyncio.to_thread(process.wait)
+
+    def _send(self, channel: Channel, command: Command) -> _Asked:
+        number = next(self._numbers)
+        told, telling = os.pipe2(os.O_CLOEXEC) if command.pid_file is not None else (-1, -1)
+        descriptors = [os.dup(one) for one in (*command.stdio, *(one for one, _ in command.join))]
+        order = Order(
+            number,
+            list(command.arguments),
+            str(command.directory),
+            [kind for _, kind in command.join],
+            command.namespaces,
+            list(command.steps),
+            str(command.pid_file or ""),
+        )
+        asked = self._asked[number] = _Asked(asyncio.get_running_loop().create_future(), told)
+        channel.send(msgspec.msgpack.encode(order), [*descriptors, *([telling] if telling >= 0 else [])])
+        return asked
+
+    def _received(self, data: bytes, descriptors: list[int]) -> None:
+        report = msgspec.msgpack.decode(data, type=Report)
+        self._asked.pop(report.number).answer.set_result((report, descriptors[0] if descriptors else -1))
+
+    def _disconnected(self) -> None:
+        self._channel = None
+        asked, self._asked = self._asked, {}
+        for one in asked.values():
+            one.answer.set_exception(MonitorFailure("the monitor of containers has ended"))
+
+
+def _abandon(answer: asyncio.Future[tuple[Report, int]], told: int) -> None:
+    """What nobody waits for any more is not to run on."""
+    if answer.exception() is not None:
+        close_all(told)
+        return
+    _, pidfd = answer.result()
+    if pidfd < 0:
+        close_all(told)
+        return
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    close_all(pidfd, told)
+
+
+def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
+    """Closes our copy of `connection`."""
+    with connection:
+        number = connection.fileno()
+        return own_process.start(_MODULE, str(number), keeps=number, output=None)

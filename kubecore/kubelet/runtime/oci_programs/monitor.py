@@ -1,0 +1,158 @@
+"""The parent of what is run by OCI runtimes: `python -m kubecore.kubelet.runtime.oci_programs.monitor DESCRIPTOR`. The
+descriptor is a socket, at the other end of which is the runtime.
+
+Such a program sets a container up, leaves its first process behind, and ends. The kernel gives what is left behind to
+the nearest parent that has asked for it: this process, which does nothing else, so that every child of unknown origin
+is an orphan of some container. When the runtime has gone, however it went, all of them are killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from kubecore.kubelet.keeper.channel import Channel
+from kubecore.kubelet.runtime.launching import END, ExecFailure, Launch
+from kubecore.kubelet.runtime.oci_programs.orders import Order, Report
+from kubecore.kubelet.runtime.processes import close_all
+from kubecore.kubelet.runtime.system_calls import checked, libc
+
+log = logging.getLogger("kubecore.kubelet.runtime.monitor")
+
+# prctl(2).
+_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass
+class _Command:
+    """A program that runs."""
+
+    order: Order
+    pipe: int
+
+
+class Monitor:
+    """`gone` is set when the runtime has."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.gone = asyncio.Event()
+        self._commands: dict[int, _Command] = {}
+        self._left: dict[int, int] = {}
+        """By pid: the pipes of processes that outlived their programs."""
+        self._channel = Channel(connection, self._received, self.gone.set)
+
+    def reap(self) -> None:
+        """Whatever has ended. What a program leaves behind is ours before the last of its threads has ended, and can be
+        told from an orphan only then."""
+        for pid, command in list(self._commands.items()):
+            if (status := _status(pid)) is not None:
+                del self._commands[pid]
+                self._ended(command, os.waitstatus_to_exitcode(status))
+        for pid, pipe in list(self._left.items()):
+            if (status := _status(pid)) is not None:
+                del self._left[pid]
+                with suppress(OSError):  # nobody wants to know
+                    os.write(pipe, END.pack(status))
+                os.close(pipe)
+        while not self._commands and self._reap_orphan():
+            pass
+
+    def _reap_orphan(self) -> bool:
+        """True if there was one; what else has ended meanwhile is known by its number, and next."""
+        with suppress(ChildProcessError):
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is not None and found.si_pid not in self._left:
+                return _status(found.si_pid) is not None
+        return False
+
+    async def end_all(self) -> None:
+        """Of programs and what they left. Orphans end with their container, or are known by its mark."""
+        for pid in [*self._commands, *self._left]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        while self._commands or self._left:
+            await asyncio.to_thread(os.waitid, os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            self.reap()
+
+    def _received(self, data: bytes, descriptors: list[int]) -> None:
+        order = msgspec.msgpack.decode(data, type=Order)
+        pipe = descriptors.pop() if order.pid_file else -1
+        stdin, stdout, stderr, *joined = descriptors
+        launch = Launch(
+            arguments=order.arguments,
+            environment=dict(os.environ),
+            directory=order.directory,
+            stdio=(stdin, stdout, stderr),
+            join=list(zip(joined, order.join, strict=True)),
+            namespaces=order.namespaces,
+            steps=order.steps,
+        )
+        try:
+            process = launch.start()
+        except (OSError, ExecFailure) as error:
+            close_all(pipe)
+            text = str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
+            self._report(Report(order.number, 127, failure=text))
+        else:
+            os.close(process.pidfd)
+            self._commands[process.pid] = _Command(order, pipe)
+        finally:
+            close_all(*descriptors)
+
+    def _ended(self, command: _Command, code: int) -> None:
+        number = command.order.number
+        code = code if code >= 0 else 128 - code
+        if code != 0 or command.pipe < 0:
+            close_all(command.pipe)
+            self._report(Report(number, code))
+            return
+        try:
+            pid = int(Path(command.order.pid_file).read_text())
+            pidfd = os.pidfd_open(pid)
+        except (OSError, ValueError) as error:
+            close_all(command.pipe)
+            self._report(Report(number, code, failure=f"it has left no process: {error}"))
+            return
+        self._left[pid] = command.pipe
+        self._report(Report(number, code, pid), pidfd)
+
+    def _report(self, report: Report, *descriptors: int) -> None:
+        self._channel.send(msgspec.msgpack.encode(report), descriptors)
+
+
+def _status(pid: int) -> int | None:
+    """Of a child that has ended, as wait(2) has it."""
+    found, status = os.waitpid(pid, os.WNOHANG)
+    return status if found else None
+
+
+async def _work(descriptor: int) -> None:
+    os.set_inheritable(descriptor, False)
+    monitor = Monitor(socket.socket(fileno=descriptor))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGCHLD, monitor.reap)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, monitor.gone.set)
+    await monitor.gone.wait()
+    await monitor.end_all()
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    checked(libc.prctl(_SET_CHILD_SUBREAPER, *(ctypes.c_ulong(one) for one in (1, 0, 0, 0))), "prctl")
+    os.chdir("/")  # whatever folder it was started in may be removed
+    asyncio.run(_work(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

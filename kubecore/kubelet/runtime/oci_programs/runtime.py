@@ -1,0 +1,312 @@
+"""The `oci` runtime with its containers run by a program of the OCI runtime specification's command line, such as runc.
+
+Image, volumes, network and logs are as they are without one. The program is given a bundle, sets the container up and
+ends; the container's process is then a child of the monitor (`monitor.py`). Ends, signals and limits go by the kernel,
+as for our own launcher: by pidfds and control groups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+
+from kubecore.clock import Clock
+from kubecore.images.store import ImageStore, remove_tree
+from kubecore.kubelet.logs.writing import LogBook
+from kubecore.kubelet.networks.network import PodNetwork
+from kubecore.kubelet.runtime import launching, leftovers
+from kubecore.kubelet.runtime.cri import parents
+from kubecore.kubelet.runtime.host_plans import Container, Sandbox
+from kubecore.kubelet.runtime.interface import ContainerConfig, RuntimeFailure, SandboxConfig, SandboxStatus
+from kubecore.kubelet.runtime.oci import OciRuntime
+from kubecore.kubelet.runtime.oci_programs import finding, groups
+from kubecore.kubelet.runtime.oci_programs.bundles import Bundles, Object
+from kubecore.kubelet.runtime.oci_programs.consoles import Console
+from kubecore.kubelet.runtime.oci_programs.link import Command, MonitorFailure, MonitorLink
+from kubecore.kubelet.runtime.oci_programs.probing import can_mount_proc
+from kubecore.kubelet.runtime.processes import Output, Running, above_standard, close_all
+from kubecore.kubelet.runtime.streams import ClientStreams, StreamedProcess, StreamsWanted, watch_end
+
+_STATE = "oci-runtime"
+"""In a pod's folder: what the program keeps of the pod's containers."""
+_LOG = "runtime.log"
+_NO_SESSION = -2
+
+
+class ProgramRuntime(OciRuntime):
+    """Implements `interface.Runtime`."""
+
+    def __init__(
+        self,
+        network: PodNetwork,
+        clock: Clock,
+        book: LogBook,
+        images: ImageStore,
+        *,
+        node: str,
+        handler: str,
+        program: str,
+        monitor: MonitorLink,
+    ) -> None:
+        """`program`: its path, or its name on PATH. `monitor`: to be closed by whoever made it."""
+        super().__init__(network, clock, book, images, node=node)
+        self.name = handler
+        self.handlers = frozenset({handler})
+        self.monitor = monitor
+        self._program = program
+        self._bundles = Bundles(self._plans, own_proc=True, quotas=True)
+        self._numbers = itertools.count(1)
+        self._starting: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        await super().start()
+        own_proc = not self.isolation.user_namespace or can_mount_proc()
+        self._bundles = Bundles(self._plans, own_proc, parents.have_quotas(self.cgroups))
+
+    # ---- sandboxes
+
+    async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
+        self._found("FailedCreatePodSandBox")
+        self._bundles = replace(self._bundles, quotas=parents.have_quotas(self.cgroups))
+        return await super().run_pod_sandbox(config)
+
+    async def remove_pod_sandbox(self, sandbox_id: str) -> None:
+        sandbox = self._sandboxes.get(sandbox_id)
+        await super().remove_pod_sandbox(sandbox_id)
+        if sandbox is not None:
+            await asyncio.to_thread(shutil.rmtree, sandbox.config.directory / _STATE, ignore_errors=True)
+            if self.cgroups is not None:
+                groups.remove_pod(self.cgroups, sandbox.config.cgroup, others_too=self.monitor.idle)
+
+    async def close(self) -> None:
+        await super().close()
+        if self.cgroups is not None:
+            groups.remove_node(self.cgroups)
+
+    # ---- containers
+
+    async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
+        container_id = await super().create_container(sandbox_id, config)
+        user = self._plans.user(self._container(container_id).config)
+        if self.isolation.user_namespace and (user.uid or user.gid):
+            await self.remove_container(container_id)
+            text = f"user {user.uid} and group {user.gid} are not to be had: without root a container has only user 0"
+            raise RuntimeFailure("CreateContainerError", text)
+        return container_id
+
+    async def start_container(self, container_id: str) -> None:
+        """What the program has begun is carried on, though nobody waits for it any more."""
+        work = asyncio.create_task(super().start_container(container_id), name=f"{self.name} start {container_id[:12]}")
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if container_id not in self._starting:
+                work.cancel()
+            raise
+
+    async def stop_container(self, container_id: str, grace_seconds: float) -> None:
+        if (starting := self._starting.get(container_id)) is not None:
+            await asyncio.wait([starting])
+        await super().stop_container(container_id, grace_seconds)
+
+    async def _start_main(
+        self, sandbox: Sandbox, container: Container, output: Output, target: Running | None
+    ) -> launching.Process:
+        self._note_start(container.status.id)
+        first = target.pid if target is not None else sandbox.first.pid if sandbox.first is not None else 0
+        cgroup = groups.path_of(self.cgroups, container.cgroup)
+        config = self._bundles.config(sandbox, container, cgroup=cgroup, first=first)
+        (container.scratch / "config.json").write_bytes(orjson.dumps(config))
+        null = output.child_ends[0]
+        stdio = (null, null, null) if container.config.tty else output.child_ends
+        process, master = await self._leave(
+            sandbox,
+            container,
+            ("create", "--bundle", "."),
+            (container.status.id,),
+            stdio,
+            terminal=container.config.tty,
+            steps=self._bundles.preparing(sandbox, container),
+        )
+        if master >= 0:
+            output.stdout = master
+            output.stdin = os.dup(master) if container.config.stdin else -1
+        return process
+
+    def _note_start(self, container_id: str) -> None:
+        """From now on it has to be waited for: there may be a process already."""
+        work = asyncio.current_task()
+        if work is not None:
+            self._starting[container_id] = work
+            work.add_done_callback(lambda _: self._starting.pop(container_id, None))
+
+    async def _let_go(self, container: Container) -> None:
+        """Has the program that waits in the container go on."""
+        sandbox = self._sandboxes[container.status.sandbox_id]
+        try:
+            program = self._found("RunContainerError")
+            await self._run(self._command(sandbox, program, container, ("start", container.status.id)))
+        except (MonitorFailure, RuntimeFailure) as error:
+            if container.running is not None:
+                container.running.kill()
+            await container.ended.wait()
+            container.status = replace(container.status, exit_code=128)
+            text = f"failed to create container process: {error}"
+            raise RuntimeFailure("RunContainerError", text) from error
+
+    def _open_output(self, container: Container) -> Output:
+        """A terminal is made by the program."""
+        if not container.config.tty:
+            return super()._open_output(container)
+        null = above_standard(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        return Output(-1, -1, (null, null, null))
+
+    def _end_leftovers(self, container: Container) -> Callable[[int], object]:
+        """Its process has been waited for, so that the number of its session may be another's."""
+        mark = leftovers.container_mark(self._node, container.status.id)
+        return lambda _: leftovers.end_of_container(mark, session=_NO_SESSION)
+
+    def _release(self, container: Container) -> None:
+        if container.root is None:
+            super()._release(container)
+            return
+        container.root = None
+        os.close(container.held)
+        work = asyncio.create_task(self._delete(container), name=f"{self.name} delete {container.status.id[:12]}")
+        self._removing.add(work)
+        work.add_done_callback(self._removing.discard)
+
+    async def _delete(self, container: Container) -> None:
+        """What the program keeps of it, and its files."""
+        if (starting := self._starting.get(container.status.id)) is not None:
+            await asyncio.wait([starting])
+        sandbox = self._sandboxes.get(container.status.sandbox_id)
+        if sandbox is not None and (program := finding.find(self._program)) is not None:
+            with suppress(MonitorFailure):
+                await self._run(self._command(sandbox, program, container, ("delete", "--force", container.status.id)))
+        await asyncio.to_thread(remove_tree, container.scratch)
+
+    # ---- commands inside
+
+    async def exec(self, container_id: str, argv: Sequence[str], wanted: StreamsWanted) -> StreamedProcess:
+        if not wanted.tty:
+            return await super().exec(container_id, argv, wanted)
+        container = self._container(container_id)
+        null = above_standard(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        try:
+            process, master = await self._exec(container, argv, (null, null, null), terminal=True)
+        finally:
+            os.close(null)
+        os.set_blocking(master, True)
+        stdin = os.dup(master) if wanted.stdin else -1
+        return StreamedProcess(ClientStreams(stdin, master, terminal=os.dup(master)), watch_end(process))
+
+    async def _start_inside(
+        self, container: Container, argv: Sequence[str], stdio: tuple[int, int, int], *, terminal: bool = False
+    ) -> launching.Process:
+        process, _ = await self._exec(container, argv, stdio, terminal=terminal)
+        return process
+
+    async def _exec(
+        self, container: Container, argv: Sequence[str], stdio: tuple[int, int, int], *, terminal: bool
+    ) -> tuple[launching.Process, int]:
+        if container.running is None:
+            raise RuntimeFailure("ExecError", f"container {container.status.name} is not running")
+        sandbox = self._sandboxes[container.status.sandbox_id]
+        told = container.scratch / f"process-{next(self._numbers)}.json"
+        try:
+            told.write_bytes(orjson.dumps(self._bundles.process(sandbox, container, argv, terminal=terminal)))
+            asked = ("exec", "--detach", "--process", told.name)
+            return await self._leave(sandbox, container, asked, (container.status.id,), stdio, terminal=terminal)
+        except (OSError, launching.ExecFailure) as error:
+            raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {error}") from error
+        finally:
+            told.unlink(missing_ok=True)
+
+    # ---- the program
+
+    async def _leave(
+        self,
+        sandbox: Sandbox,
+        container: Container,
+        asked: Sequence[str],
+        of: Sequence[str],
+        stdio: tuple[int, int, int],
+        *,
+        terminal: bool,
+        steps: Sequence[launching.Step] = (),
+    ) -> tuple[launching.Process, int]:
+        """The process that the program leaves behind, and its terminal's master, -1 without one. It is started in the
+        pod's namespaces, and where there are `steps` in a mount namespace of its own. Raises ExecFailure, OSError."""
+        number = next(self._numbers)
+        pid_file = container.scratch / f"pid-{number}"
+        console = Console(container.scratch, f"console-{number}") if terminal else None
+        where = ("--console-socket", f"console-{number}") if terminal else ()
+        program = self._found("RunContainerError")
+        command = self._command(sandbox, program, container, (*asked, "--pid-file", pid_file.name, *where, *of))
+        command = replace(
+            command,
+            stdio=stdio,
+            join=sandbox.namespaces.to_join(),
+            namespaces=launching.NEW_MOUNT if steps else 0,
+            steps=steps,
+            pid_file=pid_file,
+        )
+        try:
+            process = await self._run(command)
+            if process is None:
+                raise launching.ExecFailure(f"{program} has left no process")
+            return process, console.take() if console is not None else -1
+        except MonitorFailure as error:
+            raise launching.ExecFailure(str(error)) from error
+        finally:
+            pid_file.unlink(missing_ok=True)
+            if console is not None:
+                console.close()
+
+    def _command(self, sandbox: Sandbox, program: str, container: Container, asked: Sequence[str]) -> Command:
+        state = sandbox.config.directory / _STATE
+        log = f"{_LOG}-{next(self._numbers)}"
+        told = ("--root", str(state), "--log", log, "--log-format", "json")
+        return Command(arguments=(program, *told, *asked), directory=container.scratch, stdio=(-1, -1, -1))
+
+    async def _run(self, command: Command) -> launching.Process | None:
+        """Raises MonitorFailure with what the program says."""
+        null = above_standard(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        stdin, stdout, stderr = (null if one < 0 else one for one in command.stdio)
+        log = command.directory / command.arguments[command.arguments.index("--log") + 1]
+        try:
+            code, process = await self.monitor.run(replace(command, stdio=(stdin, stdout, stderr)))
+            if code != 0:
+                raise MonitorFailure(_last_error(log) or f"{command.arguments[0]} has ended with exit status {code}")
+            return process
+        finally:
+            close_all(null)
+            log.unlink(missing_ok=True)
+
+    def _found(self, reason: str) -> str:
+        """Raises RuntimeFailure."""
+        program = finding.find(self._program)
+        if program is None:
+            raise RuntimeFailure(reason, finding.lack(self.name))
+        return program
+
+
+def _last_error(log: Path) -> str:
+    """What such a program has written last, a JSON object in each line; "" for nothing."""
+    told = ""
+    with suppress(OSError):
+        for line in log.read_bytes().splitlines():
+            with suppress(orjson.JSONDecodeError, AttributeError):
+                entry: Object = orjson.loads(line)
+                if entry.get("level") in ("error", "fatal"):
+                    told = str(entry.get("msg", ""))
+    return told
