@@ -21,6 +21,7 @@ from kubecore.kubelet.runtime.interface import (
     RuntimeFailure,
     SandboxConfig,
 )
+from kubecore.kubelet.runtime.oci_programs.runtime import ProgramRuntime
 from tests.integration.host_runtime.conftest import Node, node_mark, processes, settled, until
 
 # --- lives and ends
@@ -221,6 +222,10 @@ async def test_a_memory_volume_is_the_pods_group_s_where_groups_can_be_had(isola
 
 async def test_it_may_run_as_another_user(isolated: Node) -> None:
     sandbox, _ = await isolated.sandbox()
+    if isinstance(isolated.runtime, ProgramRuntime) and isolated.isolation.user_namespace:
+        with pytest.raises(RuntimeFailure, match="without root a container has only user 0"):
+            await isolated.start(sandbox, "true", identity=Identity(user=1234, group=1235))
+        return
     said = await isolated.output(sandbox, "id -u; id -g", identity=Identity(user=1234, group=1235))
     assert said == "1234\n1235"
 
@@ -230,7 +235,8 @@ async def test_it_finds_the_home_of_its_user_unless_it_is_told_another(isolated:
     script = "cat /etc/passwd; echo; echo $HOME"
     *users, home = (await isolated.output(sandbox, script, identity=Identity(user=0))).splitlines()
     assert home == next((line.split(":")[5] for line in users if ":x:0:" in line), "/")
-    assert await isolated.output(sandbox, "echo $HOME", identity=Identity(user=12345)) == "/"
+    if not (isinstance(isolated.runtime, ProgramRuntime) and isolated.isolation.user_namespace):
+        assert await isolated.output(sandbox, "echo $HOME", identity=Identity(user=12345)) == "/"
     assert await isolated.output(sandbox, "echo $HOME", environment=(("HOME", "/mine"),)) == "/mine"
 
 
