@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from kubecore.kubelet.runtime.oci_programs import finding
 from tests.support.kubectl import Kubectl, of_version
 from tests.support.pod_processes import first_process_beside, with_word
 from tests.support.process import ROOT, RunningCluster, running_cluster
@@ -22,6 +23,14 @@ from tests.support.small_image import SmallImage, programs
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.root]
 
 IMAGE = "docker.io/library/killed:1"
+RUNC = {
+    "apiVersion": "node.k8s.io/v1",
+    "kind": "RuntimeClass",
+    "metadata": {"name": "runc"},
+    "handler": "runc",
+}
+BY_RUNC = pytest.param("runc", marks=pytest.mark.skipif(not finding.find("runc"), reason="there is no runc"))
+RUNTIMES = pytest.mark.parametrize("runtime", ["host", "oci", BY_RUNC])
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +47,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster
 def kubectl(cluster: RunningCluster, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
     found = of_version("1.37", cluster.kubeconfig, tmp_path_factory.mktemp("home"))
     found("wait", "--for=create", "serviceaccount/default", "--timeout=180s")
+    found("create", "-f", "-", stdin=json.dumps(RUNC))
     return found
 
 
@@ -78,7 +88,7 @@ class Pod:
         return [one["message"] for one in self.kubectl.json("get", "events", "--field-selector", chosen)["items"]]
 
 
-@pytest.mark.parametrize("runtime", ["host", "oci"])
+@RUNTIMES
 def test_a_container_whose_first_process_is_killed_is_restarted(kubectl: Kubectl, runtime: str) -> None:
     pod = Pod(kubectl, "first", runtime)
     os.kill(first_process_beside(pod.child()), signal.SIGKILL)
@@ -87,7 +97,7 @@ def test_a_container_whose_first_process_is_killed_is_restarted(kubectl: Kubectl
     assert pod.events("SandboxChanged") == []
 
 
-@pytest.mark.parametrize("runtime", ["host", "oci"])
+@RUNTIMES
 def test_another_process_of_a_container_goes_alone(kubectl: Kubectl, runtime: str) -> None:
     pod = Pod(kubectl, "child", runtime)
     before, child = pod.status(), pod.child()
@@ -100,7 +110,7 @@ def test_another_process_of_a_container_goes_alone(kubectl: Kubectl, runtime: st
     assert with_word(pod.word) == []
 
 
-@pytest.mark.parametrize("runtime", ["host", "oci"])
+@RUNTIMES
 def test_a_pod_whose_first_process_is_killed_gets_another_sandbox(kubectl: Kubectl, runtime: str) -> None:
     """Which all its containers share with it."""
     pod = Pod(kubectl, "shared", runtime, shareProcessNamespace=True)
