@@ -1138,12 +1138,37 @@ class IngressProxy:
 _Step = tuple[str, bytes, bytes, bytes, int, bytes, bool]
 
 def create_namespaces(
-    *, namespaces: int, user_map: tuple[int, int, int, int] | None, hostname: bytes, steps: Sequence[_Step]
+    *,
+    namespaces: int,
+    user_map: tuple[int, int, int, int] | None,
+    hostname: bytes,
+    steps: Sequence[_Step],
+    join: Sequence[tuple[int, int]] = (),
 ) -> tuple[int, int, int, int, int, int]:
     """Make namespaces (CLONE_NEW* flags) that live as long as their descriptors: user, mount, network, ipc, uts, and a
     NETLINK_ROUTE socket in the network one; -1 where not asked for. `user_map`: inside uid, outside uid, inside gid,
-    outside gid. OSError with the step that failed; then nothing stays.
+    outside gid. `join`: namespaces within which they are made, descriptor and CLONE_NEW* flag. OSError with the step
+    that failed; then nothing stays.
     """
+
+@final
+class NodeNetwork:
+    """Addresses (ranges) that are known in a network namespace alone: until `close`, sockets of this process that are
+    for them are made in there. The namespace is held by a descriptor of its own. OSError where it cannot be entered,
+    nor its user namespace."""
+
+    def __new__(cls, ranges: Sequence[str], namespace: int) -> NodeNetwork: ...
+    def close(self) -> None: ...
+
+def is_elsewhere(address: str) -> bool:
+    """Whether it is one of a NodeNetwork's. ValueError for what is no address."""
+
+def socket_for(address: str, kind: int) -> int:
+    """The descriptor of a socket to bind to the address, or to connect to it; the caller owns it. OSError."""
+
+def socket_within(namespace: int, domain: int, kind: int, protocol: int) -> int:
+    """The descriptor of a socket of a network namespace; the caller owns it. OSError, EPERM where neither that nor its
+    user namespace may be entered."""
 
 @final
 class SyscallFilter:

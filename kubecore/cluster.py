@@ -55,7 +55,6 @@ _SERVER_OPTIONS = (
     *("authentication", "authorization_modes", "authorization", "admission", "audit", "encryption", "aggregation"),
     "tracing",
 )
-_EVERYWHERE = {"IPv4": "0.0.0.0", "IPv6": "::"}
 _LONGEST_REGISTRATION_SECONDS = 20.0
 """Of a node; the cluster is there without it, too."""
 _ITSELF = ("system:apiserver", "system:masters")
@@ -196,7 +195,7 @@ class Cluster:
         from kubecore.kubelet.networks import network
 
         address = str(ipaddress.ip_network(self._networks.services[0])[1])
-        if self._networks.mode == "netns" or not self.config.real_nodes:
+        if self._networks.mode != "loopback" or not self.config.real_nodes:
             return HTTPS_PORT
         return network.https_port(address)
 
@@ -207,7 +206,7 @@ class Cluster:
 
         networks = self._networks
         six = networks.families[0] == "IPv6"
-        if networks.mode == "loopback" or not self.config.real_nodes or (":" in self.config.bind_address) == six:
+        if networks.mode != "netns" or not self.config.real_nodes or (":" in self.config.bind_address) == six:
             return ""
         first = network.BridgeNetwork(
             networks.pods_of_node(0)[:1], bridge=self._bridge, cluster_cidrs=networks.pods[:1]
@@ -331,7 +330,7 @@ class Cluster:
         from kubecore.proxy import modes
 
         # How pods are connected depends on it.
-        mode = await modes.settle(self.config.proxy_mode)
+        mode = await modes.settle(self.config.proxy_mode, rootless=self._networks.mode == "rootless")
         namespaces = PodNamespaces(self._networks.pods) if mode == "userspace" else None
         self._start_proxy(self._bridge, mode, namespaces)
         for index in range(self.config.real_nodes):
@@ -359,6 +358,7 @@ class Cluster:
             cri=config.cri,
             image_store=config.data_dir / "images",
             network_mode=networks.mode,
+            node_network=networks.node,
             cluster_cidrs=networks.pods,
             pod_cidrs=networks.pods_of_node(index),
             bridge=bridge,
@@ -403,10 +403,11 @@ class Cluster:
             mode=mode,
             scheduler=self.config.ipvs_scheduler,
             network_mode=networks.mode,
-            address_link=bridge if networks.mode == "netns" else "",
+            node_network=networks.node,
+            address_link=bridge if networks.mode != "loopback" else "",
             table=self._table,
             nodes=networks.nodes_here(map(self._node_name, range(self.config.real_nodes))),
-            node_port_addresses=tuple(_EVERYWHERE[family] for family in networks.families),
+            node_port_addresses=networks.node_ports_at,
             pod_ranges=networks.pods,
             service_ranges=networks.services,
             routed_ranges=self._load_balancer_ranges,
@@ -492,8 +493,7 @@ class Cluster:
         if self._first_bridge is not None:
             self._first_bridge.close()
             self._first_bridge = None
-        if self._networks.claim is not None:
-            self._networks.claim.release()
+        self._networks.release()
         if self._held is not None:
             self._held.release()
             self._held = None

@@ -65,7 +65,8 @@ class ClusterConfig:
     dns: DnsConfig | None = None
     """How DNS answers; None for the host's resolvers beyond the cluster."""
     network_mode: Mode | Literal["auto"] = "auto"
-    """`netns`, `loopback`, or `auto`: network namespaces for pods where the kernel and the user's rights allow."""
+    """`netns`, `rootless`, `loopback`, or `auto`: network namespaces for pods where the kernel and the user's rights
+    allow."""
     service_cidrs: tuple[str, ...] = ()
     pod_cidrs: tuple[str, ...] = ()
     """Of Services and pods: one range, or one of each family, the cluster's own first; none: ranges that are free."""

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from kubecore.cluster import ClusterConfig
     from kubecore.kubelet.networks.network import Detection
     from kubecore.kubelet.networks.range_claims import Claim
+    from kubecore.node_network import NodeNetwork
     from kubecore.proxy.virtual_servers import NodeHere
 
-Mode = Literal["netns", "loopback"]
+Mode = Literal["netns", "rootless", "loopback"]
 Ranges = tuple[str, ...]
 """One, or one of each family, the cluster's own first."""
 
@@ -32,6 +33,7 @@ _SPECIAL = {
     "links": ("169.254.0.0/16", "fe80::/10"),
     "groups": ("224.0.0.0/4", "ff00::/8"),
 }
+_EVERYWHERE = {"IPv4": "0.0.0.0", "IPv6": "::"}
 # In loopback mode without nodes nothing listens on them.
 _ONLY_FAMILY = "IPv6 has a single loopback address"
 
@@ -64,6 +66,8 @@ class Networks:
     reason: str = ""
     left_out: str = ""
     new: bool = False
+    node: NodeNetwork | None = None
+    """Where pods have their namespaces, in mode rootless: known once the networks are held."""
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -97,6 +101,18 @@ class Networks:
 
         ranges = ((name, self.pods_of_node(index)) for index, name in enumerate(names))
         return tuple(NodeHere(name, pods=pods, addresses=tuple(map(host_address, pods))) for name, pods in ranges)
+
+    @property
+    def node_ports_at(self) -> Ranges:
+        """Where node ports are served: at all addresses of the host, and at the first node's where that has others."""
+        own = self.pods_of_node(0) if self.mode == "rootless" else ()
+        return (*map(_EVERYWHERE.__getitem__, self.families), *(str(ipaddress.ip_network(one)[1]) for one in own))
+
+    def release(self) -> None:
+        if self.claim is not None:
+            self.claim.release()
+        if self.node is not None:
+            self.node.close()
 
     def __str__(self) -> str:
         from kubecore.kubelet.networks.network import MEANING
@@ -133,12 +149,10 @@ def choose_networks(config: ClusterConfig) -> Networks:
     from kubecore.kubelet.networks import network
 
     file = _file(config)
-    found = network.detect()
-    if file.exists():
-        kept = _read(file)
-        chosen = _kept_networks(config, kept, found)
-    else:
-        kept, chosen = None, _new_networks(config, found)
+    kept = _read(file) if file.exists() else None
+    rootless = "rootless" in (config.network_mode, kept.mode if kept is not None else "")
+    found = network.detect_rootless() if rootless else network.detect()
+    chosen = _kept_networks(config, kept, found) if kept is not None else _new_networks(config, found)
     _judge(config, chosen)
     if kept is None or kept.services != chosen.services:
         _write(file, chosen)
@@ -199,6 +213,8 @@ def _ipv6_trouble(config: ClusterConfig, mode: Mode, found: Detection) -> str:
         return ""
     if mode == "netns":
         return netlink.ipv6_trouble()
+    if mode == "rootless":
+        return "pod network rootless has IPv4 only"
     because = f", and network namespaces cannot be had: {found.reason}" if found.mode == "loopback" else ""
     return f"{_ONLY_FAMILY} only, which pods in loopback mode cannot share{because}"
 
@@ -208,9 +224,11 @@ def _ipv6_trouble(config: ClusterConfig, mode: Mode, found: Detection) -> str:
 
 def _kept_networks(config: ClusterConfig, kept: Networks, found: Detection) -> Networks:
     made = f"{config.data_dir} was made with pod network {kept.mode}"
-    if config.network_mode not in ("auto", kept.mode):
+    # Who asked for rootless where it could not be had has loopback.
+    mode = found.mode if config.network_mode == "rootless" else config.network_mode
+    if mode not in ("auto", kept.mode):
         raise PermissionError(f"{made} and keeps it: use another data directory for {config.network_mode}")
-    if kept.mode == "netns" and found.mode != "netns":
+    if kept.mode != "loopback" and found.mode != kept.mode:
         raise PermissionError(f"{made}, which cannot be had now: {found.reason}")
     wanted = _wanted_families(config)
     if len(wanted) == 2 and wanted[:1] == kept.families:
@@ -252,7 +270,8 @@ def _with_second_family(config: ClusterConfig, kept: Networks, family: str) -> N
 def _new_networks(config: ClusterConfig, found: Detection) -> Networks:
     from kubecore.kubelet.networks.range_claims import claim_first
 
-    mode = found.mode if config.network_mode == "auto" else config.network_mode
+    asked = config.network_mode
+    mode = found.mode if asked == "auto" or asked == "rootless" else asked
     if mode == "netns" and found.mode != "netns":
         raise PermissionError(f"network namespaces for pods cannot be had: {found.reason}")
     families, left_out = _wanted_families(config) or ("IPv4",), ""
@@ -261,7 +280,7 @@ def _new_networks(config: ClusterConfig, found: Detection) -> Networks:
         raise PermissionError(f"pods cannot have IPv6: {trouble}")
     if trouble:
         families, left_out = ("IPv4",), trouble
-    candidates = _in_namespaces(config, families) if mode == "netns" else _on_loopback(config, families)
+    candidates = _on_loopback(config, families) if mode == "loopback" else _in_namespaces(config, families)
     by_claim = {services[0]: (services, pods) for services, pods in candidates}
     claim = claim_first(list(by_claim)) if config.real_nodes else None
     services, pods = by_claim[claim.network if claim is not None else next(iter(by_claim))]
@@ -326,10 +345,23 @@ def hold_networks(config: ClusterConfig, networks: Networks) -> Networks:
     for whoever has that has its addresses, too. Raises RangeError when another cluster has them."""
     from kubecore.kubelet.networks.range_claims import Claim, RangeError
 
-    if networks.claim is not None or not config.real_nodes:
+    if not config.real_nodes:
         return networks
-    try:
-        return replace(networks, claim=Claim(networks.services[0]))
-    except RangeError as error:
-        text = f"{error}, which {config.data_dir} was made with: end it, or use another data directory"
-        raise RangeError(text) from error
+    if networks.claim is None:
+        try:
+            networks = replace(networks, claim=Claim(networks.services[0]))
+        except RangeError as error:
+            text = f"{error}, which {config.data_dir} was made with: end it, or use another data directory"
+            raise RangeError(text) from error
+    return replace(networks, node=_node_network(config, networks)) if networks.mode == "rootless" else networks
+
+
+def _node_network(config: ClusterConfig, networks: Networks) -> NodeNetwork:
+    """That which pods have gone on in, if there is one."""
+    from kubecore.kubelet.keeper.door import network_kept_at
+    from kubecore.node_network import NodeNetwork
+
+    folders = sorted((config.data_dir / "nodes").glob("*"))
+    found = next(filter(None, map(network_kept_at, folders)), None) or NodeNetwork.make()
+    found.lead((*networks.pods, *networks.services, *(config.load_balancer_ranges or networks.load_balancers)))
+    return found

@@ -54,6 +54,7 @@ class PodNetwork(StrEnum):
 
     AUTO = "auto"
     NETNS = "netns"
+    ROOTLESS = "rootless"
     LOOPBACK = "loopback"
 
 
@@ -116,7 +117,11 @@ Storage = Annotated[
     str, typer.Option(callback=options.one_of(["lmdb"], to_come=["etcd"]), help="Where objects live: lmdb.")
 ]
 PodNetworkMode = Annotated[
-    PodNetwork, typer.Option(help="Network namespaces for pods; auto: where the kernel and rights allow.")
+    PodNetwork,
+    typer.Option(
+        help="Network namespaces for pods: netns, as root, or rootless, in a user namespace; auto: netns where the "
+        "kernel and rights allow."
+    ),
 ]
 ServiceCIDR = Annotated[
     str,

@@ -98,6 +98,7 @@ class Kubelet:
             bridge=config.bridge,
             through_node=config.pods_through_node,
             half="upper" if config.cri is not None and config.keeper is not None else "",
+            node=config.node_network,
         )
         self._mark = leftovers.node_mark(config.root_dir, config.node_name)
         self._cgroups = PodCgroups(None, "the kubelet has not started")
@@ -400,14 +401,13 @@ class Kubelet:
 
     def _identity(self, port: int) -> NodeIdentity:
         config = self._config
-        default = self._runtimes.get(config.default_runtime)
         return NodeIdentity(
             name=config.node_name,
             addresses=self._network.host_ips,
             port=port,
-            pod_cidrs=config.pod_cidrs if config.network_mode == "netns" else (),
+            pod_cidrs=config.pod_cidrs if config.network_mode != "loopback" else (),
             network_mode=config.network_mode,
-            runtime=default.name if default else "host",
+            runtime=getattr(self._runtimes.get(config.default_runtime), "name", "host"),
             handlers=tuple(self._own_runtimes.handlers),
             taints=config.taints,
             lease_seconds=config.lease_seconds,

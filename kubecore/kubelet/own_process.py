@@ -11,9 +11,11 @@ from typing import BinaryIO
 import kubecore
 
 
-def start(module: str, *arguments: str, keeps: int, output: BinaryIO | int | None) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that Ctrl-C in the kubelet's terminal is not for it. `keeps`: the descriptor that it
-    has from us. `output`: where it says what it has to say. Raises OSError."""
+def start(
+    module: str, *arguments: str, keeps: tuple[int, ...], output: BinaryIO | int | None
+) -> subprocess.Popen[bytes]:
+    """In a session of its own, so that Ctrl-C in the kubelet's terminal is not for it. `keeps`: the descriptors that
+    it has from us. `output`: where it says what it has to say. Raises OSError."""
     package = Path(kubecore.__file__).resolve().parent.parent
     paths = [str(package), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     # The program that runs need not be reached any more by the path that it was started by.
@@ -25,7 +27,7 @@ def start(module: str, *arguments: str, keeps: int, output: BinaryIO | int | Non
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        pass_fds=(keeps,),
+        pass_fds=keeps,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         start_new_session=True,
     )

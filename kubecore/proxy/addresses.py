@@ -10,6 +10,7 @@ import errno
 import ipaddress
 import socket
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 
 from kubecore.netlink import Netlink
@@ -25,8 +26,9 @@ class AddressBook:
     the end if it was made here and nothing else is on it.
     """
 
-    def __init__(self, link: str) -> None:
-        self._link = link
+    def __init__(self, link: str, netlink: Callable[[], Netlink] | None = None) -> None:
+        """`netlink`: of the network that the link is in; None for the host's."""
+        self._link, self._netlink = link, netlink or Netlink
         self._holders: Counter[Held] = Counter()
         self._made_link = False
 
@@ -46,7 +48,7 @@ class AddressBook:
 
     def ensure_link(self) -> None:
         """It is there and up. Raises OSError when that cannot be."""
-        with Netlink() as netlink:
+        with self._netlink() as netlink:
             netlink.set_up(self._index(netlink))
 
     def release(self, address: str, *, for_all: bool = False) -> None:
@@ -59,7 +61,7 @@ class AddressBook:
     def sweep(self) -> list[str]:
         """Remove single addresses that nobody holds: those a killed run left. Returns them."""
         removed = []
-        with Netlink() as netlink:
+        with self._netlink() as netlink:
             index = netlink.link_index(self._link)
             if index is None:
                 return []
@@ -79,13 +81,13 @@ class AddressBook:
             del self._holders[held]
             self._delete(*held)
         if self._made_link:
-            with Netlink() as netlink, suppress(OSError):
+            with self._netlink() as netlink, suppress(OSError):
                 index = netlink.link_index(self._link)
                 if index is not None and not _in_use(netlink, index):
                     netlink.delete_link(self._link)
 
     def _add(self, address: str, on_link: bool) -> None:
-        with Netlink() as netlink:
+        with self._netlink() as netlink:
             index = self._index(netlink)
             with suppress(FileExistsError):  # a killed run left it
                 if on_link:
@@ -107,7 +109,7 @@ class AddressBook:
         return index
 
     def _delete(self, address: str, on_link: bool) -> None:
-        with Netlink() as netlink, suppress(OSError):
+        with self._netlink() as netlink, suppress(OSError):
             index = netlink.link_index(self._link)
             if index is None:
                 return

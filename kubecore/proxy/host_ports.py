@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from kubecore import port_names
+from kubecore import node_network, port_names
 from kubecore.proxy.claims import Problem, where
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
@@ -31,7 +31,7 @@ class HostPorts:
         asked: set[ServerKey] = set()
         for server in servers:
             try:
-                if self._equal_ranges or server.purpose != "ClusterIP":
+                if self._equal_ranges or not _is_own(server):
                     self._name(server)
                     asked.add(server.key)
                 had.append(server)
@@ -70,6 +70,11 @@ class HostPorts:
             if server.purpose == "NodePort":
                 _name_of_node(server, version, names, everywhere=everywhere)
             self._names[server.key] = names.pop_all()
+
+
+def _is_own(server: VirtualServer) -> bool:
+    """No other cluster has such an address."""
+    return server.purpose == "ClusterIP" or node_network.is_elsewhere(server.address)
 
 
 def _name_of_node(server: VirtualServer, version: int, names: ExitStack, *, everywhere: bool) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
+from kubecore import node_network
+
 log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 10.0
@@ -43,10 +45,8 @@ class HttpAnswers:
 
     async def listen(self, address: str, port: int) -> int:
         """Returns the port, for 0 picks one. Raises OSError."""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         # bound here, since asyncio would look the address up in another thread
-        listener = socket.create_server((address, port), family=family)
-        listener.setblocking(False)
+        listener = _listener(address, port)
         # It is ours to close before anything is waited for: whoever waits may be cancelled.
         server = await asyncio.start_server(self._serve, sock=listener, limit=_MOST_BYTES, start_serving=False)
         self._servers.append(server)
@@ -118,3 +118,16 @@ def _answer(method: bytes, path: str, at: str, respond: Respond) -> Answer:
     except Exception:
         log.exception("%s could not be answered", path)
         return Answer(b"Internal Server Error\n", status=500)
+
+
+def _listener(address: str, port: int) -> socket.socket:
+    if node_network.is_elsewhere(address):
+        listener = node_network.socket_for(address)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen()
+        return listener
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, port), family=family)
+    listener.setblocking(False)
+    return listener

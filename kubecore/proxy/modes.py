@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from kubecore import _native
+from kubecore.node_network import NodeNetwork
 from kubecore.pod_namespaces import PodNamespaces
 from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.borrowed_addresses import BorrowedAddresses
@@ -29,8 +30,8 @@ METRICS_PORT, HEALTH_PORT = 10249, 10256
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyConfig:
     """`node_name` empty: `nodes` share the proxy; without any, every endpoint counts as local. `batch_seconds`: how
-    long changes that follow another are gathered to be applied together. In netns mode service addresses are put on
-    `address_link`, the bridge of the nodes.
+    long changes that follow another are gathered to be applied together. Where pods have namespaces, service addresses
+    are put on `address_link`, the bridge of the nodes.
 
     `primary_node_ports`: instead of `node_port_addresses` node ports work at those that the node tells to be its own.
 
@@ -43,7 +44,9 @@ class ProxyConfig:
     scheduler: str = "rr"
     node_name: str = ""
     nodes: tuple[NodeHere, ...] = ()
-    network_mode: Literal["netns", "loopback"] = "loopback"
+    network_mode: Literal["netns", "rootless", "loopback"] = "loopback"
+    node_network: NodeNetwork | None = None
+    """That of the link, in mode rootless, where the proxy is in userspace."""
     address_link: str = ""
     node_port_addresses: tuple[str, ...] = ("0.0.0.0",)
     primary_node_ports: bool = False
@@ -80,9 +83,11 @@ def unavailable(mode: Mode) -> str:
     return ""
 
 
-async def settle(wanted: Mode) -> Mode:
-    """The mode that is asked for, if it can be had, else userspace."""
+async def settle(wanted: Mode, *, rootless: bool = False) -> Mode:
+    """The mode that is asked for, if it can be had, else userspace. `rootless`: pods are in a network without root."""
     reason = await asyncio.to_thread(unavailable, wanted) if wanted != "userspace" else ""
+    if rootless and wanted != "userspace":
+        reason = "it needs root"
     if reason:
         log.warning("proxy mode %s is not available: %s; falling back to userspace", wanted, reason)
         return "userspace"
@@ -97,24 +102,33 @@ def make_data_plane(
     monotonic: Callable[[], float] | None = None,
 ) -> DataPlane:
     """In mode userspace, endpoints see pods of `namespaces` with their own addresses. Raises ModeUnavailable."""
-    book = AddressBook(config.address_link) if config.network_mode == "netns" and config.address_link else None
+    book = _book(config)
     if config.mode == "nftables":
         return _make_nftables(config, book, clock, monotonic)
     if config.mode == "ipvs":
         return _make_ipvs(config, book, clock, monotonic)
-    borrowed = BorrowedAddresses(config.table) if book is not None else None
+    of_host = config.node_network is None
+    borrowed = BorrowedAddresses(config.table) if book is not None and of_host else None
     table = ServiceTable(
         clock=clock,
         addresses=book,
         pod_ranges=config.pod_ranges,
         borrowed=borrowed,
         ports=HostPorts(),
-        one_listener=True,
+        one_listener=of_host,
         namespaces=namespaces,
     )
     if (why := table.forwarder.listens_apart) is not None:
         log.debug("each address of a Service has a socket of its own: %s", why)
     return table
+
+
+def _book(config: ProxyConfig) -> AddressBook | None:
+    if config.network_mode == "loopback" or not config.address_link:
+        return None
+    if config.node_network is None:
+        return AddressBook(config.address_link)
+    return AddressBook(config.address_link, config.node_network.netlink)
 
 
 def _make_nftables(

@@ -82,7 +82,7 @@ fn clients(whose: &Whose) -> PyResult<Clients> {
     }
 }
 
-fn ranges(texts: &[String]) -> PyResult<Vec<Range>> {
+pub fn ranges(texts: &[String]) -> PyResult<Vec<Range>> {
     texts.iter().map(|text| text.parse().map_err(PyValueError::new_err)).collect()
 }
 

@@ -57,17 +57,19 @@ fn error(failure: native::LaunchError) -> PyErr {
 
 /// Make namespaces that live as long as their descriptors: (user, mount, network, ipc, uts, netlink), -1 where not asked.
 #[pyfunction]
-#[pyo3(signature = (*, namespaces, user_map, hostname, steps))]
+#[pyo3(signature = (*, namespaces, user_map, hostname, steps, join = vec![]))]
 fn create_namespaces(
     py: Python<'_>,
     namespaces: i32,
     user_map: Option<(u32, u32, u32, u32)>,
     hostname: Vec<u8>,
     steps: Vec<RawStep>,
+    join: Vec<(RawFd, i32)>,
 ) -> PyResult<(RawFd, RawFd, RawFd, RawFd, RawFd, RawFd)> {
     let plan =
         native::NamespacesPlan {
             namespaces,
+            join,
             user_map: user_map.map(|(inside_user, outside_user, inside_group, outside_group)| {
                 native::UserMap { inside_user, outside_user, inside_group, outside_group }
             }),

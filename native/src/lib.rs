@@ -33,6 +33,7 @@ mod route;
 mod schema;
 mod selector;
 mod serving;
+mod sockets;
 mod store;
 mod streaming;
 mod subscriptions;
@@ -73,6 +74,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     schema::register(module)?;
     selector::register(module)?;
     serving::register(module)?;
+    sockets::register(module)?;
     store::register(module)?;
     streaming::register(module)?;
     timing::register(module)?;

@@ -7,65 +7,21 @@ import json
 import os
 import signal
 import socket
-import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.asking import answer_at
-from tests.support.kubectl import Kubectl, program
-from tests.support.process import ROOT, Command
 from tests.support.small_image import Layer, SmallImage, programs
 from tests.support.unprivileged import NoSuchUser, User, user
+from tests.support.unprivileged_cluster import Running, up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-EXAMPLE = ROOT / "examples" / "web.yaml"
 FIRST_FREE_PORT = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
-
-
-@dataclass
-class Running:
-    command: Command
-    kubectl: Kubectl
-    data_dir: Path
-
-    def example(self) -> None:
-        """Apply the example and wait for it."""
-        self.kubectl("apply", "-f", str(EXAMPLE))
-        for name in ("backend", "frontend"):
-            self.kubectl("-n", "web", "rollout", "status", f"deployment/{name}", "--timeout=180s")
-
-    def value(self, path: str, *what: str) -> str:
-        return self.kubectl("get", *what, "-o", f"jsonpath={path}")
-
-    @property
-    def node_address(self) -> str:
-        return self.value("{.items[0].status.addresses[?(@.type=='InternalIP')].address}", "nodes")
-
-    def pod(
-        self, name: str, script: str, *, interpreter: str = "python3", mounts: Sequence[object] = (), **spec: object
-    ) -> str:
-        """Run a pod to its end and return its output."""
-        command = [interpreter, "-c", textwrap.dedent(script)]
-        self.apply(name, command, mounts=mounts, restartPolicy="Never", **spec)
-        self.kubectl("wait", "pod", name, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
-        return self.kubectl("logs", name)
-
-    def apply(self, name: str, command: list[str], *, mounts: Sequence[object] = (), **spec: object) -> None:
-        container = {"name": "main", "image": "none", "command": command, "volumeMounts": list(mounts)}
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name, "labels": {"app": name}},
-            "spec": {"containers": [container], **spec},
-        }
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
 
 
 @pytest.fixture(scope="module")
@@ -75,21 +31,6 @@ def somebody() -> Iterator[User]:
             yield found
     except NoSuchUser as error:
         pytest.skip(str(error))
-
-
-@contextmanager
-def up(somebody: User, name: str, *arguments: str) -> Iterator[Running]:
-    kubectl = program("1.37")
-    assert kubectl is not None
-    data_dir = somebody.home / name
-    options = ("--data-dir", str(data_dir), "--secure-port", "0", "--grpc-port", "0", *arguments)
-    command = Command("up", *options, program=somebody.program, environment=somebody.environment, folder=Path("/"))
-    try:
-        command.wait_ready()
-        yield Running(command, Kubectl(kubectl, data_dir / "admin.kubeconfig", somebody.home), data_dir)
-    finally:
-        if command.process.poll() is None:
-            command.stop()
 
 
 @pytest.fixture(scope="module")

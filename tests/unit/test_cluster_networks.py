@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kubecore import node_network
 from kubecore.cluster import ClusterConfig
 from kubecore.cluster_networks import Networks, choose_networks, hold_networks
 from kubecore.kubelet.networks import network
 from kubecore.kubelet.networks.network import Detection
 from kubecore.kubelet.networks.range_claims import RangeError
+from kubecore.node_network import NodeNetwork
 
 Choose = Callable[..., Networks]
 
@@ -35,6 +37,23 @@ def choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Choose]:
         release(one)
 
 
+@pytest.fixture
+def led(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ranges that a network of the node's own is for, which none is made for here."""
+    ranges: list[str] = []
+
+    class Nowhere(NodeNetwork):
+        @classmethod
+        def make(cls) -> NodeNetwork:
+            return cls(-1, -1)
+
+        def lead(self, ranges_: Sequence[str]) -> None:
+            ranges[:] = ranges_
+
+    monkeypatch.setattr(node_network, "NodeNetwork", Nowhere)
+    return ranges
+
+
 def release(networks: Networks) -> None:
     if networks.claim is not None:
         networks.claim.release()
@@ -43,6 +62,50 @@ def release(networks: Networks) -> None:
 def test_without_rights_pods_share_the_hosts_network_and_the_user_is_told_why(choose: Choose) -> None:
     assert str(choose()).startswith("loopback: pods share the host's network")
     assert "because this is a test; Services have 127.96." in str(choose("another"))
+
+
+def test_rootless_is_given_to_who_asks_for_it_and_kept(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]
+) -> None:
+    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("rootless", ""))
+    first = choose(network_mode="rootless")
+    assert str(first).startswith("rootless: every pod has a network namespace")
+    assert {*first.services, *first.pods, *first.load_balancers} == set(led)
+    first.release()
+    again = choose()
+    assert (again.mode, again.services, again.pods) == ("rootless", first.services, first.pods)
+    assert again.node_ports_at == ("0.0.0.0", network.host_address(again.pods_of_node(0)[0]))
+
+
+def test_where_rootless_cannot_be_had_pods_share_the_hosts_network_and_the_user_is_told_why(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("loopback", "they are switched off"))
+    first = choose(network_mode="rootless")
+    assert first.mode == "loopback"
+    assert "because they are switched off; Services have 127.96." in str(first)
+    first.release()
+    assert choose(network_mode="rootless").services == first.services
+
+
+def test_a_directory_made_rootless_does_not_fall_back(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]
+) -> None:
+    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("rootless", ""))
+    choose(network_mode="rootless").release()
+    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("loopback", "they are switched off"))
+    with pytest.raises(PermissionError, match="pod network rootless, which cannot be had now: they are switched off"):
+        choose()
+    with pytest.raises(PermissionError, match="made with pod network rootless and keeps it"):
+        choose(network_mode="loopback")
+
+
+def test_rootless_has_ipv4_only_and_says_so(choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]) -> None:
+    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("rootless", ""))
+    both = choose(network_mode="rootless", ip_families=("IPv4", "IPv6"))
+    assert (both.families, both.left_out) == (("IPv4",), "pod network rootless has IPv4 only")
+    with pytest.raises(PermissionError, match="pods cannot have IPv6: pod network rootless has IPv4 only"):
+        choose("other", network_mode="rootless", ip_families=("IPv6",))
 
 
 def test_two_clusters_at_a_time_have_different_ranges(choose: Choose) -> None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from kubecore import node_network
 from kubecore.apiserver.aggregation.resolving import Address
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Asker:
             import aiohttp
 
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=aiohttp.TCPConnector(limit=0, socket_factory=node_network.of_address),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=1 << 20,

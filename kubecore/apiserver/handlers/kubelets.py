@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kubecore import _native
+from kubecore import _native, node_network
 from kubecore.api import errors
 from kubecore.server_trust import trusting
 
@@ -79,7 +79,7 @@ class KubeletConnection:
         if self._session is None:
             import aiohttp
 
-            connector = aiohttp.TCPConnector(ssl=self._context(), limit=0)
+            connector = aiohttp.TCPConnector(ssl=self._context(), limit=0, socket_factory=node_network.of_address)
             self._session = aiohttp.ClientSession(
                 connector=connector, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)
             )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
+from kubecore import node_network
 from kubecore.apiserver.tracing import spans
 from kubecore.apiserver.webhooks.credentials import NOBODY, Credential
 from kubecore.apiserver.webhooks.reviewing import load_pair
@@ -157,7 +158,11 @@ class WebhookCaller:
                 self._retire()
             context = _context(target.ca_bundle, credential)
             connector = aiohttp.TCPConnector(
-                ssl=context, resolver=ClusterResolver(self._lookup), use_dns_cache=False, limit=0
+                ssl=context,
+                resolver=ClusterResolver(self._lookup),
+                use_dns_cache=False,
+                limit=0,
+                socket_factory=node_network.of_address,
             )
             found = aiohttp.ClientSession(
                 connector=connector, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()

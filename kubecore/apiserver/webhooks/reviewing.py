@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from kubecore import node_network
 from kubecore.api.kubeconfig import Kubeconfig
 from kubecore.server_trust import trusting
 
@@ -122,7 +123,7 @@ class Reviewer:
             import aiohttp
 
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._ssl, limit=0),
+                connector=aiohttp.TCPConnector(ssl=self._ssl, limit=0, socket_factory=node_network.of_address),
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),

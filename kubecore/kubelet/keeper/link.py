@@ -259,4 +259,5 @@ def _start(settings: KeeperSettings, connection: socket.socket) -> subprocess.Po
     number = connection.fileno()
     told = messages.encode(settings).hex()
     with connection, (settings.root / place.LOG).open("ab") as output:
-        return own_process.start(_MODULE, str(number), told, keeps=number, output=output)
+        keeps = (number, *(settings.node_network or ()))
+        return own_process.start(_MODULE, str(number), told, keeps=keeps, output=output)

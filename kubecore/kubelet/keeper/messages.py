@@ -44,6 +44,8 @@ class KeeperSettings:
     version: int = VERSION
     places: Places | None = None
     """Where the node's cgroups are."""
+    node_network: tuple[int, int] | None = None
+    """Descriptors of the node's network, in rootless mode: they are handed on to a keeper that is started."""
     lonely_seconds: float | None = None
     """For how long it waits for another kubelet once its own is gone; None: for ever."""
     log_rotation: LogRotation = field(default_factory=LogRotation)

@@ -19,11 +19,11 @@ class NotAlone(Exception):
 
 
 @contextmanager
-def _short(root: Path) -> Iterator[str]:
+def short(root: Path, name: str) -> Iterator[str]:
     """A socket's path may have 107 bytes only; this one's has fewer, wherever the folder is."""
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{descriptor}/{_SOCKET}"
+        yield f"/proc/self/fd/{descriptor}/{name}"
     finally:
         os.close(descriptor)
 
@@ -32,7 +32,7 @@ def connect(root: Path) -> socket.socket | None:
     """To the node's keeper; None where none runs."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with _short(root) as path:
+        with short(root, _SOCKET) as path:
             connection.connect(path)
     except OSError:
         connection.close()
@@ -70,8 +70,8 @@ class Place:
         path.unlink(missing_ok=True)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.setblocking(False)
-        with _short(root) as short:
-            self.listener.bind(short)
+        with short(root, _SOCKET) as found:
+            self.listener.bind(found)
         path.chmod(0o600)
         self.listener.listen(_WAITING)
         self._inode = path.stat().st_ino

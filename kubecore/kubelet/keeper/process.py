@@ -18,6 +18,7 @@ from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups import detection
 from kubecore.kubelet.folder_watch import FolderWatch
 from kubecore.kubelet.keeper import messages
+from kubecore.kubelet.keeper.door import Door
 from kubecore.kubelet.keeper.messages import KeeperSettings
 from kubecore.kubelet.keeper.place import NotAlone, Place
 from kubecore.kubelet.keeper.service import Kept, Service
@@ -29,6 +30,7 @@ from kubecore.kubelet.runtime.oci import OciRuntime
 from kubecore.kubelet.runtime.oci_programs.link import MonitorLink
 from kubecore.kubelet.runtime.oci_programs.runtime import ProgramRuntime
 from kubecore.kubelet.runtime.stopping import SHUTDOWN_GRACE_SECONDS, stop_running
+from kubecore.node_network import NodeNetwork
 
 log = logging.getLogger("kubecore.kubelet.keeper")
 
@@ -43,6 +45,7 @@ class Keeper:
         self._service: Service | None = None
         self._timer: Timer | None = None
         self._cgroups = detection.at(settings.places) if settings.places is not None else None
+        self._node_network = NodeNetwork(*settings.node_network) if settings.node_network is not None else None
         self._network = network.make(
             settings.network_mode,
             settings.pod_cidrs,
@@ -50,6 +53,7 @@ class Keeper:
             cluster_cidrs=settings.cluster_cidrs,
             bridge=settings.bridge,
             through_node=settings.pods_through_node,
+            node=self._node_network,
         )
         book, images = LogBook(settings.log_rotation), ImageStore(settings.image_store)
         host = HostRuntime(self._network, clock, book, node=settings.mark)
@@ -73,6 +77,7 @@ class Keeper:
         """`first`: of the kubelet that wants it. Raises NotAlone."""
         place = Place(self._settings.root)
         runtimes = self._kept.runtimes
+        door = Door(self._settings.root, self._node_network) if self._node_network is not None else None
         for name, runtime in runtimes.items():
             await runtime.start()
             runtime.cgroups = self._cgroups
@@ -85,6 +90,8 @@ class Keeper:
             await self._ending.wait()
         finally:
             watch.close()
+            if door is not None:
+                door.close()
             loop.remove_reader(place.listener.fileno())
             with suppress(TimeoutError):
                 async with self._clock.timeout(2 * SHUTDOWN_GRACE_SECONDS):
@@ -149,7 +156,8 @@ async def _work(descriptor: int, settings: KeeperSettings) -> int:
     loop.add_signal_handler(signal.SIGTERM, keeper.end)
     loop.add_signal_handler(signal.SIGINT, keeper.end)
     try:
-        os.set_inheritable(descriptor, False)
+        for own in (descriptor, *(settings.node_network or ())):
+            os.set_inheritable(own, False)
         await keeper.run(socket.socket(fileno=descriptor))
     except NotAlone:
         log.warning("another keeper of this node runs")

@@ -1,11 +1,14 @@
 """Pod networks of a node: who gets which address, and what is made on the host for it.
 
-Two modes (DESIGN.md, "Runtimes and nodes"), chosen once at start and told to the user:
+Three modes (DESIGN.md, "Runtimes and nodes"), chosen once at start and told to the user:
 
 - `netns`: a pod has a network namespace, joined by a veth pair to one bridge of the whole cluster (`kc-<id>`, named
   after the data directory). Nodes in one process share the bridge, so pods of different nodes reach each other on it
   without the host forwarding anything. The bridge carries each node's gateways, the first address of its pod CIDR of
   each family.
+- `rootless`: the same without any rights, on a bridge in a user and network namespace of the cluster's own
+  (`kubecore.node_network`). The host knows nothing of the addresses there: what listens on the host for pods, and what
+  asks them from there, is this program.
 - `loopback`: pods share the host's network. A pod's address is one of 127.0.0.0/8 (which ones, `loopback_ranges` says),
   all of which every Linux host accepts without any set-up; IPv6 has but one such address, so there is none of it.
   Nothing keeps two pods from binding the same port on 0.0.0.0, so a process should bind its own pod's address, which
@@ -19,15 +22,17 @@ import hashlib
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from kubecore import node_network
 from kubecore.netlink import Address, Interface, Netlink, Network
+from kubecore.node_network import NodeNetwork
 
-Mode = Literal["netns", "loopback"]
+Mode = Literal["netns", "rootless", "loopback"]
 Half = Literal["", "lower", "upper"]
 """Which part of a node's addresses is handed out here, where somebody else hands out the rest; "" for all."""
 
@@ -45,8 +50,16 @@ class Detection(NamedTuple):
 
 MEANING: dict[Mode, str] = {
     "netns": "every pod has a network namespace and an address on a bridge",
+    "rootless": "every pod has a network namespace and an address on a bridge in a namespace of the cluster's own, "
+    "from which nothing leads out but to Services",
     "loopback": "pods share the host's network, each with an address of 127.0.0.0/8",
 }
+
+
+def detect_rootless() -> Detection:
+    """Whether mode rootless can be had, for whoever asks for it, by trying the real thing."""
+    why = "pod network rootless is for other users than root" if os.geteuid() == 0 else node_network.trouble()
+    return Detection("loopback", why) if why else Detection("rootless", "user namespaces can be made")
 
 
 def detect() -> Detection:
@@ -133,6 +146,8 @@ class PodNetwork(Protocol):
     mode: Mode
     host_ips: tuple[str, ...]
     """Addresses under which pods reach the node: one of each family, the cluster's own first."""
+    node: NodeNetwork | None
+    """In which pods have their namespaces, where that is not the host's."""
 
     def start(self) -> None:
         """Make what the node needs; takes over or removes what a dead run left."""
@@ -162,11 +177,12 @@ def make(
     bridge: str,
     through_node: bool,
     half: Half = "",
+    node: NodeNetwork | None = None,
 ) -> PodNetwork:
-    """Of a node whose pods have these ranges."""
-    if mode == "netns":
+    """Of a node whose pods have these ranges. `node`: in mode rootless."""
+    if mode in ("netns", "rootless"):
         return BridgeNetwork(
-            pod_cidrs, bridge=bridge, cluster_cidrs=cluster_cidrs, through_node=through_node, half=half
+            pod_cidrs, bridge=bridge, cluster_cidrs=cluster_cidrs, through_node=through_node, half=half, node=node
         )
     return LoopbackNetwork(pod_cidrs[0], half)
 
@@ -223,6 +239,7 @@ class LoopbackNetwork:
     """Pods on the host's network, told apart by addresses of one range of 127.0.0.0/8."""
 
     mode: Mode = "loopback"
+    node: NodeNetwork | None = None
 
     def __init__(self, pod_cidr: str, half: Half = "") -> None:
         self._pool = AddressPool(pod_cidr, half=half)
@@ -280,8 +297,6 @@ class BridgeNetwork:
     after `kill -9` nothing but the bridge is left, and the next start takes that over.
     """
 
-    mode: Mode = "netns"
-
     def __init__(
         self,
         pod_cidrs: Sequence[str],
@@ -290,10 +305,14 @@ class BridgeNetwork:
         cluster_cidrs: Sequence[str] = ("10.244.0.0/16",),
         through_node: bool = False,
         half: Half = "",
+        node: NodeNetwork | None = None,
     ) -> None:
         """Ranges: one, or one of each family, in the same order. `through_node`: pods reach each other by way of the
         node, too, whose kernel must see both directions of a connection where it is the kernel that carries Services.
         The proxy sees to it that it forwards."""
+        self.mode: Mode = "netns" if node is None else "rootless"
+        self.node = node
+        self._netlink: Callable[[], Netlink] = Netlink if node is None else node.netlink
         self._through_node = through_node
         self._families = [_Family.of(*pair, half) for pair in zip(pod_cidrs, cluster_cidrs, strict=True)]
         self._bridge = bridge
@@ -303,7 +322,7 @@ class BridgeNetwork:
 
     def start(self) -> None:
         gateways = _gateways.setdefault(self._bridge, set())
-        with Netlink() as netlink:
+        with self._netlink() as netlink:
             index = netlink.link_index(self._bridge)
             if index is None:
                 with suppress(FileExistsError):  # the proxy was faster
@@ -350,7 +369,7 @@ class BridgeNetwork:
         return found
 
     def _connect(self, link: str, addresses: Sequence[Address], namespace: NetworkNamespace) -> None:
-        with Netlink() as netlink:
+        with self._netlink() as netlink:
             bridge = netlink.link_index(self._bridge)
             if bridge is None:
                 raise OSError(errno.ENODEV, f"bridge {self._bridge} is gone")
@@ -396,7 +415,7 @@ class BridgeNetwork:
         self._release(uid)
         link = self._links.pop(uid, None)
         if link is not None:
-            with Netlink() as netlink, suppress(OSError):  # gone with its namespace
+            with self._netlink() as netlink, suppress(OSError):  # gone with its namespace
                 netlink.delete_link(link)
 
     def close(self) -> None:
@@ -405,7 +424,7 @@ class BridgeNetwork:
         gateways = _gateways.get(self._bridge, set())
         own = [one.gateway for one in self._families]
         gateways.difference_update(own)
-        with Netlink() as netlink, suppress(OSError):
+        with self._netlink() as netlink, suppress(OSError):
             if not gateways:
                 _gateways.pop(self._bridge, None)
                 netlink.delete_link(self._bridge)
@@ -415,6 +434,8 @@ class BridgeNetwork:
                 netlink.delete_address(index or 0, gateway)
 
     def abandon(self) -> None:
+        if self.node is not None:
+            return  # it goes with its namespace
         ports = Path("/sys/class/net") / self._bridge / "brif"
         if ports.is_dir() and not any(ports.iterdir()):  # the last of the cluster's nodes
             with Netlink() as netlink:

@@ -18,6 +18,7 @@ from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Client
 from kubecore.clock import Clock
+from kubecore.kubelet.networks.network import MEANING
 from kubecore.kubelet.node.lease import LEASE_SECONDS, NodeLease
 
 log = logging.getLogger(__name__)
@@ -146,6 +147,8 @@ def node_labels(name: str, machine: Machine) -> dict[str, str]:
 def node_object(identity: NodeIdentity, machine: Machine, now: datetime) -> Object:
     labels = node_labels(identity.name, machine)
     annotations = {"kubecore.dev/network-mode": identity.network_mode, **ATTACHED_FOR_IT}
+    if identity.network_mode == "rootless":  # it has less than one would expect of a network of one's own
+        annotations["kubecore.dev/network"] = MEANING["rootless"]
     ranges = identity.pod_cidrs
     spec: Object = {"podCIDR": ranges[0], "podCIDRs": list(ranges)} if ranges else {}
     if identity.taints:

@@ -227,6 +227,7 @@ def make_runtimes(
             mark=mark,
             image_store=images.root.absolute(),
             network_mode=config.network_mode,
+            node_network=config.node_network.descriptors if config.node_network is not None else None,
             pod_cidrs=pod_cidrs,
             cluster_cidrs=config.cluster_cidrs,
             bridge=config.bridge,

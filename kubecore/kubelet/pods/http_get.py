@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from kubecore import node_network
+
 Object = dict[str, Any]
 
 _BODY_BYTES = 10 * 1024
@@ -158,7 +160,7 @@ async def _connect(parts: SplitResult) -> tuple[asyncio.StreamReader, asyncio.St
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 80)
-    return await asyncio.open_connection(parts.hostname, port, ssl=context, limit=_HEADER_BYTES)
+    return await node_network.open_connection(parts.hostname or "", port, ssl=context, limit=_HEADER_BYTES)
 
 
 def _request(parts: SplitResult, fields: Sequence[tuple[str, str]]) -> bytes:

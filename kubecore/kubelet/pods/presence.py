@@ -19,7 +19,7 @@ Object = dict[str, Any]
 
 async def tell(pod: Object, runtime: Runtime, sandbox: SandboxStatus, services: NodeServices) -> tuple[str, ...]:
     """Of a sandbox that runs, or did. Returns the pod's addresses: the host's unless it has some of its own."""
-    if services.namespaces is not None:
+    if services.namespaces is not None and sandbox.ips:
         try:
             descriptor, addresses = await runtime.pod_network(sandbox.id)
         except RuntimeFailure:  # it has ended meanwhile

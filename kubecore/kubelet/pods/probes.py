@@ -5,18 +5,19 @@ After upstream `pkg/probe` and `pkg/kubelet/prober/prober.go`.
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from kubecore import node_network
 from kubecore.api import durations
 from kubecore.api.quoting import quoted
 from kubecore.clock import Clock
 from kubecore.kubelet.pods import http_get
 from kubecore.kubelet.pods.expansion import expand
+from kubecore.kubelet.pods.grpc_target import grpc_target
 from kubecore.kubelet.pods.http_get import BadRequest, NoAnswer, joined, reason, resolve_port
 from kubecore.kubelet.runtime.interface import ExecResult, RuntimeFailure
 
@@ -103,7 +104,7 @@ def _address(action: Object, target: Target) -> tuple[str, int]:
 async def _tcp(action: Object, target: Target) -> Verdict:
     host, port = _address(action, target)
     try:
-        _, writer = await asyncio.open_connection(host, port)
+        _, writer = await node_network.open_connection(host, port)
     except OSError as error:
         return Verdict(Result.FAILURE, f"dial tcp {joined(host, port)}: connect: {reason(error)}")
     writer.close()
@@ -129,10 +130,14 @@ async def _grpc(action: Object, target: Target, seconds: float, clock: Clock) ->
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    address, within = joined(target.pod_ip, resolve_port(action["port"], {})), durations.text(seconds)
+    port, within = resolve_port(action["port"], {}), durations.text(seconds)
+    address = joined(target.pod_ip, port)
     late = f"timeout: failed to connect service {quoted(address)} within {within}: context deadline exceeded"
-    options = (("grpc.primary_user_agent", USER_AGENT),)
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
+    options = (("grpc.primary_user_agent", USER_AGENT), ("grpc.default_authority", address))
+    async with (
+        grpc_target(target.pod_ip, port, address) as wanted,
+        grpc.aio.insecure_channel(wanted, options=options) as channel,
+    ):
         try:
             async with clock.timeout(seconds):
                 await channel.channel_ready()  # one that is refused is tried again, as upstream does

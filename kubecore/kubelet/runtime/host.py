@@ -106,7 +106,7 @@ class HostRuntime:
     # ---- sandboxes
 
     async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
-        own_network = self._network.mode == "netns" and not config.host_network
+        own_network = self._network.mode != "loopback" and not config.host_network
         shared_memory = None if config.host_ipc else config.directory / "shm"
         namespaces = Namespaces()
         held: list[int] = []
@@ -176,7 +176,11 @@ class HostRuntime:
         steps = mounting.sandbox_steps(
             directories, sysctls, config.image_directories, in_user_namespace=self.isolation.user_namespace
         )
-        return launching.create_namespaces(wanted, hostname=config.hostname, steps=steps)
+        node = self._network.node
+        if node is None:
+            return launching.create_namespaces(wanted, hostname=config.hostname, steps=steps)
+        made = launching.create_namespaces(wanted, hostname=config.hostname, steps=steps, join=node.join)
+        return made if own_network else replace(made, outer=tuple(node.join))
 
     def _start_first(self, config: SandboxConfig, namespaces: Namespaces) -> launching.Process | None:
         """What holds the pid namespace of a pod whose containers share one."""
@@ -468,6 +472,8 @@ class HostRuntime:
             raise RuntimeFailure("NotFound", f"sandbox {sandbox_id!r} is not running")
         if sandbox.namespaces.network >= 0:
             return os.dup(sandbox.namespaces.network), sandbox.status.ips
+        if (node := self._network.node) is not None:
+            return os.dup(node.descriptors[1]), self._network.host_ips
         return -1, sandbox.status.ips or ("127.0.0.1", "::1")
 
     async def written_layers(self) -> Mapping[str, Written]:

@@ -240,7 +240,7 @@ class LaunchPlans:
         kinds = launching.NEW_MOUNT | launching.NEW_UTS
         for held, kind in (
             (sandbox.namespaces.user >= 0, launching.NEW_USER),
-            (sandbox.namespaces.network >= 0, launching.NEW_NETWORK),
+            (sandbox.namespaces.network >= 0 or bool(sandbox.namespaces.outer), launching.NEW_NETWORK),
             (sandbox.namespaces.ipc >= 0, launching.NEW_IPC),
             (self.own_processes(sandbox.config), launching.NEW_PID),
         ):

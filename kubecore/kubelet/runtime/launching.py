@@ -92,6 +92,8 @@ class Namespaces:
     ipc: int = -1
     uts: int = -1
     netlink: int = -1
+    outer: tuple[tuple[int, int], ...] = ()
+    """Others' that the pod is in as well, descriptor and kind: they are entered first, and not closed here."""
 
     def to_join(self) -> list[tuple[int, int]]:
         """In the order they must be entered: the user namespace first, as it gives the right to the others."""
@@ -102,7 +104,7 @@ class Namespaces:
             (self.uts, NEW_UTS),
             (self.mount, NEW_MOUNT),
         )
-        return [(descriptor, kind) for descriptor, kind in kinds if descriptor >= 0]
+        return [*self.outer, *((descriptor, kind) for descriptor, kind in kinds if descriptor >= 0)]
 
     def close(self) -> None:
         for name in ("user", "mount", "network", "ipc", "uts", "netlink"):
@@ -112,11 +114,14 @@ class Namespaces:
                 setattr(self, name, -1)
 
 
-def create_namespaces(namespaces: int, *, hostname: str = "", steps: Sequence[Step] = ()) -> Namespaces:
-    """Raises OSError with the step that failed. With NEW_USER our user and group become 0 inside."""
+def create_namespaces(
+    namespaces: int, *, hostname: str = "", steps: Sequence[Step] = (), join: Sequence[tuple[int, int]] = ()
+) -> Namespaces:
+    """Raises OSError with the step that failed. With NEW_USER our user and group become 0 inside. `join`: within which
+    others they are made."""
     user_map = (0, os.geteuid(), 0, os.getegid()) if namespaces & NEW_USER else None
     made = _native.create_namespaces(
-        namespaces=namespaces, user_map=user_map, hostname=os.fsencode(hostname), steps=list(steps)
+        namespaces=namespaces, user_map=user_map, hostname=os.fsencode(hostname), steps=list(steps), join=list(join)
     )
     return Namespaces(*made)
 

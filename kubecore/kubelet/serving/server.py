@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from kubecore import _native
+from kubecore import _native, node_network
 from kubecore.api.errors import StatusError
 from kubecore.first_connection import first_connection
 from kubecore.handed_over import HandedOver
@@ -118,10 +118,8 @@ class KubeletServer:
         }
 
     def listen(self, address: str) -> None:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener = node_network.socket_for(address)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setblocking(False)
         listener.bind((address, self._config.port))
         listener.listen(128)
         self._socket = listener

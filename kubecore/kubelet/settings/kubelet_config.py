@@ -19,6 +19,7 @@ from kubecore.kubelet.node.lease import LEASE_SECONDS
 from kubecore.kubelet.node.shutdown import ShutdownConfig
 from kubecore.kubelet.runtime.cri.connection import DEFAULT_ENDPOINT
 from kubecore.kubelet.runtime.interface import Runtime
+from kubecore.node_network import NodeNetwork
 from kubecore.pod_namespaces import PodNamespaces
 
 
@@ -48,9 +49,9 @@ class KubeletConfig:
     `root_dir` holds pods' files and logs. `pod_cidrs` are the ranges of pods' addresses, one of each family the pods
     have, within the cluster's at the same place of `cluster_cidrs`; without one it follows from `node_index` and, in
     loopback mode, where it is of IPv4 only, from `cluster_id`, any text that tells clusters of one machine apart.
-    `bridge` is the cluster's (`network.bridge_name`), needed in netns mode only. Empty `cluster_dns` means there is no
-    DNS pods could ask: Services are then named in their hosts files. Without a server certificate the kubelet makes one
-    itself; without `client_ca` its server refuses everybody.
+    `bridge` is the cluster's (`network.bridge_name`), needed where pods have namespaces. Empty `cluster_dns` means that
+    there is no DNS pods could ask: Services are then named in their hosts files. Without a server certificate the
+    kubelet makes one itself; without `client_ca` its server refuses everybody.
     """
 
     node_name: str
@@ -58,11 +59,13 @@ class KubeletConfig:
     root_dir: Path
     default_runtime: str = "oci"
     network_mode: str = "loopback"
+    node_network: NodeNetwork | None = None
+    """Where pods have their namespaces, in rootless mode."""
     pod_cidrs: tuple[str, ...] = ()
     cluster_cidrs: tuple[str, ...] = ("10.244.0.0/16",)
     bridge: str = "kc-bridge"
     pods_through_node: bool = False
-    """In netns mode: pods reach each other by way of the node (see `BridgeNetwork`)."""
+    """On a bridge: pods reach each other by way of the node (see `BridgeNetwork`)."""
     pod_namespaces: PodNamespaces | None = None
     """Who is told of pods' network namespaces."""
     client_addresses: ClientAddresses | None = None
@@ -123,7 +126,7 @@ class KubeletConfig:
     @property
     def own_pod_cidrs(self) -> tuple[str, ...]:
         """Those that are given, or follow from its place in the cluster."""
-        if self.network_mode == "netns":
+        if self.network_mode != "loopback":
             return self.pod_cidrs or (f"10.244.{self.node_index}.0/24",)
         services = loopback_ranges.services_of(loopback_ranges.first_slot(self.cluster_id))
         return self.pod_cidrs[:1] or (loopback_ranges.pods_of(services, self.node_index),)

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Socket, Type};
 
 /// How often another free port is tried when the one found has been taken meanwhile.
 const TRIES: usize = 8;
@@ -51,7 +51,7 @@ fn bind_any_port(
 }
 
 pub(crate) fn unbound(address: SocketAddr, kind: Type, ahead: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    let socket = kubecore_sockets::socket(address.ip(), kind)?;
     socket.set_nonblocking(true)?;
     if kind == Type::STREAM {
         // Connections of an earlier listener that linger in TIME_WAIT are no obstacle.

@@ -35,7 +35,7 @@ fn socket_for(address: SocketAddr, kind: Type, origin: &Origin) -> io::Result<So
     {
         return Ok(socket);
     }
-    let socket = Socket::new(domain, kind, None)?;
+    let socket = kubecore_sockets::socket(address.ip(), kind)?;
     if let Origin::Borrowed(client) = origin {
         let _ = borrow_address(&socket, *client);
     }

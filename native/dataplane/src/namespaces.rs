@@ -27,10 +27,10 @@ impl Namespaces {
         Self { reached, known: RwLock::default() }
     }
 
-    /// Errors: EPERM where a thread of ours could not come back (CAP_SYS_ADMIN), and what setns(2) says of a descriptor
-    /// that is none of a network namespace.
+    /// Errors: EPERM where nobody of ours may go, and what setns(2) says of a descriptor that is none of a network
+    /// namespace.
     pub fn put(&self, client: IpAddr, namespace: OwnedFd) -> io::Result<()> {
-        within(namespace.as_fd(), || ())?;
+        socket_in(namespace.as_fd(), Domain::IPV4, Type::STREAM)?;
         self.known.write().insert(client, Arc::new(namespace));
         Ok(())
     }
@@ -49,7 +49,13 @@ impl Namespaces {
 
 /// A socket of a namespace. Errors: what setns(2) and socket(2) say.
 pub(crate) fn socket_in(namespace: BorrowedFd<'_>, domain: Domain, kind: Type) -> io::Result<Socket> {
-    within(namespace, || Socket::new(domain, kind, None))?
+    match within(namespace, || Socket::new(domain, kind, None)) {
+        // A thread of ours could not come back (CAP_SYS_ADMIN).
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            kubecore_sockets::socket_within(namespace, domain, kind)
+        }
+        made => made?,
+    }
 }
 
 thread_local! {

@@ -24,7 +24,6 @@ use kubecore_core::status::Status;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 pub use self::pool::Pool;
@@ -305,7 +304,7 @@ async fn connect(forward: &Forward) -> Result<SendRequest<RequestBody>, Problem>
 }
 
 async fn dial(forward: &Forward) -> io::Result<Box<dyn Stream>> {
-    let socket = TcpStream::connect((forward.host.as_str(), forward.port)).await?;
+    let socket = kubecore_sockets::connect_to(&forward.host, forward.port).await?;
     socket.set_nodelay(true)?;
     let Some(config) = &forward.tls else { return Ok(Box::new(socket)) };
     let name = forward.server_name.as_ref().unwrap_or(&forward.host);

@@ -81,7 +81,7 @@ impl Tls {
 /// Errors: as connect(2) has them, `TimedOut`, and what is wrong with the peer's certificate.
 pub async fn connect(address: SocketAddr, tls: Option<&Tls>, limit: Duration) -> io::Result<Transport> {
     let connecting = async {
-        let stream = TcpStream::connect(address).await?;
+        let stream = kubecore_sockets::connect(address).await?;
         // The peer may have gone already; the first read tells.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE);

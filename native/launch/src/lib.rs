@@ -20,11 +20,13 @@ mod filter;
 mod namespaces;
 mod plan;
 mod process;
+mod sockets;
 
 pub use filter::{Filter, compile_filter};
 pub use namespaces::{Namespaces, NamespacesPlan, create_namespaces};
 pub use plan::{Identity, LaunchPlan, Relative, Step, StepKind, UserMap};
 pub use process::{Launched, launch};
+pub use sockets::{SocketKind, sockets_within};
 
 /// A step of a launch failed. `doing` names it, with its path where there is one.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use libc::{c_int, c_void};
 
 use crate::LaunchError;
-use crate::child::{Report, SignalsHeld, Stack, Stage, map_user, perform};
+use crate::child::{Report, SignalsHeld, Stack, Stage, map_user, perform, stay_dumpable};
 use crate::plan::{Step, UserMap};
 
 /// What to make.
@@ -14,6 +14,8 @@ use crate::plan::{Step, UserMap};
 pub struct NamespacesPlan {
     /// CLONE_NEWUSER, NEWNS, NEWNET, NEWIPC, NEWUTS.
     pub namespaces: i32,
+    /// Namespaces to enter first, within which they are made: descriptor and CLONE_NEW* type.
+    pub join: Vec<(RawFd, i32)>,
     /// With CLONE_NEWUSER.
     pub user_map: Option<UserMap>,
     /// With CLONE_NEWUTS; empty keeps the host's.
@@ -53,7 +55,8 @@ pub fn create_namespaces(plan: &NamespacesPlan) -> Result<Namespaces, LaunchErro
     let mut work = Work { plan, report: Report::default(), descriptors: [-1; KINDS.len() + 1] };
     let mut stack = Stack::new();
     // CLONE_FILES: what the child opens, we have.
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD | plan.namespaces;
+    let at_once = if plan.join.is_empty() { plan.namespaces } else { 0 };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD | at_once;
     let pid = {
         let _held = SignalsHeld::new();
         // SAFETY: the stack and the work outlive the child, which CLONE_VFORK waits for.
@@ -64,6 +67,9 @@ pub fn create_namespaces(plan: &NamespacesPlan) -> Result<Namespaces, LaunchErro
     }
     // SAFETY: our own child; it has ended.
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    if !plan.join.is_empty() {
+        stay_dumpable();
+    }
     // SAFETY: each number was opened by the child into the shared table and belongs to nobody else.
     let mut owned = work
         .descriptors
@@ -83,6 +89,8 @@ pub fn create_namespaces(plan: &NamespacesPlan) -> Result<Namespaces, LaunchErro
 
 fn describe(stage: Stage, index: usize, plan: &NamespacesPlan) -> String {
     match stage {
+        Stage::Join => "failed to enter the node's namespaces".to_owned(),
+        Stage::Clone => "failed to create namespaces".to_owned(),
         Stage::Map => "failed to map the user into a user namespace".to_owned(),
         Stage::Hostname => "failed to set the host name".to_owned(),
         Stage::Loopback => "failed to bring up the loopback interface".to_owned(),
@@ -117,6 +125,9 @@ fn run(work: &mut Work<'_>) -> bool {
     let Work { plan, report, descriptors } = work;
     // SAFETY: a plain call; the modes of the steps are meant as they are.
     unsafe { libc::umask(0) };
+    if !plan.join.is_empty() && !enter(plan, report) {
+        return false;
+    }
     if let Some(map) = &plan.user_map
         && !map_user(map)
     {
@@ -151,6 +162,22 @@ fn run(work: &mut Work<'_>) -> bool {
             return report.fail(Stage::Open, 0);
         }
     }
+    true
+}
+
+/// Go into namespaces, and make those of the plan in there.
+fn enter(plan: &NamespacesPlan, report: &mut Report) -> bool {
+    for (index, (descriptor, kind)) in plan.join.iter().enumerate() {
+        // SAFETY: plain calls.
+        if unsafe { libc::setns(*descriptor, *kind) } != 0 {
+            return report.fail(Stage::Join, index);
+        }
+    }
+    // SAFETY: as above.
+    if unsafe { libc::unshare(plan.namespaces) } != 0 {
+        return report.fail(Stage::Clone, 0);
+    }
+    stay_dumpable();
     true
 }
 

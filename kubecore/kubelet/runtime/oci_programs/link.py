@@ -161,4 +161,4 @@ def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
     """Closes our copy of `connection`."""
     with connection:
         number = connection.fileno()
-        return own_process.start(_MODULE, str(number), keeps=number, output=None)
+        return own_process.start(_MODULE, str(number), keeps=(number,), output=None)

@@ -1,0 +1,207 @@
+"""`kubecore up --pod-network rootless` by a user without any rights: pods have network namespaces of their own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from kubecore import node_network
+from tests.support.asking import answer_at
+from tests.support.kubectl import Answer
+from tests.support.process import PATIENCE
+from tests.support.unprivileged import NoSuchUser, User, user
+from tests.support.unprivileged_cluster import Running, up
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(bool(node_network.trouble()), reason="user namespaces cannot be had here"),
+]
+
+ROOTLESS = ("--pod-network", "rootless")
+SERVE = ["python3", "-u", "-m", "http.server", "8000"]
+
+
+@pytest.fixture(scope="module")
+def somebody() -> Iterator[User]:
+    try:
+        with user() as found:
+            yield found
+    except NoSuchUser as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def cluster(somebody: User) -> Iterator[Running]:
+    with up(somebody, "rootless", *ROOTLESS) as running:
+        running.example()
+        yield running
+
+
+def serve(cluster: Running, name: str, *, options: tuple[str, ...] = (), **spec: object) -> None:
+    """A pod that answers at port 8000 with what its folder holds: its own name."""
+    script = f"mkdir -p /tmp/{name}; cd /tmp/{name}; echo {name} > name; exec {' '.join((*SERVE, *options))}"
+    probe = {"exec": {"command": ["test", "-e", f"/tmp/{name}/name"]}, "periodSeconds": 1}
+    container = {"name": "main", "image": "none", "command": ["/bin/sh", "-c", script], "readinessProbe": probe}
+    container |= spec.pop("container", {})  # type: ignore[call-overload]
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {"terminationGracePeriodSeconds": 0, "containers": [container], **spec},
+    }
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+    cluster.kubectl("wait", "pod", name, "--for=condition=Ready", "--timeout=180s")
+
+
+@contextmanager
+def forwarded(cluster: Running, pod: str, port: int) -> Iterator[int]:
+    """A port of this host by which `kubectl port-forward` leads to one of the pod's."""
+    kubectl = cluster.kubectl
+    command = [str(kubectl.program), "--kubeconfig", str(kubectl.kubeconfig), "port-forward", f"pod/{pod}", f":{port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        line = running.stdout.readline()
+        try:
+            yield int(line.split("127.0.0.1:")[1].split(" ")[0])
+        finally:
+            running.terminate()
+
+
+def test_the_user_and_the_node_tell_the_mode_and_what_it_lacks(cluster: Running) -> None:
+    assert "kubecore: pod network rootless: every pod has a network namespace" in cluster.command.errors
+    assert "from which nothing leads out but to Services" in cluster.command.errors
+    annotation = "{.items[0].metadata.annotations.kubecore\\.dev/%s}"
+    assert cluster.value(annotation % "network-mode", "nodes") == "rootless"
+    assert "nothing leads out but to Services" in cluster.value(annotation % "network", "nodes")
+
+
+def test_the_front_end_answers_at_its_node_port_on_the_host(cluster: Running) -> None:
+    port = cluster.value("{.spec.ports[0].nodePort}", "-n", "web", "service", "frontend")
+    assert "heard: hello from the back end, by pod backend-" in answer_at(f"http://127.0.0.1:{port}/")
+
+
+def test_pods_reach_services_by_name_and_node_ports_at_the_node_and_nothing_beyond(cluster: Running) -> None:
+    port = cluster.value("{.spec.ports[0].nodePort}", "-n", "web", "service", "frontend")
+    said = cluster.pod(
+        "asking",
+        f"""
+        import os, socket, ssl, urllib.request
+        folder = "/var/run/secrets/kubernetes.io/serviceaccount"
+        trusted = ssl.create_default_context(cafile=folder + "/ca.crt")
+        token = {{"Authorization": "Bearer " + open(folder + "/token").read()}}
+        request = urllib.request.Request("https://kubernetes.default.svc/api/v1", headers=token)
+        print(urllib.request.urlopen(request, context=trusted, timeout=60).status)
+        for host in ("frontend.web:8080", "{cluster.node_address}:{port}"):
+            print(urllib.request.urlopen("http://" + host, timeout=60).read().decode().split()[1])
+        try:
+            socket.create_connection(("192.0.2.1", 80), timeout=60)
+        except OSError as error:
+            print(error.strerror)
+        """,
+    )
+    assert said.split("\n") == ["200", "heard:", "heard:", "Network is unreachable", ""]
+
+
+def test_the_destination_of_a_service_sees_the_pod_that_asks(cluster: Running) -> None:
+    serve(cluster, "seeing")
+    cluster.kubectl("expose", "pod", "seeing", "--port=80", "--target-port=8000")
+    ask = """
+        import os, urllib.request
+        urllib.request.urlopen("http://seeing/name", timeout=60)
+        print(os.environ["KUBECORE_POD_IP"])
+    """
+    address = cluster.pod("seen", ask).strip()
+    assert f"{address} - - " in cluster.kubectl("logs", "seeing")
+
+
+def test_two_pods_listen_at_the_same_port_and_are_told_apart_by_the_api_servers_proxy(cluster: Running) -> None:
+    for name in ("one", "other"):
+        serve(cluster, name, container={"livenessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1}})
+        path = f"/api/v1/namespaces/default/pods/{name}:8000/proxy/name"
+        assert eventually(cluster, "get", "--raw", path).output == f"{name}\n"
+    assert cluster.value("{.items[*].status.containerStatuses[*].restartCount}", "pods").strip("0 ") == ""
+
+
+def eventually(cluster: Running, *arguments: str) -> Answer:
+    """What kubectl says once it succeeds: a program takes a moment until it listens."""
+    ends = time.monotonic() + PATIENCE
+    while (answer := cluster.kubectl.run(*arguments)).status:
+        assert time.monotonic() < ends, answer
+    return answer
+
+
+@pytest.mark.parametrize("options", [(), ("--bind", "127.0.0.1")], ids=["everywhere", "on its loopback"])
+def test_port_forward_leads_to_what_a_pod_listens_at(cluster: Running, options: tuple[str, ...]) -> None:
+    name = f"forwarded-{len(options)}"
+    serve(cluster, name, options=options)
+    with forwarded(cluster, name, 8000) as port:
+        assert answer_at(f"http://127.0.0.1:{port}/name") == f"{name}\n"
+    assert cluster.kubectl("exec", name, "--", "cat", f"/tmp/{name}/name") == f"{name}\n"
+
+
+def test_a_host_port_leads_to_its_pod_from_the_host_and_from_pods(cluster: Running) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serve(cluster, "hosted", container={"ports": [{"containerPort": 8000, "hostPort": port}]})
+    assert answer_at(f"http://127.0.0.1:{port}/name") == "hosted\n"
+    ask = f"import urllib.request as r; print(r.urlopen('http://{cluster.node_address}:{port}/name').read().decode())"
+    assert cluster.pod("at-the-node", ask).strip() == "hosted"
+
+
+def test_a_pod_with_the_hosts_network_is_in_the_nodes_where_the_bridge_is(cluster: Running) -> None:
+    probe = {"readinessProbe": {"httpGet": {"port": 8000, "path": "/name"}, "periodSeconds": 1}}
+    serve(cluster, "on-the-node", hostNetwork=True, container=probe)
+    assert cluster.value("{.status.podIP}", "pod", "on-the-node") == cluster.node_address
+    seen = cluster.kubectl("exec", "on-the-node", "--", "sh", "-c", "ls /sys/class/net; cat /proc/net/route")
+    assert "kc-" in cluster.kubectl("exec", "on-the-node", "--", "cat", "/proc/net/dev"), seen
+    ask = f"import urllib.request as r; print(r.urlopen('http://{cluster.node_address}:8000/name').read().decode())"
+    assert cluster.pod("asks-the-node", ask).strip() == "on-the-node"
+    with forwarded(cluster, "on-the-node", 8000) as port:
+        assert answer_at(f"http://127.0.0.1:{port}/name") == "on-the-node\n"
+    cluster.kubectl("delete", "pod", "on-the-node", "--grace-period=0", "--force")
+
+
+def test_pods_of_several_nodes_reach_each_other(somebody: User) -> None:
+    with up(somebody, "several", *ROOTLESS, "--nodes", "2") as running:
+        nodes = running.value("{.items[*].metadata.name}", "nodes").split()
+        serve(running, "far", nodeName=nodes[0])
+        address = running.value("{.status.podIP}", "pod", "far")
+        ask = f"import urllib.request as r; print(r.urlopen('http://{address}:8000/name', timeout=60).read().decode())"
+        assert running.pod("near", ask, nodeName=nodes[1]).strip() == "far"
+
+
+def test_pods_of_a_killed_run_keep_their_network_and_nothing_is_left_at_the_end(somebody: User) -> None:
+    path, before = "{.items[*].status.podIP}", networks()
+    with up(somebody, "killed", *ROOTLESS) as running:
+        serve(running, "kept")
+        address, pods = running.value(path, "pods"), networks() - before
+        running.command.stop(number=signal.SIGKILL)
+        assert networks() - before == pods
+    with up(somebody, "killed") as running:
+        assert running.value(path, "pods") == address
+        raw = "/api/v1/namespaces/default/pods/kept:8000/proxy/name"
+        assert eventually(running, "get", "--raw", raw).output == "kept\n"
+        assert running.value("{.items[*].status.containerStatuses[*].restartCount}", "pods") == "0"
+        ask = f"import urllib.request as r; print(r.urlopen('http://{address}:8000/name', timeout=60).read().decode())"
+        assert running.pod("newcomer", ask).strip() == "kept"
+    assert len(pods) == 1
+    assert networks() <= before
+    assert list((running.data_dir / "nodes").glob("*/network.sock")) == []
+
+
+def networks() -> set[Path]:
+    """Network namespaces of all processes that we may look at."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is somebody else's
+            found.add((entry / "ns" / "net").readlink())
+    return found
