@@ -423,11 +423,10 @@ class Cluster:
         """When everything else is under way: it listens only once there is an Ingress, and no start waits for it."""
         await self.server.wait_ready()
         from kubecore.ingress.controller import IngressController
-        from kubecore.kubelet.networks import network
 
-        bind, real = self.config.bind_address, self.config.real_nodes
-        node = network.host_address(self._networks.pods_of_node(0)[0]) if real else bind
-        settings, client = settings.at(bind_address=bind, node_address=node), self._client("system:kubecore-ingress")
+        bind, client = self.config.bind_address, self._client("system:kubecore-ingress")
+        node = self._networks.node_reached_at if self.config.real_nodes else ""
+        settings = settings.at(bind_address=bind, node_address=node or bind)
         controller = IngressController(client, self.clock, settings, informers=self._informers)
         self.server.metrics.join(controller.metrics)
         await controller.run()

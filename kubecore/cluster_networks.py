@@ -108,6 +108,13 @@ class Networks:
         own = self.pods_of_node(0) if self.mode == "rootless" else ()
         return (*map(_EVERYWHERE.__getitem__, self.families), *(str(ipaddress.ip_network(one)[1]) for one in own))
 
+    @property
+    def node_reached_at(self) -> str:
+        """The first node's address, "" where the host does not know it."""
+        from kubecore.kubelet.networks.network import host_address
+
+        return "" if self.mode == "rootless" else host_address(self.pods_of_node(0)[0])
+
     def release(self) -> None:
         if self.claim is not None:
             self.claim.release()

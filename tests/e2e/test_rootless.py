@@ -16,8 +16,9 @@ import pytest
 from kubecore import node_network
 from tests.support.asking import answer_at
 from tests.support.kubectl import Answer
+from tests.support.ports import free_port
 from tests.support.process import PATIENCE
-from tests.support.unprivileged import NoSuchUser, User, user
+from tests.support.unprivileged import UID, NoSuchUser, User, user
 from tests.support.unprivileged_cluster import Running, up
 
 pytestmark = [
@@ -27,13 +28,15 @@ pytestmark = [
 ]
 
 ROOTLESS = ("--pod-network", "rootless")
+NOBODY_ELSE = UID + 1
+"""Whose processes are those of these tests alone, where root runs them."""
 SERVE = ["python3", "-u", "-m", "http.server", "8000"]
 
 
 @pytest.fixture(scope="module")
 def somebody() -> Iterator[User]:
     try:
-        with user() as found:
+        with user(NOBODY_ELSE) as found:
             yield found
     except NoSuchUser as error:
         pytest.skip(str(error))
@@ -170,6 +173,17 @@ def test_a_pod_with_the_hosts_network_is_in_the_nodes_where_the_bridge_is(cluste
     cluster.kubectl("delete", "pod", "on-the-node", "--grace-period=0", "--force")
 
 
+def test_an_ingress_leads_from_the_host_to_pods(somebody: User) -> None:
+    port = free_port()
+    with up(somebody, "ingress", *ROOTLESS, "--ingress-http-port", str(port)) as running:
+        serve(running, "behind")
+        running.kubectl("expose", "pod", "behind", "--port=80", "--target-port=8000")
+        running.kubectl("create", "ingress", "web", "--rule=/name*=behind:80")
+        served = "--for=jsonpath={.status.loadBalancer.ingress[0].ip}=127.0.0.1"
+        running.kubectl("wait", "ingress/web", served, "--timeout=180s")
+        assert answer_at(f"http://127.0.0.1:{port}/name") == "behind\n"
+
+
 def test_pods_of_several_nodes_reach_each_other(somebody: User) -> None:
     with up(somebody, "several", *ROOTLESS, "--nodes", "2") as running:
         nodes = running.value("{.items[*].metadata.name}", "nodes").split()
@@ -180,12 +194,12 @@ def test_pods_of_several_nodes_reach_each_other(somebody: User) -> None:
 
 
 def test_pods_of_a_killed_run_keep_their_network_and_nothing_is_left_at_the_end(somebody: User) -> None:
-    path, before = "{.items[*].status.podIP}", networks()
+    path, before = "{.items[*].status.podIP}", networks(somebody)
     with up(somebody, "killed", *ROOTLESS) as running:
         serve(running, "kept")
-        address, pods = running.value(path, "pods"), networks() - before
+        address, pods = running.value(path, "pods"), networks(somebody) - before
         running.command.stop(number=signal.SIGKILL)
-        assert networks() - before == pods
+        assert networks(somebody) - before == pods
     with up(somebody, "killed") as running:
         assert running.value(path, "pods") == address
         raw = "/api/v1/namespaces/default/pods/kept:8000/proxy/name"
@@ -194,14 +208,16 @@ def test_pods_of_a_killed_run_keep_their_network_and_nothing_is_left_at_the_end(
         ask = f"import urllib.request as r; print(r.urlopen('http://{address}:8000/name', timeout=60).read().decode())"
         assert running.pod("newcomer", ask).strip() == "kept"
     assert len(pods) == 1
-    assert networks() <= before
+    assert networks(somebody) <= before
     assert list((running.data_dir / "nodes").glob("*/network.sock")) == []
 
 
-def networks() -> set[Path]:
-    """Network namespaces of all processes that we may look at."""
+def networks(somebody: User) -> set[Path]:
+    """Network namespaces of all processes of that user."""
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended, or is somebody else's
-            found.add((entry / "ns" / "net").readlink())
+        with suppress(OSError):  # it has ended
+            told = next(line for line in (entry / "status").read_text().splitlines() if line.startswith("Uid:"))
+            if int(told.split()[1]) == somebody.uid:
+                found.add((entry / "ns" / "net").readlink())
     return found

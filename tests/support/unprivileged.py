@@ -27,6 +27,7 @@ class NoSuchUser(Exception):
 class User:
     """`prefix` goes before a command line, `program` is `kubecore`, `home` a folder of the user's own."""
 
+    uid: int
     prefix: Sequence[str]
     program: Sequence[str]
     environment: Mapping[str, str]
@@ -39,21 +40,23 @@ class User:
 
 
 @contextmanager
-def user() -> Iterator[User]:
-    """Whoever runs the tests, or somebody else if that is root. Raises NoSuchUser."""
+def user(uid: int = UID) -> Iterator[User]:
+    """Whoever runs the tests, or `uid` if that is root. Raises NoSuchUser."""
     with tempfile.TemporaryDirectory(prefix="kubecore-user-") as folder:
         home = Path(folder)
         paths = [str(ROOT), *dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))]
         environment = {"PATH": os.defpath, "HOME": folder, "PYTHONPATH": os.pathsep.join(paths)}
         prefix: list[str] = []
-        if os.geteuid() == 0:
+        if os.geteuid() != 0:
+            uid = os.geteuid()
+        else:
             setpriv = shutil.which("setpriv")
             if setpriv is None:
                 raise NoSuchUser("setpriv is needed to become another user")
-            os.chown(home, UID, UID)
-            prefix = [setpriv, f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
+            os.chown(home, uid, uid)
+            prefix = [setpriv, f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
         program = [*prefix, _interpreter(prefix, environment), "-m", "kubecore"]
-        yield User(prefix, program, environment, home)
+        yield User(uid, prefix, program, environment, home)
 
 
 def _interpreter(prefix: Sequence[str], environment: Mapping[str, str]) -> str:
