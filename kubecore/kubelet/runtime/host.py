@@ -108,8 +108,7 @@ class HostRuntime:
     async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
         own_network = self._network.mode != "loopback" and not config.host_network
         shared_memory = None if config.host_ipc else config.directory / "shm"
-        namespaces = Namespaces()
-        held: list[int] = []
+        namespaces, held = Namespaces(), list[int]()
         try:
             held += (ImageStore(one.store).hold(one.image) for one in config.image_directories)
             namespaces = self._make_namespaces(config, own_network, shared_memory)
@@ -176,11 +175,9 @@ class HostRuntime:
         steps = mounting.sandbox_steps(
             directories, sysctls, config.image_directories, in_user_namespace=self.isolation.user_namespace
         )
-        node = self._network.node
-        if node is None:
-            return launching.create_namespaces(wanted, hostname=config.hostname, steps=steps)
-        made = launching.create_namespaces(wanted, hostname=config.hostname, steps=steps, join=node.join)
-        return made if own_network else replace(made, outer=tuple(node.join))
+        join = tuple(self._network.node.join) if self._network.node is not None else ()
+        made = launching.create_namespaces(wanted, hostname=config.hostname, steps=steps, join=join)
+        return made if own_network else replace(made, outer=join)
 
     def _start_first(self, config: SandboxConfig, namespaces: Namespaces) -> launching.Process | None:
         """What holds the pid namespace of a pod whose containers share one."""
@@ -296,8 +293,7 @@ class HostRuntime:
         return self._start(replace(launch, terminal=container.config.tty), container)
 
     def _not_started(self, container: Container, sandbox: Sandbox, error: Exception) -> RuntimeFailure:
-        now = self._clock.now()
-        ended = ContainerState.EXITED
+        now, ended = self._clock.now(), ContainerState.EXITED
         container.status = replace(container.status, state=ended, exit_code=128, started_at=now, finished_at=now)
         container.status = replace(container.status, sandbox_ended=sandbox.lost)
         container.ended.set()
