@@ -139,6 +139,7 @@ class ContainerOperations:
         self._link_log(record, container_id, config.log_path)
         try:
             await place.runtime.start_container(container_id)
+            record.run(container_id, self._services.clock.now())
         except RuntimeFailure as error:
             record.run(container_id, self._services.clock.now())
             record.end(self._failed_start(container_id, error))
@@ -149,11 +150,10 @@ class ContainerOperations:
                 if place.runtime.container_status(container_id).state is ContainerState.RUNNING:
                     record.run(container_id, self._services.clock.now())
             raise
-        else:
-            record.run(container_id, self._services.clock.now())
         finally:
             await self._collect(record.name, place, kept=(container_id, previous))
-        record.user = place.runtime.container_status(container_id).user
+        status = place.runtime.container_status(container_id)  # also of when: the next kubelet hears that
+        record.user, record.started_at = status.user, status.started_at or record.started_at
         self._event(record, "Normal", "Started", "Container started")
         await self._after_start(record)
         status = place.runtime.container_status(container_id)

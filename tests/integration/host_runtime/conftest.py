@@ -97,7 +97,8 @@ class Node:
         named = directory / "hostname"
         named.write_text(f"pod{self.pods}\n")
         values: dict[str, object] = {
-            "uid": f"uid-{self.pods}",
+            # Links of the host are named after it, and others run tests beside.
+            "uid": f"uid-{os.getpid()}-{self.pods}",
             "name": f"pod{self.pods}",
             "namespace": "default",
             "attempt": 0,

@@ -123,7 +123,7 @@ async def test_the_next_start_ends_what_a_killed_run_of_the_node_left_and_nothin
 
 async def test_a_pod_says_what_it_lacks_where_there_are_no_namespaces(node: Node) -> None:
     sandbox = await node.runtime.run_pod_sandbox(
-        SandboxConfig(uid="u", name="p", namespace="n", attempt=0, hostname="p", directory=node.root)
+        SandboxConfig(uid=f"u-{os.getpid()}", name="p", namespace="n", attempt=0, hostname="p", directory=node.root)
     )
     if node.isolation.namespaces:
         assert sandbox.notes == ()

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
@@ -52,6 +53,9 @@ class FakeRuntime:
 
     layers: dict[str, Written] = field(default_factory=dict)
     """What containers have written of their images, by id."""
+
+    started_before: timedelta = field(default_factory=timedelta)
+    """How long before it says so it has started a container."""
 
     hangs: set[tuple[str, str]] = field(default_factory=set)
     """What never returns: ("create", "main"), ("start", "main"), or ("started", "main") once it runs."""
@@ -182,7 +186,8 @@ class FakeRuntime:
             raise self.fail_start[status.name]
         await self._hang("start", status.name)
         self.calls.append(("start", status.name))
-        self._statuses[container_id] = replace(status, state=ContainerState.RUNNING, started_at=self.clock.now())
+        started = self.clock.now() - self.started_before
+        self._statuses[container_id] = replace(status, state=ContainerState.RUNNING, started_at=started)
         await self._hang("started", status.name)
 
     async def _hang(self, call: str, name: str) -> None:

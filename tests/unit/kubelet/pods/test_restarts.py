@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from kubecore.api import meta
 from kubecore.kubelet.logs.writing import LogWriter
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 from tests.unit.kubelet.conftest import Node, container
@@ -123,3 +125,10 @@ async def test_nor_is_it_taken_for_why_the_next_one_did_not_start(node: Node) ->
     assert node.events("Failed")[-1] == "Error: no such program"
     failures = 'kubelet_started_containers_errors_total{code="RunContainerError",container_type="container"} 1'
     assert failures in node.kubelet.metrics.render(node.kubelet.counts()).decode()
+
+
+async def test_a_container_was_started_when_its_runtime_says_as_the_next_kubelet_hears_it(node: Node) -> None:
+    node.runtime.started_before = timedelta(seconds=2)
+    now = node.clock.now()
+    await node.run()
+    assert node.container()["state"]["running"]["startedAt"] == meta.format_time(now - timedelta(seconds=2))
