@@ -1143,7 +1143,7 @@ def create_namespaces(
     user_map: tuple[int, int, int, int] | None,
     hostname: bytes,
     steps: Sequence[_Step],
-    join: Sequence[tuple[int, int]] = (),
+    join: Sequence[tuple[int, int]] = ...,
 ) -> tuple[int, int, int, int, int, int]:
     """Make namespaces (CLONE_NEW* flags) that live as long as their descriptors: user, mount, network, ipc, uts, and a
     NETLINK_ROUTE socket in the network one; -1 where not asked for. `user_map`: inside uid, outside uid, inside gid,
