@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from kubecore.api import meta
 from kubecore.background_tasks import BackgroundTasks, unless
 from kubecore.clock import Timer
 from kubecore.images.store import Image, ImageStore
-from kubecore.kubelet.logs import writing as logs
 from kubecore.kubelet.node.services import NodeServices
+from kubecore.kubelet.pods import container_files
 from kubecore.kubelet.pods.adoption import take_up
 from kubecore.kubelet.pods.back_off import BackOff
-from kubecore.kubelet.pods.containers import ContainerPlace, check_sub_paths, container_config, named_ports
+from kubecore.kubelet.pods.containers import check_sub_paths, container_config, named_ports
 from kubecore.kubelet.pods.environment import ConfigError
 from kubecore.kubelet.pods.hooks import run_hook
 from kubecore.kubelet.pods.lifecycle import restarts
@@ -37,6 +36,8 @@ Object = dict[str, Any]
 
 # A container is given this long even if its preStop hook used up the grace (upstream minimumGracePeriodInSeconds).
 _LEAST_GRACE_SECONDS = 2.0
+# Of a start that is under way when the pod is to end.
+_LATE_START_SECONDS = 5.0
 _TROUBLES = {
     Result.FAILURE: "failed: {}",
     Result.WARNING: "warning: {}",
@@ -112,7 +113,7 @@ class ContainerOperations:
                 record.spec,
                 place.around,
                 place.volumes,
-                self._files(record, attempt),
+                container_files.make(self._services, self.pod, record, attempt),
                 extra_environment={"KUBECORE_POD_IP": place.ip},
                 memory_capacity=self._services.memory_capacity,
                 root_by_default=place.runtime.root_by_default,
@@ -136,9 +137,9 @@ class ContainerOperations:
             record.back_off.restarted(record.latest.finished_at, self._services.clock.now())
         previous = record.id
         record.restart_count = attempt
-        self._link_log(record, container_id, config.log_path)
+        container_files.link_log(self._services, self.pod, record, container_id, config.log_path)
         try:
-            await place.runtime.start_container(container_id)
+            await self._start_or_give_up(place.runtime, container_id)
             record.run(container_id, self._services.clock.now())
         except RuntimeFailure as error:
             record.run(container_id, self._services.clock.now())
@@ -160,6 +161,22 @@ class ContainerOperations:
         if status.state is ContainerState.EXITED and record.state == "running":  # meanwhile
             self.ended(record, status)
         return ""
+
+    async def _start_or_give_up(self, runtime: Runtime, container_id: str) -> None:
+        """Once the pod is to end this is given up, but not at once: a container that comes to be meanwhile is ended as
+        all are, and would otherwise be killed without a word."""
+        starting = asyncio.create_task(runtime.start_container(container_id))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            if self.leaving.is_set():
+                with suppress(TimeoutError, RuntimeFailure):
+                    async with self._services.clock.timeout(_LATE_START_SECONDS):
+                        await asyncio.shield(starting)
+            raise
+        finally:
+            starting.cancel()
+            await asyncio.wait((starting,))
 
     async def _collect(self, name: str, place: PodPlace, kept: Sequence[str]) -> None:
         """One that has ended stays for who looks into the runtime, those before it go. (Upstream's container garbage
@@ -197,36 +214,6 @@ class ContainerOperations:
         """It has not started, which is told as containerd does."""
         never, now = datetime.fromtimestamp(0, UTC), self._services.clock.now()
         return Termination(128, "StartError", container_id, message=error.message, started_at=never, finished_at=now)
-
-    def _files(self, record: ContainerRecord, attempt: int) -> ContainerPlace:
-        pod = self.pod
-        names = (meta.namespace(pod), meta.name(pod), meta.uid(pod))
-        log_path = logs.pod_log_directory(self._services.root, *names) / record.name / f"{attempt}.log"
-        while log_path.exists():  # of an earlier kubelet that did not get to report the attempt
-            attempt += 1
-            log_path = log_path.with_name(f"{attempt}.log")
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        message = self._message_file(record)
-        message.parent.mkdir(parents=True, exist_ok=True)
-        message.write_bytes(b"")
-        message.chmod(0o666)
-        services = self._services
-        return ContainerPlace(log_path, message, attempt, services.root / "seccomp", services.seccomp_default)
-
-    def _message_file(self, record: ContainerRecord) -> Path:
-        return self._services.pod_directory(meta.uid(self.pod)) / "containers" / record.name / "termination-log"
-
-    def _link_log(self, record: ContainerRecord, container_id: str, log_path: Path) -> None:
-        names = (meta.name(self.pod), meta.namespace(self.pod), record.name)
-        root = self._services.root
-        if record.id:
-            logs.container_link(root, *names, record.id).unlink(missing_ok=True)
-        # The log before is kept for `logs --previous`, older ones go.
-        for old in log_path.parent.iterdir():
-            if record.log_path is not None and not old.name.startswith((log_path.name, record.log_path.name)):
-                old.unlink(missing_ok=True)
-        record.previous_log_path, record.log_path = record.log_path, log_path
-        logs.make_link(logs.container_link(root, *names, container_id), log_path)
 
     async def _after_start(self, record: ContainerRecord) -> None:
         """It is not ready, nor is another one started, before its hook has been run."""
@@ -490,7 +477,9 @@ class ContainerOperations:
                 exit_code=status.exit_code,
                 reason=status.reason or ("Completed" if status.exit_code == 0 else "Error"),
                 container_id=status.id,
-                message=termination_message(self._message_file(record), record, status.exit_code),
+                message=termination_message(
+                    container_files.message_file(self._services, self.pod, record), record, status.exit_code
+                ),
                 started_at=status.started_at,
                 finished_at=status.finished_at,
             )

@@ -58,7 +58,10 @@ class FakeRuntime:
     """How long before it says so it has started a container."""
 
     hangs: set[tuple[str, str]] = field(default_factory=set)
-    """What never returns: ("create", "main"), ("start", "main"), or ("started", "main") once it runs."""
+    """What does not return before `answers`: ("create", "main"), ("start", "main"), or ("started", "main") once it
+    runs."""
+
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
 
     abandoned: bool = False
     """Its kubelet was killed, and what that does at its end does not happen."""
@@ -192,7 +195,7 @@ class FakeRuntime:
 
     async def _hang(self, call: str, name: str) -> None:
         if (call, name) in self.hangs:
-            await asyncio.Event().wait()
+            await self.answers.wait()
 
     async def stop_container(self, container_id: str, grace_seconds: float) -> None:
         status = self._statuses.get(container_id)

@@ -57,8 +57,23 @@ async def test_a_pod_goes_though_its_container_never_comes(node: Node, call: str
     node.runtime.hangs.add((call, "main"))
     await node.run()
     await node.delete()
+    await node.settle(6)
     assert node.api.get("pods", "pod") is None
     assert node.runtime.sandboxes == {}
+
+
+async def test_a_container_that_is_being_started_when_its_pod_is_to_end_is_ended_with_its_grace(node: Node) -> None:
+    node.runtime.hangs.add(("start", "main"))
+    node.runtime.stubborn.add("main")
+    await node.run(terminationGracePeriodSeconds=30)
+    await node.delete()
+    await node.settle(3)
+    node.runtime.answers.set()
+    await node.settle(25)
+    assert ("stop", "main") in node.runtime.calls
+    assert node.runtime.running() == ["main"]
+    await node.settle(10)
+    assert node.api.get("pods", "pod") is None
 
 
 async def test_a_container_that_has_come_though_nobody_was_told_is_stopped_within_its_grace(node: Node) -> None:
