@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 use http::{HeaderName, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -103,15 +103,16 @@ impl PresenceGuard {
 
 impl Drop for PresenceGuard {
     fn drop(&mut self) {
-        self.handoff.give_back(&self.presence);
         if self.answered {
-            return;
+            return self.handoff.give_back(&self.presence);
         }
         let callback = {
             let mut slot = self.presence.on_cancelled.lock();
             self.presence.gone.store(true, Ordering::Release);
             slot.take()
         };
+        // Of one that is taken just now either we or who takes it knows that it is gone.
+        self.handoff.give_back(&self.presence);
         if let Some(callback) = callback {
             self.handoff.call(callback);
         }
@@ -166,6 +167,14 @@ impl Handoff {
         self.0.event.as_raw_fd()
     }
 
+    /// Whether Python is told that there is something for it.
+    #[cfg(test)]
+    pub(crate) fn is_readable(&self) -> bool {
+        let mut poll = libc::pollfd { fd: self.fileno(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd, no timeout.
+        unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+    }
+
     /// Gives the request back when too many wait.
     pub fn push(&self, pending: Box<Pending>) -> Result<(), Box<Pending>> {
         let whose = pending.whose();
@@ -175,11 +184,7 @@ impl Handoff {
             return Err(pending);
         }
         requests.waiting.push(whose, pending);
-        let has_room = requests.hands.room() > 0;
-        drop(requests);
-        if has_room {
-            self.signal();
-        }
+        self.see_to_it(requests);
         Ok(())
     }
 
@@ -212,24 +217,36 @@ impl Handoff {
         self.clear();
         let callbacks = self.0.callbacks.1.try_iter().take(self.0.callbacks.1.len()).collect();
         let mut guard = self.0.requests.lock();
-        let Requests { waiting, hands, is_kept_up } = &mut *guard;
+        let Requests { waiting, hands, .. } = &mut *guard;
         let now = Instant::now();
         hands.let_go(now);
         let room = hands.room().min(limit);
         let requests: Vec<_> = std::iter::from_fn(|| waiting.pop()).take(room).collect();
         for pending in &requests {
-            pending.presence.place.store(hands.take(now), Ordering::Relaxed);
+            let place = hands.take(now);
+            pending.presence.place.store(place, Ordering::Relaxed);
+            if pending.presence.is_gone() {
+                // Nobody is left to give it back.
+                hands.give_back(place);
+            }
         }
-        let is_left = waiting.len() > 0;
-        let has_room = hands.room() > 0;
-        let begins = is_left && !has_room && !std::mem::replace(is_kept_up, true);
-        drop(guard);
-        if is_left && has_room {
+        self.see_to_it(guard);
+        (callbacks, requests)
+    }
+
+    /// Whoever waits is taken when there are hands for it: now, or once those in hand are answered or let go.
+    fn see_to_it(&self, mut requests: MutexGuard<'_, Requests>) {
+        if requests.waiting.len() == 0 {
+            return;
+        }
+        let has_room = requests.hands.room() > 0;
+        let begins = !has_room && !std::mem::replace(&mut requests.is_kept_up, true);
+        drop(requests);
+        if has_room {
             self.signal();
         } else if begins {
             self.keep_up();
         }
-        (callbacks, requests)
     }
 
     /// A request is answered, or nobody waits for it any more.
@@ -237,13 +254,8 @@ impl Handoff {
         let mut requests = self.0.requests.lock();
         // Read under the lock that it is written under: Python may be about to take it.
         let place: Place = presence.place.load(Ordering::Relaxed);
-        let was_full = requests.hands.room() == 0;
         requests.hands.give_back(place);
-        let may_go_on = was_full && requests.hands.room() > 0 && requests.waiting.len() > 0;
-        drop(requests);
-        if may_go_on {
-            self.signal();
-        }
+        self.see_to_it(requests);
     }
 
     /// What Python has had in hand for long waits for somebody else: others go on meanwhile.
@@ -289,27 +301,21 @@ mod tests {
 
     use super::*;
 
-    fn readable(handoff: &Handoff) -> bool {
-        let mut poll = libc::pollfd { fd: handoff.fileno(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one valid pollfd, no timeout.
-        unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
-    }
-
     #[test]
     fn callbacks_make_the_eventfd_readable_until_drained() {
         let handoff = Handoff::new(Hands::new(1, Duration::MAX)).unwrap();
         let runs = Arc::new(AtomicUsize::new(0));
-        assert!(!readable(&handoff));
+        assert!(!handoff.is_readable());
         for _ in 0..3 {
             let runs = runs.clone();
             handoff.call(Box::new(move || {
                 runs.fetch_add(1, Ordering::SeqCst);
             }));
         }
-        assert!(readable(&handoff));
+        assert!(handoff.is_readable());
         let (callbacks, requests) = handoff.drain(10);
         callbacks.into_iter().for_each(|callback| callback());
-        assert_eq!((runs.load(Ordering::SeqCst), requests.len(), readable(&handoff)), (3, 0, false));
+        assert_eq!((runs.load(Ordering::SeqCst), requests.len(), handoff.is_readable()), (3, 0, false));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
 use crate::authn::{BoundKind, ObjectLookup};
-use crate::handoff::{Pending, Reply};
+use crate::handoff::{Handoff, Pending, Reply};
 use crate::server::Limits;
 use crate::stream::StreamState;
 use crate::upgrade::UpgradeState;
@@ -124,14 +124,47 @@ async fn a_request_is_taken_when_one_of_those_in_hand_is_answered_or_its_client_
     assert_eq!(taken.len(), 4);
 }
 
+/// Until Python is told that there is something for it.
+async fn told(handoff: &Handoff) {
+    let told = async {
+        while !handoff.is_readable() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told).await.expect("nobody is told");
+}
+
 #[tokio::test]
 async fn those_in_hand_that_wait_for_somebody_else_keep_nobody_waiting() {
     let limits = Limits { in_hand: 3, patience: Duration::from_millis(1), ..Limits::default() };
-    let (pairs, mut taken) = crowd(limits, 4).await;
-    while taken.len() < 7 {
-        taken.extend(pairs[0].server.handoff.drain(64).1);
+    let (pairs, mut taken) = crowd(limits, 0).await;
+    let handoff = &pairs[0].server.handoff;
+    assert!(handoff.drain(64).1.is_empty());
+    let mut late = Pair::to(pairs[0].server.clone());
+    late.client.write_all(ASK).await.unwrap();
+    while taken.len() == 3 {
+        told(handoff).await;
+        taken.extend(handoff.drain(64).1);
+    }
+}
+
+#[tokio::test]
+async fn requests_whose_clients_have_gone_take_no_place() {
+    let limits = Limits { in_hand: 1, patience: Duration::MAX, ..Limits::default() };
+    let (mut pairs, mut taken) = crowd(limits, 3).await;
+    let handoff = pairs[0].server.handoff.clone();
+    pairs.truncate(1);
+    let mut last = Pair::to(pairs[0].server.clone());
+    last.client.write_all(ASK).await.unwrap();
+    while handoff.waiting() < 4 {
         tokio::task::yield_now().await;
     }
+    assert!(taken.remove(0).reply.send(bare_400()).is_ok());
+    while taken.len() < 4 {
+        told(&handoff).await;
+        taken.extend(handoff.drain(64).1);
+    }
+    assert_eq!(taken.iter().map(|one| one.presence.is_gone()).collect::<Vec<_>>(), [true, true, true, false]);
 }
 
 #[tokio::test]
