@@ -90,11 +90,12 @@ def trouble() -> str:
 
 def is_elsewhere(host: str) -> bool:
     """Whether this is an address that a node's network alone knows; a name never is."""
+    address, _, _ = host.partition("%")
     try:
-        ipaddress.ip_address(host)
+        ipaddress.ip_address(address)
     except ValueError:
         return False
-    return _native.is_elsewhere(host)
+    return _native.is_elsewhere(address)
 
 
 def socket_for(address: str, kind: int = socket.SOCK_STREAM) -> socket.socket:

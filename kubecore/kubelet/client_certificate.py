@@ -7,6 +7,7 @@ After upstream `buildKubeletClientConfig` in `cmd/kubelet/app/server.go`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from kubecore.client.http import HTTPTransport
     from kubecore.clock import Clock
     from kubecore.kubelet.settings.kubelet_config import KubeletConfig
+
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -45,7 +49,13 @@ async def kept(
 
     asking = asyncio.create_task(certificates.run(), name="kubelet client certificate")
     try:
-        await use()
+        if first is None:
+            log.info("node %s waits until there is a certificate: its request has to be approved", names.node)
+        used = asyncio.create_task(use())
+        await asyncio.wait((used, asking), return_when=asyncio.FIRST_COMPLETED)
+        if not used.done():
+            used.cancel()
+            asking.result()
         using = asyncio.create_task(go_on(), name="kubelet client certificate in use")
         try:
             yield

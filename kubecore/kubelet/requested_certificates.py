@@ -13,7 +13,7 @@ import logging
 import random
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -151,14 +151,15 @@ class RequestedCertificates:
         self.changed.set()
 
     def _stored(self) -> Pair | None:
-        """What a former kubelet was given, if it is still good."""
+        """What a former kubelet was given, if it is still good, and nobody has given the node another one since (that
+        of a cluster made anew, say)."""
         try:
             text = (self._directory / self._purpose.current).read_bytes()
             pair = Pair(text, text)
             self._check(pair)
         except (OSError, NotSigned):
             return None
-        return pair
+        return pair if self._first is None or _began(self._first) <= _began(pair) else None
 
     def _check(self, pair: Pair) -> None:
         """Raises NotSigned: whatever signs may sign anything."""
@@ -270,3 +271,13 @@ class RequestedCertificates:
 def _is_answered(request: Object) -> bool:
     refused = any(meta.condition(request, kind) for kind in ("Denied", "Failed"))
     return refused or bool((request.get("status") or {}).get("certificate"))
+
+
+def _began(pair: Pair) -> datetime:
+    """When its life began; never, for what is no certificate."""
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(pair.certificate).not_valid_before_utc
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)

@@ -83,11 +83,17 @@ async def test_low_ports_of_its_addresses_may_be_bound_by_whoever_made_it(networ
     with node_network.socket_for(SERVICE, socket.SOCK_DGRAM) as packets, node_network.socket_for(SERVICE) as listener:
         packets.bind((SERVICE, 53))
         listener.bind((SERVICE, 443))
+        assert (packets.getsockname(), listener.getsockname()) == ((SERVICE, 53), (SERVICE, 443))
 
 
 async def test_nothing_leads_out_of_it_and_who_tries_is_told_at_once(network: NodeNetwork) -> None:
     with node_network.socket_for(NODE) as made, pytest.raises(OSError, match="Network is unreachable"):
         await asyncio.get_running_loop().sock_connect(made, ("192.0.2.1", 80))
+
+
+def test_an_address_with_a_scope_is_one_of_the_hosts(network: NodeNetwork) -> None:
+    assert not node_network.is_elsewhere("fe80::1%lo")
+    assert not node_network.is_elsewhere("a-name")
 
 
 async def test_once_it_is_closed_sockets_are_the_hosts_again(network: NodeNetwork) -> None:

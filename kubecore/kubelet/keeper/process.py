@@ -58,7 +58,7 @@ class Keeper:
         book, images = LogBook(settings.log_rotation), ImageStore(settings.image_store)
         host = HostRuntime(self._network, clock, book, node=settings.mark)
         oci = OciRuntime(self._network, clock, book, images, node=settings.mark)
-        self._monitor = MonitorLink()
+        self._monitor = MonitorLink(clock)
         runtimes: dict[str, HostRuntime] = {"host": host, "oci": oci}
         for handler, program in settings.programs.items():
             runtimes[handler] = ProgramRuntime(

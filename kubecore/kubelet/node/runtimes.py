@@ -211,7 +211,7 @@ def make_runtimes(
     """`pod_cidrs`: those of `network`. `mark`: of the node's processes. `metrics`: of what is asked of `by_handler`."""
     images = ImageStore(config.image_store or config.root_dir / "images")
     programs = handlers.of_node(config.oci_runtime, config.oci_handlers, others=config.cri is not None)
-    monitor = MonitorLink()
+    monitor = MonitorLink(clock)
     own: dict[str, HostRuntime | KeptRuntime] = {}
     if config.keeper is None:
         link = None

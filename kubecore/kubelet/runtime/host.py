@@ -447,7 +447,7 @@ class HostRuntime:
         ours, theirs = open_streams(wanted, owner=self._plans.terminal_owner(container), inside=pid)
         try:
             process = await self._start_inside(container, argv, theirs, terminal=wanted.tty)
-        except RuntimeFailure:
+        except (RuntimeFailure, asyncio.CancelledError):
             ours.close()
             raise
         finally:

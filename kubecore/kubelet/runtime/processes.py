@@ -322,7 +322,9 @@ async def collect(
         if not done.done():
             done.set_result(ended)
 
-    running = Running(process, output, on_output=take, on_end=end, clean_up=_kill_group)
+    # The number of one that is told of is another's already.
+    clean_up = None if process.told >= 0 else _kill_group
+    running = Running(process, output, on_output=take, on_end=end, clean_up=clean_up)
     try:
         if timeout_seconds > 0:
             async with clock.timeout(timeout_seconds):

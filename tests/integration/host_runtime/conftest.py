@@ -233,7 +233,7 @@ async def make_program_node(root: Path, network: PodNetwork, archive: Path, name
         node=node_mark(),
         handler="runc",
         program="runc",
-        monitor=MonitorLink(),
+        monitor=MonitorLink(RealClock()),
     )
     node = await started(runtime, network, root, image=name)
     if runtime.lack:

@@ -76,17 +76,20 @@ class Node:
         for _ in range(20):
             await self.clock.settle()
 
+    def certificate(self, asked: x509.CertificateSigningRequest) -> bytes:
+        """PEM; its life begins now."""
+        builder = x509.CertificateBuilder().subject_name(asked.subject).issuer_name(ISSUER)
+        builder = builder.public_key(asked.public_key()).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(self.clock.now()).not_valid_after(self.clock.now() + LIFE)
+        return builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
     def pending(self) -> list[Object]:
         return [one for one in self.api.all(REQUESTS) if "certificate" not in one.get("status", {})]
 
     async def sign(self) -> bytes:
         """The request that was not answered yet."""
         (request,) = self.pending()
-        asked = x509.load_pem_x509_csr(base64.b64decode(request["spec"]["request"]))
-        builder = x509.CertificateBuilder().subject_name(asked.subject).issuer_name(ISSUER)
-        builder = builder.public_key(asked.public_key()).serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(self.clock.now()).not_valid_after(self.clock.now() + LIFE)
-        signed = builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        signed = self.certificate(x509.load_pem_x509_csr(base64.b64decode(request["spec"]["request"])))
         status = {"certificate": base64.b64encode(signed).decode()}
         self.api.change(REQUESTS, request["metadata"]["name"], namespace="", status=status)
         await self.settle()
@@ -134,6 +137,17 @@ async def test_the_next_kubelet_has_what_the_node_was_signed_last(node: Node) ->
     async with node.running(client_certificate=b"first", client_key=b"key"):
         assert [one.startswith(signed) for one in node.transport.known_by] == [True]
         assert node.pending() == []
+
+
+async def test_a_certificate_that_somebody_has_given_the_node_since_is_used_before_its_own(node: Node) -> None:
+    async with node.running(client_certificate=b"first", client_key=b"key"):
+        await node.sign()
+    await node.clock.advance(60)
+    asked = x509.CertificateSigningRequestBuilder().subject_name(ISSUER).sign(KEY, hashes.SHA256())
+    given = node.certificate(asked)
+    async with node.running(client_certificate=given, client_key=b"key"):
+        assert node.transport.known_by == [given]
+        assert len(node.pending()) == 1
 
 
 # ---- the transport

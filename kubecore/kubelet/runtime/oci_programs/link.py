@@ -15,15 +15,20 @@ from pathlib import Path
 
 import msgspec
 
+from kubecore.clock import Clock
 from kubecore.kubelet import own_process
 from kubecore.kubelet.keeper.channel import Channel
 from kubecore.kubelet.runtime.launching import Process, Step
-from kubecore.kubelet.runtime.oci_programs.orders import Order, Report
+from kubecore.kubelet.runtime.oci_programs.orders import Cut, Order, Report
 from kubecore.kubelet.runtime.processes import close_all
 
 _MODULE = "kubecore.kubelet.runtime.oci_programs.monitor"
 _AT_ONCE = 8
 """Programs that run at the same time; more only get in each other's way."""
+
+
+_LONGEST_SECONDS = 120.0
+"""Of a program (upstream's runtimeRequestTimeout)."""
 
 
 class MonitorFailure(Exception):
@@ -45,6 +50,7 @@ class Command:
 
 @dataclass
 class _Asked:
+    number: int
     answer: asyncio.Future[tuple[Report, int]]
     told: int
 
@@ -53,6 +59,7 @@ class _Asked:
 class MonitorLink:
     """Shared by all runtimes of a process that need one. The monitor is started with the first program."""
 
+    clock: Clock
     _channel: Channel | None = None
     _process: subprocess.Popen[bytes] | None = None
     _asked: dict[int, _Asked] = field(default_factory=dict)
@@ -77,10 +84,15 @@ class MonitorLink:
             channel = await self.ensure()
             asked = self._send(channel, command)
             try:
-                report, pidfd = await asyncio.shield(asked.answer)
-            except asyncio.CancelledError:
+                async with self.clock.timeout(_LONGEST_SECONDS):
+                    report, pidfd = await asyncio.shield(asked.answer)
+            except (TimeoutError, asyncio.CancelledError) as error:
                 asked.answer.add_done_callback(lambda answer: _abandon(answer, asked.told))
-                raise
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                channel.send(msgspec.msgpack.encode(Cut(asked.number)), [])
+                name = Path(command.arguments[0]).name
+                raise MonitorFailure(f"{name} has not ended within {_LONGEST_SECONDS:.0f} seconds") from error
             except MonitorFailure:
                 close_all(asked.told)
                 raise
@@ -128,7 +140,7 @@ class MonitorLink:
             list(command.steps),
             str(command.pid_file or ""),
         )
-        asked = self._asked[number] = _Asked(asyncio.get_running_loop().create_future(), told)
+        asked = self._asked[number] = _Asked(number, asyncio.get_running_loop().create_future(), told)
         channel.send(msgspec.msgpack.encode(order), [*descriptors, *([telling] if telling >= 0 else [])])
         return asked
 

@@ -23,7 +23,7 @@ import msgspec
 
 from kubecore.kubelet.keeper.channel import Channel
 from kubecore.kubelet.runtime.launching import END, ExecFailure, Launch
-from kubecore.kubelet.runtime.oci_programs.orders import Order, Report
+from kubecore.kubelet.runtime.oci_programs.orders import Cut, Order, Report
 from kubecore.kubelet.runtime.processes import close_all
 from kubecore.kubelet.runtime.system_calls import checked, libc
 
@@ -85,7 +85,10 @@ class Monitor:
             self.reap()
 
     def _received(self, data: bytes, descriptors: list[int]) -> None:
-        order = msgspec.msgpack.decode(data, type=Order)
+        order = msgspec.msgpack.decode(data, type=Order | Cut)
+        if isinstance(order, Cut):
+            self._cut(order.number)
+            return
         pipe = descriptors.pop() if order.pid_file else -1
         stdin, stdout, stderr, *joined = descriptors
         launch = Launch(
@@ -109,15 +112,26 @@ class Monitor:
         finally:
             close_all(*descriptors)
 
+    def _cut(self, number: int) -> None:
+        for pid, command in self._commands.items():
+            if command.order.number == number:
+                os.kill(pid, signal.SIGKILL)
+
     def _ended(self, command: _Command, code: int) -> None:
         number = command.order.number
         code = code if code >= 0 else 128 - code
-        if code != 0 or command.pipe < 0:
+        if command.pipe < 0:
+            self._report(Report(number, code))
+            return
+        file = Path(command.order.pid_file)
+        if code != 0:
+            file.unlink(missing_ok=True)
             close_all(command.pipe)
             self._report(Report(number, code))
             return
         try:
-            pid = int(Path(command.order.pid_file).read_text())
+            pid = int(file.read_text())
+            file.unlink()
             pidfd = os.pidfd_open(pid)
         except (OSError, ValueError) as error:
             close_all(command.pipe)

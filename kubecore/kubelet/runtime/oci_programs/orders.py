@@ -7,12 +7,12 @@ import msgspec
 from kubecore.kubelet.runtime.launching import Step
 
 
-class Order(msgspec.Struct, array_like=True):
+class Order(msgspec.Struct, array_like=True, tag="run"):
     """A program to run. The descriptors that come along: stdin, stdout, stderr, those of `join` (CLONE_NEW* flags, in
     their order), and with a `pid_file` a pipe.
 
-    `pid_file`: absolute, where the program writes the pid of a process that outlives it; how that ends is written into
-    the pipe (`launching.END`).
+    `pid_file`: absolute, where the program writes the pid of a process that outlives it, and which is removed then; how
+    that ends is written into the pipe (`launching.END`).
     """
 
     number: int
@@ -22,6 +22,12 @@ class Order(msgspec.Struct, array_like=True):
     namespaces: int
     steps: list[Step]
     pid_file: str
+
+
+class Cut(msgspec.Struct, array_like=True, tag="cut"):
+    """The program of this number has had its time."""
+
+    number: int
 
 
 class Report(msgspec.Struct, array_like=True):

@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -62,20 +63,19 @@ class ProgramRuntime(OciRuntime):
         self.handlers = frozenset({handler})
         self.monitor = monitor
         self._program = program
-        self._bundles = Bundles(self._plans, own_proc=True, quotas=True)
+        self._bundles: Bundles
+        """Known with the first sandbox: the program may be installed later than the node is started."""
+        self._own_proc: bool | None = None
         self._numbers = itertools.count(1)
         self._starting: dict[str, asyncio.Task[None]] = {}
-
-    async def start(self) -> None:
-        await super().start()
-        own_proc = not self.isolation.user_namespace or can_mount_proc()
-        self._bundles = Bundles(self._plans, own_proc, parents.have_quotas(self.cgroups))
 
     # ---- sandboxes
 
     async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
         self._found("FailedCreatePodSandBox")
-        self._bundles = replace(self._bundles, quotas=parents.have_quotas(self.cgroups))
+        if self._own_proc is None:
+            self._own_proc = not self.isolation.user_namespace or can_mount_proc()
+        self._bundles = Bundles(self._plans, self._own_proc, parents.have_quotas(self.cgroups))
         return await super().run_pod_sandbox(config)
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
@@ -246,11 +246,11 @@ class ProgramRuntime(OciRuntime):
     ) -> tuple[launching.Process, int]:
         """The process that the program leaves behind, and its terminal's master, -1 without one. It is started in the
         pod's namespaces, and where there are `steps` in a mount namespace of its own. Raises ExecFailure, OSError."""
+        program = self._found("RunContainerError")
         number = next(self._numbers)
         pid_file = container.scratch / f"pid-{number}"
         console = Console(container.scratch, f"console-{number}") if terminal else None
         where = ("--console-socket", f"console-{number}") if terminal else ()
-        program = self._found("RunContainerError")
         command = self._command(sandbox, program, container, (*asked, "--pid-file", pid_file.name, *where, *of))
         command = replace(
             command,
@@ -264,11 +264,10 @@ class ProgramRuntime(OciRuntime):
             process = await self._run(command)
             if process is None:
                 raise launching.ExecFailure(f"{program} has left no process")
-            return process, console.take() if console is not None else -1
+            return process, _terminal_of(process, console) if console is not None else -1
         except MonitorFailure as error:
             raise launching.ExecFailure(str(error)) from error
         finally:
-            pid_file.unlink(missing_ok=True)
             if console is not None:
                 console.close()
 
@@ -298,6 +297,17 @@ class ProgramRuntime(OciRuntime):
         if program is None:
             raise RuntimeFailure(reason, finding.lack(self.name))
         return program
+
+
+def _terminal_of(process: launching.Process, console: Console) -> int:
+    """Whose terminal cannot be had does not run on. Raises OSError."""
+    try:
+        return console.take()
+    except OSError:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+        close_all(process.pidfd, process.told)
+        raise
 
 
 def _last_error(log: Path) -> str:
