@@ -20,10 +20,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import secrets
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +32,7 @@ from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Limits
 from kubecore.kubelet.logs.writing import LogBook, LogWriter
 from kubecore.kubelet.networks.network import NetworkError, NetworkNamespace, PodNetwork
-from kubecore.kubelet.pods.mandatory_access import selinux_is_on
-from kubecore.kubelet.runtime import launching, leftovers, mounting, propagation
+from kubecore.kubelet.runtime import launching, leftovers, mounting, propagation, sandbox_notes
 from kubecore.kubelet.runtime.host_plans import Container, LaunchPlans, Sandbox
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
@@ -129,34 +127,10 @@ class HostRuntime:
                 message = f"failed to set up pod network: {error}"
                 raise RuntimeFailure("FailedCreatePodSandBox", message) from error
         sandbox_id = secrets.token_hex(32)
-        status = SandboxStatus(id=sandbox_id, uid=config.uid, ips=ips, notes=tuple(self._notes(config, own_network)))
+        notes = tuple(sandbox_notes.lacks(self.isolation, config, own_network))
+        status = SandboxStatus(id=sandbox_id, uid=config.uid, ips=ips, notes=notes)
         self._sandboxes[sandbox_id] = Sandbox(status, config, namespaces, shared_memory, first, held=tuple(held))
         return status
-
-    def _notes(self, config: SandboxConfig, own_network: bool) -> Iterator[str]:
-        """What a pod must do without."""
-        if not self.isolation.namespaces:
-            yield (
-                f"{self.isolation.reason}: volumes are not mounted, "
-                "their folders are named by the environment variables KUBECORE_VOLUME_<MOUNT PATH>; "
-                "Services are known by the variables <NAME>_SERVICE_HOST and <NAME>_SERVICE_PORT, not by name; "
-                "securityContext is not followed but for allowPrivilegeEscalation"
-            )
-        if config.supplemental_groups and self.isolation.user_namespace:
-            groups = ", ".join(map(str, config.supplemental_groups))
-            yield f"processes do not have the supplemental groups {groups}: without root none can be given to them"
-        if config.asks_selinux and selinux_is_on():
-            yield "seLinuxOptions are not applied: processes have the label of the node's own; runtime cri applies them"
-        if config.image_directories and not self.isolation.namespaces:
-            yield "volumes of type image are empty: nothing can be mounted"
-        unset = [name for name, _ in config.sysctls if not self._is_own(name, config, own_network)]
-        if unset:
-            yield f"sysctls are not set, since the pod has no namespace of its own for them: {', '.join(unset)}"
-
-    def _is_own(self, sysctl: str, config: SandboxConfig, own_network: bool) -> bool:
-        """Whether it can be set for the sandbox without a change for the host."""
-        own = own_network if re.match(r"net[./]", sysctl) else not config.host_ipc
-        return own and self.isolation.namespaces
 
     def _make_namespaces(self, config: SandboxConfig, own_network: bool, shared_memory: Path | None) -> Namespaces:
         if not self.isolation.namespaces:
@@ -171,9 +145,10 @@ class HostRuntime:
             wanted |= launching.NEW_IPC
             shared_memory.mkdir(mode=0o1777, exist_ok=True)
             directories.append(MemoryDirectory(shared_memory, _SHARED_MEMORY_BYTES, 0o1777))
-        sysctls = [one for one in config.sysctls if self._is_own(one[0], config, own_network)]
+        isolation = self.isolation
+        sysctls = [one for one in config.sysctls if sandbox_notes.is_own(one[0], isolation, config, own_network)]
         steps = mounting.sandbox_steps(
-            directories, sysctls, config.image_directories, in_user_namespace=self.isolation.user_namespace
+            directories, sysctls, config.image_directories, in_user_namespace=isolation.user_namespace
         )
         join = tuple(self._network.node.join) if self._network.node is not None else ()
         made = launching.create_namespaces(wanted, hostname=config.hostname, steps=steps, join=join)

@@ -80,9 +80,12 @@ class OciRuntime(HostRuntime):
             return
         container.root = None
         os.close(container.held)
-        work = asyncio.get_running_loop().run_in_executor(None, remove_tree, container.scratch)
+        work = self._remove_files(container)
         self._removing.add(work)
         work.add_done_callback(self._removing.discard)
+
+    def _remove_files(self, container: Container) -> asyncio.Future[None]:
+        return asyncio.get_running_loop().run_in_executor(None, remove_tree, container.scratch)
 
 
 def image_lack(images: ImageStore, isolation: Isolation) -> str:

@@ -14,71 +14,35 @@ import pytest
 
 from kubecore.api.endpoint_choice import Endpoint
 from kubecore.proxy import conntrack
-from kubecore.proxy.modes import ProxyConfig, make_data_plane, unavailable
-from kubecore.proxy.nftables.table import NftablesTable
+from kubecore.proxy.modes import unavailable
 from kubecore.proxy.virtual_servers import Purpose, VirtualServer
 from tests.support.net_world import SOON, Namespace, World, make_world
+from tests.support.nftables_plane import ONE, ONE_SIX, TABLE, TWO, TWO_SIX, Plane, serve_pods
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(bool(unavailable("nftables")), reason=unavailable("nftables")),
 ]
 
-TABLE = "kubecore-test"
-ONE, TWO = ("10.244.0.11", 8080), ("10.244.0.12", 8080)
-ONE_SIX, TWO_SIX = ("fd44::11", 8080), ("fd44::12", 8080)
 NODE, CLIENT = "10.244.0.1", "192.0.2.9"
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     world = make_world()
-    for address in ("10.244.0.11", "fd44::11"):
-        world.serve(world.one, address, 8080, "one")
-    for address in ("10.244.0.12", "fd44::12"):
-        world.serve(world.two, address, 8080, "two")
+    serve_pods(world)
     world.serve(world.node, "127.0.0.1", 6443, "node")
     yield world
     world.close()
 
 
-class Plane:
-    """The tables of the world's node, which have what the test asks for."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        config = ProxyConfig(
-            mode="nftables",
-            network_mode="netns",
-            address_link=world.BRIDGE,
-            table=TABLE,
-            pod_ranges=("10.244.0.0/16", "fd44::/64"),
-            service_ranges=("10.96.0.0/16", "fd96::/112"),
-            routed_ranges=("203.0.113.0/24",),
-        )
-        with world.node.here():
-            made = make_data_plane(config, None)
-        assert isinstance(made, NftablesTable)
-        self._plane = made
-
-    def have(self, *servers: VirtualServer, service: str = "default/web") -> None:
-        with self._world.node.here():
-            problems, _ = self._plane.apply(service, servers)
-            self._plane.commit()
-        assert problems == []
-
-    def rows(self) -> list[dict[str, Any]]:
-        with self._world.node.here():
-            return self._plane.rows()
-
-    def close(self) -> None:
-        with self._world.node.here():
-            self._plane.close()
+def plane_of(world: World) -> Plane:
+    return Plane(world, routed_ranges=("203.0.113.0/24",))
 
 
 @pytest.fixture
 def plane(world: World) -> Iterator[Plane]:
-    plane = Plane(world)
+    plane = plane_of(world)
     yield plane
     plane.close()
 
@@ -340,7 +304,7 @@ class TestChanges:
             plane.have(*kept[name], service=name)
         changed = elements_in(world)
         plane.close()
-        fresh = Plane(world)
+        fresh = plane_of(world)
         try:
             for name, servers in kept.items():
                 fresh.have(*servers, service=name)
@@ -435,14 +399,14 @@ class TestCounting:
 
 class TestLifetime:
     def test_its_end_leaves_no_table(self, world: World) -> None:
-        plane = Plane(world)
+        plane = plane_of(world)
         plane.have(server(ONE))
         plane.close()
         assert nft(world, "list", "tables") == ""
 
     def test_what_a_killed_run_left_leads_connections_until_the_new_table_is_whole(self, world: World) -> None:
-        Plane(world).have(server(ONE), server(ONE, address="10.96.0.2"))
-        plane = Plane(world)
+        plane_of(world).have(server(ONE), server(ONE, address="10.96.0.2"))
+        plane = plane_of(world)
         try:
             assert world.ask(world.client, "10.96.0.1", 80) == f"one {NODE}"
             plane.have(server(TWO))
@@ -455,7 +419,7 @@ class TestLifetime:
 
     def test_nobody_is_refused_while_a_new_table_takes_the_place_of_an_old_one(self, world: World) -> None:
         """However often: by the names that tables have in turn."""
-        plane = Plane(world)
+        plane = plane_of(world)
         plane.have(server(ONE))
         heard: list[str] = []
         over = threading.Event()
@@ -468,7 +432,7 @@ class TestLifetime:
         asking.start()
         try:
             for _ in range(6):  # none of them is closed: they are killed
-                plane = Plane(world)
+                plane = plane_of(world)
                 plane.have(server(ONE))
         finally:
             over.set()
@@ -477,12 +441,12 @@ class TestLifetime:
         assert set(heard) == {f"one {NODE}"}
 
     def test_an_end_before_the_first_commit_leaves_nothing_of_a_killed_run(self, world: World) -> None:
-        Plane(world).have(server(ONE))
-        Plane(world).close()
+        plane_of(world).have(server(ONE))
+        plane_of(world).close()
         assert nft(world, "list", "tables") == ""
 
     def test_other_tables_are_left_alone(self, world: World) -> None:
         nft(world, "add table inet kubecore-other")
-        Plane(world).close()
+        plane_of(world).close()
         assert nft(world, "list", "tables") == "table inet kubecore-other\n"
         nft(world, "delete table inet kubecore-other")

@@ -8,17 +8,16 @@ from typing import Any
 import pytest
 
 from kubecore.api.endpoint_choice import Endpoint
-from kubecore.proxy.modes import ProxyConfig, make_data_plane, unavailable
+from kubecore.proxy.modes import unavailable
 from kubecore.proxy.virtual_servers import NodeHere, Part, VirtualServer
 from tests.support.net_world import SOON, World, make_world
+from tests.support.nftables_plane import ONE, ONE_SIX, TWO, TWO_SIX, Plane, serve_pods
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(bool(unavailable("nftables")), reason=unavailable("nftables")),
 ]
 
-ONE, TWO = ("10.244.0.11", 8080), ("10.244.0.12", 8080)
-ONE_SIX, TWO_SIX = ("fd44::11", 8080), ("fd44::12", 8080)
 FIRST = NodeHere("first", pods=("10.244.0.0/29", "10.244.0.8/30", "fd44::10/127"), addresses=("10.244.0.1", "fd44::1"))
 SECOND = NodeHere("second", pods=("10.244.0.12/30", "fd44::12/127"), addresses=("192.0.2.1", "2001:db8::1"))
 ADDRESS, ADDRESS_SIX = "10.96.0.1", "fd96::1"
@@ -27,42 +26,14 @@ ADDRESS, ADDRESS_SIX = "10.96.0.1", "fd96::1"
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     world = make_world()
-    for one, two in ((ONE[0], TWO[0]), (ONE_SIX[0], TWO_SIX[0])):
-        world.serve(world.one, one, 8080, "one")
-        world.serve(world.two, two, 8080, "two")
+    serve_pods(world)
     yield world
     world.close()
 
 
-class Plane:
-    def __init__(self, world: World) -> None:
-        self._world = world
-        config = ProxyConfig(
-            mode="nftables",
-            network_mode="netns",
-            address_link=world.BRIDGE,
-            table="kubecore-test",
-            nodes=(FIRST, SECOND),
-            pod_ranges=("10.244.0.0/16", "fd44::/64"),
-            service_ranges=("10.96.0.0/16", "fd96::/112"),
-        )
-        with world.node.here():
-            self._plane = make_data_plane(config, None)
-
-    def have(self, *servers: VirtualServer) -> None:
-        with self._world.node.here():
-            problems, _ = self._plane.apply("default/web", servers)
-            self._plane.commit()
-        assert problems == []
-
-    def close(self) -> None:
-        with self._world.node.here():
-            self._plane.close()
-
-
 @pytest.fixture
 def plane(world: World) -> Iterator[Plane]:
-    plane = Plane(world)
+    plane = Plane(world, nodes=(FIRST, SECOND))
     yield plane
     plane.close()
 

@@ -174,15 +174,8 @@ class ProgramRuntime(OciRuntime):
         mark = leftovers.container_mark(self._node, container.status.id)
         return lambda _: leftovers.end_of_container(mark, session=_NO_SESSION)
 
-    def _release(self, container: Container) -> None:
-        if container.root is None:
-            super()._release(container)
-            return
-        container.root = None
-        os.close(container.held)
-        work = asyncio.create_task(self._delete(container), name=f"{self.name} delete {container.status.id[:12]}")
-        self._removing.add(work)
-        work.add_done_callback(self._removing.discard)
+    def _remove_files(self, container: Container) -> asyncio.Future[None]:
+        return asyncio.create_task(self._delete(container), name=f"{self.name} delete {container.status.id[:12]}")
 
     async def _delete(self, container: Container) -> None:
         """What the program keeps of it, and its files."""
