@@ -159,6 +159,10 @@ def choose_networks(config: ClusterConfig) -> Networks:
     kept = _read(file) if file.exists() else None
     rootless = "rootless" in (config.network_mode, kept.mode if kept is not None else "")
     found = network.detect_rootless() if rootless else network.detect()
+    if found.mode == "rootless" and config.cri is not None:
+        raise PermissionError(
+            "pod network rootless is for kubecore's own runtimes; runtime cri has a network of its own"
+        )
     chosen = _kept_networks(config, kept, found) if kept is not None else _new_networks(config, found)
     _judge(config, chosen)
     if kept is None or kept.services != chosen.services:

@@ -16,6 +16,7 @@ from kubecore.cluster_networks import Networks, choose_networks, hold_networks
 from kubecore.kubelet.networks import network
 from kubecore.kubelet.networks.network import Detection
 from kubecore.kubelet.networks.range_claims import RangeError
+from kubecore.kubelet.settings.kubelet_config import CriConfig
 from kubecore.node_network import NodeNetwork
 
 Choose = Callable[..., Networks]
@@ -98,6 +99,12 @@ def test_a_directory_made_rootless_does_not_fall_back(
         choose()
     with pytest.raises(PermissionError, match="made with pod network rootless and keeps it"):
         choose(network_mode="loopback")
+
+
+def test_rootless_is_refused_where_others_run_containers(choose: Choose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("rootless", ""))
+    with pytest.raises(PermissionError, match="pod network rootless is for kubecore's own runtimes"):
+        choose(network_mode="rootless", cri=CriConfig("unix:///nowhere"))
 
 
 def test_rootless_has_ipv4_only_and_says_so(choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]) -> None:
