@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 
-from kubecore.clock import VirtualClock
 from kubecore.kubelet import kubelet as kubelet_module
-from kubecore.kubelet.logs.writing import LogBook
-from kubecore.kubelet.networks.network import LoopbackNetwork
 from kubecore.kubelet.pods.mandatory_access import (
     SELinuxOptions,
     app_armor_lack,
@@ -20,9 +17,8 @@ from kubecore.kubelet.pods.mandatory_access import (
     selinux_is_on,
     selinux_options,
 )
-from kubecore.kubelet.runtime import host, launching
+from kubecore.kubelet.runtime import launching, sandbox_notes
 from kubecore.kubelet.runtime.cri.messages import Messages, Surroundings, sandbox_config
-from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.host_plans import Container as HostContainer
 from kubecore.kubelet.runtime.host_plans import LaunchPlans, Sandbox
 from kubecore.kubelet.runtime.interface import (
@@ -167,13 +163,12 @@ def test_a_later_kubelet_finds_the_pods_options_again(tmp_path: Path) -> None:
 def test_where_the_kernel_has_selinux_a_pod_is_told_that_kubecores_own_runtimes_apply_no_label(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = HostRuntime(LoopbackNetwork("127.77.0.0/24"), VirtualClock(), LogBook(), node="mark")
-    runtime._plans = LaunchPlans(Isolation(True, False, ""), "mark")
+    isolation = Isolation(True, False, "")
     asked = sandbox(tmp_path, asks_selinux=True)
-    assert list(runtime._notes(asked, False)) == []
-    monkeypatch.setattr(host, "selinux_is_on", lambda: True)
-    assert list(runtime._notes(sandbox(tmp_path), False)) == []
-    (note,) = runtime._notes(asked, False)
+    assert list(sandbox_notes.lacks(isolation, asked, False)) == []
+    monkeypatch.setattr(sandbox_notes, "selinux_is_on", lambda: True)
+    assert list(sandbox_notes.lacks(isolation, sandbox(tmp_path), False)) == []
+    (note,) = sandbox_notes.lacks(isolation, asked, False)
     assert note.startswith("seLinuxOptions are not applied")
 
 
