@@ -14,16 +14,29 @@ _CUT_SECONDS = 0.5
 
 async def unless(happened: asyncio.Event, work: Coroutine[Any, Any, T]) -> tuple[bool, T | None]:
     """Do the work, or cancel it when something has happened first: whether it was done, and what came of it. Raises
-    what it raises. Cancelled, it leaves nothing running."""
+    what it raises. Cancelled, it leaves nothing running, however long the work takes to end."""
     working = asyncio.create_task(work)
     waiting = asyncio.create_task(happened.wait())
     try:
         await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
         return (True, working.result()) if working.done() else (False, None)
     finally:
-        working.cancel()
-        waiting.cancel()
-        await asyncio.wait((working, waiting))
+        await see_out(working, waiting)
+
+
+async def see_out(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel them and wait for their end. Cancelled meanwhile, it cancels them once more, in case it is their cleaning
+    up that takes long, and waits all the same."""
+    cancelled: asyncio.CancelledError | None = None
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        try:
+            await asyncio.wait(running)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 async def ended(tasks: Collection[asyncio.Task[None]], seconds: float, cut: asyncio.Event, log: logging.Logger) -> None:

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from kubecore.background_tasks import BackgroundTasks
+from kubecore.background_tasks import BackgroundTasks, unless
 
 log = logging.getLogger("kubecore.tests")
 
@@ -39,3 +39,28 @@ async def test_at_the_end_all_are_cancelled_and_waited_for_and_none_is_told_of(
     await asyncio.sleep(0)
     await tasks.close()
     assert (sorted(ended), all(one.cancelled() for one in started), caplog.records) == (["a", "b"], True, [])
+
+
+async def test_who_is_cancelled_twice_while_work_is_given_up_leaves_nothing_running() -> None:
+    happened, ended = asyncio.Event(), list[str]()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            try:
+                await asyncio.Event().wait()  # it cleans up, which takes long
+            finally:
+                await asyncio.sleep(0)
+                ended.append("work")
+
+    waiting = asyncio.create_task(unless(happened, work()))
+    await asyncio.sleep(0)
+    happened.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended == ["work"]
