@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from kubecore.api import meta
 from kubecore.background_tasks import BackgroundTasks, unless
-from kubecore.clock import Timer
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet.node.services import NodeServices
 from kubecore.kubelet.pods import container_files
@@ -22,9 +21,11 @@ from kubecore.kubelet.pods.back_off import BackOff
 from kubecore.kubelet.pods.containers import check_sub_paths, container_config, named_ports
 from kubecore.kubelet.pods.environment import ConfigError
 from kubecore.kubelet.pods.hooks import run_hook
+from kubecore.kubelet.pods.late_starts import LateStarts
 from kubecore.kubelet.pods.lifecycle import restarts
 from kubecore.kubelet.pods.prober import Kind, Prober
 from kubecore.kubelet.pods.probes import Result, Target, Verdict, probe_once
+from kubecore.kubelet.pods.proving import Proving
 from kubecore.kubelet.pods.records import ContainerRecord, Termination
 from kubecore.kubelet.pods.sandbox import PodPlace, PodSandbox
 from kubecore.kubelet.pods.termination_messages import termination_message
@@ -34,17 +35,21 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
-# A container is given this long even if its preStop hook used up the grace (upstream minimumGracePeriodInSeconds).
+# A container is given this long even if nothing is left of the grace (upstream minimumGracePeriodInSeconds).
 _LEAST_GRACE_SECONDS = 2.0
-# Of a start that is under way when the pod is to end.
-_LATE_START_SECONDS = 5.0
 _TROUBLES = {
     Result.FAILURE: "failed: {}",
     Result.WARNING: "warning: {}",
     Result.UNKNOWN: "errored and resulted in unknown state: {}",
 }
-_PROBES = frozenset({"startupProbe", "readinessProbe"})
-_PROVING_SECONDS, _PROVING_AGAIN_SECONDS = 0.03, 1.0
+
+
+class _Made(NamedTuple):
+    """A container that is to be started. `previous`: the one of the attempt before."""
+
+    place: PodPlace
+    id: str
+    previous: str
 
 
 class ContainerOperations:
@@ -55,7 +60,7 @@ class ContainerOperations:
         self._sandbox = sandbox
         self._changed = changed
         self._probers: dict[str, Prober] = {}
-        self._proofs: dict[str, tuple[float, Timer]] = {}
+        self._proving = Proving(services.clock, changed)
         self.tasks = BackgroundTasks(log)
         self.pod: Object = {}
         self.records: Mapping[str, ContainerRecord] = {}
@@ -63,7 +68,9 @@ class ContainerOperations:
         """Names of those that will be started once their image is there."""
         self.leaving = asyncio.Event()
         """Set when the pod is to end: what has been begun for its start is not gone on with."""
+        self._late = LateStarts(services.clock, self.leaving)
         self._kill_at = math.inf
+        self._granted_seconds = math.inf
         self._shortened = asyncio.Event()
 
     @property
@@ -71,30 +78,35 @@ class ContainerOperations:
         """Where they run."""
         return self._sandbox.place
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """No start is left behind."""
         for prober in self._probers.values():
             prober.stop()
         self._probers.clear()
-        for _, timer in self._proofs.values():
-            timer.cancel()
-        self._proofs.clear()
+        self._proving.close()
         self.tasks.cancel()
         if self.pod:
             self._services.metrics.probes.forget(self.pod)
+        await self._late.close()
 
     # ---- starting
 
     async def start(self, record: ContainerRecord) -> None:
-        """Start the next attempt, unless the pod is to end; outcomes are noted in the record and told in events."""
-        over, code = await unless(self.leaving, self._start(record))
+        """Start the next attempt; outcomes are noted in the record and told in events. Once the pod is to end nothing
+        is begun any more; a start that is under way then goes on, and `stop_in_time` takes it up."""
+        over, made = await unless(self.leaving, self._make(record))
         self.pulling.discard(record.name)
-        if over and code is None:
-            self.pulling.add(record.name)
-        elif code is not None:
-            self._services.metrics.container_started(record, code)
+        if isinstance(made, str):
+            self._services.metrics.container_started(record, made)
+        elif made is None:
+            if over:
+                self.pulling.add(record.name)
+        elif not self.leaving.is_set() and await self._late.in_time(record.name, self._begin(record, made)):
+            await self._after_start(record)
+            self._take_end(record, made)
 
-    async def _start(self, record: ContainerRecord) -> str | None:
-        """The word for what has failed, "" for nothing; None while its image is being pulled."""
+    async def _make(self, record: ContainerRecord) -> _Made | str | None:
+        """A container for it, or the word for what has failed; None while its image is being pulled."""
         place = self.place
         if place is None:
             raise RuntimeError("the pod has no sandbox")
@@ -138,45 +150,40 @@ class ContainerOperations:
         previous = record.id
         record.restart_count = attempt
         container_files.link_log(self._services, self.pod, record, container_id, config.log_path)
-        try:
-            await self._start_or_give_up(place.runtime, container_id)
-            record.run(container_id, self._services.clock.now())
-        except RuntimeFailure as error:
-            record.run(container_id, self._services.clock.now())
-            record.end(self._failed_start(container_id, error))
-            self._event(record, "Warning", "Failed", f"Error: {error.message}")
-            return error.reason
-        except asyncio.CancelledError:  # it may have been started all the same
-            with suppress(RuntimeFailure):
-                if place.runtime.container_status(container_id).state is ContainerState.RUNNING:
-                    record.run(container_id, self._services.clock.now())
-            raise
-        finally:
-            await self._collect(record.name, place, kept=(container_id, previous))
-        status = place.runtime.container_status(container_id)  # also of when: the next kubelet hears that
-        record.user, record.started_at = status.user, status.started_at or record.started_at
-        self._event(record, "Normal", "Started", "Container started")
-        await self._after_start(record)
-        status = place.runtime.container_status(container_id)
-        if status.state is ContainerState.EXITED and record.state == "running":  # meanwhile
-            self.ended(record, status)
-        return ""
+        return _Made(place, container_id, previous)
 
-    async def _start_or_give_up(self, runtime: Runtime, container_id: str) -> None:
-        """Once the pod is to end this is given up, but not at once: a container that comes to be meanwhile is ended as
-        all are, and would otherwise be killed without a word."""
-        starting = asyncio.create_task(runtime.start_container(container_id))
+    async def _begin(self, record: ContainerRecord, made: _Made) -> None:
+        """Start it. Where that is given up it may have started all the same, of which the record tells."""
+        runtime, code = made.place.runtime, ""
         try:
-            await asyncio.shield(starting)
+            await runtime.start_container(made.id)
+            record.run(made.id, self._services.clock.now())
+        except RuntimeFailure as error:
+            record.run(made.id, self._services.clock.now())
+            record.end(self._failed_start(made.id, error))
+            self._event(record, "Warning", "Failed", f"Error: {error.message}")
+            code = error.reason
         except asyncio.CancelledError:
-            if self.leaving.is_set():
-                with suppress(TimeoutError, RuntimeFailure):
-                    async with self._services.clock.timeout(_LATE_START_SECONDS):
-                        await asyncio.shield(starting)
+            with suppress(RuntimeFailure):
+                if runtime.container_status(made.id).state is not ContainerState.CREATED:
+                    record.run(made.id, self._services.clock.now())
+                    self._take_end(record, made)
             raise
         finally:
-            starting.cancel()
-            await asyncio.wait((starting,))
+            await self._collect(record.name, made.place, kept=(made.id, made.previous))
+        if not code:
+            status = runtime.container_status(made.id)  # also of when: the next kubelet hears that
+            record.user, record.started_at = status.user, status.started_at or record.started_at
+            self._event(record, "Normal", "Started", "Container started")
+            if self.leaving.is_set():  # nothing comes after the start
+                self._take_end(record, made)
+        self._services.metrics.container_started(record, code)
+
+    def _take_end(self, record: ContainerRecord, made: _Made) -> None:
+        """If it has ended by now: nobody was told, since it was not known yet."""
+        status = made.place.runtime.container_status(made.id)
+        if status.state is ContainerState.EXITED and record.state == "running":
+            self.ended(record, status)
 
     async def _collect(self, name: str, place: PodPlace, kept: Sequence[str]) -> None:
         """One that has ended stays for who looks into the runtime, those before it go. (Upstream's container garbage
@@ -242,8 +249,7 @@ class ContainerOperations:
 
     def watch(self, record: ContainerRecord) -> None:
         """Probe a container that runs, or see whether it goes on, until it ends."""
-        if record.kind in ("sidecar", "main") and _PROBES.isdisjoint(record.spec) and not record.ready:
-            self._prove(record)
+        self._proving.watch(record)
         target = self._target(record)
         container_id = record.id
         if any(f"{kind}Probe" in record.spec for kind in ("startup", "readiness", "liveness")):
@@ -260,33 +266,15 @@ class ContainerOperations:
             self._probers[container_id] = prober
             prober.start(started=record.started and "startupProbe" in record.spec)
 
-    def _prove(self, record: ContainerRecord) -> None:
-        """Without probes it is ready once it runs. But one that ends at once must not be called ready, or a Deployment
-        takes it for available: it is to run for a moment first, and for longer when it ended soon before. (Upstream
-        sees starts and ends a second late, by its relists.)"""
-        container_id = record.id
-
-        def proven() -> None:
-            del self._proofs[container_id]
-            record.ready = True
-            self._changed()
-
-        seconds = _PROVING_AGAIN_SECONDS if record.ended_soon else _PROVING_SECONDS
-        self._proofs[container_id] = (seconds, self._services.clock.call_later(seconds, proven))
-
     @property
     def about_to_be_ready(self) -> bool:
         """Some container will be in a moment, unless it ends; `changed` is called then."""
-        return any(seconds <= _PROVING_SECONDS for seconds, _ in self._proofs.values())
+        return self._proving.soon
 
     def take_for_proven(self) -> None:
         """Whoever runs has outlived others, and will be stopped for that: nobody waits any longer."""
         for record in self.records.values():
-            seconds, timer = self._proofs.get(record.id, (math.inf, None))
-            if timer is not None and seconds <= _PROVING_SECONDS:
-                del self._proofs[record.id]
-                timer.cancel()
-                record.ready = True
+            self._proving.take(record)
 
     def _target(self, record: ContainerRecord) -> Target:
         place, container_id = self.place, record.id
@@ -369,21 +357,27 @@ class ContainerOperations:
     def end_within(self, grace_seconds: float) -> None:
         """How long the pod's containers have from now on, unless they have less already."""
         kill_at = self._services.clock.monotonic() + grace_seconds
-        if kill_at < self._kill_at:
-            self._kill_at = kill_at
+        if kill_at < self._kill_at or grace_seconds <= 0 < self._granted_seconds:
+            self._kill_at = min(kill_at, self._kill_at)
+            self._granted_seconds = grace_seconds
             self._shortened.set()
+
+    def _grace_left(self) -> float:
+        """Who is told to end only when the time is over, since it has come late, has a moment all the same, unless the
+        pod has none at all."""
+        left = self._kill_at - self._services.clock.monotonic()
+        return max(left, min(self._granted_seconds, _LEAST_GRACE_SECONDS))
 
     async def stop_in_time(self, grace_seconds: float) -> None:
         """All within this, or less if `end_within` has said so; who is being stopped when it does is stopped anew."""
         self.end_within(grace_seconds)
         while True:
             self._shortened.clear()
-            grace = max(self._kill_at - self._services.clock.monotonic(), 0.0)
-            over, _ = await unless(self._shortened, self.stop_all(grace))
+            over, _ = await unless(self._shortened, self._stop_all())
             if over:
                 return
 
-    async def stop_all(self, grace_seconds: float) -> None:
+    async def _stop_all(self) -> None:
         """All preStop hooks at once, then the main ones together, then sidecars one by one, last started first, all
         within one grace period."""
         records = list(self.records.values())
@@ -393,17 +387,16 @@ class ContainerOperations:
         sidecars = [record for record in records if record.kind == "sidecar"]
         for group in (rest, *([one] for one in reversed(sidecars))):
             over = [asyncio.Event() for _ in group]
-            stops += [self._stop_in_turn(*one, grace_seconds, turn) for one in zip(group, over, strict=True)]
+            stops += [self._stop_in_turn(*one, turn) for one in zip(group, over, strict=True)]
             turn = [*turn, *over]
         for failed in await asyncio.gather(*stops, return_exceptions=True):
             if failed is not None:
                 raise failed
 
-    async def _stop_in_turn(
-        self, record: ContainerRecord, over: asyncio.Event, grace_seconds: float, turn: Sequence[asyncio.Event]
-    ) -> None:
+    async def _stop_in_turn(self, record: ContainerRecord, over: asyncio.Event, turn: Sequence[asyncio.Event]) -> None:
         try:
-            await self.stop(record, grace_seconds, f"Stopping container {record.name}", turn=turn)
+            await self._late.settled(record.name, at_once=self._granted_seconds <= 0)
+            await self.stop(record, self._grace_left(), f"Stopping container {record.name}", turn=turn)
         finally:
             over.set()
 
@@ -435,10 +428,8 @@ class ContainerOperations:
                     await other.wait()
         if record.id != container_id or record.state != "running":
             return  # it has ended by itself, and another attempt may have begun
-        left = kill_at - clock.monotonic()
-        if hook or turn:
-            left = max(left, min(_LEAST_GRACE_SECONDS, grace_seconds))
-        await place.runtime.stop_container(container_id, max(left, 0.0))
+        left = max(kill_at - clock.monotonic(), _LEAST_GRACE_SECONDS if grace_seconds > 0 else 0.0)
+        await place.runtime.stop_container(container_id, left)
 
     async def stop_unless_leaving(self, record: ContainerRecord, message: str) -> None:
         """As `stop`, within the pod's grace. Given up once the pod is to end, when it is stopped with the others."""
@@ -469,9 +460,7 @@ class ContainerOperations:
         prober = self._probers.pop(status.id, None)
         if prober is not None:
             prober.stop()
-        _, timer = self._proofs.pop(status.id, (0.0, None))
-        if timer is not None:
-            timer.cancel()
+        self._proving.ended(status.id)
         record.end(
             Termination(
                 exit_code=status.exit_code,

@@ -194,8 +194,8 @@ class PodWorker:
             await self._terminate()
         finally:
             self._over.set()
-            self._operations.close()
             self._cancel_timers()
+            await self._operations.close()
 
     def _should_end(self) -> bool:
         return self._removed or meta.is_deleting(self.pod)

@@ -185,9 +185,9 @@ class FakeRuntime:
 
     async def start_container(self, container_id: str) -> None:
         status = self._statuses[container_id]
+        await self._hang("start", status.name)
         if status.name in self.fail_start:
             raise self.fail_start[status.name]
-        await self._hang("start", status.name)
         self.calls.append(("start", status.name))
         started = self.clock.now() - self.started_before
         self._statuses[container_id] = replace(status, state=ContainerState.RUNNING, started_at=started)

@@ -132,6 +132,16 @@ async def test_sidecars_have_two_seconds_when_the_main_containers_took_all(node:
     assert node.runtime.running() == []
 
 
+async def test_a_container_has_two_seconds_though_its_pod_has_less(node: Node) -> None:
+    node.runtime.stubborn.add("main")
+    await node.run()
+    await node.delete(grace_seconds=1)
+    await node.settle(1.5)
+    assert node.runtime.running() == ["main"]
+    await node.settle(0.5)
+    assert node.runtime.running() == []
+
+
 # ---- postStart
 
 
