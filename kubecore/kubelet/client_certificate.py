@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kubecore.background_tasks import BackgroundTasks, see_out
 from kubecore.client.kubeconfig import Kubeconfig
 from kubecore.kubelet.requested_certificates import CLIENT, Names, Pair, RequestedCertificates
 
@@ -34,8 +35,15 @@ async def kept(
     the first that is signed. `client` asks by way of `transport`."""
     known = Kubeconfig.load(kubeconfig)
     first = Pair(known.client_certificate, known.client_key) if known.client_certificate else None
-    names = Names(settings.node_name)
-    certificates = RequestedCertificates(client, clock, settings.root_dir / "pki", names, CLIENT, first=first)
+    certificates = RequestedCertificates(
+        client,
+        clock,
+        settings.root_dir / "pki",
+        Names(settings.node_name),
+        CLIENT,
+        first=first,
+        authorities=known.certificate_authority,
+    )
 
     async def use() -> None:
         await certificates.changed.wait()
@@ -47,21 +55,18 @@ async def kept(
         while True:
             await use()
 
-    asking = asyncio.create_task(certificates.run(), name="kubelet client certificate")
+    if certificates.current is None:
+        log.info("node %s waits until there is a certificate: its request has to be approved", settings.node_name)
+    tasks = BackgroundTasks(log)
     try:
-        if first is None:
-            log.info("node %s waits until there is a certificate: its request has to be approved", names.node)
+        asking = tasks.spawn(certificates.run(), "kubelet client certificate")
         used = asyncio.create_task(use())
-        await asyncio.wait((used, asking), return_when=asyncio.FIRST_COMPLETED)
-        if not used.done():
-            used.cancel()
-            asking.result()
-        using = asyncio.create_task(go_on(), name="kubelet client certificate in use")
         try:
-            yield
+            await asyncio.wait((used, asking), return_when=asyncio.FIRST_COMPLETED)
+            (used if used.done() else asking).result()
         finally:
-            using.cancel()
-            await asyncio.wait([using])
+            await see_out(used)
+        tasks.spawn(go_on(), "kubelet client certificate in use")
+        yield
     finally:
-        asking.cancel()
-        await asyncio.wait([asking])
+        await tasks.close()

@@ -13,7 +13,7 @@ import logging
 import random
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +21,7 @@ from kubecore import _native
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
 from kubecore.client.informer import SharedInformer
+from kubecore.kubelet.certificate_origins import of_another_cluster
 from kubecore.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -105,23 +106,27 @@ class RequestedCertificates:
         purpose: Purpose = SERVING,
         *,
         first: Pair | None = None,
+        authorities: bytes = b"",
     ) -> None:
-        """`first`: what is used while there is none that was asked for, which is at once then."""
+        """`first`: what is used while there is none that was asked for, which is at once then. `authorities`: those of
+        the cluster that are known, PEM."""
         self._purpose = purpose
         self._first = first
+        self._authorities = authorities
         self._client = client
         self._clock = clock
         self._directory = directory
         self._names = names
         self.changed = asyncio.Event()
         self.current: Pair | None = None
+        """None while there is none at all. The one to begin with is there at once."""
+        stored = self._stored()
+        self._replace_at = self._take(stored)
+        if stored is None and first is not None:
+            self._show(first)
 
     async def run(self) -> None:
-        stored = self._stored()
-        replace_at = self._take(stored)
-        if stored is None and self._first is not None:
-            self._show(self._first)
-        failures = 0
+        replace_at, failures = self._replace_at, 0
         while True:
             await self._clock.sleep(max((replace_at - self._clock.now()).total_seconds(), 0.0))
             try:
@@ -151,15 +156,18 @@ class RequestedCertificates:
         self.changed.set()
 
     def _stored(self) -> Pair | None:
-        """What a former kubelet was given, if it is still good, and nobody has given the node another one since (that
-        of a cluster made anew, say)."""
+        """What a former kubelet was given, if it is still good. That of a former cluster would lock the node out."""
         try:
             text = (self._directory / self._purpose.current).read_bytes()
             pair = Pair(text, text)
             self._check(pair)
         except (OSError, NotSigned):
             return None
-        return pair if self._first is None or _began(self._first) <= _began(pair) else None
+        given = self._first.certificate if self._first is not None else b""
+        if of_another_cluster(text, given, self._authorities, self._clock.now()):
+            log.warning("node %s: another cluster has signed what is in %s", self._names.node, self._directory)
+            return None
+        return pair
 
     def _check(self, pair: Pair) -> None:
         """Raises NotSigned: whatever signs may sign anything."""
@@ -271,13 +279,3 @@ class RequestedCertificates:
 def _is_answered(request: Object) -> bool:
     refused = any(meta.condition(request, kind) for kind in ("Denied", "Failed"))
     return refused or bool((request.get("status") or {}).get("certificate"))
-
-
-def _began(pair: Pair) -> datetime:
-    """When its life began; never, for what is no certificate."""
-    from cryptography import x509
-
-    try:
-        return x509.load_pem_x509_certificate(pair.certificate).not_valid_before_utc
-    except ValueError:
-        return datetime.min.replace(tzinfo=UTC)

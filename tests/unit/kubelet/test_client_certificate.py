@@ -7,7 +7,7 @@ import base64
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,34 @@ from tests.support.fake_api import FakeAPI
 
 Object = dict[str, Any]
 
-LIFE = timedelta(hours=1)
-KEY = ec.generate_private_key(ec.SECP256R1())
-ISSUER = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
+LIFE, BACKDATED = timedelta(hours=1), timedelta(minutes=5)
+
+
+class Authority:
+    """One that signs, of this name. `identified`: certificates tell of its key. `pem`: its own certificate."""
+
+    def __init__(self, name: str = "kubernetes", *, identified: bool = True) -> None:
+        self._identified = identified
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.pem = self._signed(self._name, self._key.public_key(), datetime(2025, 1, 1, tzinfo=UTC), 10 * 365 * LIFE)
+
+    def sign(self, asked: x509.CertificateSigningRequest, begin: datetime, life: timedelta) -> bytes:
+        """PEM."""
+        return self._signed(asked.subject, asked.public_key(), begin, life)
+
+    def give(self, begin: datetime, life: timedelta = LIFE) -> bytes:
+        """A certificate that nobody has asked for."""
+        return self._signed(x509.Name([]), ec.generate_private_key(ec.SECP256R1()).public_key(), begin, life)
+
+    def _signed(self, subject: x509.Name, key: Any, begin: datetime, life: timedelta) -> bytes:
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key)
+        builder = builder.serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(begin).not_valid_after(begin + life)
+        if self._identified:
+            known = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+            builder = builder.add_extension(known, critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 class Transport:
@@ -50,19 +75,22 @@ class Node:
         self.api = FakeAPI(self.clock)
         self.transport = Transport()
         self.begun = asyncio.Event()
+        self.authority = Authority()
 
     @asynccontextmanager
     async def running(self, **credentials: Any) -> AsyncIterator[None]:
-        """A kubelet, whose kubeconfig has these."""
+        """A kubelet, whose kubeconfig has these. It leaves no task behind."""
         file = self.folder / "kubeconfig"
         Kubeconfig(server="https://127.0.0.1:1", **credentials).save(file)
         self.transport.known_by.clear()
         self.begun.clear()
-        task = asyncio.create_task(self._run(file))
+        before = asyncio.all_tasks()
+        self.task = asyncio.create_task(self._run(file))
         await self.settle()
         yield
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        assert asyncio.all_tasks() == before
 
     async def _run(self, file: Path) -> None:
         settings = KubeletConfig(node_name="node", root_dir=self.folder)
@@ -76,20 +104,14 @@ class Node:
         for _ in range(20):
             await self.clock.settle()
 
-    def certificate(self, asked: x509.CertificateSigningRequest) -> bytes:
-        """PEM; its life begins now."""
-        builder = x509.CertificateBuilder().subject_name(asked.subject).issuer_name(ISSUER)
-        builder = builder.public_key(asked.public_key()).serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(self.clock.now()).not_valid_after(self.clock.now() + LIFE)
-        return builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
     def pending(self) -> list[Object]:
         return [one for one in self.api.all(REQUESTS) if "certificate" not in one.get("status", {})]
 
     async def sign(self) -> bytes:
         """The request that was not answered yet."""
         (request,) = self.pending()
-        signed = self.certificate(x509.load_pem_x509_csr(base64.b64decode(request["spec"]["request"])))
+        asked = x509.load_pem_x509_csr(base64.b64decode(request["spec"]["request"]))
+        signed = self.authority.sign(asked, self.clock.now() - BACKDATED, LIFE)
         status = {"certificate": base64.b64encode(signed).decode()}
         self.api.change(REQUESTS, request["metadata"]["name"], namespace="", status=status)
         await self.settle()
@@ -124,7 +146,7 @@ async def test_a_node_that_has_a_token_alone_begins_once_it_has_a_certificate(no
 async def test_a_certificate_is_replaced_before_it_ends(node: Node) -> None:
     async with node.running(token="t"):
         first = await node.sign()
-        await node.settle(LIFE.total_seconds() * 0.69)
+        await node.settle((LIFE * 0.69 - BACKDATED).total_seconds())
         assert node.pending() == []
         await node.settle(LIFE.total_seconds() * 0.22)
         second = await node.sign()
@@ -139,15 +161,105 @@ async def test_the_next_kubelet_has_what_the_node_was_signed_last(node: Node) ->
         assert node.pending() == []
 
 
-async def test_a_certificate_that_somebody_has_given_the_node_since_is_used_before_its_own(node: Node) -> None:
+@pytest.mark.parametrize("life", [timedelta(minutes=10), 2 * LIFE])
+async def test_a_newer_certificate_of_its_kubeconfig_is_not_used_before_its_own(node: Node, life: timedelta) -> None:
+    given = node.authority.give(node.clock.now(), life)
+    credentials = {"client_certificate": given, "client_key": b"key", "certificate_authority": node.authority.pem}
+    async with node.running(**credentials):
+        signed = await node.sign()
+    await node.clock.advance(20 * 60)
+    async with node.running(**credentials):
+        assert [one.startswith(signed) for one in node.transport.known_by] == [True]
+        assert node.pending() == []
+
+
+async def test_that_a_node_waits_for_its_certificate_is_told_unless_it_has_one(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "kubecore.kubelet.client_certificate")
+    async with node.running(token="t"):
+        assert [one.message for one in caplog.records] == [
+            "node node waits until there is a certificate: its request has to be approved"
+        ]
+        await node.sign()
+    caplog.clear()
+    async with node.running(token="t"):
+        assert (node.begun.is_set(), caplog.records) == (True, [])
+
+
+async def test_a_kubelet_that_ends_while_it_waits_for_its_certificate_leaves_nothing_running(node: Node) -> None:
+    async with node.running(token="t"):
+        assert not node.begun.is_set()
+
+
+async def test_a_kubelet_does_not_begin_with_a_certificate_that_cannot_be_used(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(certificate: bytes, key: bytes) -> None:
+        raise ValueError("no certificate")
+
+    monkeypatch.setattr(node.transport, "use_certificate", refuse)
+    async with node.running(client_certificate=b"first", client_key=b"key"):
+        assert not node.begun.is_set()
+        with pytest.raises(ValueError, match="no certificate"):
+            await node.task
+
+
+# ---- of another cluster
+
+
+@pytest.mark.parametrize("identified", [True, False])
+async def test_a_certificate_of_a_former_cluster_is_not_used_where_the_kubeconfig_has_one(
+    node: Node, identified: bool
+) -> None:
+    node.authority = Authority(identified=identified)
     async with node.running(client_certificate=b"first", client_key=b"key"):
         await node.sign()
-    await node.clock.advance(60)
-    asked = x509.CertificateSigningRequestBuilder().subject_name(ISSUER).sign(KEY, hashes.SHA256())
-    given = node.certificate(asked)
-    async with node.running(client_certificate=given, client_key=b"key"):
+    node.authority = Authority(identified=identified)
+    given = node.authority.give(node.clock.now() - BACKDATED)
+    ours = {"client_certificate": given, "client_key": b"key", "certificate_authority": node.authority.pem}
+    async with node.running(**ours):
         assert node.transport.known_by == [given]
-        assert len(node.pending()) == 1
+        signed = await node.sign()
+    async with node.running(**ours):
+        assert [one.startswith(signed) for one in node.transport.known_by] == [True]
+
+
+async def test_a_node_with_a_token_does_not_begin_with_a_certificate_of_a_former_cluster(node: Node) -> None:
+    async with node.running(token="t"):
+        await node.sign()
+    node.authority = Authority()
+    async with node.running(token="t", certificate_authority=node.authority.pem):
+        assert (node.begun.is_set(), node.transport.known_by) == (False, [])
+        signed = await node.sign()
+        assert (node.begun.is_set(), node.transport.known_by) == (True, [signed])
+
+
+@pytest.mark.parametrize(("first", "identified"), [(True, True), (True, False), (False, True)])
+async def test_a_cluster_may_sign_with_an_authority_that_its_kubeconfigs_do_not_name(
+    node: Node, first: bool, identified: bool
+) -> None:
+    node.authority = Authority(identified=identified)
+    credentials: dict[str, Any] = {"token": "t", "certificate_authority": Authority("servers").pem}
+    if first:
+        given = node.authority.give(node.clock.now())
+        credentials |= {"client_certificate": given, "client_key": b"key"}
+    async with node.running(**credentials):
+        signed = await node.sign()
+    async with node.running(**credentials):
+        assert [one.startswith(signed) for one in node.transport.known_by] == [True]
+
+
+async def test_what_was_signed_elsewhere_is_used_where_the_kubeconfigs_certificate_has_expired(node: Node) -> None:
+    given = Authority("others").give(node.clock.now(), timedelta(minutes=10))
+    credentials = {"client_certificate": given, "client_key": b"key", "certificate_authority": Authority("servers").pem}
+    async with node.running(**credentials):
+        signed = await node.sign()
+    async with node.running(**credentials):
+        assert node.transport.known_by == [given]
+    await node.clock.advance(20 * 60)
+    async with node.running(**credentials):
+        assert [one.startswith(signed) for one in node.transport.known_by] == [True]
 
 
 # ---- the transport
