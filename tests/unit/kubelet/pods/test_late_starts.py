@@ -238,3 +238,18 @@ async def test_a_kubelet_that_ends_leaves_no_start_behind(node: Node) -> None:
     await node.stop()
     await come(node)
     assert ("start", "main") not in node.runtime.calls
+
+
+async def test_the_next_kubelet_ends_the_pod_though_the_last_was_killed_meanwhile(node: Node) -> None:
+    node.runtime.hangs.add(("start", "b"))
+    node.runtime.stubborn.add("a")
+    await node.run(container("a"), container("b"))
+    await node.delete()
+    await node.kill()
+    assert node.runtime.running() == ["a"]
+    await node.start()
+    await node.settle(29)
+    assert node.runtime.running() == ["a"]
+    await node.settle(1)
+    assert node.api.get("pods", "pod") is None
+    assert (node.runtime.attempts("b"), node.runtime.sandboxes) == (0, {})

@@ -69,6 +69,18 @@ async def test_a_mirror_that_is_deleted_comes_back_and_the_pod_runs_on(node: Nod
     assert node.runtime.attempts("main") == 1
 
 
+async def test_a_file_that_goes_ends_what_runs_of_its_pod_though_another_container_is_being_started(node: Node) -> None:
+    node.runtime.hangs.add(("start", "late"))
+    hook = {"preStop": {"exec": {"command": ["bye"]}}}
+    changed = manifest(containers=[container(lifecycle=hook), container("late")], terminationGracePeriodSeconds=4)
+    (folder(node) / "web.yaml").write_bytes(changed)
+    await looked(node)
+    assert node.runtime.running() == ["main"]
+    (folder(node) / "web.yaml").unlink()
+    await looked(node)
+    assert node.runtime.calls[-2:] == [("bye", "main"), ("stop", "main")]
+
+
 async def test_a_file_that_goes_takes_its_pod_and_the_mirror_with_it(node: Node) -> None:
     (folder(node) / "web.yaml").unlink()
     await looked(node)
