@@ -4,7 +4,9 @@
 //! fingerprint, and the entry is asked whether it is the one), a pointer to the entry, and a word of the entry's own
 //! choice. Slots are probed one after the other; what is removed leaves no gap. Writers of a shard come one at a time
 //! and count its version up, once before and once after a change: a reader who sees it move reads again (a seqlock).
-//! Entries and outgrown arrays are freed when no reader can hold them any more (`seize`).
+//! Entries are freed when no reader can hold them any more (`seize`). Arrays stay as long as the table, those outgrown
+//! without their memory: who asks for the word alone holds nothing, and writes nothing, so that the processor fetches
+//! the line of the next look-up before this one's has come.
 
 use std::alloc::{self, Layout};
 use std::ptr::NonNull;
@@ -17,8 +19,11 @@ use seize::{Collector, Guard, LocalGuard};
 
 use super::key::{FlowKey, Short};
 
+/// By the upper four bits of a hash.
 const SHARDS: usize = 16;
 const FEWEST_SLOTS: usize = 64;
+/// Slots of two cache lines, which come together.
+const RUN: usize = 4;
 /// Reads of a shard that changes meanwhile before its writers are made to wait.
 const TRIES: usize = 64;
 
@@ -44,6 +49,15 @@ impl<V> Slot<V> {
 
     fn short(&self) -> Option<Short> {
         Short::from_words([self.short[0].load(Relaxed), self.short[1].load(Relaxed)])
+    }
+
+    fn is(&self, wanted: Short) -> bool {
+        let [first, second] = wanted.words();
+        (self.short[0].load(Relaxed) ^ first) | (self.short[1].load(Relaxed) ^ second) == 0
+    }
+
+    fn clear(&self) {
+        self.set([0; 2], std::ptr::null_mut(), 0);
     }
 
     fn copy(&self, from: &Self) {
@@ -90,7 +104,7 @@ impl<V> Slots<V> {
 
     fn layout(count: usize) -> Layout {
         let layout = Layout::array::<Slot<V>>(count).and_then(|layout| {
-            let alignment = if layout.size() >= HUGE_PAGE { HUGE_PAGE } else { layout.align() };
+            let alignment = if layout.size() >= HUGE_PAGE { HUGE_PAGE } else { RUN * layout.align() };
             layout.align_to(alignment)
         });
         layout.expect("no table has so many connections that their bytes overflow")
@@ -105,9 +119,45 @@ impl<V> Slots<V> {
         self.0.len() - 1
     }
 
+    /// Where a key of this hash is looked for first: at the beginning of a run.
+    fn home(&self, hash: u64) -> usize {
+        hash as usize & self.mask() & !(RUN - 1)
+    }
+
+    /// Each slot once, from where a key of this hash is looked for first.
+    fn along(&self, hash: u64) -> impl Iterator<Item = &Slot<V>> {
+        let (before, from_there) = self.each().split_at(self.home(hash));
+        from_there.iter().chain(before)
+    }
+
+    /// The word beside `wanted`. Which slot of a run it is in no processor can guess, and one that has guessed wrong
+    /// begins what comes next anew once the line is there: so all are looked at, and which is taken depends on no branch.
+    #[inline]
+    fn word(&self, wanted: Short, hash: u64) -> Option<u64> {
+        let (runs, _) = self.each().as_chunks::<RUN>();
+        let mut at = self.home(hash) / RUN;
+        loop {
+            let run = &runs[at];
+            // One more than the slot's number: what is added up leaves the compiler no branch to make of it.
+            let found: usize = run
+                .iter()
+                .enumerate()
+                .map(|(number, slot)| (number + 1) * usize::from(slot.is(wanted)))
+                .sum();
+            if found > 0 {
+                return Some(run[(found - 1) % RUN].word.load(Relaxed));
+            }
+            // There always is an empty one: arrays are three quarters full at most.
+            if run.iter().any(|slot| slot.short().is_none()) {
+                return None;
+            }
+            at = (at + 1) & (runs.len() - 1);
+        }
+    }
+
     /// Where `wanted` says yes among the slots that a key of this hash may be in, or the first empty one.
     fn probe(&self, hash: u64, wanted: impl Fn(&Slot<V>, Short) -> bool) -> (usize, bool) {
-        let mut at = hash as usize & self.mask();
+        let mut at = self.home(hash);
         loop {
             match self.each()[at].short() {
                 None => return (at, false),
@@ -123,16 +173,33 @@ impl<V> Slots<V> {
         loop {
             next = (next + 1) & self.mask();
             let Some(short) = self.each()[next].short() else { break };
-            let home = short.hash(seeds) as usize & self.mask();
+            let home = self.home(short.hash(seeds));
             let from_home = next.wrapping_sub(home) & self.mask();
             if from_home >= next.wrapping_sub(hole) & self.mask() {
                 self.each()[hole].copy(&self.each()[next]);
                 hole = next;
             }
         }
-        self.each()[hole].set([0; 2], std::ptr::null_mut(), 0);
+        self.each()[hole].clear();
+    }
+
+    /// Empty all slots; those of a large array give their memory back until they are written again.
+    fn clear(&self) {
+        let bytes = std::mem::size_of_val(self.each());
+        // SAFETY: the memory is ours, private and of whole pages; what is read from it from now on is zeroes, which is an
+        // empty slot's.
+        let given_back = bytes >= HUGE_PAGE
+            && unsafe { libc::madvise(self.0.as_ptr().cast(), bytes, libc::MADV_DONTNEED) } == 0;
+        if !given_back {
+            self.each().iter().for_each(Slot::clear);
+        }
     }
 }
+
+// SAFETY: slots are atomics, and the entries they point at are shared among threads.
+unsafe impl<V: Send + Sync> Send for Slots<V> {}
+// SAFETY: as above.
+unsafe impl<V: Send + Sync> Sync for Slots<V> {}
 
 impl<V> Drop for Slots<V> {
     fn drop(&mut self) {
@@ -145,51 +212,64 @@ impl<V> Drop for Slots<V> {
 struct Shard<V> {
     /// Odd while a writer is at it.
     version: AtomicU64,
+    /// One of the writer's arrays.
     slots: AtomicPtr<Slots<V>>,
-    /// How many slots are in use.
-    writing: Mutex<usize>,
+    writing: Mutex<Writing<V>>,
 }
 
-/// An entry, and the word that was given with it.
-pub(super) struct Found<'g, V> {
-    pub(super) value: &'g V,
-    pub(super) word: u64,
+struct Writing<V> {
+    /// How many slots are in use.
+    used: usize,
+    /// One of each size there has been: readers may look at any of them.
+    arrays: Vec<Arc<Slots<V>>>,
 }
 
 impl<V: Keyed> Shard<V> {
     fn new() -> Self {
-        let slots = Box::into_raw(Box::new(Slots::new(FEWEST_SLOTS)));
-        Self { version: AtomicU64::new(0), slots: AtomicPtr::new(slots), writing: Mutex::new(0) }
-    }
-
-    fn slots<'g>(&self, guard: &'g LocalGuard<'_>) -> &'g Slots<V> {
-        // SAFETY: never null, and an array that is replaced is retired only: it lives as long as the guard.
-        unsafe { &*guard.protect(&self.slots, Acquire) }
-    }
-
-    /// Without regard to writers; for a reader the version tells whether to believe it.
-    fn look<'g>(
-        &self,
-        key: &FlowKey,
-        short: Short,
-        hash: u64,
-        guard: &'g LocalGuard<'_>,
-    ) -> Option<Found<'g, V>> {
-        let slots = self.slots(guard);
-        let mut at = hash as usize & slots.mask();
-        for _ in 0..slots.each().len() {
-            let slot = &slots.each()[at];
-            if slot.short()? == short {
-                // SAFETY: null or an entry that was in the table under this guard: those are retired, never freed.
-                let value = unsafe { guard.protect(&slot.value, Acquire).as_ref() };
-                let found = value.filter(|value| short.is_exact() || value.key() == key);
-                if let Some(value) = found {
-                    return Some(Found { value, word: slot.word.load(Relaxed) });
-                }
-            }
-            at = (at + 1) & slots.mask();
+        let slots = Arc::new(Slots::new(FEWEST_SLOTS));
+        Self {
+            version: AtomicU64::new(0),
+            slots: AtomicPtr::new(Arc::as_ptr(&slots).cast_mut()),
+            writing: Mutex::new(Writing { used: 0, arrays: vec![slots] }),
         }
-        None
+    }
+
+    fn slots(&self) -> &Slots<V> {
+        // SAFETY: never null, and arrays live as long as the shard.
+        unsafe { &*self.slots.load(Acquire) }
+    }
+
+    /// What `look` makes of the slots while no writer is at them.
+    #[inline]
+    fn read<T>(&self, look: impl Fn(&Slots<V>) -> T) -> T {
+        match self.try_read(&look) {
+            Some(found) => found,
+            None => self.read_again(look),
+        }
+    }
+
+    #[inline(always)]
+    fn try_read<T>(&self, look: impl Fn(&Slots<V>) -> T) -> Option<T> {
+        let version = self.version.load(Acquire);
+        if !version.is_multiple_of(2) {
+            return None;
+        }
+        let found = look(self.slots());
+        fence(Acquire);
+        (self.version.load(Relaxed) == version).then_some(found)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_again<T>(&self, look: impl Fn(&Slots<V>) -> T) -> T {
+        for _ in 0..TRIES {
+            if let Some(found) = self.try_read(&look) {
+                return found;
+            }
+            std::hint::spin_loop();
+        }
+        let _writers_wait = self.writing.lock();
+        look(self.slots())
     }
 
     /// Run `change` between the two counts that tell readers of it.
@@ -201,30 +281,44 @@ impl<V: Keyed> Shard<V> {
         self.version.store(version + 2, Release);
     }
 
-    /// Fit the array to `used` slots: at most three quarters full, at least an eighth once it has grown.
-    fn fit(&self, used: usize, seeds: &[u64; 2], guard: &LocalGuard<'_>) {
-        let old = self.slots(guard);
+    /// Fit the array to the slots in use: at most three quarters full, at least an eighth once it has grown.
+    fn fit(&self, writing: &mut Writing<V>, seeds: &[u64; 2]) {
+        let old = self.slots();
         let count = match old.each().len() {
-            count if used * 4 > count * 3 => count * 2,
-            count if used * 8 < count && count > FEWEST_SLOTS => count / 2,
+            count if writing.used * 4 > count * 3 => count * 2,
+            count if writing.used * 8 < count && count > FEWEST_SLOTS => count / 2,
             _ => return,
         };
-        let new = Slots::new(count);
+        let new = writing.of_size(count);
+        // Who still reads in an array of former times sees that the version has moved since.
+        fence(Release);
         for slot in old.each() {
             let Some(short) = slot.short() else { continue };
             let (at, _) = new.probe(short.hash(seeds), |_, _| false);
             new.each()[at].copy(slot);
         }
-        let new = Box::into_raw(Box::new(new));
-        self.change(|| self.slots.store(new, Release));
-        let old = std::ptr::from_ref(old).cast_mut();
-        // SAFETY: made by Box::into_raw and out of everybody's reach from here on but for guards that are held.
-        unsafe { guard.defer_retire(old, |old, _| drop(Box::from_raw(old))) };
+        self.change(|| self.slots.store(Arc::as_ptr(&new).cast_mut(), Release));
+        old.clear();
     }
 }
 
+impl<V> Writing<V> {
+    /// An array of so many slots, all empty.
+    fn of_size(&mut self, count: usize) -> Arc<Slots<V>> {
+        if let Some(there) = self.arrays.iter().find(|slots| slots.each().len() == count) {
+            return Arc::clone(there);
+        }
+        let new = Arc::new(Slots::new(count));
+        self.arrays.push(Arc::clone(&new));
+        new
+    }
+}
+
+/// A shard that nobody else changes meanwhile, and where in it an entry is, if it is.
+type Occupied<'t, V> = (MutexGuard<'t, Writing<V>>, &'t Shard<V>, Option<(usize, *mut V)>);
+
 pub(super) struct FlowTable<V: Keyed> {
-    shards: Box<[Shard<V>]>,
+    shards: Box<[Shard<V>; SHARDS]>,
     collector: Collector,
     /// Nobody outside can choose connections that crowd one place.
     seeds: [u64; 2],
@@ -233,7 +327,7 @@ pub(super) struct FlowTable<V: Keyed> {
 impl<V: Keyed> FlowTable<V> {
     pub(super) fn new() -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Shard::new()).collect(),
+            shards: Box::new(std::array::from_fn(|_| Shard::new())),
             collector: Collector::new(),
             seeds: rand::random(),
         }
@@ -247,43 +341,40 @@ impl<V: Keyed> FlowTable<V> {
     fn place(&self, key: &FlowKey) -> (Short, u64, &Shard<V>) {
         let short = key.short(&self.seeds);
         let hash = short.hash(&self.seeds);
-        (short, hash, &self.shards[(hash >> 60) as usize % SHARDS])
+        (short, hash, self.shard(hash))
     }
 
-    pub(super) fn find<'g>(&self, key: &FlowKey, guard: &'g LocalGuard<'_>) -> Option<Found<'g, V>> {
-        let (short, hash, shard) = self.place(key);
-        for _ in 0..TRIES {
-            let version = shard.version.load(Acquire);
-            if version.is_multiple_of(2) {
-                let found = shard.look(key, short, hash, guard);
-                fence(Acquire);
-                if shard.version.load(Relaxed) == version {
-                    return found;
-                }
-            }
-            std::hint::spin_loop();
-        }
-        let _writers_wait = shard.writing.lock();
-        shard.look(key, short, hash, guard)
+    fn shard(&self, hash: u64) -> &Shard<V> {
+        &self.shards[(hash >> 60) as usize]
     }
 
     pub(super) fn get<'g>(&self, key: &FlowKey, guard: &'g LocalGuard<'_>) -> Option<&'g V> {
-        self.find(key, guard).map(|found| found.value)
+        let (short, hash, shard) = self.place(key);
+        shard.read(|slots| {
+            slots.along(hash).take_while(|slot| slot.short().is_some()).find_map(|slot| {
+                let value = (slot.short() == Some(short)).then(|| guard.protect(&slot.value, Acquire))?;
+                // SAFETY: null or an entry that was in the table under this guard: those are retired, never freed.
+                unsafe { value.as_ref() }.filter(|value| short.is_exact() || value.key() == key)
+            })
+        })
     }
 
-    fn occupied(
-        &self,
-        key: &FlowKey,
-        guard: &LocalGuard<'_>,
-    ) -> (MutexGuard<'_, usize>, &Shard<V>, Option<(usize, *mut V)>) {
+    /// The word of the entry whose key is `exact`.
+    #[inline]
+    pub(super) fn word(&self, exact: Short) -> Option<u64> {
+        let hash = exact.hash(&self.seeds);
+        self.shard(hash).read(|slots| slots.word(exact, hash))
+    }
+
+    fn occupied(&self, key: &FlowKey) -> Occupied<'_, V> {
         let (short, hash, shard) = self.place(key);
-        let used = shard.writing.lock();
-        let (at, there) = shard.slots(guard).probe(hash, |slot, found| {
+        let writing = shard.writing.lock();
+        let (at, there) = shard.slots().probe(hash, |slot, found| {
             // SAFETY: a slot in use has an entry, and entries are taken out under the lock that is held here.
             found == short && (short.is_exact() || unsafe { &*slot.value.load(Relaxed) }.key() == key)
         });
-        let value = shard.slots(guard).each()[at].value.load(Relaxed);
-        (used, shard, there.then_some((at, value)))
+        let value = shard.slots().each()[at].value.load(Relaxed);
+        (writing, shard, there.then_some((at, value)))
     }
 
     /// Enter `value` with its word, unless `keep` says of one that is there that it stays; returns what is there then.
@@ -296,7 +387,7 @@ impl<V: Keyed> FlowTable<V> {
         guard: &'g LocalGuard<'_>,
     ) -> (&'g V, Option<&'g V>) {
         let key = *value.key();
-        let (mut used, shard, present) = self.occupied(&key, guard);
+        let (mut writing, shard, present) = self.occupied(&key);
         // SAFETY: it is in the table, which holds it at least as long as the guard lives.
         let old = present.map(|(_, old)| unsafe { &*old });
         if let Some(old) = old.filter(|old| keep(old)) {
@@ -305,10 +396,10 @@ impl<V: Keyed> FlowTable<V> {
         let entered = Arc::into_raw(value).cast_mut();
         let (short, hash, _) = self.place(&key);
         if old.is_none() {
-            *used += 1;
-            shard.fit(*used, &self.seeds, guard);
+            writing.used += 1;
+            shard.fit(&mut writing, &self.seeds);
         }
-        let slots = shard.slots(guard);
+        let slots = shard.slots();
         let at = present.map_or_else(|| slots.probe(hash, |_, _| false).0, |(at, _)| at);
         shard.change(|| slots.each()[at].set(short.words(), entered, word));
         if let Some(old) = old {
@@ -325,17 +416,17 @@ impl<V: Keyed> FlowTable<V> {
         which: impl FnOnce(&V) -> bool,
         guard: &'g LocalGuard<'_>,
     ) -> Option<&'g V> {
-        let (mut used, shard, present) = self.occupied(key, guard);
+        let (mut writing, shard, present) = self.occupied(key);
         let (at, value) = present?;
         // SAFETY: as in `enter`.
         let value = unsafe { &*value };
         if !which(value) {
             return None;
         }
-        let slots = shard.slots(guard);
+        let slots = shard.slots();
         shard.change(|| slots.vacate(at, &self.seeds));
-        *used -= 1;
-        shard.fit(*used, &self.seeds, guard);
+        writing.used -= 1;
+        shard.fit(&mut writing, &self.seeds);
         self.retire(value, guard);
         Some(value)
     }
@@ -347,11 +438,11 @@ impl<V: Keyed> FlowTable<V> {
     }
 
     /// All there are, in no order.
-    pub(super) fn all<'g>(&self, guard: &'g LocalGuard<'_>) -> Vec<&'g V> {
+    pub(super) fn all<'g>(&self, _guard: &'g LocalGuard<'_>) -> Vec<&'g V> {
         let mut found = Vec::new();
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             let _writers_wait = shard.writing.lock();
-            let slots = shard.slots(guard).each().iter();
+            let slots = shard.slots().each().iter();
             let values = slots.filter(|slot| slot.short().is_some()).map(|slot| slot.value.load(Relaxed));
             // SAFETY: as in `enter`.
             found.extend(values.map(|value| unsafe { &*value }));
@@ -360,7 +451,7 @@ impl<V: Keyed> FlowTable<V> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| *shard.writing.lock()).sum()
+        self.shards.iter().map(|shard| shard.writing.lock().used).sum()
     }
 }
 
@@ -372,10 +463,10 @@ impl<V: Keyed> Default for FlowTable<V> {
 
 impl<V: Keyed> Drop for FlowTable<V> {
     fn drop(&mut self) {
-        for shard in &mut self.shards {
-            // SAFETY: nobody else can reach the table; the array came from Box::into_raw, its entries from Arcs.
-            let slots = unsafe { Box::from_raw(*shard.slots.get_mut()) };
-            for slot in slots.each().iter().filter(|slot| slot.short().is_some()) {
+        for shard in self.shards.iter() {
+            // Nobody else can reach the table; its entries came from Arcs.
+            for slot in shard.slots().each().iter().filter(|slot| slot.short().is_some()) {
+                // SAFETY: as said.
                 drop(unsafe { Arc::from_raw(slot.value.load(Relaxed).cast_const()) });
             }
         }

@@ -1,6 +1,6 @@
 //! What tells tracked connections apart, in 40 bytes, and in 16.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use crate::balance::flow::Protocol;
 
@@ -15,7 +15,7 @@ pub struct FlowKey {
 
 impl FlowKey {
     pub fn new(protocol: Protocol, client: SocketAddr, target: SocketAddr) -> Self {
-        let rest = u64::from(client.port()) << 24 | u64::from(target.port()) << 8 | u64::from(protocol as u8);
+        let rest = rest(protocol, client.port(), target.port());
         Self { client: words(client.ip()), target: words(target.ip()), rest }
     }
 
@@ -39,7 +39,7 @@ impl FlowKey {
     pub(super) fn short(&self, seeds: &[u64; 2]) -> Short {
         let [client, target] = [self.client, self.target];
         if [client, target].iter().all(|address| address[0] == 0 && address[1] >> 32 == MAPPED) {
-            return Short([client[1] << 32 | target[1] & u64::from(u32::MAX), self.rest | USED | EXACT]);
+            return Short::exact(client[1] << 32 | target[1] & u64::from(u32::MAX), self.rest);
         }
         let mut first = mix(client[0] ^ seeds[0], client[1] ^ seeds[1]);
         first = mix(first ^ target[0], target[1] ^ seeds[1]);
@@ -63,6 +63,16 @@ impl Short {
         (words[1] != 0).then_some(Self(words))
     }
 
+    /// Of a key of IPv4: as its `FlowKey` has it, without one.
+    pub(super) fn v4(protocol: Protocol, client: SocketAddrV4, target: SocketAddrV4) -> Self {
+        let addresses = u64::from(client.ip().to_bits()) << 32 | u64::from(target.ip().to_bits());
+        Self::exact(addresses, rest(protocol, client.port(), target.port()))
+    }
+
+    fn exact(addresses: u64, rest: u64) -> Self {
+        Self([addresses, rest | USED | EXACT])
+    }
+
     pub(super) fn words(self) -> [u64; 2] {
         self.0
     }
@@ -75,6 +85,11 @@ impl Short {
     pub(super) fn hash(self, seeds: &[u64; 2]) -> u64 {
         mix(self.0[0] ^ seeds[0], self.0[1] ^ seeds[1])
     }
+}
+
+/// Both ports and the protocol.
+fn rest(protocol: Protocol, client: u16, target: u16) -> u64 {
+    u64::from(client) << 24 | u64::from(target) << 8 | u64::from(protocol as u8)
 }
 
 /// The halves of a 128 bit product, folded.
@@ -128,6 +143,11 @@ mod tests {
         let shorts: Vec<_> = all.iter().map(|key| key.short(&seeds)).collect();
         for (at, short) in shorts.iter().enumerate() {
             assert!(short.is_exact());
+            let (SocketAddr::V4(client), SocketAddr::V4(target)) = (all[at].client(), all[at].target())
+            else {
+                panic!("of IPv4");
+            };
+            assert_eq!(*short, Short::v4(all[at].protocol(), client, target));
             assert!(!shorts[..at].contains(short));
         }
         assert!(!key(Protocol::Tcp, "[fd00::1]:1", "[fd00::96]:65535").short(&seeds).is_exact());

@@ -19,6 +19,7 @@ pub use self::carried::{Carried, Carrier};
 use self::deadlines::{Deadlines, second};
 use self::flows::{FlowTable, Keyed};
 pub use self::key::FlowKey;
+use self::key::Short;
 pub use self::state::{Direction, Segment, State, Timeouts};
 use super::connection::Connection;
 use super::flow::{Flow, Protocol, ServiceKey};
@@ -198,6 +199,11 @@ impl ConnectionTable {
         }
     }
 
+    #[inline(never)]
+    fn destination(&self, key: &FlowKey) -> Option<SocketAddr> {
+        self.tracked.get(key, &self.tracked.guard()).map(Tracked::destination)
+    }
+
     /// Drop a connection if it is over.
     fn end(&self, key: &FlowKey, now: u64) {
         let guard = self.tracked.guard();
@@ -282,14 +288,14 @@ impl Balancer {
         client: SocketAddr,
         target: SocketAddr,
     ) -> Option<SocketAddr> {
-        let table = self.connections();
-        let guard = table.tracked.guard();
-        let found = table.tracked.find(&FlowKey::new(protocol, client, target), &guard)?;
-        if found.word == 0 {
-            return Some(found.value.destination());
+        if let (SocketAddr::V4(client), SocketAddr::V4(target)) = (client, target) {
+            let word = self.connections().tracked.word(Short::v4(protocol, client, target))?;
+            if word != 0 {
+                let (ip, port) = (((word >> 32) as u32).into(), (word >> 8) as u16);
+                return Some(SocketAddr::new(IpAddr::V4(ip), port));
+            }
         }
-        let (ip, port) = (((found.word >> 32) as u32).into(), (found.word >> 8) as u16);
-        Some(SocketAddr::new(IpAddr::V4(ip), port))
+        self.connections().destination(&FlowKey::new(protocol, client, target))
     }
 
     /// All tracked connections, in no order.
