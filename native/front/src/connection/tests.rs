@@ -136,13 +136,13 @@ async fn told(handoff: &Handoff) {
 
 #[tokio::test]
 async fn those_in_hand_that_wait_for_somebody_else_keep_nobody_waiting() {
-    let limits = Limits { in_hand: 3, patience: Duration::from_millis(1), ..Limits::default() };
+    // What took the only place was the last to look: since then nobody has let go of it, however long ago that was.
+    let limits = Limits { in_hand: 1, patience: Duration::from_millis(1), ..Limits::default() };
     let (pairs, mut taken) = crowd(limits, 0).await;
     let handoff = &pairs[0].server.handoff;
-    assert!(handoff.drain(64).1.is_empty());
     let mut late = Pair::to(pairs[0].server.clone());
     late.client.write_all(ASK).await.unwrap();
-    while taken.len() == 3 {
+    while taken.len() == 1 {
         told(handoff).await;
         taken.extend(handoff.drain(64).1);
     }
