@@ -215,7 +215,7 @@ impl Front {
 
     #[pyo3(signature = (limit=64))]
     fn drain<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Bound<'py, PyList>> {
-        let (callbacks, requests) = self.server.handoff.drain(limit.max(1));
+        let (callbacks, requests) = self.server.drain(limit.max(1));
         callbacks.into_iter().for_each(|callback| callback());
         let requests: Vec<Request> =
             requests.into_iter().map(|pending| Request::new(*pending, self.server.handoff.clone())).collect();

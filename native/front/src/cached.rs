@@ -52,14 +52,14 @@ pub fn followed_policy(cache: &WatchCache) -> Arc<PolicyStore> {
 pub struct CacheLookup(pub Arc<WatchCache>);
 
 impl ObjectLookup for CacheLookup {
-    fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Option<(u64, Bytes)> {
-        let key = match kind {
+    fn find(&self, kind: BoundKind, key: &str) -> Option<(u64, Bytes)> {
+        let resource = match kind {
             BoundKind::ServiceAccount => "serviceaccounts",
             BoundKind::Pod => "pods",
             BoundKind::Secret => "secrets",
             BoundKind::Node => "nodes",
         };
-        let object = self.0.resource_by_key(key)?.get(namespace, name)?;
+        let object = self.0.resource_by_key(resource)?.get_by_key(key)?;
         Some((object.revision(), object.json().clone()))
     }
 }

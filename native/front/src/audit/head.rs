@@ -86,7 +86,6 @@ impl Asked {
     }
 }
 
-#[derive(Clone)]
 pub struct Head {
     pub audit_id: Text,
     pub uri: Text,

@@ -9,6 +9,7 @@ mod event;
 mod events;
 mod fitting;
 mod head;
+mod ids;
 mod log_file;
 mod parking;
 mod policy;
@@ -35,26 +36,13 @@ use event::{Findings, Reached, without_managed_fields};
 pub use events::Events;
 pub use fitting::Fitting;
 pub use head::{Asked, Head, Sources, Text, Told};
+pub use ids::new_id;
 pub use log_file::LogFile;
 pub(crate) use parking::before_parking;
 pub use policy::{Level, Policy, Stage, Verdict};
 use rendering::{Request, write_lines};
 pub(crate) use requests::{LONG_RUNNING, lasts};
 pub use sink::{Buffered, Outbox, Sink};
-
-/// A random UUID (version 4), which names a request.
-pub fn new_id() -> String {
-    let random: u128 = rand::random();
-    let bits = random & !(0xf << 76) & !(0b11 << 62) | (4 << 76) | (0b10 << 62);
-    let mut out = String::with_capacity(36);
-    for place in (0..32).rev() {
-        if matches!(place, 23 | 19 | 15 | 11) {
-            out.push('-');
-        }
-        out.push(char::from(b"0123456789abcdef"[(bits >> (4 * place)) as usize & 0xf]));
-    }
-    out
-}
 
 const LONGEST_AGENT: usize = 1024;
 const CUT: &str = "...TRUNCATED";
@@ -102,6 +90,14 @@ impl Audit {
         self.current.load().is_some()
     }
 
+    /// What has been told so far is where it belongs when this returns: that requests came, for all that go on together
+    /// at once.
+    pub fn settle(&self) {
+        for sink in self.current.load().iter().flat_map(|auditing| &auditing.sinks) {
+            sink.settle();
+        }
+    }
+
     /// Prometheus text.
     pub fn render(&self) -> String {
         let count = |value: &AtomicU64| value.load(Ordering::Relaxed);
@@ -134,7 +130,8 @@ impl Audit {
 /// What is known of a request before who asks is.
 pub struct Draft {
     auditing: Arc<Auditing>,
-    head: Head,
+    /// Until the trail has it.
+    head: Mutex<Option<Head>>,
     trail: OnceLock<Option<Arc<Trail>>>,
 }
 
@@ -155,7 +152,7 @@ impl Draft {
         };
         let received = auditing.clock.unix();
         let head = Head { audit_id, uri, sources, user_agent, asked, received };
-        Self { auditing, head, trail: OnceLock::new() }
+        Self { auditing, head: Mutex::new(Some(head)), trail: OnceLock::new() }
     }
 
     /// Who asks is known, or that nobody knows (None): tells that the request came. Only the first call counts.
@@ -164,7 +161,8 @@ impl Draft {
     }
 
     fn made(&self, user: Option<&Arc<UserInfo>>) -> Option<Arc<Trail>> {
-        let verdict = self.auditing.policy.judge(user.map(AsRef::as_ref), &self.head.asked.attributes());
+        let head = self.head.lock().take()?;
+        let verdict = self.auditing.policy.judge(user.map(AsRef::as_ref), &head.asked.attributes());
         self.auditing.counts.levels[verdict.level as usize].fetch_add(1, Ordering::Relaxed);
         if verdict.level == Level::None {
             return None;
@@ -172,7 +170,7 @@ impl Draft {
         let trail = Arc::new(Trail {
             auditing: self.auditing.clone(),
             verdict,
-            request: Request { head: self.head.clone(), user: user.cloned() },
+            request: Request { head, user: user.cloned() },
             findings: Mutex::default(),
         });
         trail.hold();
@@ -309,14 +307,12 @@ impl Trail {
         self.findings.lock().is_rejected
     }
 
-    /// The request is about to wait: what is held is told, and is where it belongs before the request goes on.
+    /// The request is about to wait: what is held is told. It is where it belongs before this thread waits, and before
+    /// Python has the request (`Audit::settle`).
     pub fn release(&self) {
         let mut findings = self.findings.lock();
         if std::mem::take(&mut findings.is_held) {
             self.send(&[self.arrival()], &findings);
-            for sink in &self.auditing.sinks {
-                sink.settle();
-            }
         }
     }
 
@@ -471,20 +467,6 @@ mod tests {
         let (kept, lost) = trail("Metadata");
         drop(lost);
         assert_eq!(kept.0.lock()[0]["stage"], "RequestReceived");
-    }
-
-    #[test]
-    fn a_request_has_a_random_uuid() {
-        let id = new_id();
-        assert_eq!(id.len(), 36);
-        assert!(id.char_indices().all(|(at, one)| if matches!(at, 8 | 13 | 18 | 23) {
-            one == '-'
-        } else {
-            one.is_ascii_hexdigit()
-        }));
-        assert_eq!(id.as_bytes()[14], b'4');
-        assert!(matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
-        assert_ne!(id, new_id());
     }
 
     #[test]

@@ -47,9 +47,9 @@ pub enum BoundKind {
     Node,
 }
 
-/// Finds the object that a token is bound to: revision and JSON.
+/// Finds the object that a token is bound to, by its namespace and name (`a/b`, or the name alone): revision and JSON.
 pub trait ObjectLookup: Send + Sync {
-    fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Option<(u64, Bytes)>;
+    fn find(&self, kind: BoundKind, key: &str) -> Option<(u64, Bytes)>;
 }
 
 /// A bearer token that was found good; what can change is checked at each use.

@@ -107,8 +107,8 @@ impl ServiceAccountIssuer {
 /// An object that must exist. `checked` is the revision at which it was last found good.
 struct Bond {
     kind: BoundKind,
-    namespace: String,
-    name: String,
+    /// In the cache: its namespace, where it has one, and its name.
+    key: String,
     uid: String,
     checked: AtomicU64,
 }
@@ -158,8 +158,8 @@ impl BoundToken {
         ];
         let bonds = bonds.into_iter().filter_map(|(kind, reference)| {
             let Reference { name, uid } = reference?;
-            let namespace = if kind == BoundKind::Node { String::new() } else { namespace.clone() };
-            Some(Bond { kind, namespace, name, uid, checked: AtomicU64::new(0) })
+            let key = if kind == BoundKind::Node { name } else { [&namespace, "/", &name].concat() };
+            Some(Bond { kind, key, uid, checked: AtomicU64::new(0) })
         });
         Self {
             bonds: bonds.collect(),
@@ -196,9 +196,7 @@ struct ObjectMeta {
 
 impl Bond {
     fn holds(&self, lookup: &dyn ObjectLookup, now: f64) -> bool {
-        let Some((revision, json)) = lookup.find(self.kind, &self.namespace, &self.name) else {
-            return false;
-        };
+        let Some((revision, json)) = lookup.find(self.kind, &self.key) else { return false };
         if self.checked.load(Ordering::Relaxed) == revision {
             return true;
         }

@@ -1,11 +1,14 @@
 //! A connection of HTTP/1.1 from its client's end: over a pipe, with the handlers' part played here.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use kubecore_core::clock::Clock;
 use kubecore_core::rbac::PolicyStore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
+use crate::audit::{Events, Sink};
 use crate::authn::{BoundKind, ObjectLookup};
 use crate::handoff::{Handoff, Pending, Reply};
 use crate::server::Limits;
@@ -20,7 +23,7 @@ const PIPE: usize = 1 << 10;
 struct Nothing;
 
 impl ObjectLookup for Nothing {
-    fn find(&self, _: BoundKind, _: &str, _: &str) -> Option<(u64, Bytes)> {
+    fn find(&self, _: BoundKind, _: &str) -> Option<(u64, Bytes)> {
         None
     }
 }
@@ -53,7 +56,7 @@ impl Pair {
     async fn ask(&mut self, said: &[u8]) -> Box<Pending> {
         self.client.write_all(said).await.unwrap();
         loop {
-            if let Some(pending) = self.server.handoff.drain(1).1.pop() {
+            if let Some(pending) = self.server.drain(1).1.pop() {
                 return pending;
             }
             tokio::task::yield_now().await;
@@ -68,6 +71,43 @@ impl Pair {
         }
         String::from_utf8(came).unwrap()
     }
+}
+
+/// What a log has taken, and what of it is written.
+#[derive(Default)]
+struct Told {
+    taken: AtomicUsize,
+    written: AtomicUsize,
+}
+
+impl Sink for Told {
+    fn take(&self, events: &Events) -> bool {
+        self.taken.fetch_add(events.len(), Ordering::SeqCst);
+        true
+    }
+
+    fn settle(&self) {
+        self.written.store(self.taken.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    fn lost(&self) -> u64 {
+        0
+    }
+
+    fn name(&self) -> &'static str {
+        "told"
+    }
+}
+
+#[tokio::test]
+async fn handlers_get_no_request_that_the_audits_log_has_not_been_told_of() {
+    let (mut pair, told) = (Pair::new(), Arc::new(Told::default()));
+    let policy = serde_json::from_str(r#"{"rules":[{"level":"Metadata"}]}"#).unwrap();
+    pair.server.audit.configure(policy, vec![told.clone()], false, Clock::default());
+    assert!(pair.server.drain(1).1.is_empty());
+    let pending = pair.ask(ASK).await;
+    assert_eq!([&told.taken, &told.written].map(|count| count.load(Ordering::SeqCst)), [1, 1]);
+    drop(pending);
 }
 
 fn bare_400() -> Reply {
