@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -10,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kubecore.clock import VirtualClock
 from kubecore.kubelet.networks import loopback_ranges
 from kubecore.kubelet.networks.network import LoopbackNetwork
-from kubecore.kubelet.runtime.oci_programs.link import Command, MonitorFailure, MonitorLink
 from kubecore.kubelet.runtime.oci_programs.runtime import ProgramRuntime
 from kubecore.kubelet.runtime.oci_programs.seccomp_spec import runtime_default
 from tests.integration.host_runtime.conftest import Node, make_program_node, processes, settled, until
@@ -63,21 +60,6 @@ async def test_a_monitor_that_is_killed_takes_its_containers_along_and_another_o
     os.kill(runtime.monitor.pid, signal.SIGKILL)
     assert (await node.end()).exit_code == 137
     assert await node.output(sandbox, "echo again") == "again"
-
-
-async def test_a_program_that_does_not_end_is_cut_and_takes_no_turn_for_ever(tmp_path: Path) -> None:
-    marker, null = f"7{os.getpid()}", os.open(os.devnull, os.O_RDWR)
-    clock = VirtualClock()
-    monitor = MonitorLink(clock)
-    command = Command(arguments=("sleep", marker), directory=tmp_path, stdio=(null, null, null))
-    running = asyncio.create_task(monitor.run(command))
-    await until(lambda: processes(marker) != [])
-    await clock.advance(121)
-    with pytest.raises(MonitorFailure, match="sleep has not ended within 120 seconds"):
-        await running
-    assert await settled(lambda: processes(marker) == [] and monitor.idle)
-    await monitor.close()
-    os.close(null)
 
 
 async def test_a_removed_pod_leaves_no_state_of_the_program(node: Node) -> None:

@@ -26,7 +26,6 @@ _MODULE = "kubecore.kubelet.runtime.oci_programs.monitor"
 _AT_ONCE = 8
 """Programs that run at the same time; more only get in each other's way."""
 
-
 _LONGEST_SECONDS = 120.0
 """Of a program (upstream's runtimeRequestTimeout)."""
 
@@ -48,10 +47,15 @@ class Command:
     pid_file: Path | None = None
 
 
+_Answer = tuple[Report, Process | None]
+
+
 @dataclass
 class _Asked:
+    """`told`: of the process that it leaves behind, where it is to; it is part of the answer."""
+
     number: int
-    answer: asyncio.Future[tuple[Report, int]]
+    answer: asyncio.Future[_Answer]
     told: int
 
 
@@ -78,29 +82,40 @@ class MonitorLink:
         return not self._asked
 
     async def run(self, command: Command) -> tuple[int, Process | None]:
-        """Its exit code, and the process that it left behind, if it was to. Whoever is cancelled finds it ended. Raises
-        MonitorFailure."""
-        async with self._turns:
+        """Its exit code, and the process that it left behind, if it was to. Raises MonitorFailure.
+
+        Of one whose caller is cancelled nothing stays: it has the same time to end, and what it leaves is killed."""
+        await self._turns.acquire()
+        try:
             channel = await self.ensure()
             asked = self._send(channel, command)
-            try:
-                async with self.clock.timeout(_LONGEST_SECONDS):
-                    report, pidfd = await asyncio.shield(asked.answer)
-            except (TimeoutError, asyncio.CancelledError) as error:
-                asked.answer.add_done_callback(lambda answer: _abandon(answer, asked.told))
-                if isinstance(error, asyncio.CancelledError):
-                    raise
-                channel.send(msgspec.msgpack.encode(Cut(asked.number)), [])
-                name = Path(command.arguments[0]).name
-                raise MonitorFailure(f"{name} has not ended within {_LONGEST_SECONDS:.0f} seconds") from error
-            except MonitorFailure:
-                close_all(asked.told)
-                raise
-        if pidfd < 0:
-            close_all(asked.told)
+        except BaseException:
+            self._turns.release()
+            raise
+        name = Path(command.arguments[0]).name
+        work = asyncio.create_task(self._take_turn(channel, asked, name), name=f"turn of {name}")
+        try:
+            report, process = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(_abandon)
+            raise
         if report.failure:
             raise MonitorFailure(report.failure)
-        return report.code, Process(report.pid, pidfd, asked.told) if pidfd >= 0 else None
+        return report.code, process
+
+    async def _take_turn(self, channel: Channel, asked: _Asked, name: str) -> _Answer:
+        """Until the program has ended, or its time has: it is cut then. Raises MonitorFailure."""
+        try:
+            async with self.clock.outside(_LONGEST_SECONDS):
+                return await asyncio.shield(asked.answer)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            asked.answer.add_done_callback(_abandon)
+            channel.send(msgspec.msgpack.encode(Cut(asked.number)))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise MonitorFailure(f"{name} has not ended within {_LONGEST_SECONDS:.0f} seconds") from error
+        finally:
+            self._turns.release()
 
     async def ensure(self) -> Channel:
         """Start it, unless it runs. Raises MonitorFailure."""
@@ -110,6 +125,9 @@ class MonitorLink:
                 ours, theirs = socket.socketpair()
                 try:
                     self._process = await asyncio.to_thread(_start, theirs)
+                except asyncio.CancelledError:
+                    ours.close()  # whatever has been started meanwhile ends with it
+                    raise
                 except OSError as error:
                     ours.close()
                     raise MonitorFailure(f"failed to start the monitor of containers: {error}") from error
@@ -146,27 +164,29 @@ class MonitorLink:
 
     def _received(self, data: bytes, descriptors: list[int]) -> None:
         report = msgspec.msgpack.decode(data, type=Report)
-        self._asked.pop(report.number).answer.set_result((report, descriptors[0] if descriptors else -1))
+        asked = self._asked.pop(report.number)
+        process = Process(report.pid, descriptors[0], asked.told) if descriptors else None
+        if process is None:
+            close_all(asked.told)
+        asked.answer.set_result((report, process))
 
     def _disconnected(self) -> None:
         self._channel = None
-        asked, self._asked = self._asked, {}
-        for one in asked.values():
-            one.answer.set_exception(MonitorFailure("the monitor of containers has ended"))
+        everything, self._asked = self._asked, {}
+        for asked in everything.values():
+            close_all(asked.told)
+            asked.answer.set_exception(MonitorFailure("the monitor of containers has ended"))
 
 
-def _abandon(answer: asyncio.Future[tuple[Report, int]], told: int) -> None:
+def _abandon(answer: asyncio.Future[_Answer]) -> None:
     """What nobody waits for any more is not to run on."""
-    if answer.exception() is not None:
-        close_all(told)
+    if answer.cancelled() or answer.exception() is not None:
         return
-    _, pidfd = answer.result()
-    if pidfd < 0:
-        close_all(told)
-        return
-    with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    close_all(pidfd, told)
+    _, process = answer.result()
+    if process is not None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+        close_all(process.pidfd, process.told)
 
 
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
