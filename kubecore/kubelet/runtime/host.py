@@ -23,7 +23,7 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -404,17 +404,16 @@ class HostRuntime:
 
     async def exec_sync(self, container_id: str, argv: Sequence[str], timeout_seconds: float) -> ExecResult:
         container = self._container(container_id)
-        output = Output.pipes()
-        try:
-            process = await self._start_inside(container, argv, output.child_ends)
-        except (RuntimeFailure, asyncio.CancelledError):
-            output.close()
-            raise
-        output.close_child_ends()
-        stdout, stderr, ended = await collect(
-            process, output, clock=self._clock, timeout_seconds=timeout_seconds, limit=_EXEC_OUTPUT_BYTES
-        )
-        return ExecResult(stdout, stderr, ended.exit_code)
+        async with self._clock.timeout(timeout_seconds) if timeout_seconds > 0 else nullcontext():
+            output = Output.pipes()
+            try:
+                process = await self._start_inside(container, argv, output.child_ends, whole=True)
+            except (RuntimeFailure, asyncio.CancelledError):
+                output.close()
+                raise
+            output.close_child_ends()
+            stdout, stderr, ended = await collect(process, output, limit=_EXEC_OUTPUT_BYTES)
+            return ExecResult(stdout, stderr, ended.exit_code)
 
     async def exec(self, container_id: str, argv: Sequence[str], wanted: StreamsWanted) -> StreamedProcess:
         container = self._container(container_id)
@@ -451,9 +450,15 @@ class HostRuntime:
         return {}
 
     async def _start_inside(
-        self, container: Container, argv: Sequence[str], stdio: tuple[int, int, int], *, terminal: bool = False
+        self,
+        container: Container,
+        argv: Sequence[str],
+        stdio: tuple[int, int, int],
+        *,
+        terminal: bool = False,
+        whole: bool = False,
     ) -> launching.Process:
-        """A further process in a running container."""
+        """A further process in a running container. `whole`: its group is to end with it, by whoever waits for it."""
         if container.running is None:
             raise RuntimeFailure("ExecError", f"container {container.status.name} is not running")
         sandbox, running = self._sandboxes[container.status.sandbox_id], container.running

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubecore.clock import Clock
 from kubecore.kubelet.runtime.launching import END, Process
 from kubecore.kubelet.runtime.taps import Tap
 
@@ -265,7 +264,7 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
-def _kill_group(leader: int) -> None:
+def kill_group(leader: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 
@@ -307,10 +306,8 @@ def _ended_as_told(process: Process) -> Ended:
     return Ended(code, 0) if code >= 0 else Ended(128 - code, -code)
 
 
-async def collect(
-    process: Process, output: Output, *, clock: Clock, timeout_seconds: float, limit: int
-) -> tuple[bytes, bytes, Ended]:
-    """Wait for a command and its output, at most `limit` bytes of each stream. TimeoutError after killing it."""
+async def collect(process: Process, output: Output, *, limit: int) -> tuple[bytes, bytes, Ended]:
+    """Wait for a command and its output, at most `limit` bytes of each stream. Whoever is cancelled has it killed."""
     gathered = {"stdout": bytearray(), "stderr": bytearray()}
     done: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
 
@@ -322,16 +319,12 @@ async def collect(
         if not done.done():
             done.set_result(ended)
 
-    # The number of one that is told of is another's already.
-    clean_up = None if process.told >= 0 else _kill_group
+    # The number of one that is told of is another's already: its parent has seen to its group.
+    clean_up = None if process.told >= 0 else kill_group
     running = Running(process, output, on_output=take, on_end=end, clean_up=clean_up)
     try:
-        if timeout_seconds > 0:
-            async with clock.timeout(timeout_seconds):
-                ended = await asyncio.shield(done)
-        else:
-            ended = await asyncio.shield(done)
-    except (TimeoutError, asyncio.CancelledError):
+        ended = await asyncio.shield(done)
+    except asyncio.CancelledError:
         running.kill()
         raise
     return bytes(gathered["stdout"]), bytes(gathered["stderr"]), ended

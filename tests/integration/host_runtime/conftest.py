@@ -219,8 +219,10 @@ async def make_oci_node(root: Path, network: PodNetwork, archive: Path, name: st
     return node
 
 
-async def make_program_node(root: Path, network: PodNetwork, archive: Path, name: str) -> Node:
-    """Skips where images cannot be run, or not by runc."""
+async def make_program_node(
+    root: Path, network: PodNetwork, archive: Path, name: str, *, program: str = "runc"
+) -> Node:
+    """Skips where images cannot be run, or not by runc, which `program` is to be when pods come."""
     if finding.find("runc") is None:
         pytest.skip("there is no runc (Debian's package runc)")
     images = ImageStore(root / "images")
@@ -232,7 +234,7 @@ async def make_program_node(root: Path, network: PodNetwork, archive: Path, name
         images,
         node=node_mark(),
         handler="runc",
-        program="runc",
+        program=program,
         monitor=MonitorLink(RealClock()),
     )
     node = await started(runtime, network, root, image=name)
@@ -330,6 +332,11 @@ def processes(marker: str) -> list[int]:
             if marker.encode() in arguments:
                 found.append(int(entry.name))
     return found
+
+
+def open_descriptors() -> int:
+    """Of this process."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def until(condition: Callable[[], bool]) -> None:

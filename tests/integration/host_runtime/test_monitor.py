@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,11 @@ import pytest
 from kubecore.clock import VirtualClock
 from kubecore.kubelet.runtime.launching import Process
 from kubecore.kubelet.runtime.oci_programs.link import Command, MonitorFailure, MonitorLink
-from tests.integration.host_runtime.conftest import processes, settled, until
+from kubecore.kubelet.runtime.processes import Ended
+from kubecore.kubelet.runtime.streams import watch_end
+from tests.integration.host_runtime.conftest import open_descriptors, processes, settled, until
+
+_NUMBERS = itertools.count()
 
 
 class WholeVirtualClock(VirtualClock):
@@ -50,17 +56,13 @@ class Bench:
 @pytest.fixture
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     clock = getattr(request, "param", WholeVirtualClock)()
-    marker = f"7{os.getpid()}"
+    marker = f"7{os.getpid()}{next(_NUMBERS):02}"
     bench = Bench(clock, MonitorLink(clock), tmp_path, marker, os.open(os.devnull, os.O_RDWR))
     await bench.link.ensure()
     yield bench
     await bench.link.close()
     os.close(bench.null)
     assert await settled(lambda: processes(marker) == [])
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_a_program_that_does_not_end_is_cut_and_takes_no_turn_for_ever(bench: Bench) -> None:
@@ -76,7 +78,7 @@ async def test_a_program_that_does_not_end_is_cut_and_takes_no_turn_for_ever(ben
 async def test_a_program_that_nobody_waits_for_any_more_is_cut_after_its_time_and_keeps_nothing(
     bench: Bench, leaves: bool
 ) -> None:
-    before = descriptors()
+    before = open_descriptors()
     running = bench.run(bench.command("sleep", bench.marker, leaves=leaves))
     await until(lambda: processes(bench.marker) != [])
     running.cancel()
@@ -85,7 +87,7 @@ async def test_a_program_that_nobody_waits_for_any_more_is_cut_after_its_time_an
     assert processes(bench.marker) != []
     await bench.clock.advance(2)
     assert await settled(lambda: processes(bench.marker) == [] and bench.link.idle)
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 async def test_a_program_has_its_turn_until_it_ends_though_nobody_waits_for_it(bench: Bench) -> None:
@@ -125,3 +127,46 @@ async def test_virtual_time_takes_none_from_a_program(bench: Bench) -> None:
     assert await running == (0, None)
     await passing
     os.close(reader)
+
+
+# ---- what a program leaves behind
+
+
+async def test_what_a_program_began_that_was_killed_before_it_told_of_it_is_ended(bench: Bench) -> None:
+    script = f"sleep {bench.marker} & echo $! > pid; until grep -q sleep /proc/$!/comm; do :; done; kill -9 $$"
+    assert await bench.run(bench.command("sh", "-c", script, leaves=True)) == (137, None)
+    assert await settled(lambda: processes(bench.marker) == [])
+    assert not bench.pid_file.exists()
+
+
+@pytest.mark.parametrize("code", [0, 3])
+async def test_a_process_that_is_not_of_the_program_is_neither_ended_nor_waited_for(bench: Bench, code: int) -> None:
+    stranger = await asyncio.create_subprocess_exec("sleep", "1000")
+    running = bench.run(bench.command("sh", "-c", f"echo {stranger.pid} > pid; exit {code}", leaves=True))
+    if code:
+        assert await running == (code, None)
+    else:
+        with pytest.raises(MonitorFailure, match=r"it has left no process: .*No child processes"):
+            await running
+    assert await bench.run(bench.command("true")) == (0, None)
+    assert not bench.pid_file.exists()
+    assert stranger.returncode is None
+    stranger.terminate()
+    assert await stranger.wait() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_the_group_of_a_process_that_was_left_ends_with_it_where_it_is_to(bench: Bench, whole: bool) -> None:
+    group = f"sleep {bench.marker} & echo $! > other; echo $$ > pid; exec sleep {bench.marker}"
+    script = f"setsid sh -c '{group}' & until test -s pid; do sleep 0.01; done"
+    command = replace(bench.command("sh", "-c", script, leaves=True), whole=whole)
+    code, process = await bench.run(command)
+    assert code == 0 and process is not None
+    await until(lambda: len(processes(bench.marker)) == 2)
+    signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+    assert await watch_end(process) == Ended(137, 9)
+    other = int((bench.folder / "other").read_text())
+    if not whole:
+        assert processes(bench.marker) == [other]
+        os.kill(other, signal.SIGKILL)
+    assert await settled(lambda: processes(bench.marker) == [])

@@ -36,7 +36,7 @@ class MonitorFailure(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A program to run, in its `directory`. `stdio`: copies are taken. `pid_file`: see `orders.Order`."""
+    """A program to run, in its `directory`. `stdio`: copies are taken. `pid_file`, `whole`: see `orders.Order`."""
 
     arguments: Sequence[str]
     directory: Path
@@ -45,6 +45,7 @@ class Command:
     namespaces: int = 0
     steps: Sequence[Step] = ()
     pid_file: Path | None = None
+    whole: bool = False
 
 
 _Answer = tuple[Report, Process | None]
@@ -157,6 +158,7 @@ class MonitorLink:
             command.namespaces,
             list(command.steps),
             str(command.pid_file or ""),
+            command.whole,
         )
         asked = self._asked[number] = _Asked(number, asyncio.get_running_loop().create_future(), told)
         channel.send(msgspec.msgpack.encode(order), [*descriptors, *([telling] if telling >= 0 else [])])

@@ -24,7 +24,7 @@ import msgspec
 from kubecore.kubelet.keeper.channel import Channel
 from kubecore.kubelet.runtime.launching import END, ExecFailure, Launch
 from kubecore.kubelet.runtime.oci_programs.orders import Cut, Order, Report
-from kubecore.kubelet.runtime.processes import close_all
+from kubecore.kubelet.runtime.processes import close_all, kill_group
 from kubecore.kubelet.runtime.system_calls import checked, libc
 
 log = logging.getLogger("kubecore.kubelet.runtime.monitor")
@@ -41,14 +41,22 @@ class _Command:
     pipe: int
 
 
+@dataclass
+class _Left:
+    """A process that has outlived its program."""
+
+    pipe: int
+    whole: bool
+
+
 class Monitor:
     """`gone` is set when the runtime has."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.gone = asyncio.Event()
         self._commands: dict[int, _Command] = {}
-        self._left: dict[int, int] = {}
-        """By pid: the pipes of processes that outlived their programs."""
+        self._left: dict[int, _Left] = {}
+        """By pid."""
         self._channel = Channel(connection, self._received, self.gone.set)
 
     def reap(self) -> None:
@@ -58,12 +66,15 @@ class Monitor:
             if (status := _status(pid)) is not None:
                 del self._commands[pid]
                 self._ended(command, os.waitstatus_to_exitcode(status))
-        for pid, pipe in list(self._left.items()):
-            if (status := _status(pid)) is not None:
+        for pid, left in list(self._left.items()):
+            if _has_ended(pid):
+                if left.whole:  # until it is waited for, no other group has its number
+                    kill_group(pid)
                 del self._left[pid]
+                _, status = os.waitpid(pid, 0)
                 with suppress(OSError):  # nobody wants to know
-                    os.write(pipe, END.pack(status))
-                os.close(pipe)
+                    os.write(left.pipe, END.pack(status))
+                os.close(left.pipe)
         while not self._commands and self._reap_orphan():
             pass
 
@@ -125,19 +136,19 @@ class Monitor:
             return
         file = Path(command.order.pid_file)
         if code != 0:
-            file.unlink(missing_ok=True)
+            with suppress(OSError, ValueError):
+                _end(_child_of(file), whole=command.order.whole)  # it may be that nobody else knows of it
             close_all(command.pipe)
             self._report(Report(number, code))
             return
         try:
-            pid = int(file.read_text())
-            file.unlink()
+            pid = _child_of(file)
             pidfd = os.pidfd_open(pid)
         except (OSError, ValueError) as error:
             close_all(command.pipe)
             self._report(Report(number, code, failure=f"it has left no process: {error}"))
             return
-        self._left[pid] = command.pipe
+        self._left[pid] = _Left(command.pipe, command.order.whole)
         self._report(Report(number, code, pid), pidfd)
 
     def _report(self, report: Report, *descriptors: int) -> None:
@@ -148,6 +159,28 @@ def _status(pid: int) -> int | None:
     """Of a child that has ended, as wait(2) has it."""
     found, status = os.waitpid(pid, os.WNOHANG)
     return status if found else None
+
+
+def _has_ended(child: int) -> bool:
+    """It is to be waited for still."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _child_of(pid_file: Path) -> int:
+    """What a program that has ended left behind, as its file says, which goes. Raises OSError, ValueError, also for the
+    pid of what is no child of ours."""
+    try:
+        pid = int(pid_file.read_text())
+    finally:
+        pid_file.unlink(missing_ok=True)
+    _has_ended(pid)
+    return pid
+
+
+def _end(child: int, *, whole: bool) -> None:
+    os.kill(child, signal.SIGKILL)
+    if whole:
+        kill_group(child)
 
 
 async def _work(descriptor: int) -> None:

@@ -203,13 +203,25 @@ class ProgramRuntime(OciRuntime):
         return StreamedProcess(ClientStreams(stdin, master, terminal=os.dup(master)), watch_end(process))
 
     async def _start_inside(
-        self, container: Container, argv: Sequence[str], stdio: tuple[int, int, int], *, terminal: bool = False
+        self,
+        container: Container,
+        argv: Sequence[str],
+        stdio: tuple[int, int, int],
+        *,
+        terminal: bool = False,
+        whole: bool = False,
     ) -> launching.Process:
-        process, _ = await self._exec(container, argv, stdio, terminal=terminal)
+        process, _ = await self._exec(container, argv, stdio, terminal=terminal, whole=whole)
         return process
 
     async def _exec(
-        self, container: Container, argv: Sequence[str], stdio: tuple[int, int, int], *, terminal: bool
+        self,
+        container: Container,
+        argv: Sequence[str],
+        stdio: tuple[int, int, int],
+        *,
+        terminal: bool,
+        whole: bool = False,
     ) -> tuple[launching.Process, int]:
         if container.running is None:
             raise RuntimeFailure("ExecError", f"container {container.status.name} is not running")
@@ -218,7 +230,8 @@ class ProgramRuntime(OciRuntime):
         try:
             told.write_bytes(orjson.dumps(self._bundles.process(sandbox, container, argv, terminal=terminal)))
             asked = ("exec", "--detach", "--process", told.name)
-            return await self._leave(sandbox, container, asked, (container.status.id,), stdio, terminal=terminal)
+            of = (container.status.id,)
+            return await self._leave(sandbox, container, asked, of, stdio, terminal=terminal, whole=whole)
         except (OSError, launching.ExecFailure) as error:
             raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {error}") from error
         finally:
@@ -235,10 +248,12 @@ class ProgramRuntime(OciRuntime):
         stdio: tuple[int, int, int],
         *,
         terminal: bool,
+        whole: bool = False,
         steps: Sequence[launching.Step] = (),
     ) -> tuple[launching.Process, int]:
         """The process that the program leaves behind, and its terminal's master, -1 without one. It is started in the
-        pod's namespaces, and where there are `steps` in a mount namespace of its own. Raises ExecFailure, OSError."""
+        pod's namespaces, and where there are `steps` in a mount namespace of its own. `whole`: with its group. Raises
+        ExecFailure, OSError."""
         program = self._found("RunContainerError")
         number = next(self._numbers)
         pid_file = container.scratch / f"pid-{number}"
@@ -252,6 +267,7 @@ class ProgramRuntime(OciRuntime):
             namespaces=launching.NEW_MOUNT if steps else 0,
             steps=steps,
             pid_file=pid_file,
+            whole=whole,
         )
         try:
             process = await self._run(command)
