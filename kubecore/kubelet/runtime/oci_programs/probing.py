@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from kubecore.kubelet.runtime import launching, mounting
 from kubecore.kubelet.runtime.processes import above_standard, reap
 
 
-def can_mount_proc() -> bool:
-    """For a pid namespace of one's own in a user namespace: refused while parts of our /proc are hidden (in Docker)."""
+@dataclass
+class Answer:
+    """Of a `question` about the kernel, which is asked until it is answered, and then no more."""
+
+    question: Callable[[], bool | None]
+    _known: bool | None = None
+
+    def yes(self) -> bool:
+        """Not as long as nobody knows."""
+        if self._known is None:
+            self._known = self.question()
+        return bool(self._known)
+
+
+def can_mount_proc() -> bool | None:
+    """For a pid namespace of one's own in a user namespace: refused while parts of our /proc are hidden (in Docker).
+    None where it could not be tried, as when there are too many processes or namespaces now."""
     null = above_standard(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
     flags = launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
     user = launching.Namespaces()
@@ -25,9 +42,11 @@ def can_mount_proc() -> bool:
             steps=[*mounting.private_steps(), launching.mount("proc", "/proc", filesystem="proc", flags=flags)],
         )
         process = probe.start()
-    except (OSError, launching.ExecFailure):
+    except PermissionError:
         return False
+    except (OSError, launching.ExecFailure):
+        return None
     finally:
         user.close()
         os.close(null)
-    return reap(process).exit_code == 0
+    return True if reap(process).exit_code == 0 else None

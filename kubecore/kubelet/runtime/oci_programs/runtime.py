@@ -32,7 +32,7 @@ from kubecore.kubelet.runtime.oci_programs import finding, groups
 from kubecore.kubelet.runtime.oci_programs.bundles import Bundles, Object
 from kubecore.kubelet.runtime.oci_programs.consoles import Console
 from kubecore.kubelet.runtime.oci_programs.link import Command, MonitorFailure, MonitorLink
-from kubecore.kubelet.runtime.oci_programs.probing import can_mount_proc
+from kubecore.kubelet.runtime.oci_programs.probing import Answer, can_mount_proc
 from kubecore.kubelet.runtime.processes import Output, Running, above_standard, close_all
 from kubecore.kubelet.runtime.streams import ClientStreams, StreamedProcess, StreamsWanted, watch_end
 
@@ -65,7 +65,7 @@ class ProgramRuntime(OciRuntime):
         self._program = program
         self._bundles: Bundles
         """Known with the first sandbox: the program may be installed later than the node is started."""
-        self._own_proc: bool | None = None
+        self._can_mount_proc = Answer(can_mount_proc)
         self._numbers = itertools.count(1)
         self._starting: dict[str, asyncio.Task[None]] = {}
 
@@ -73,9 +73,8 @@ class ProgramRuntime(OciRuntime):
 
     async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
         self._found("FailedCreatePodSandBox")
-        if self._own_proc is None:
-            self._own_proc = not self.isolation.user_namespace or can_mount_proc()
-        self._bundles = Bundles(self._plans, self._own_proc, parents.have_quotas(self.cgroups))
+        own_proc = not self.isolation.user_namespace or self._can_mount_proc.yes()
+        self._bundles = Bundles(self._plans, own_proc, parents.have_quotas(self.cgroups))
         return await super().run_pod_sandbox(config)
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
