@@ -1,6 +1,6 @@
 """After many pods nothing is left of them: no process, mount, namespace, link, cgroup, file or descriptor.
 
-LEAK_PODS=1000 makes it a thousand, which takes some minutes.
+LEAK_PODS=1000 makes it a thousand, which takes some minutes. By default those that runc runs are few.
 """
 
 from __future__ import annotations
@@ -20,22 +20,25 @@ import pytest
 
 from kubecore.kubelet.networks.network import bridge_name
 from kubecore.kubelet.runtime.leftovers import node_mark
+from kubecore.kubelet.runtime.oci_programs import finding
 from tests.support.kubectl import of_version
 from tests.support.process import ROOT, running_cluster
 from tests.support.small_image import SmallImage, programs
 
 PODS, AT_ONCE = int(os.environ.get("LEAK_PODS", "60")), 30
+PODS_OF_RUNC = int(os.environ.get("LEAK_PODS", "10"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 + 10 * PODS)]
 
 IMAGE = "docker.io/library/leaks:1"
 SETTINGS = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "1"}}
+RUNC = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "runc"}, "handler": "runc"}
 # What was ready stays so, however little of the machine the pods get.
 PATIENT = {"periodSeconds": 2, "timeoutSeconds": 60, "failureThreshold": 1000}
 
 
-def pod(number: int) -> dict[str, Any]:
-    """With a bit of everything. Every other one runs an image."""
+def pod(number: int, runtime_class: str = "") -> dict[str, Any]:
+    """With a bit of everything. Without a class every other one runs an image."""
     mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("disk", "memory", "settings")]
     mounts.append({"name": "disk", "mountPath": "/part", "subPath": "part"})
     script = "echo said; echo kept > /part/file; exec sleep 1000"
@@ -59,8 +62,8 @@ def pod(number: int) -> dict[str, Any]:
             {"name": "settings", "configMap": {"name": "settings"}},
         ],
     }
-    if number % 2:
-        spec["runtimeClassName"] = "oci"
+    if runtime_class or number % 2:
+        spec["runtimeClassName"] = runtime_class or "oci"
     metadata = {"name": f"pod-{number}", "labels": {"one": "of-many"}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
@@ -122,9 +125,11 @@ def settled(cluster: int, data: Path, wanted: Callable[[Counter[str]], bool]) ->
     return found
 
 
-def at_rest(found: Counter[str]) -> bool:
-    """The cluster, its keeper and the holder are all that runs."""
-    return found["processes"] == 3 and found["pods"] == found["var/log/pods"] == found["var/log/containers"] == 1
+def at_rest(found: Counter[str], *, processes: int) -> bool:
+    """The cluster, its keeper and the holder are all that runs, with what runc needs."""
+    return (
+        found["processes"] == processes and found["pods"] == found["var/log/pods"] == found["var/log/containers"] == 1
+    )
 
 
 def excess(found: Counter[str], before: Counter[str]) -> dict[str, int]:
@@ -133,7 +138,20 @@ def excess(found: Counter[str], before: Counter[str]) -> dict[str, int]:
     return {name: found[name] - before[name] for name in found if found[name] > before[name] + dying.get(name, 0)}
 
 
-def test_nothing_is_left_of_many_pods(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("runtime_class", "pods", "processes"),
+    [
+        pytest.param("", PODS, 3, id="own"),
+        pytest.param(
+            "runc",
+            PODS_OF_RUNC,
+            4,  # with the monitor of what runc leaves behind
+            id="runc",
+            marks=pytest.mark.skipif(not finding.find("runc"), reason="there is no runc (Debian's package runc)"),
+        ),
+    ],
+)
+def test_nothing_is_left_of_many_pods(tmp_path: Path, runtime_class: str, pods: int, processes: int) -> None:
     data = tmp_path / "data"
     archive = SmallImage([programs()], {}, [IMAGE]).docker_archive(tmp_path / "image.tar")
     load = [sys.executable, "-m", "kubecore", "image", "load", "--data-dir", str(data), str(archive)]
@@ -143,18 +161,18 @@ def test_nothing_is_left_of_many_pods(tmp_path: Path) -> None:
         kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=180s")
 
         def run(numbers: range) -> None:
-            pods = {"apiVersion": "v1", "kind": "List", "items": [pod(number) for number in numbers]}
-            kubectl("create", "-f", "-", stdin=json.dumps(pods))
+            items = [pod(number, runtime_class) for number in numbers]
+            kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
             ready = "--for=jsonpath={.status.containerStatuses[?(@.name=='main')].ready}=true"
             kubectl("wait", "pods", "-l", "one=of-many", ready, "--timeout=180s")
             kubectl("delete", "pods", "-l", "one=of-many", "--timeout=180s")
 
-        for one in (SETTINGS, holder()):
+        for one in (SETTINGS, RUNC, holder()):
             kubectl("create", "-f", "-", stdin=json.dumps(one))
         run(range(2))
-        before = settled(cluster.process.pid, data, at_rest)
-        assert at_rest(before), before
-        for first in range(2, PODS, AT_ONCE):
-            run(range(first, min(first + AT_ONCE, PODS)))
+        before = settled(cluster.process.pid, data, lambda found: at_rest(found, processes=processes))
+        assert at_rest(before, processes=processes), before
+        for first in range(2, pods, AT_ONCE):
+            run(range(first, min(first + AT_ONCE, pods)))
         after = settled(cluster.process.pid, data, lambda found: excess(found, before) == {})
         assert excess(after, before) == {}
