@@ -32,7 +32,7 @@ from kubecore.images.store import ImageStore
 from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Limits
 from kubecore.kubelet.logs.writing import LogBook, LogWriter
 from kubecore.kubelet.networks.network import NetworkError, NetworkNamespace, PodNetwork
-from kubecore.kubelet.runtime import launching, leftovers, mounting, propagation, sandbox_notes
+from kubecore.kubelet.runtime import launching, leftovers, mounting, propagation, sandbox_notes, volume_servers
 from kubecore.kubelet.runtime.host_plans import Container, LaunchPlans, Sandbox
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
@@ -230,6 +230,7 @@ class HostRuntime:
         container = self._container(container_id)
         sandbox = self._sandboxes[container.status.sandbox_id]
         try:
+            await volume_servers.answered(container.config.mounts, sandbox.config.directory)
             await sandbox.share(container.config.mounts)
         except (OSError, launching.ExecFailure) as error:
             raise self._not_started(container, sandbox, error) from error

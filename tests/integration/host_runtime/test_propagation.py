@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kubecore.kubelet.runtime import mounting
 from kubecore.kubelet.runtime import propagation as sharing
 from kubecore.kubelet.runtime.cri.mounts import release
 from kubecore.kubelet.runtime.host import HostRuntime
@@ -135,26 +136,31 @@ def test_what_is_mounted_for_a_pod_is_released_whatever_its_name_is(tmp_path: Pa
 
 
 class Hung:
-    """In the place of what asks a volume's server, which does not answer until `go_on`."""
+    """In the place of what asks the server of a `volume`, which does not answer until `go_on`."""
 
-    def __init__(self, real: Callable[..., Any]) -> None:
+    def __init__(self, real: Callable[..., Any], volume: Path) -> None:
         self.real = real
+        self.volume = volume
         self.asked = threading.Event()
         self.go_on = threading.Event()
         self.waited: list[bool] = []
 
-    def __call__(self, *given: Any) -> Any:
-        self.asked.set()
-        self.waited.append(self.go_on.wait(10))
-        return self.real(*given)
+    def __call__(self, asked: Path | Mount, *given: Any) -> Any:
+        if self.volume == (asked.source if isinstance(asked, Mount) else asked):
+            self.asked.set()
+            self.waited.append(self.go_on.wait(10))
+        return self.real(asked, *given)
 
 
-@pytest.fixture(params=["_mount_of", "_share"])
-def hung(isolated: Node, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Hung:
+@pytest.fixture(
+    params=[(sharing, "_mount_of"), (sharing, "_share"), (mounting, "is_folder")], ids=lambda given: given[1]
+)
+def hung(isolated: Node, shared: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Hung:
     if not isinstance(isolated.runtime, HostRuntime):
         pytest.skip("another process does it")
-    found = Hung(getattr(sharing, request.param))
-    monkeypatch.setattr(sharing, request.param, found)
+    module, name = request.param
+    found = Hung(getattr(module, name), shared)
+    monkeypatch.setattr(module, name, found)
     return found
 
 
@@ -168,7 +174,7 @@ async def test_a_volume_whose_server_does_not_answer_holds_up_its_own_container_
     assert await isolated.output((await isolated.sandbox())[0], "echo others run", name="other") == "others run"
     hung.go_on.set()
     await starting
-    assert hung.waited == [True]
+    assert all(hung.waited)
 
 
 async def test_nothing_starts_in_a_sandbox_that_is_stopped_while_a_volume_does_not_answer(
@@ -183,7 +189,7 @@ async def test_nothing_starts_in_a_sandbox_that_is_stopped_while_a_volume_does_n
     hung.go_on.set()
     with pytest.raises(RuntimeFailure, match="sandbox"):
         await starting
-    assert hung.waited == [True]
+    assert all(hung.waited)
     assert all(one.pid == 0 for one in isolated.runtime.list_containers(sandbox))
     await isolated.runtime.remove_pod_sandbox(sandbox)
     assert not (shared / "started").exists()
