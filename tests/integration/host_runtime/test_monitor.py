@@ -75,7 +75,7 @@ async def test_a_program_that_does_not_end_is_cut_and_takes_no_turn_for_ever(ben
 
 
 @pytest.mark.parametrize("leaves", [False, True])
-async def test_a_program_that_nobody_waits_for_any_more_is_cut_after_its_time_and_keeps_nothing(
+async def test_a_program_that_nobody_waits_for_any_more_has_some_seconds_to_end_and_keeps_nothing(
     bench: Bench, leaves: bool
 ) -> None:
     before = open_descriptors()
@@ -83,11 +83,21 @@ async def test_a_program_that_nobody_waits_for_any_more_is_cut_after_its_time_an
     await until(lambda: processes(bench.marker) != [])
     running.cancel()
     await asyncio.wait([running])
-    await bench.clock.advance(119)
+    await bench.clock.advance(9)
     assert processes(bench.marker) != []
     await bench.clock.advance(2)
     assert await settled(lambda: processes(bench.marker) == [] and bench.link.idle)
     assert open_descriptors() == before
+
+
+async def test_a_program_that_is_given_up_last_has_no_more_time_than_others(bench: Bench) -> None:
+    running = bench.run(bench.command("sleep", bench.marker))
+    await until(lambda: processes(bench.marker) != [])
+    await bench.clock.advance(115)
+    running.cancel()
+    await asyncio.wait([running])
+    await bench.clock.advance(6)
+    assert await settled(lambda: processes(bench.marker) == [] and bench.link.idle)
 
 
 async def test_a_program_has_its_turn_until_it_ends_though_nobody_waits_for_it(bench: Bench) -> None:
@@ -97,10 +107,20 @@ async def test_a_program_has_its_turn_until_it_ends_though_nobody_waits_for_it(b
         one.cancel()
     await asyncio.wait(hung)
     further = bench.run(bench.command("true"))
-    await bench.clock.advance(119)
+    await bench.clock.advance(9)
     assert not further.done()
     await bench.clock.advance(2)
     assert await further == (0, None)
+
+
+async def test_commands_inside_containers_and_other_programs_do_not_wait_for_each_other(bench: Bench) -> None:
+    hung = [bench.run(bench.command("sleep", bench.marker)) for _ in range(8)]
+    await until(lambda: len(processes(bench.marker)) == 8)
+    assert await bench.run(replace(bench.command("true"), inside=True)) == (0, None)
+    hung += [bench.run(replace(bench.command("sleep", bench.marker), inside=True)) for _ in range(8)]
+    await until(lambda: len(processes(bench.marker)) == 16)
+    await bench.link.close()
+    await asyncio.gather(*hung, return_exceptions=True)
 
 
 async def test_what_waits_for_its_turn_is_never_run_once_it_is_cancelled(bench: Bench) -> None:

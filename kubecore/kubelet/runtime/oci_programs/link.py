@@ -24,10 +24,13 @@ from kubecore.kubelet.runtime.processes import close_all
 
 _MODULE = "kubecore.kubelet.runtime.oci_programs.monitor"
 _AT_ONCE = 8
-"""Programs that run at the same time; more only get in each other's way."""
+"""Programs of a kind that run at the same time; more only get in each other's way."""
 
 _LONGEST_SECONDS = 120.0
 """Of a program (upstream's runtimeRequestTimeout)."""
+_LAST_SECONDS = 10.0
+"""Of one that nobody waits for any more. Many times what it needs, as one that is cut may leave what nobody knows of;
+and short beside a probe's period: those of a container where none ends are not to take all turns from others."""
 
 
 class MonitorFailure(Exception):
@@ -36,7 +39,10 @@ class MonitorFailure(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A program to run, in its `directory`. `stdio`: copies are taken. `pid_file`, `whole`: see `orders.Order`."""
+    """A program to run, in its `directory`. `stdio`: copies are taken. `pid_file`, `whole`: see `orders.Order`.
+
+    `inside`: it starts a command in a container that runs. These have turns of their own, as their time passes while
+    they wait for one, and many containers may be starting."""
 
     arguments: Sequence[str]
     directory: Path
@@ -46,6 +52,7 @@ class Command:
     steps: Sequence[Step] = ()
     pid_file: Path | None = None
     whole: bool = False
+    inside: bool = False
 
 
 _Answer = tuple[Report, Process | None]
@@ -53,10 +60,12 @@ _Answer = tuple[Report, Process | None]
 
 @dataclass
 class _Asked:
-    """`told`: of the process that it leaves behind, where it is to; it is part of the answer."""
+    """`told`: of the process that it leaves behind, where it is to; it is part of the answer. `given_up`: is done when
+    nobody waits for it any more."""
 
     number: int
     answer: asyncio.Future[_Answer]
+    given_up: asyncio.Future[None]
     told: int
 
 
@@ -70,7 +79,9 @@ class MonitorLink:
     _asked: dict[int, _Asked] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    _turns: dict[bool, asyncio.Semaphore] = field(
+        default_factory=lambda: {inside: asyncio.Semaphore(_AT_ONCE) for inside in (False, True)}
+    )
 
     @property
     def pid(self) -> int:
@@ -85,38 +96,41 @@ class MonitorLink:
     async def run(self, command: Command) -> tuple[int, Process | None]:
         """Its exit code, and the process that it left behind, if it was to. Raises MonitorFailure.
 
-        Of one whose caller is cancelled nothing stays: it has the same time to end, and what it leaves is killed."""
-        await self._turns.acquire()
+        Of one whose caller is cancelled nothing stays: it has a few seconds to end, and what it leaves is killed."""
+        turns = self._turns[command.inside]
+        await turns.acquire()
         try:
             channel = await self.ensure()
             asked = self._send(channel, command)
         except BaseException:
-            self._turns.release()
+            turns.release()
             raise
         name = Path(command.arguments[0]).name
-        work = asyncio.create_task(self._take_turn(channel, asked, name), name=f"turn of {name}")
+        work = asyncio.create_task(self._until_ended(channel, asked, name), name=f"turn of {name}")
+        work.add_done_callback(lambda _: turns.release())
         try:
             report, process = await asyncio.shield(work)
         except asyncio.CancelledError:
+            asked.given_up.set_result(None)
             work.add_done_callback(_abandon)
             raise
         if report.failure:
             raise MonitorFailure(report.failure)
         return report.code, process
 
-    async def _take_turn(self, channel: Channel, asked: _Asked, name: str) -> _Answer:
-        """Until the program has ended, or its time has: it is cut then. Raises MonitorFailure."""
+    async def _until_ended(self, channel: Channel, asked: _Asked, name: str) -> _Answer:
+        """Its answer; it is cut once its time is over. Raises MonitorFailure."""
         try:
             async with self.clock.outside(_LONGEST_SECONDS):
-                return await asyncio.shield(asked.answer)
+                await asyncio.wait((asked.answer, asked.given_up), return_when=asyncio.FIRST_COMPLETED)
+                async with self.clock.outside(_LAST_SECONDS):
+                    return await asyncio.shield(asked.answer)
         except (TimeoutError, asyncio.CancelledError) as error:
             asked.answer.add_done_callback(_abandon)
             channel.send(msgspec.msgpack.encode(Cut(asked.number)))
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise MonitorFailure(f"{name} has not ended within {_LONGEST_SECONDS:.0f} seconds") from error
-        finally:
-            self._turns.release()
 
     async def ensure(self) -> Channel:
         """Start it, unless it runs. Raises MonitorFailure."""
@@ -160,7 +174,8 @@ class MonitorLink:
             str(command.pid_file or ""),
             command.whole,
         )
-        asked = self._asked[number] = _Asked(number, asyncio.get_running_loop().create_future(), told)
+        loop = asyncio.get_running_loop()
+        asked = self._asked[number] = _Asked(number, loop.create_future(), loop.create_future(), told)
         channel.send(msgspec.msgpack.encode(order), [*descriptors, *([telling] if telling >= 0 else [])])
         return asked
 

@@ -230,7 +230,7 @@ class ProgramRuntime(OciRuntime):
             told.write_bytes(orjson.dumps(self._bundles.process(sandbox, container, argv, terminal=terminal)))
             asked = ("exec", "--detach", "--process", told.name)
             of = (container.status.id,)
-            return await self._leave(sandbox, container, asked, of, stdio, terminal=terminal, whole=whole)
+            return await self._leave(sandbox, container, asked, of, stdio, terminal=terminal, whole=whole, inside=True)
         except (OSError, launching.ExecFailure) as error:
             raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {error}") from error
         finally:
@@ -248,11 +248,12 @@ class ProgramRuntime(OciRuntime):
         *,
         terminal: bool,
         whole: bool = False,
+        inside: bool = False,
         steps: Sequence[launching.Step] = (),
     ) -> tuple[launching.Process, int]:
         """The process that the program leaves behind, and its terminal's master, -1 without one. It is started in the
-        pod's namespaces, and where there are `steps` in a mount namespace of its own. `whole`: with its group. Raises
-        ExecFailure, OSError."""
+        pod's namespaces, and where there are `steps` in a mount namespace of its own. `whole`, `inside`: see
+        `link.Command`. Raises ExecFailure, OSError."""
         program = self._found("RunContainerError")
         number = next(self._numbers)
         pid_file = container.scratch / f"pid-{number}"
@@ -267,6 +268,7 @@ class ProgramRuntime(OciRuntime):
             steps=steps,
             pid_file=pid_file,
             whole=whole,
+            inside=inside,
         )
         try:
             process = await self._run(command)
