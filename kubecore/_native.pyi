@@ -1160,6 +1160,33 @@ class NodeNetwork:
     def __new__(cls, ranges: Sequence[str], namespace: int) -> NodeNetwork: ...
     def close(self) -> None: ...
 
+@final
+class WayOut:
+    """Carries on, in the network that this process is in, what nf_tables leads to `ports` (of TCP and UDP, at 127.0.0.1)
+    within a network namespace: IPv4 alone, and never to this host's loopback. At most `most_connections` are open at once
+    (who comes then is reset), and `most_flows` of UDP (that which was quiet for longest makes room). A flow is forgotten
+    after `udp_timeout` silent seconds, `udp_stream_timeout` once its client has gone on after an answer. Runs on the
+    extension's own threads. OSError where the namespace cannot be entered, nor its user namespace."""
+
+    def __new__(
+        cls,
+        namespace: int,
+        clock: Clock | None = None,
+        *,
+        most_connections: int = 4096,
+        most_flows: int = 4096,
+        udp_timeout: float = 30.0,
+        udp_stream_timeout: float = 120.0,
+    ) -> WayOut: ...
+    @property
+    def ports(self) -> tuple[int, int]: ...
+    def statistics(self) -> dict[str, int]:
+        """Counts since it was made: `connections` and `flows` that were led here, `refused` connections, `dropped`
+        packets."""
+
+    def close(self) -> None:
+        """Connections and flows end with it."""
+
 def is_elsewhere(address: str) -> bool:
     """Whether it is one of a NodeNetwork's. ValueError for what is no address."""
 

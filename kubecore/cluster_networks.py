@@ -126,6 +126,8 @@ class Networks:
 
         because = f" because {self.reason}" if self.reason else ""
         without = f"; there is no IPv6: {self.left_out}" if self.left_out else ""
+        if self.node is not None and self.node.no_way_out:
+            without += f"; nothing leads out of it but to Services: {self.node.no_way_out}"
         return f"{self.mode}: {MEANING[self.mode]}{because}; Services have {' and '.join(self.services)}{without}"
 
 
@@ -369,10 +371,14 @@ def hold_networks(config: ClusterConfig, networks: Networks) -> Networks:
 
 def _node_network(config: ClusterConfig, networks: Networks) -> NodeNetwork:
     """That which pods have gone on in, if there is one."""
+    from kubecore import way_out
     from kubecore.kubelet.keeper.door import network_kept_at
+    from kubecore.kubelet.networks.network import host_address
     from kubecore.node_network import NodeNetwork
 
     folders = sorted((config.data_dir / "nodes").glob("*"))
     found = next(filter(None, map(network_kept_at, folders)), None) or NodeNetwork.make()
-    found.lead((*networks.pods, *networks.services, *(config.load_balancer_ranges or networks.load_balancers)))
+    inside = (*networks.pods, *networks.services, *(config.load_balancer_ranges or networks.load_balancers))
+    found.lead(inside)
+    way_out.lead_out(found, inside, host_address(networks.pods_of_node(0)[0]))
     return found

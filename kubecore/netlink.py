@@ -13,7 +13,7 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +30,15 @@ _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA, _VETH_PEER = 1, 2, 4, 5, 1
 _BRPORT_MODE = 4
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO = 1, 2, 6
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
-_FRA_MARK, _FRA_TABLE, _FR_TO_TABLE = 10, 15, 1
-_RTN_LOCAL, _SCOPE_HOST, _LOOPBACK = 2, 254, 1
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_TABLE = 1, 4, 5, 7, 15
+_FRA_IIFNAME, _FRA_PRIORITY, _FRA_MARK, _FRA_TABLE, _FRA_IP_PROTO, _FR_TO_TABLE = 3, 6, 10, 15, 22, 1
+_RTN_LOCAL, _RTN_THROW, _SCOPE_HOST, _LOOPBACK = 2, 9, 254, 1
 _IFF_UP = 1
 # An IPv6 address is used at once: nobody else on a link of ours can have it.
 _IFA_F_NODAD = 0x02
 _RT_TABLE_MAIN, _RT_TABLE_LOCAL, _RTPROT_BOOT, _SCOPE_UNIVERSE, _SCOPE_LINK, _RTN_UNICAST = 254, 255, 3, 0, 253, 1
+# Of a rule, behind that of the main table (32766).
+_AFTER_MAIN = 33_000
 # Who has made a route; of those that nobody else is known to use.
 _RTPROT_OURS = 107
 
@@ -236,17 +238,37 @@ class Netlink:
         head = _ROUTE.pack(_family(address), length, 0, 0, table, _RTPROT_OURS, _SCOPE_HOST, _RTN_LOCAL, 0)
         return head + attribute(_RTA_DST, address.packed) + attribute(_RTA_OIF, struct.pack("=I", index))
 
-    def keep_marked(self, mark: int) -> None:
+    def keep_marked(self, mark: int, families: Sequence[int] = (socket.AF_INET, socket.AF_INET6)) -> None:
         """Packets with this mark are for the host itself, whatever their address. The routing table for it has the mark
         as its number."""
         table = attribute(_RTA_TABLE, struct.pack("=I", mark))
-        for family in (socket.AF_INET, socket.AF_INET6):
+        for family in families:
             route = _ROUTE.pack(family, 0, 0, 0, 0, _RTPROT_BOOT, _SCOPE_HOST, _RTN_LOCAL, 0)
             to_itself = attribute(_RTA_OIF, struct.pack("=I", _LOOPBACK))
             with suppress(FileExistsError):
                 self._request(_NEWROUTE, ACK | _F_CREATE | _F_EXCL, route + table + to_itself)
             with suppress(FileExistsError):
                 self._request(_NEWRULE, ACK | _F_CREATE | _F_EXCL, self._marked(family, mark))
+
+    def keep_own(self, source: Address, *, table: int, protocols: Iterable[int], but: Iterable[Network] = ()) -> None:
+        """What programs of this namespace send to where no route leads is for the namespace itself, and comes from
+        `source`, an address of it, unless it is for `but`. The routing table for it is of that number. Nothing is done
+        twice."""
+        family, number = _family(source), attribute(_RTA_TABLE, struct.pack("=I", table))
+        new, own = ACK | _F_CREATE | _F_EXCL, _RTPROT_BOOT
+        to_itself = attribute(_RTA_OIF, struct.pack("=I", _LOOPBACK)) + attribute(_RTA_PREFSRC, source.packed)
+        route = _ROUTE.pack(family, 0, 0, 0, 0, own, _SCOPE_HOST, _RTN_LOCAL, 0) + number + to_itself
+        asked = [(_NEWROUTE, route)]
+        for one in but:
+            head = _ROUTE.pack(family, one.prefixlen, 0, 0, 0, own, _SCOPE_UNIVERSE, _RTN_THROW, 0)
+            asked.append((_NEWROUTE, head + number + attribute(_RTA_DST, one.network_address.packed)))
+        sent_here = attribute(_FRA_IIFNAME, b"lo\0") + attribute(_FRA_PRIORITY, struct.pack("=I", _AFTER_MAIN))
+        for protocol in protocols:
+            head = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, _FR_TO_TABLE, 0)
+            asked.append((_NEWRULE, head + sent_here + attribute(_FRA_IP_PROTO, bytes([protocol])) + number))
+        for kind, body in asked:
+            with suppress(FileExistsError):
+                self._request(kind, new, body)
 
     def release_marked(self, mark: int) -> bool:
         """Undo `keep_marked`. False: there was nothing to undo."""

@@ -13,14 +13,24 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from kubecore import _native
 from kubecore.netlink import Netlink
 
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000
-# Who knows no way to an address is to be told so at once: it takes a router.
-_SETTINGS = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
+# Who knows no way to an address is to be told so at once: it takes a router. Packets that a bridge has shown to
+# nf_tables are not led to a socket (see `way_out`) when they get to the node.
+_SETTINGS = {
+    "net/ipv4/ip_forward": b"1",
+    "net/ipv6/conf/all/forwarding": b"1",
+    "net/bridge/bridge-nf-call-iptables": b"0",
+}
+
+
+class _Closing(Protocol):
+    def close(self) -> None:
+        """It ends."""
 
 
 class NodeNetwork:
@@ -29,13 +39,17 @@ class NodeNetwork:
     def __init__(self, user: int, network: int) -> None:
         self._user, self._network = user, network
         self._known: _native.NodeNetwork | None = None
+        self.way_out: _Closing | None = None
+        """It ends before the network is let go."""
+        self.no_way_out = ""
+        """Why nothing leads out of it, where that was tried (`way_out.lead_out`)."""
 
     @classmethod
     def make(cls) -> NodeNetwork:
         """A new one, in which there is nothing but loopback. Raises OSError where the kernel does not let us."""
         # Nobody becomes another user, so that what is made within by us is made by whom it would be made outside.
         own = (os.geteuid(), os.geteuid(), os.getegid(), os.getegid())
-        steps = [("write", f"/proc/sys/{name}".encode(), b"1", b"", 0, b"", True) for name in _SETTINGS]
+        steps = [("write", f"/proc/sys/{name}".encode(), what, b"", 0, b"", True) for name, what in _SETTINGS.items()]
         user, _, network, _, _, netlink = _native.create_namespaces(
             namespaces=_NEW_USER | _NEW_NETWORK, user_map=own, hostname=b"", steps=steps
         )
@@ -62,6 +76,9 @@ class NodeNetwork:
         self._known = _native.NodeNetwork(list(ranges), self._network)
 
     def close(self) -> None:
+        if self.way_out is not None:
+            self.way_out.close()
+            self.way_out = None
         if self._known is not None:
             self._known.close()
             self._known = None

@@ -407,6 +407,7 @@ class Kubelet:
             port=port,
             pod_cidrs=config.pod_cidrs if config.network_mode != "loopback" else (),
             network_mode=config.network_mode,
+            no_way_out=config.node_network.no_way_out if config.node_network is not None else "",
             runtime=getattr(self._runtimes.get(config.default_runtime), "name", "host"),
             handlers=tuple(self._own_runtimes.handlers),
             taints=config.taints,

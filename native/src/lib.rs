@@ -40,6 +40,7 @@ mod subscriptions;
 mod timing;
 mod tracking;
 mod tunnel;
+mod way_out;
 
 // A third of what merging and decoding cost was the C library's allocator.
 #[global_allocator]
@@ -80,6 +81,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     timing::register(module)?;
     tracking::register(module)?;
     tunnel::register(module)?;
+    way_out::register(module)?;
     // Benches refuse to measure anything else.
     module.add("OPTIMISED", !cfg!(debug_assertions))?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))

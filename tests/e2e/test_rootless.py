@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
+import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.asking import answer_at
+from tests.support.host_addresses import outer_address
 from tests.support.kubectl import Answer
 from tests.support.ports import free_port
 from tests.support.process import PATIENCE
@@ -79,10 +84,10 @@ def forwarded(cluster: Running, pod: str, port: int) -> Iterator[int]:
 
 def test_the_user_and_the_node_tell_the_mode_and_what_it_lacks(cluster: Running) -> None:
     assert "kubecore: pod network rootless: every pod has a network namespace" in cluster.command.errors
-    assert "from which nothing leads out but to Services" in cluster.command.errors
+    assert "out of which kubecore carries TCP and UDP; Services have" in cluster.command.errors
     annotation = "{.items[0].metadata.annotations.kubecore\\.dev/%s}"
     assert cluster.value(annotation % "network-mode", "nodes") == "rootless"
-    assert "nothing leads out but to Services" in cluster.value(annotation % "network", "nodes")
+    assert cluster.value(annotation % "network", "nodes").endswith("out of which kubecore carries TCP and UDP")
 
 
 def test_the_front_end_answers_at_its_node_port_on_the_host(cluster: Running) -> None:
@@ -90,12 +95,12 @@ def test_the_front_end_answers_at_its_node_port_on_the_host(cluster: Running) ->
     assert "heard: hello from the back end, by pod backend-" in answer_at(f"http://127.0.0.1:{port}/")
 
 
-def test_pods_reach_services_by_name_and_node_ports_at_the_node_and_nothing_beyond(cluster: Running) -> None:
+def test_pods_reach_services_by_name_and_node_ports_at_the_node(cluster: Running) -> None:
     port = cluster.value("{.spec.ports[0].nodePort}", "-n", "web", "service", "frontend")
     said = cluster.pod(
         "asking",
         f"""
-        import os, socket, ssl, urllib.request
+        import ssl, urllib.request
         folder = "/var/run/secrets/kubernetes.io/serviceaccount"
         trusted = ssl.create_default_context(cafile=folder + "/ca.crt")
         token = {{"Authorization": "Bearer " + open(folder + "/token").read()}}
@@ -103,13 +108,85 @@ def test_pods_reach_services_by_name_and_node_ports_at_the_node_and_nothing_beyo
         print(urllib.request.urlopen(request, context=trusted, timeout=60).status)
         for host in ("frontend.web:8080", "{cluster.node_address}:{port}"):
             print(urllib.request.urlopen("http://" + host, timeout=60).read().decode().split()[1])
-        try:
-            socket.create_connection(("192.0.2.1", 80), timeout=60)
-        except OSError as error:
-            print(error.strerror)
         """,
     )
-    assert said.split("\n") == ["200", "heard:", "heard:", "Network is unreachable", ""]
+    assert said.split("\n") == ["200", "heard:", "heard:", ""]
+
+
+ASKS_OUTSIDE = """
+    import socket
+    with socket.create_connection(("{host}", {port}), timeout=60) as connection:
+        connection.sendall(b"who")
+        connection.shutdown(socket.SHUT_WR)
+        print(connection.makefile().read())
+    with socket.socket(type=socket.SOCK_DGRAM) as packets:
+        packets.settimeout(60)
+        packets.sendto(b"who", ("{host}", {port}))
+        print(packets.recv(100).decode())
+"""
+
+
+@contextmanager
+def outside(host: str) -> Iterator[int]:
+    """A program of the host's that tells by TCP and UDP whom it sees; its port."""
+    with socket.create_server((host, 0)) as listener, socket.socket(type=socket.SOCK_DGRAM) as packets:
+        packets.bind(listener.getsockname())
+        servers = [
+            threading.Thread(target=one, daemon=True) for one in (partial(greet, listener), partial(tell, packets))
+        ]
+        for server in servers:
+            server.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            with socket.socket(type=socket.SOCK_DGRAM) as last:
+                last.sendto(b"", packets.getsockname())
+            for server in servers:
+                server.join()
+
+
+def greet(listener: socket.socket) -> None:
+    with suppress(OSError):  # shut down
+        while True:
+            connection, (address, _) = listener.accept()
+            with connection:
+                connection.sendall(address.encode() + b" " + connection.makefile("rb").read())
+
+
+def tell(packets: socket.socket) -> None:
+    while True:
+        said, client = packets.recvfrom(100)
+        if not said:
+            return
+        packets.sendto(client[0].encode() + b" " + said, client)
+
+
+@pytest.mark.parametrize("of_host", [False, True], ids=["a pod", "a pod with the host's network"])
+def test_pods_reach_programs_outside_and_are_taken_for_the_host(cluster: Running, of_host: bool) -> None:
+    host = outer_address()
+    with outside(host) as port:
+        said = cluster.pod(f"out-{of_host}".lower(), ASKS_OUTSIDE.format(host=host, port=port), hostNetwork=of_host)
+    assert said.split("\n") == [f"{host} who"] * 2 + [""]
+
+
+def test_pods_do_not_reach_the_hosts_loopback_nor_whom_nobody_takes(cluster: Running) -> None:
+    host = outer_address()
+    with outside("127.0.0.1") as port:
+        said = cluster.pod(
+            "shut-out",
+            f"""
+            import socket
+            for host in ("127.0.0.1", "{cluster.node_address}", "{host}"):
+                try:
+                    with socket.create_connection((host, {port}), timeout=60) as connection:
+                        print(connection.recv(100))
+                except ConnectionError as error:
+                    print(error.strerror)
+            """,
+        )
+    refused, reset = "Connection refused", "Connection reset by peer"
+    assert said.split("\n") == [refused, refused, reset, ""]
 
 
 def test_the_destination_of_a_service_sees_the_pod_that_asks(cluster: Running) -> None:
@@ -205,6 +282,17 @@ def test_pods_of_a_killed_run_keep_their_network_and_nothing_is_left_at_the_end(
         assert running.value("{.items[*].status.containerStatuses[*].restartCount}", "pods") == "0"
         ask = f"import urllib.request as r; print(r.urlopen('http://{address}:8000/name', timeout=60).read().decode())"
         assert running.pod("newcomer", ask).strip() == "kept"
+        host = outer_address()
+        with outside(host) as port:
+            command = (
+                "exec",
+                "kept",
+                "--",
+                "python3",
+                "-c",
+                textwrap.dedent(ASKS_OUTSIDE.format(host=host, port=port)),
+            )
+            assert running.kubectl(*command).split("\n") == [f"{host} who"] * 2 + [""]
     assert len(pods) == 1
     assert networks(somebody) <= before
     assert list((running.data_dir / "nodes").glob("*/network.sock")) == []

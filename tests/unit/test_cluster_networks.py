@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kubecore import node_network
+from kubecore import node_network, way_out
 from kubecore.cluster import ClusterConfig
 from kubecore.cluster_networks import Networks, choose_networks, hold_networks
 from kubecore.kubelet.networks import network
@@ -51,6 +52,12 @@ def led(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def lead(self, ranges_: Sequence[str]) -> None:
             ranges[:] = ranges_
 
+    def lead_out(made: NodeNetwork, inside: Sequence[str], source: str) -> None:
+        assert inside == tuple(ranges)
+        assert ipaddress.IPv4Address(source) in ipaddress.IPv4Network(inside[0])
+        made.no_way_out = "nf_tables is missing"
+
+    monkeypatch.setattr(way_out, "lead_out", lead_out)
     monkeypatch.setattr(node_network, "NodeNetwork", Nowhere)
     return ranges
 
@@ -76,6 +83,15 @@ def test_rootless_is_given_to_who_asks_for_it_and_kept(
     again = choose()
     assert (again.mode, again.services, again.pods) == ("rootless", first.services, first.pods)
     assert again.node_ports_at == ("0.0.0.0", network.host_address(again.pods_of_node(0)[0]))
+
+
+def test_where_nothing_leads_out_of_a_rootless_network_the_user_is_told_why(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]
+) -> None:
+    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("rootless", ""))
+    assert str(choose(network_mode="rootless")).endswith(
+        "; nothing leads out of it but to Services: nf_tables is missing"
+    )
 
 
 def test_where_rootless_cannot_be_had_pods_share_the_hosts_network_and_the_user_is_told_why(

@@ -7,8 +7,8 @@ Three modes (DESIGN.md, "Runtimes and nodes"), chosen once at start and told to 
   without the host forwarding anything. The bridge carries each node's gateways, the first address of its pod CIDR of
   each family.
 - `rootless`: the same without any rights, on a bridge in a user and network namespace of the cluster's own
-  (`kubecore.node_network`). The host knows nothing of the addresses there: what listens on the host for pods, and what
-  asks them from there, is this program.
+  (`kubecore.node_network`). The host knows nothing of the addresses there: what listens on the host for pods, what
+  asks them from there, and what asks others in their place (`kubecore.way_out`), is this program.
 - `loopback`: pods share the host's network. A pod's address is one of 127.0.0.0/8 (which ones, `loopback_ranges` says),
   all of which every Linux host accepts without any set-up; IPv6 has but one such address, so there is none of it.
   Nothing keeps two pods from binding the same port on 0.0.0.0, so a process should bind its own pod's address, which
@@ -51,7 +51,7 @@ class Detection(NamedTuple):
 MEANING: dict[Mode, str] = {
     "netns": "every pod has a network namespace and an address on a bridge",
     "rootless": "every pod has a network namespace and an address on a bridge in a namespace of the cluster's own, "
-    "from which nothing leads out but to Services",
+    "out of which kubecore carries TCP and UDP",
     "loopback": "pods share the host's network, each with an address of 127.0.0.0/8",
 }
 

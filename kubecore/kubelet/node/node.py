@@ -120,6 +120,8 @@ class NodeIdentity:
     handlers: tuple[str, ...]
     taints: tuple[Mapping[str, Any], ...] = ()
     lease_seconds: int = LEASE_SECONDS
+    no_way_out: str = ""
+    """Why pods reach nothing outside of the cluster, in network mode rootless."""
     strict_groups: bool = True
     """Pods may ask for the policy Strict of supplemental groups."""
 
@@ -148,7 +150,8 @@ def node_object(identity: NodeIdentity, machine: Machine, now: datetime) -> Obje
     labels = node_labels(identity.name, machine)
     annotations = {"kubecore.dev/network-mode": identity.network_mode, **ATTACHED_FOR_IT}
     if identity.network_mode == "rootless":  # it has less than one would expect of a network of one's own
-        annotations["kubecore.dev/network"] = MEANING["rootless"]
+        lacks = f"; nothing leads out of it but to Services: {identity.no_way_out}" if identity.no_way_out else ""
+        annotations["kubecore.dev/network"] = MEANING["rootless"] + lacks
     ranges = identity.pod_cidrs
     spec: Object = {"podCIDR": ranges[0], "podCIDRs": list(ranges)} if ranges else {}
     if identity.taints:

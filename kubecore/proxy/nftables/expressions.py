@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import struct
 
-from kubecore.netlink import attribute
-from kubecore.proxy.nftables.messages import nested, number, text, value
+from kubecore.netlink import Network, attribute
+from kubecore.proxy.nftables.messages import ACCEPT, nested, number, text, value, verdict
 
-_REGISTER_0 = 8  # NFT_REG32_00
+_VERDICT, _REGISTER_0 = 0, 8  # NFT_REG_VERDICT, NFT_REG32_00
 _NETWORK, _TRANSPORT = 1, 2
 _META_MARK, _META_NFPROTO, _META_L4PROTO = 3, 15, 16
 _EQUAL, _UNEQUAL = 0, 1
 _RANDOM, _JENKINS, _DNAT = 1, 0, 1
 _UPDATE, _DELETE = 1, 2
+_ICMP, _NET_UNREACHABLE = 0, 0  # NFT_REJECT_ICMP_UNREACH, ICMP_NET_UNREACH
 _NFPROTO = {4: 2, 6: 10}
 
 
@@ -55,6 +56,39 @@ def destination_port(*, to: int) -> bytes:
 
 def _payload(base: int, offset: int, length: int, to: int) -> bytes:
     return _expression("payload", _register(1, to), number(2, base), number(3, offset), number(4, length))
+
+
+def only_protocol(protocol_number: int) -> bytes:
+    return protocol(to=0) + _compare(0, _EQUAL, bytes([protocol_number]))
+
+
+def only_to(network: Network) -> bytes:
+    """The rule is for packets to these addresses."""
+    mask, none = network.netmask.packed, bytes(len(network.netmask.packed))
+    masks = [number(3, len(mask)), nested(4, value(mask)), nested(5, value(none))]
+    masked = _expression("bitwise", _register(1, 0), _register(2, 0), *masks)
+    return destination(network.version, to=0) + masked + _compare(0, _EQUAL, network.network_address.packed)
+
+
+def put(data: bytes, *, to: int) -> bytes:
+    """A constant, into as many registers as it takes."""
+    return _expression("immediate", _register(1, to), nested(2, value(data)))
+
+
+def leave_alone() -> bytes:
+    """The verdict: none of the chain's further rules is for this packet."""
+    return _expression("immediate", number(1, _VERDICT), nested(2, verdict(ACCEPT)))
+
+
+def refuse_unreachable() -> bytes:
+    """The verdict: whoever sent it over IPv4 is told that no route leads there."""
+    return _expression("reject", number(1, _ICMP), attribute(2, bytes([_NET_UNREACHABLE])))
+
+
+def lead_to_socket(version: int, *, address: int, port: int) -> bytes:
+    """To the transparent socket at what the registers hold, or to one that is connected. The rule ends here where there
+    is none."""
+    return _expression("tproxy", number(1, _NFPROTO[version]), _register(2, address), _register(3, port))
 
 
 def random_number(below: int, offset: int, *, to: int) -> bytes:

@@ -28,13 +28,14 @@ from kubecore.netlink import (
     messages,
 )
 
-_NETLINK_NETFILTER = 12
+NETLINK_NETFILTER = 12
 _NFTABLES, _BATCH_BEGIN, _BATCH_END = 10, 0x10, 0x11
 _NEWTABLE, _GETTABLE, _DELTABLE = 0, 1, 2
 _NEWCHAIN, _NEWRULE, _NEWSETELEM, _DELSETELEM = 3, 6, 12, 14
 _F_CREATE, _F_APPEND = 0x400, 0x800
 _TABLE_NAME, _TABLE_FLAGS, _ASLEEP = 1, 2, 1
 _INET = 1  # NFPROTO_INET
+_PREROUTING = 0  # NF_INET_PRE_ROUTING
 _SOL_SOCKET, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 1, 32, 33
 _ROOM = 64 << 20
 # An attribute's length has 16 bits.
@@ -88,6 +89,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self._messages)
 
+    def make_table_anew(self) -> None:
+        """Without anything in it, whatever there was of its name."""
+        self._messages += [(_NEWTABLE, _F_CREATE, self._table), (_DELTABLE, 0, self._table)]
+        self._messages.append((_NEWTABLE, _F_CREATE, self._table))
+
     def wake_table(self) -> None:
         """Its chains are consulted from now on."""
         self._messages.append((_NEWTABLE, 0, self._table + number(_TABLE_FLAGS, 0)))
@@ -98,7 +104,15 @@ class Batch:
 
     def add_chain(self, name: str, rules: Iterable[bytes]) -> None:
         """A chain without a hook; a rule is a sequence of expressions as `expressions` makes them."""
-        self._messages.append((_NEWCHAIN, _F_CREATE, self._table + text(3, name)))
+        self._add_chain(name, rules)
+
+    def add_prerouting_chain(self, name: str, rules: Iterable[bytes], *, priority: int) -> None:
+        """One that whatever comes in goes through before it is routed; what no rule judges goes on."""
+        hook = nested(4, number(1, _PREROUTING), number(2, priority))
+        self._add_chain(name, rules, hook + text(7, "filter"))
+
+    def _add_chain(self, name: str, rules: Iterable[bytes], hook: bytes = b"") -> None:
+        self._messages.append((_NEWCHAIN, _F_CREATE, self._table + text(3, name) + hook))
         for rule in rules:
             body = self._table + text(2, name) + nested(4, rule)
             self._messages.append((_NEWRULE, _F_CREATE | _F_APPEND, body))
@@ -138,14 +152,18 @@ class Batch:
 
 
 class Connection:
-    """A NETLINK_NETFILTER socket of this thread's network namespace. Raises OSError with the kernel's errno."""
+    """A NETLINK_NETFILTER socket of this thread's network namespace, or of another (`descriptor`), for small
+    transactions there. Raises OSError with the kernel's errno."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._sequence = 0
+        if descriptor is not None:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER, fileno=descriptor)
+            return
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
         # A transaction is one message to the kernel, however many Services it speaks of.
         for option in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
             self._socket.setsockopt(_SOL_SOCKET, option, _ROOM)
-        self._sequence = 0
 
     def close(self) -> None:
         self._socket.close()

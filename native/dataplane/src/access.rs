@@ -1,6 +1,7 @@
 //! Who may come to a virtual service. The kernel judges it: a filter of the socket (classic BPF) drops packets of others
 //! without a word, as a firewall does, and so does no connection of theirs come into being.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -146,6 +147,12 @@ type Statement = (u16, u32);
 
 fn verdict(passes: bool) -> Statement {
     (RETURN, if passes { u32::MAX } else { 0 })
+}
+
+/// Nothing comes in by the socket any more: it is for sending alone.
+pub(crate) fn close_to_all(socket: &Socket) -> io::Result<()> {
+    let (code, value) = verdict(false);
+    socket.attach_filter(&[SockFilter::new(code, 0, 0, value)])
 }
 
 /// A filter under construction: a packet goes through it from stage to stage, until one returns a verdict.

@@ -1,7 +1,8 @@
 //! The service data plane: forwarding and DNS.
 //!
 //! `forwarder` listens on the addresses of virtual services and carries connections to the destinations that
-//! `kubecore_core::balance` picks; `dns` answers cluster names from tables.
+//! `kubecore_core::balance` picks; `dns` answers cluster names from tables; `way_out` carries on what a network namespace
+//! cannot lead out itself.
 
 pub mod access;
 mod binding;
@@ -24,5 +25,6 @@ mod tcp_port;
 mod udp;
 mod udp_port;
 mod wait;
+pub mod way_out;
 
 pub use forwarder::{Forwarder, ForwarderOptions};

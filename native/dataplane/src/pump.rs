@@ -338,6 +338,26 @@ impl Pump {
     }
 }
 
+/// Carry bytes both ways where there is no other server, until both sides have finished, or one fails: then both are
+/// reset.
+pub(crate) async fn relay(client: &TcpStream, server: &TcpStream) {
+    let (mut inward, mut outward) = (Direction::default(), Direction::default());
+    poll_fn(|context| {
+        let to_server = inward.poll(context, client, server, outward.finished);
+        let to_client = outward.poll(context, server, client, inward.finished);
+        match (to_server, to_client) {
+            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => {
+                reset(client);
+                reset(server);
+                Poll::Ready(())
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    })
+    .await;
+}
+
 /// Closing a socket with zero linger sends RST.
 pub(crate) fn reset(stream: &TcpStream) {
     let _ = stream.set_zero_linger();

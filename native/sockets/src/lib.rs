@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use kubecore_launch::{SocketKind, sockets_within};
 use parking_lot::{Mutex, RwLock};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 pub use range::Range;
@@ -86,11 +86,27 @@ pub async fn connect_to(host: &str, port: u16) -> io::Result<TcpStream> {
 /// A socket of a network namespace, which we need not be able to come back from. Errors: see
 /// [`kubecore_launch::sockets_within`].
 pub fn socket_within(namespace: BorrowedFd<'_>, domain: Domain, kind: Type) -> io::Result<Socket> {
-    make(namespace, domain, kind, 1)?.pop().ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))
+    only(make(namespace, domain, kind, None, 1)?)
 }
 
-fn make(namespace: BorrowedFd<'_>, domain: Domain, kind: Type, count: usize) -> io::Result<Vec<Socket>> {
-    let kind = SocketKind { domain: domain.into(), kind: kind.into(), protocol: 0 };
+/// The same, of packets of one protocol over IPv4 as they are, without the kernel's part in it.
+pub fn raw_within(namespace: BorrowedFd<'_>, protocol: Protocol) -> io::Result<Socket> {
+    only(make(namespace, Domain::IPV4, Type::RAW.nonblocking(), Some(protocol), 1)?)
+}
+
+fn only(mut made: Vec<Socket>) -> io::Result<Socket> {
+    made.pop().ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))
+}
+
+fn make(
+    namespace: BorrowedFd<'_>,
+    domain: Domain,
+    kind: Type,
+    protocol: Option<Protocol>,
+    count: usize,
+) -> io::Result<Vec<Socket>> {
+    let protocol = protocol.map_or(0, Into::into);
+    let kind = SocketKind { domain: domain.into(), kind: kind.into(), protocol };
     let made = sockets_within(namespace, kind, count);
     let made = made.map_err(|error| io::Error::from_raw_os_error(error.errno))?;
     Ok(made.into_iter().map(Socket::from).collect())
@@ -108,7 +124,7 @@ impl Network {
         }
         let mut spare = self.spare.lock();
         if spare.is_empty() {
-            *spare = make(self.namespace.as_fd(), domain, spared, TOGETHER)?;
+            *spare = make(self.namespace.as_fd(), domain, spared, None, TOGETHER)?;
         }
         spare.pop().ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))
     }
