@@ -86,6 +86,19 @@ async def test_low_ports_of_its_addresses_may_be_bound_by_whoever_made_it(networ
         assert (packets.getsockname(), listener.getsockname()) == ((SERVICE, 53), (SERVICE, 443))
 
 
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["TCP", "UDP"])
+def test_a_child_makes_sockets_for_many_who_ask(network: NodeNetwork, kind: int) -> None:
+    """One a child would take longer than what most of them are for."""
+    held: list[socket.socket] = []
+    counts = []
+    for _ in range(32):
+        held.append(node_network.socket_for(NODE, kind))
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+    for one in held:
+        one.close()
+    assert len(set(counts)) <= 3
+
+
 async def test_nothing_leads_out_of_it_and_who_tries_is_told_at_once(network: NodeNetwork) -> None:
     with node_network.socket_for(NODE) as made, pytest.raises(OSError, match="Network is unreachable"):
         await asyncio.get_running_loop().sock_connect(made, ("192.0.2.1", 80))

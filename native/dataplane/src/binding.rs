@@ -51,8 +51,7 @@ fn bind_any_port(
 }
 
 pub(crate) fn unbound(address: SocketAddr, kind: Type, ahead: bool) -> io::Result<Socket> {
-    let socket = kubecore_sockets::socket(address.ip(), kind)?;
-    socket.set_nonblocking(true)?;
+    let socket = kubecore_sockets::socket(address.ip(), kind.nonblocking())?;
     if kind == Type::STREAM {
         // Connections of an earlier listener that linger in TIME_WAIT are no obstacle.
         socket.set_reuse_address(true)?;

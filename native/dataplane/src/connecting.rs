@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kubecore_sockets::Pool;
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UdpSocket};
@@ -25,13 +26,13 @@ pub(crate) enum Origin {
     /// With the client's address, which takes the right to use it (CAP_NET_ADMIN) and a host that keeps the answers.
     Borrowed(SocketAddr),
     /// From the client's network namespace.
-    Inside(Arc<OwnedFd>),
+    Inside(Arc<Pool>),
 }
 
 fn socket_for(address: SocketAddr, kind: Type, origin: &Origin) -> io::Result<Socket> {
     let domain = Domain::for_address(address);
     if let Origin::Inside(namespace) = origin
-        && let Ok(socket) = socket_in(namespace.as_fd(), domain, kind)
+        && let Ok(socket) = socket_in(namespace, domain, kind)
     {
         return Ok(socket);
     }

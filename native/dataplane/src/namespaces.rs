@@ -8,18 +8,22 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use kubecore_sockets::Pool;
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use socket2::{Domain, Socket, Type};
 
 use crate::access::Range;
 
+/// Of sockets that a child must make: a pod has a few idle ones then, once it has asked a Service.
+const TOGETHER: usize = 4;
+
 /// By the client's address. Whoever makes a namespace says so, and says when it goes.
 #[derive(Debug, Default)]
 pub struct Namespaces {
     /// What can be reached from each of them as it can from here.
     reached: Vec<Range>,
-    known: RwLock<FxHashMap<IpAddr, Arc<OwnedFd>>>,
+    known: RwLock<FxHashMap<IpAddr, Arc<Pool>>>,
 }
 
 impl Namespaces {
@@ -30,8 +34,9 @@ impl Namespaces {
     /// Errors: EPERM where nobody of ours may go, and what setns(2) says of a descriptor that is none of a network
     /// namespace.
     pub fn put(&self, client: IpAddr, namespace: OwnedFd) -> io::Result<()> {
-        socket_in(namespace.as_fd(), Domain::IPV4, Type::STREAM)?;
-        self.known.write().insert(client, Arc::new(namespace));
+        let sockets = Pool::new(namespace, TOGETHER);
+        socket_in(&sockets, Domain::IPV4, Type::STREAM)?;
+        self.known.write().insert(client, Arc::new(sockets));
         Ok(())
     }
 
@@ -41,19 +46,17 @@ impl Namespaces {
     }
 
     /// Where a connection from `client` to `destination` is to be made; None: here.
-    pub(crate) fn of(&self, client: IpAddr, destination: IpAddr) -> Option<Arc<OwnedFd>> {
+    pub(crate) fn of(&self, client: IpAddr, destination: IpAddr) -> Option<Arc<Pool>> {
         let known = self.known.read().get(&client).cloned()?;
         self.reached.iter().any(|range| range.contains(destination)).then_some(known)
     }
 }
 
 /// A socket of a namespace. Errors: what setns(2) and socket(2) say.
-pub(crate) fn socket_in(namespace: BorrowedFd<'_>, domain: Domain, kind: Type) -> io::Result<Socket> {
-    match within(namespace, || Socket::new(domain, kind, None)) {
+pub(crate) fn socket_in(namespace: &Pool, domain: Domain, kind: Type) -> io::Result<Socket> {
+    match within(namespace.namespace(), || Socket::new(domain, kind, None)) {
         // A thread of ours could not come back (CAP_SYS_ADMIN).
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-            kubecore_sockets::socket_within(namespace, domain, kind)
-        }
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => namespace.socket(domain, kind),
         made => made?,
     }
 }

@@ -4,31 +4,31 @@
 //! the rest of the world here alone. A socket stays in the namespace that it was made in, so whoever is about to bind or
 //! to connect asks for one that suits the address. While there is no such node that is socket(2) and nothing else.
 
+mod pool;
 mod range;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use kubecore_launch::{SocketKind, sockets_within};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
+pub use pool::Pool;
 pub use range::Range;
 
-/// So many of the kind that is asked for most are made together: a child for each would cost more than the connection.
+/// So many of a kind are made together.
 const TOGETHER: usize = 16;
 
 /// Addresses that are known in a network namespace alone.
 #[derive(Debug)]
 pub struct Network {
     ranges: Vec<Range>,
-    namespace: OwnedFd,
-    /// Of TCP over IPv4, non-blocking.
-    spare: Mutex<Vec<Socket>>,
+    sockets: Pool,
 }
 
 static NETWORKS: RwLock<Vec<Arc<Network>>> = RwLock::new(Vec::new());
@@ -36,8 +36,8 @@ static ANY: AtomicBool = AtomicBool::new(false);
 
 /// From now on sockets for these addresses are made in the namespace. Errors: it cannot be entered.
 pub fn add_network(ranges: Vec<Range>, namespace: OwnedFd) -> io::Result<Arc<Network>> {
-    let network = Arc::new(Network { ranges, namespace, spare: Mutex::default() });
-    network.spare.lock().push(network.make(Domain::IPV4, Type::STREAM.nonblocking())?);
+    let network = Arc::new(Network { ranges, sockets: Pool::new(namespace, TOGETHER) });
+    network.sockets.fill(Domain::IPV4, Type::STREAM)?;
     NETWORKS.write().push(Arc::clone(&network));
     ANY.store(true, Relaxed);
     Ok(network)
@@ -63,7 +63,7 @@ pub fn network_of(address: IpAddr) -> Option<Arc<Network>> {
 pub fn socket(address: IpAddr, kind: Type) -> io::Result<Socket> {
     let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     match network_of(address) {
-        Some(network) => network.socket(domain, kind),
+        Some(network) => network.sockets.socket(domain, kind),
         None => Socket::new(domain, kind, None),
     }
 }
@@ -71,7 +71,7 @@ pub fn socket(address: IpAddr, kind: Type) -> io::Result<Socket> {
 /// As `tokio::net::TcpStream::connect`, to one address.
 pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let Some(network) = network_of(address.ip()) else { return TcpStream::connect(address).await };
-    let socket = network.socket(Domain::for_address(address), Type::STREAM.nonblocking())?;
+    let socket = network.sockets.socket(Domain::for_address(address), Type::STREAM.nonblocking())?;
     TcpSocket::from_std_stream(socket.into()).connect(address).await
 }
 
@@ -110,22 +110,4 @@ fn make(
     let made = sockets_within(namespace, kind, count);
     let made = made.map_err(|error| io::Error::from_raw_os_error(error.errno))?;
     Ok(made.into_iter().map(Socket::from).collect())
-}
-
-impl Network {
-    fn make(&self, domain: Domain, kind: Type) -> io::Result<Socket> {
-        socket_within(self.namespace.as_fd(), domain, kind)
-    }
-
-    fn socket(&self, domain: Domain, kind: Type) -> io::Result<Socket> {
-        let spared = Type::STREAM.nonblocking();
-        if domain != Domain::IPV4 || kind != spared {
-            return self.make(domain, kind);
-        }
-        let mut spare = self.spare.lock();
-        if spare.is_empty() {
-            *spare = make(self.namespace.as_fd(), domain, spared, None, TOGETHER)?;
-        }
-        spare.pop().ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))
-    }
 }
