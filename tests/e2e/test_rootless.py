@@ -21,28 +21,20 @@ from tests.support.host_addresses import outer_address
 from tests.support.kubectl import Answer
 from tests.support.ports import free_port
 from tests.support.process import PATIENCE
-from tests.support.unprivileged import UID, NoSuchUser, User, user
+from tests.support.rootless import ROOTLESS, rootless_user
+from tests.support.unprivileged import User
 from tests.support.unprivileged_cluster import Running, up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOTLESS = ("--pod-network", "rootless")
-NOBODY_ELSE = UID + 1
-"""Whose processes are those of these tests alone, where root runs them."""
 SERVE = ["python3", "-u", "-m", "http.server", "8000"]
 LISTENS = ["python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 8000)).close()"]
 
 
 @pytest.fixture(scope="module")
 def somebody() -> Iterator[User]:
-    try:
-        with user(NOBODY_ELSE) as found:
-            asked = found.run(*found.program[:-2], "-c", "from kubecore import node_network as n; print(n.trouble())")
-            if trouble := asked.stdout.strip():
-                pytest.skip(trouble)
-            yield found
-    except NoSuchUser as error:
-        pytest.skip(str(error))
+    with rootless_user() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
