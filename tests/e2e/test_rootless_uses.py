@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import trustme
 
+from tests.support import webhook_program
 from tests.support.rootless import ROOTLESS, rootless_user
 from tests.support.small_image import SmallImage, programs
 from tests.support.unprivileged import User
@@ -23,6 +30,21 @@ while True:
     said, client = packets.recvfrom(1 << 16)
     packets.sendto(client[0].encode() + b" " + said, client)
 """
+
+
+SERVES_GRPC = """
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+server = grpc.server(ThreadPoolExecutor(2))
+known = health.HealthServicer()
+known.set("", health_pb2.HealthCheckResponse.SERVING)
+health_pb2_grpc.add_HealthServicer_to_server(known, server)
+server.add_insecure_port("0.0.0.0:9000")
+server.start()
+server.wait_for_termination()
+"""
+WHERE = ("0.0.0.0", 9000)
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +105,52 @@ def test_a_pod_of_an_image_asks_a_service(cluster: Running, service: str, somebo
     cluster.kubectl("wait", "pod/imaged", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
     own = cluster.value("{.status.podIP}", "pod", "imaged")
     assert cluster.kubectl("logs", "imaged").strip() == f"{own} who"
+
+
+def run(cluster: Running, name: str, container: dict[str, object], *volumes: object) -> None:
+    """A pod that is ready once its probe says so."""
+    main = {"name": "main", "image": "none", **container}
+    spec = {"terminationGracePeriodSeconds": 0, "containers": [main], "volumes": list(volumes)}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec}
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+    cluster.kubectl("wait", "pod", name, "--for=condition=Ready", "--timeout=180s")
+
+
+def test_probes_by_grpc_reach_a_pod(cluster: Running, somebody: User) -> None:
+    python = shutil.which(f"python{sys.version_info.major}.{sys.version_info.minor}", path=os.defpath)
+    if python is None:
+        pytest.skip("containers have no Python of this version")
+    probe = {"grpc": {"port": 9000}, "periodSeconds": 1, "timeoutSeconds": 60, "failureThreshold": 180}
+    environment = [{"name": "PYTHONPATH", "value": somebody.environment["PYTHONPATH"]}]
+    probes = {"startupProbe": probe, "readinessProbe": probe}
+    run(cluster, "by-grpc", {"command": [python, "-c", SERVES_GRPC], "env": environment, **probes})
+    assert cluster.value("{.status.containerStatuses[0].restartCount}", "pod", "by-grpc") == "0"
+
+
+def test_a_webhook_that_a_pod_serves_judges_what_is_written(cluster: Running) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("hook.default.svc").private_key_and_cert_chain_pem.bytes().decode()
+    program = Path(webhook_program.__file__).read_text().replace('("127.0.0.1", 0)', repr(WHERE))
+    files = (f"--from-literal=certificate={certificate}", f"--from-literal=program={program}")
+    cluster.kubectl("create", "configmap", "hook", *files)
+    container = {
+        "command": ["python3", "/hook/program", "/hook/certificate"],
+        "readinessProbe": {"tcpSocket": {"port": WHERE[1]}, "periodSeconds": 1, "failureThreshold": 180},
+        "volumeMounts": [{"name": "hook", "mountPath": "/hook"}],
+    }
+    run(cluster, "hook", container, {"name": "hook", "configMap": {"name": "hook"}})
+    cluster.kubectl("expose", "pod", "hook", "--port=443", f"--target-port={WHERE[1]}")
+    trusted = base64.b64encode(authority.cert_pem.bytes()).decode()
+    hook = {
+        "name": "judge.example.com",
+        "clientConfig": {"service": {"namespace": "default", "name": "hook"}, "caBundle": trusted},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}],
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "timeoutSeconds": 30,
+    }
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps({**kind, "metadata": {"name": "judge"}, "webhooks": [hook]}))
+    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "judged", "labels": {"refuse": "not-today"}}}
+    answer = cluster.kubectl.run("create", "-f", "-", stdin=json.dumps(made))
+    assert 'admission webhook "judge.example.com" denied the request: not-today' in answer.errors
