@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from kubecore.kubelet.pods.environment import ConfigError
 from kubecore.kubelet.pods.hooks import run_hook
 from kubecore.kubelet.pods.late_starts import LateStarts
 from kubecore.kubelet.pods.lifecycle import restarts
+from kubecore.kubelet.pods.long_work import LongWork
 from kubecore.kubelet.pods.prober import Kind, Prober
 from kubecore.kubelet.pods.probes import Result, Target, Verdict, probe_once
 from kubecore.kubelet.pods.proving import Proving
@@ -53,9 +54,16 @@ class _Made(NamedTuple):
 
 
 class ContainerOperations:
-    """`changed` is called whenever a record changed outside of a call (a probe's verdict, time gone by)."""
+    """`changed` is called whenever a record changed outside of a call (a probe's verdict, time gone by). `tell` writes
+    the pod's status."""
 
-    def __init__(self, services: NodeServices, sandbox: PodSandbox, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        services: NodeServices,
+        sandbox: PodSandbox,
+        changed: Callable[[], None],
+        tell: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
         self._services = services
         self._sandbox = sandbox
         self._changed = changed
@@ -69,6 +77,7 @@ class ContainerOperations:
         self.leaving = asyncio.Event()
         """Set when the pod is to end: what has been begun for its start is not gone on with."""
         self._late = LateStarts(services.clock, self.leaving)
+        self.lasting = LongWork(services.clock, tell)
         self._kill_at = math.inf
         self._granted_seconds = math.inf
         self._shortened = asyncio.Event()
@@ -94,16 +103,20 @@ class ContainerOperations:
     async def start(self, record: ContainerRecord) -> None:
         """Start the next attempt; outcomes are noted in the record and told in events. Once the pod is to end nothing
         is begun any more; a start that is under way then goes on, and `stop_in_time` takes it up."""
-        over, made = await unless(self.leaving, self._make(record))
+        over, made = await self.lasting.of(unless(self.leaving, self._make(record)))
         self.pulling.discard(record.name)
         if isinstance(made, str):
             self._services.metrics.container_started(record, made)
         elif made is None:
             if over:
                 self.pulling.add(record.name)
-        elif not self.leaving.is_set() and await self._late.in_time(record.name, self._begin(record, made)):
+        elif not self.leaving.is_set() and await self._begun(record, made):
             await self._after_start(record)
             self._take_end(record, made)
+
+    async def _begun(self, record: ContainerRecord, made: _Made) -> bool:
+        """Its hook is no part of the long work: it is told as being created for as long as that takes."""
+        return await self.lasting.of(self._late.in_time(record.name, self._begin(record, made)))
 
     async def _make(self, record: ContainerRecord) -> _Made | str | None:
         """A container for it, or the word for what has failed; None while its image is being pulled."""

@@ -71,7 +71,7 @@ class PodWorker:
             longest_back_off=services.longest_back_off,
         )
         self._sandbox = PodSandbox(services, self.wake)
-        self._operations = ContainerOperations(services, self._sandbox, self.wake)
+        self._operations = ContainerOperations(services, self._sandbox, self.wake, self._publish)
         self._operations.records = self._records
         self._resizer = Resizer(pod, services, self._operations)
         self._status = writer or StatusWriter(services.client, pod)
@@ -136,6 +136,7 @@ class PodWorker:
 
     def wake(self) -> None:
         self._wakened.set()
+        self._operations.lasting.changed()
 
     def container_ended(self, status: ContainerStatus) -> bool:
         """True if the container is one of this pod's."""
@@ -467,7 +468,7 @@ class PodWorker:
     async def _stopped(self) -> bool:
         """False where the runtime failed to do its part: it is asked again."""
         try:
-            await self._operations.stop_in_time(self._grace())
+            await self._operations.lasting.of(self._operations.stop_in_time(self._grace()), told=True)
             await self._sandbox.stop()
             for record in self._records.values():
                 if record.state == "waiting" and record.latest is not None:
