@@ -268,7 +268,11 @@ class Kubelet:
                     group.create_task(work, name=f"kubelet {name} {config.node_name}")
         finally:
             self.ready.clear()
-            await self._shut_down(server)
+            try:
+                await self._shut_down(server)
+            finally:  # also where that takes too long
+                with suppress(OSError):
+                    self._network.close()
 
     async def shut_down(self) -> None:
         """While it runs, before it is cancelled: the machine is about to go down. Pods end in order, as far as that is
@@ -307,8 +311,7 @@ class Kubelet:
         return any([await garbage.remove_all() for garbage in self._garbage])
 
     def _node(self) -> Object:
-        found = self._nodes.get(self._config.node_name)
-        return found if found is not None else {"metadata": {"name": self._config.node_name}}
+        return self._nodes.get(self._config.node_name) or {"metadata": {"name": self._config.node_name}}
 
     async def _ask_for_node(self) -> Object:
         return await self._client.get("nodes", self._config.node_name)
@@ -344,10 +347,9 @@ class Kubelet:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await server.close()
-        runtimes = set(self._runtimes.values())
         with suppress(TimeoutError):  # of a runtime that does not answer
             async with self._clock.timeout(2 * SHUTDOWN_GRACE_SECONDS):
-                interrupted = await stop_running(runtimes, SHUTDOWN_GRACE_SECONDS)
+                interrupted = await stop_running(set(self._runtimes.values()), SHUTDOWN_GRACE_SECONDS)
                 for worker in self._workers.values():
                     worker.keep_last_words(interrupted)
         if self._services is not None:
@@ -357,8 +359,6 @@ class Kubelet:
         await self._puller.close()
         await self._objects.close()
         await self._recorder.stop()
-        with suppress(OSError):
-            self._network.close()
 
     def _make_services(self, machine: Machine) -> NodeServices:
         config = self._config

@@ -96,6 +96,7 @@ class Keeper:
             with suppress(TimeoutError):
                 async with self._clock.timeout(2 * SHUTDOWN_GRACE_SECONDS):
                     await stop_running(runtimes.values(), SHUTDOWN_GRACE_SECONDS)
+            await self._monitor.cut_short()
             for runtime in runtimes.values():
                 await runtime.close()
             await self._monitor.close()

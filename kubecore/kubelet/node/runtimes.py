@@ -108,9 +108,12 @@ class NodeRuntimes:
             await runtime.start()
 
     async def close(self) -> None:
-        for runtime in set(self.by_handler.values()):
-            await runtime.close()
-        await self.monitor.close()
+        try:
+            await self.monitor.cut_short()
+            for runtime in set(self.by_handler.values()):
+                await runtime.close()
+        finally:  # also where a runtime takes too long
+            await self.monitor.close()
 
     async def of_pod(self, pod: Object, client: Client, default: str, *, node_name: str) -> ChosenRuntime:
         """By its class, or the `default`. Raises RuntimeFailure, StatusError."""

@@ -190,3 +190,41 @@ async def test_the_group_of_a_process_that_was_left_ends_with_it_where_it_is_to(
         assert processes(bench.marker) == [other]
         os.kill(other, signal.SIGKILL)
     assert await settled(lambda: processes(bench.marker) == [])
+
+
+# ---- what a program runs itself
+
+
+async def test_a_program_that_is_cut_ends_with_all_that_it_runs(bench: Bench) -> None:
+    running = bench.run(bench.command("sh", "-c", f"sleep {bench.marker}; true"))
+    await until(lambda: processes(bench.marker) != [])
+    await bench.clock.advance(121)
+    with pytest.raises(MonitorFailure, match="sh has not ended"):
+        await running
+    assert await settled(lambda: processes(bench.marker) == [] and bench.link.idle)
+
+
+async def test_a_monitor_whose_runtime_has_gone_ends_programs_with_all_that_they_run(bench: Bench) -> None:
+    running = bench.run(bench.command("sh", "-c", f"sleep {bench.marker}; true"))
+    await until(lambda: processes(bench.marker) != [])
+    await bench.link.close()
+    with pytest.raises(MonitorFailure, match="has ended"):
+        await running
+    assert processes(bench.marker) == []
+
+
+async def test_programs_that_run_when_the_node_ends_have_a_moment_and_are_cut_and_others_run_on(bench: Bench) -> None:
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    hung = bench.run(bench.command("sleep", bench.marker))
+    quick = bench.run(bench.command("cat", stdin=reading))
+    await until(lambda: processes(bench.marker) != [])
+    await until(lambda: len(bench.link._asked) == 2)
+    ending = asyncio.create_task(bench.link.cut_short())
+    os.close(writing)
+    assert await quick == (0, None)
+    assert not ending.done()
+    await bench.clock.advance(1)
+    await ending
+    assert await hung == (137, None)
+    assert await bench.run(bench.command("true")) == (0, None)
+    os.close(reading)

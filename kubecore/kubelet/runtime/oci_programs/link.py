@@ -32,6 +32,9 @@ _LAST_SECONDS = 10.0
 """Of one that nobody waits for any more. Many times what it needs, as one that is cut may leave what nobody knows of;
 and short beside a probe's period: those of a container where none ends are not to take all turns from others."""
 
+_MOMENT_SECONDS = 0.5
+"""Of one that runs when the node ends, which is not to take longer than a few seconds."""
+
 
 class MonitorFailure(Exception):
     """A program could not be run, or has not done what it was to do. The text is for people."""
@@ -148,6 +151,18 @@ class MonitorLink:
                     raise MonitorFailure(f"failed to start the monitor of containers: {error}") from error
                 self._channel = Channel(ours, self._received, self._disconnected)
             return self._channel
+
+    async def cut_short(self) -> None:
+        """The programs that run now have a moment to end, and are cut. Further ones may follow, which clean up."""
+        asked = list(self._asked.values())
+        if not asked:
+            return
+        with suppress(TimeoutError):
+            async with self.clock.outside(_MOMENT_SECONDS):
+                await asyncio.wait([one.answer for one in asked])
+        for one in asked:
+            if self._channel is not None and not one.answer.done():
+                self._channel.send(msgspec.msgpack.encode(Cut(one.number)))
 
     async def close(self) -> None:
         """It ends, with all that it has run."""

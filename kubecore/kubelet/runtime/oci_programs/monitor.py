@@ -35,7 +35,7 @@ _SET_CHILD_SUBREAPER = 36
 
 @dataclass
 class _Command:
-    """A program that runs."""
+    """A program that runs, in a session and so in a process group of its own, with whatever it runs itself."""
 
     order: Order
     pipe: int
@@ -88,11 +88,14 @@ class Monitor:
 
     async def end_all(self) -> None:
         """Of programs and what they left. Orphans end with their container, or are known by its mark."""
-        for pid in [*self._commands, *self._left]:
+        for pid in self._commands:
+            kill_group(pid)
+        for pid in self._left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        while self._commands or self._left:
-            await asyncio.to_thread(os.waitid, os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        while known := [*self._commands, *self._left]:
+            with suppress(ChildProcessError):  # it was reaped meanwhile
+                await asyncio.to_thread(os.waitid, os.P_PID, known[0], os.WEXITED | os.WNOWAIT)
             self.reap()
 
     def _received(self, data: bytes, descriptors: list[int]) -> None:
@@ -126,7 +129,7 @@ class Monitor:
     def _cut(self, number: int) -> None:
         for pid, command in self._commands.items():
             if command.order.number == number:
-                os.kill(pid, signal.SIGKILL)
+                kill_group(pid)
 
     def _ended(self, command: _Command, code: int) -> None:
         number = command.order.number

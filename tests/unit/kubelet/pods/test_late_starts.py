@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -238,6 +239,29 @@ async def test_a_kubelet_that_ends_leaves_no_start_behind(node: Node) -> None:
     await node.stop()
     await come(node)
     assert ("start", "main") not in node.runtime.calls
+
+
+async def test_a_kubelet_whose_runtime_does_not_end_leaves_no_network_behind(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(node.kubelet._network, "close", lambda: closed.append("network"))
+    monkeypatch.setattr(node.runtime, "close", node.runtime.answers.wait)
+    monkeypatch.setattr(node.kubelet._own_runtimes.monitor, "close", _told(closed, "monitor"))
+    assert node._task is not None
+    node._task.cancel()
+    await node.settle(1)
+    assert closed == []
+    node._task.cancel()
+    await node.settle()
+    assert (node._task.done(), closed) == (True, ["monitor", "network"])
+
+
+def _told(calls: list[str], name: str) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def call() -> None:
+        calls.append(name)
+
+    return call
 
 
 async def test_the_next_kubelet_ends_the_pod_though_the_last_was_killed_meanwhile(node: Node) -> None:
