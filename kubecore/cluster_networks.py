@@ -237,9 +237,7 @@ def _ipv6_trouble(config: ClusterConfig, mode: Mode, found: Detection) -> str:
 
 def _kept_networks(config: ClusterConfig, kept: Networks, found: Detection) -> Networks:
     made = f"{config.data_dir} was made with pod network {kept.mode}"
-    # Who asked for rootless where it could not be had has loopback.
-    mode = found.mode if config.network_mode == "rootless" else config.network_mode
-    if mode not in ("auto", kept.mode):
+    if config.network_mode not in ("auto", kept.mode):
         raise PermissionError(f"{made} and keeps it: use another data directory for {config.network_mode}")
     if kept.mode != "loopback" and found.mode != kept.mode:
         raise PermissionError(f"{made}, which cannot be had now: {found.reason}")
@@ -284,9 +282,11 @@ def _new_networks(config: ClusterConfig, found: Detection) -> Networks:
     from kubecore.kubelet.networks.range_claims import claim_first
 
     asked = config.network_mode
-    mode = found.mode if asked == "auto" or asked == "rootless" else asked
+    mode = found.mode if asked == "auto" else asked
     if mode == "netns" and found.mode != "netns":
         raise PermissionError(f"network namespaces for pods cannot be had: {found.reason}")
+    if mode == "rootless" and found.mode != "rootless":
+        raise PermissionError(f"pod network rootless cannot be had: {found.reason}")
     families, left_out = _wanted_families(config) or ("IPv4",), ""
     trouble = _ipv6_trouble(config, mode, found) if "IPv6" in families else ""
     if trouble and families == ("IPv6",):

@@ -94,15 +94,19 @@ def test_where_nothing_leads_out_of_a_rootless_network_the_user_is_told_why(
     )
 
 
-def test_where_rootless_cannot_be_had_pods_share_the_hosts_network_and_the_user_is_told_why(
+def test_where_rootless_cannot_be_had_who_asks_for_it_is_refused_and_told_why(
     choose: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network, "detect_rootless", lambda: Detection("loopback", "they are switched off"))
-    first = choose(network_mode="rootless")
-    assert first.mode == "loopback"
-    assert "because they are switched off; Services have 127.96." in str(first)
-    first.release()
-    assert choose(network_mode="rootless").services == first.services
+    with pytest.raises(PermissionError, match="pod network rootless cannot be had: they are switched off"):
+        choose(network_mode="rootless")
+
+
+def test_a_directory_made_in_loopback_mode_stays_so(choose: Choose, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose(network_mode="loopback").release()
+    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("rootless", ""))
+    with pytest.raises(PermissionError, match="made with pod network loopback and keeps it"):
+        choose(network_mode="rootless")
 
 
 def test_a_directory_made_rootless_does_not_fall_back(

@@ -58,7 +58,7 @@ MEANING: dict[Mode, str] = {
 
 def detect_rootless() -> Detection:
     """Whether mode rootless can be had, for whoever asks for it, by trying the real thing."""
-    why = "pod network rootless is for other users than root" if os.geteuid() == 0 else node_network.trouble()
+    why = "it is for other users than root, who has netns" if os.geteuid() == 0 else node_network.trouble()
     return Detection("loopback", why) if why else Detection("rootless", "user namespaces can be made")
 
 
