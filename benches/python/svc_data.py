@@ -18,7 +18,7 @@ from pathlib import Path
 from _load import Load
 from _report import Target, interleaved, median, ratios, row, spread
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # for tests.support: what is measured is installed
 
 from svc_sync import SERVICES, objects
 

@@ -22,7 +22,7 @@ from _load import Load
 from _report import ROUNDS, Target, interleaved, median, ratios, row, spread
 from _servers import program
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # for tests.support: what is measured is installed
 
 from kubecore.proxy.nftables.ruleset import Site
 from kubecore.proxy.nftables.table import NftablesTable
