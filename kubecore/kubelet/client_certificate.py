@@ -53,7 +53,10 @@ async def kept(
 
     async def go_on() -> None:
         while True:
-            await use()
+            try:
+                await use()
+            except (OSError, ValueError):  # the next one may be good again
+                log.exception("node %s goes on with its former certificate", settings.node_name)
 
     if certificates.current is None:
         log.info("node %s waits until there is a certificate: its request has to be approved", settings.node_name)

@@ -205,6 +205,23 @@ async def test_a_kubelet_does_not_begin_with_a_certificate_that_cannot_be_used(
             await node.task
 
 
+async def test_a_kubelet_goes_on_and_uses_the_next_certificate_where_one_cannot_be_used(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use = node.transport.use_certificate
+
+    def refuse(certificate: bytes, key: bytes) -> None:
+        raise ValueError("no certificate")
+
+    async with node.running(client_certificate=b"first", client_key=b"key"):
+        monkeypatch.setattr(node.transport, "use_certificate", refuse)
+        await node.sign()
+        monkeypatch.setattr(node.transport, "use_certificate", use)
+        await node.settle((LIFE * 0.92 - BACKDATED).total_seconds())
+        signed = await node.sign()
+        assert node.transport.known_by == [b"first", signed]
+
+
 # ---- of another cluster
 
 

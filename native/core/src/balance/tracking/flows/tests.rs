@@ -137,6 +137,13 @@ fn an_outgrown_array_is_empty_and_is_used_again() {
 #[test]
 fn a_table_that_grows_and_shrinks_has_one_array_of_each_size() {
     let (dropped, table) = (Arc::default(), FlowTable::new());
+    let sizes = || -> Vec<Vec<usize>> {
+        let of = |shard: &Shard<Entry>| {
+            shard.writing.lock().arrays.iter().map(|array| array.each().len()).collect()
+        };
+        table.shards.iter().map(of).collect()
+    };
+    let mut first = None;
     for _ in 0..3 {
         for number in 0..5000 {
             table.enter(entry(number, &dropped), number, |_| true, &table.guard());
@@ -144,9 +151,10 @@ fn a_table_that_grows_and_shrinks_has_one_array_of_each_size() {
         for number in 0..5000 {
             assert!(table.remove_if(&key(number), |_| true, &table.guard()).is_some());
         }
+        assert_eq!(&sizes(), first.get_or_insert_with(sizes));
     }
-    for shard in table.shards.iter() {
-        let sizes: Vec<_> = shard.writing.lock().arrays.iter().map(|array| array.each().len()).collect();
-        assert_eq!(sizes, [64, 128, 256, 512]);
+    for sizes in sizes() {
+        assert!(sizes.len() > 1 && sizes[0] == FEWEST_SLOTS, "{sizes:?}");
+        assert!(sizes.windows(2).all(|two| two[1] == 2 * two[0]), "{sizes:?}");
     }
 }
