@@ -207,14 +207,16 @@ class Connection:
         """All of it is in effect when this returns, and nothing when it raises."""
         if not len(batch):
             return
-        data, awaited = batch.encode(self._sequence + 1)
+        first = self._sequence + 1
+        data, awaited = batch.encode(first)
         self._sequence = awaited + 1
         self._socket.send(data)
         code = 0
         for kind, sequence, payload in messages(self._socket):
-            if kind == ERROR and sequence <= awaited:
+            if kind == ERROR and first <= sequence <= awaited:
                 code = code or error_number(payload)
-                if sequence == awaited:
+                # A batch that is refused as a whole is answered at its beginning alone.
+                if sequence in (first, awaited):
                     break
         if code:
             raise OSError(code, f"nf_tables: {os.strerror(code)}")

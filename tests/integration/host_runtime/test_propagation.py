@@ -148,7 +148,7 @@ class Hung:
     def __call__(self, asked: Path | Mount, *given: Any) -> Any:
         if self.volume == (asked.source if isinstance(asked, Mount) else asked):
             self.asked.set()
-            self.waited.append(self.go_on.wait(10))
+            self.waited.append(self.go_on.wait(60))
         return self.real(asked, *given)
 
 
