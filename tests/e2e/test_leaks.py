@@ -95,7 +95,7 @@ def everything(cluster: int, data: Path) -> Counter[str]:
             keeper = b"kubecore.kubelet.keeper.process" in Path(f"/proc/{pid}/cmdline").read_bytes()
             if keeper:
                 found["descriptors"] += len(list(Path(f"/proc/{pid}/fd").iterdir()))
-                mounts = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+                mounts = Path(f"/proc/{pid}/mountinfo").read_text(errors="surrogateescape").split("\n")
                 found["mounts"] += len([line for line in mounts if str(data) in line])
     found["namespaces"] = len(namespaces)
     found["links"] = len(list(Path(f"/sys/class/net/{bridge_name(data)}/brif").glob("*")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -92,7 +93,7 @@ def list_hierarchies(process: Path) -> list[Hierarchy]:
     """What /proc/PID/mountinfo and /proc/PID/cgroup say."""
     own = dict(groups_of(process))
     found = []
-    for line in (process / "mountinfo").read_text().splitlines():
+    for line in _lines(process / "mountinfo"):
         left, _, right = line.partition(" - ")
         kind, _, options = right.split(" ", 2)
         _, _, _, root, mount, *_ = left.split(" ")
@@ -108,10 +109,15 @@ def list_hierarchies(process: Path) -> list[Hierarchy]:
     return found
 
 
+def _lines(file: Path) -> list[str]:
+    """Names of files in it may be of any bytes but a newline."""
+    return [line for line in os.fsdecode(file.read_bytes()).split("\n") if line]
+
+
 def groups_of(process: Path) -> list[tuple[frozenset[str], str]]:
     """Of /proc/PID: controllers of a hierarchy, none for version 2, and the process's group in it. OSError."""
     groups = []
-    for line in (process / "cgroup").read_text().splitlines():
+    for line in _lines(process / "cgroup"):
         _, controllers, path = line.split(":", 2)
         groups.append((frozenset(filter(None, controllers.split(","))), path))
     return groups

@@ -51,7 +51,7 @@ def mask(names: Iterable[str]) -> int:
 
 def of_this_process(status: Path = Path("/proc/self/status")) -> frozenset[str]:
     """Those that this process could hand on."""
-    for line in status.read_text().splitlines():
+    for line in status.read_text(errors="replace").splitlines():
         if line.startswith("CapBnd:"):
             held = int(line.split()[1], 16)
             return frozenset(name for name, number in _NUMBERS.items() if held >> number & 1)

@@ -272,7 +272,7 @@ def kill_group(leader: int) -> None:
 def is_ending(pid: int) -> bool:
     """Of a child that was not reaped: it has ended, or waits for the ends of those that end with it."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return True
     return bool(int(fields[6]) & _EXITING)

@@ -282,7 +282,7 @@ def _memory(pid: int) -> int:
     """In bytes. Raises OSError when the process is gone."""
     with suppress(PermissionError, FileNotFoundError):
         return _sum((_PROC / str(pid) / "smaps_rollup").read_text(), ("Pss:",))
-    return _sum((_PROC / str(pid) / "status").read_text(), _OWN_MEMORY)
+    return _sum((_PROC / str(pid) / "status").read_text(errors="replace"), _OWN_MEMORY)
 
 
 def _sum(text: str, names: tuple[str, ...]) -> int:

@@ -58,7 +58,7 @@ class Node:
     def mounts(self) -> list[str]:
         """That are its own: others run nodes on this machine at the same time."""
         places = [str(one) for one in (self.root, self.state) if one is not None]
-        mounted = Path("/proc/self/mountinfo").read_text().splitlines()
+        mounted = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").split("\n")
         return [line for line in mounted if any(place in line for place in places)]
 
     @property

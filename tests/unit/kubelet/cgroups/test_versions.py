@@ -131,6 +131,13 @@ def test_hierarchies_are_found_with_the_group_this_process_is_in(tmp_path: Path)
     ]
 
 
+def test_others_may_mount_where_names_are_of_any_bytes(tmp_path: Path) -> None:
+    process(tmp_path, "2:memory:/own\n", "31 1 0:2 / ROOT/memory rw - cgroup cgroup rw,memory\n")
+    with (tmp_path / "mountinfo").open("ab") as file:
+        file.write(b"33 1 0:4 / /mnt/\xff\r\x0c rw - tmpfs tmpfs rw\n")
+    assert [one.own for one in detection.list_hierarchies(tmp_path)] == [tmp_path / "memory/own"]
+
+
 def test_a_machine_without_controllers_says_so(tmp_path: Path) -> None:
     mounts = "32 1 0:3 / ROOT/unified rw - cgroup2 cgroup2 rw\n"
     found = detection.detect("mark", process=process(tmp_path, "0::/\n", mounts))
