@@ -1,10 +1,10 @@
-"""The node's agent: follows the pods that are bound to its node and gives each a worker. Composes the package."""
+"""The node's agent: composes the package, registers its node and has the pods that are bound to it followed."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -39,20 +39,19 @@ from kubecore.kubelet.pods.disks import PodDisks
 from kubecore.kubelet.pods.fields import NodeFacts
 from kubecore.kubelet.pods.image_pulling import ImagePuller
 from kubecore.kubelet.pods.mandatory_access import app_armor_lack
-from kubecore.kubelet.pods.manifests import MIRROR
 from kubecore.kubelet.pods.name_files import Naming
 from kubecore.kubelet.pods.objects import ReferencedObjects
 from kubecore.kubelet.pods.pod_cgroups import PodCgroups
-from kubecore.kubelet.pods.static_pods import MirrorWriter, StaticPods
+from kubecore.kubelet.pods.status_writer import StatusWriter
 from kubecore.kubelet.pods.worker import PodWorker
+from kubecore.kubelet.pods.workers import PodWorkers
 from kubecore.kubelet.runtime import leftovers
-from kubecore.kubelet.runtime.interface import ContainerStatus
 from kubecore.kubelet.runtime.stopping import SHUTDOWN_GRACE_SECONDS, stop_running
 from kubecore.kubelet.serving import configz
 from kubecore.kubelet.serving.kubelet_metrics import KubeletMetrics
 from kubecore.kubelet.serving.server import KubeletServer, ServerConfig
 from kubecore.kubelet.serving.stats import NodeStats
-from kubecore.kubelet.serving.usage import RunningPod, UsageReader
+from kubecore.kubelet.serving.usage import UsageReader
 from kubecore.kubelet.settings.kubelet_config import KubeletConfig
 from kubecore.kubelet.volumes.manager import VolumeManager
 from kubecore.kubelet.volumes.tokens import TokenManager
@@ -86,8 +85,8 @@ class Kubelet:
         self._nodes = self._node_informer()
         self.ready = ready or asyncio.Event()
         self.book = LogBook(config.log_rotation)
-        self._workers: dict[str, PodWorker] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        folder = config.pod_manifest_path or config.root_dir / "manifests"
+        self.workers = PodWorkers(client, clock, folder, self._node, self._make_worker)
         self._recorder = EventRecorder(client, clock, "kubelet", host=config.node_name)
         self._events = NodeEvents(self._recorder, config.node_name)
         cidrs = config.own_pod_cidrs
@@ -110,7 +109,7 @@ class Kubelet:
         self._left = LeftPods()
         self._images = self._own_runtimes.images
         self._garbage = self._own_runtimes.garbage(config.image_gc)
-        self._objects = ReferencedObjects(client, clock, self._wake)
+        self._objects = ReferencedObjects(client, clock, self.workers.wake)
         self._puller = ImagePuller(self._images, config.registries, clock, self._objects.get, self._image_pulled)
         self._node_images = NodeImages(
             self._own_runtimes.image_sources(), clock, self._images_changed, most=config.max_images
@@ -118,8 +117,6 @@ class Kubelet:
         self._services: NodeServices | None = None
         self._keeper: NodeKeeper | None = None
         self._machine: Machine | None = None
-        folder = config.pod_manifest_path or config.root_dir / "manifests"
-        self._static = StaticPods(client, clock, folder, self._node, self)
         self._eviction_changed: Callable[[], None] = lambda: None
         self._eviction, self.stats = self._make_observers()
 
@@ -127,7 +124,7 @@ class Kubelet:
         """Who look at what pods use: to end some before nothing is left, and to tell."""
         clock, config, usage = self._clock, self._config, UsageReader()
         disks = PodDisks(config.root_dir, lambda: set(self._runtimes.values()))
-        pods = NodePods(disks, usage, self._workers.values)
+        pods = NodePods(disks, usage, self.workers.all)
         eviction = EvictionManager(
             clock,
             config.eviction,
@@ -140,7 +137,7 @@ class Kubelet:
         )
         images = self._own_runtimes.image_disk
         return eviction, NodeStats(
-            clock, config.node_name, self.running_pods, usage, config.root_dir, pods.disks, images
+            clock, config.node_name, self.workers.running, usage, config.root_dir, pods.disks, images
         )
 
     def _node_informer(self) -> SharedInformer:
@@ -192,32 +189,11 @@ class Kubelet:
         return NodeNow(
             self._config.node_name,
             int(cgroups.version[1:]) if cgroups is not None else 0,
-            [worker.now() for worker in self._workers.values()],
+            [worker.now() for worker in self.workers.all()],
             [one for runtime in runtimes for one in runtime.list_pod_sandboxes()],
             [one for runtime in runtimes for one in runtime.list_containers()],
-            self.running_pods(),
+            self.workers.running(),
         )
-
-    @property
-    def pods(self) -> list[Object]:
-        """What the server's /pods shows."""
-        return [worker.pod for worker in self._workers.values()]
-
-    def _admitted(self) -> list[Object]:
-        return [worker.granted for worker in self._workers.values() if worker.takes_room]
-
-    def running_pods(self) -> list[RunningPod]:
-        """Those of which some container runs."""
-        found = [worker.running() for worker in self._workers.values()]
-        return [pod for pod in found if pod.containers]
-
-    def worker(self, namespace: str, name: str, uid: str = "") -> PodWorker | None:
-        """The newest worker of a pod's name."""
-        found = None
-        for worker in self._workers.values():
-            if meta.namespace(worker.pod) == namespace and meta.name(worker.pod) == name and uid in ("", worker.uid):
-                found = worker
-        return found
 
     # ---- life
 
@@ -229,7 +205,7 @@ class Kubelet:
             self._network.start()
             self._start_cgroups(await self._own_runtimes.find())
             for runtime in set(self._runtimes.values()):
-                runtime.subscribe(self._container_ended)
+                runtime.subscribe(self.workers.container_ended)
             await self._own_runtimes.start()
             strict_groups = await self._own_runtimes.strict_groups(config.default_runtime)
             self._left.find(set(self._runtimes.values()))
@@ -261,7 +237,7 @@ class Kubelet:
                 ("eviction", self._eviction.run()),
                 ("allocatable", allocatable.enforce(self._cgroups.cgroups, machine, config, self._clock, self._events)),
                 ("server", server.serve()),
-                *([("static pods", self._static.run())] if config.pod_manifest_path is not None else []),
+                *([("static pods", self.workers.static.run())] if config.pod_manifest_path is not None else []),
             ]
             async with asyncio.TaskGroup() as group:
                 for name, work in works:
@@ -283,7 +259,7 @@ class Kubelet:
         self._events.tell("Shutdown", "Shutdown manager detected shutdown event")
         self._services.admission.shutting_down = self._keeper.shutting_down = True
         self._keeper.changed()
-        await end_pods(self._clock, config, lambda: list(self._workers.values()))
+        await end_pods(self._clock, config, self.workers.all)
 
     def _start_cgroups(self, places: Places | None) -> None:
         """`places`: of what runs already."""
@@ -334,24 +310,21 @@ class Kubelet:
         self._nodes.add_handler(keeper.seen, lambda _, new: keeper.seen(new))
         await pods.wait_synced()
         if self._config.pod_manifest_path is not None:
-            self._static.look()
-        wanted = {meta.uid(pod) for pod in pods.list()} | set(self._workers)
+            self.workers.static.look()
+        wanted = {meta.uid(pod) for pod in pods.list()} | {worker.uid for worker in self.workers.all()}
         await self._left.remove_others(wanted)
         orphans.remove(self._config.root_dir, wanted)
-        pods.add_handler(self._pod_added, self._pod_updated, self._pod_removed)
+        self.workers.follow(pods)
 
     async def _shut_down(self, server: KubeletServer) -> None:
         """Workers first, so that nothing is restarted; then all containers together, and what held them."""
         await self._own.stop()
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self.workers.close()
         await server.close()
         with suppress(TimeoutError):  # of a runtime that does not answer
             async with self._clock.timeout(2 * SHUTDOWN_GRACE_SECONDS):
                 interrupted = await stop_running(set(self._runtimes.values()), SHUTDOWN_GRACE_SECONDS)
-                for worker in self._workers.values():
-                    worker.keep_last_words(interrupted)
+                self.workers.keep_last_words(interrupted)
         if self._services is not None:
             self._services.host_ports.close()
         await self._own_runtimes.close()
@@ -381,7 +354,7 @@ class Kubelet:
             admission=PodAdmission(
                 self._node,
                 self._ask_for_node,
-                self._admitted,
+                self.workers.granted,
                 allowed_sysctls=config.allowed_unsafe_sysctls,
                 pressure=self._eviction.refusal,
                 app_armor_lack=app_armor_lack(),
@@ -414,86 +387,14 @@ class Kubelet:
             lease_seconds=config.lease_seconds,
         )
 
-    # ---- pods
-
-    def _pod_added(self, pod: Object) -> None:
-        if MIRROR in meta.annotations(pod):
-            self._static.mirror_seen(pod, self._wake)
-        elif self._services is not None and meta.uid(pod) not in self._workers:
-            self._start_worker(PodWorker(pod, self._services))
-
-    def start_static(self, pod: Object, writer: MirrorWriter) -> None:
-        """As soon as one of the same name has ended."""
+    def _make_worker(self, pod: Object, writer: StatusWriter | None) -> PodWorker:
         if self._services is None:
             raise RuntimeError("the kubelet has not started")
-        former = self.worker(meta.namespace(pod), meta.name(pod))
-        after = self._tasks.get(former.uid) if former is not None else None
-        self._start_worker(PodWorker(pod, self._services, writer), after=after, finally_=writer.remove)
-
-    def stop_static(self, uid: str) -> None:
-        worker = self._workers.get(uid)
-        if worker is not None:
-            worker.removed()
-
-    def _start_worker(
-        self,
-        worker: PodWorker,
-        *,
-        after: asyncio.Task[None] | None = None,
-        finally_: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        self._workers[worker.uid] = worker
-        run = self._run(worker, after, finally_)
-        self._tasks[worker.uid] = asyncio.create_task(run, name=f"kubelet pod {meta.key(worker.pod)}")
-
-    async def _run(
-        self, worker: PodWorker, after: asyncio.Task[None] | None, finally_: Callable[[], Awaitable[None]] | None
-    ) -> None:
-        try:
-            if after is not None:
-                await asyncio.wait([after])
-            await worker.run()
-            if finally_ is not None:
-                await finally_()
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception("the worker of pod %s failed", meta.key(worker.pod))
-        self._workers.pop(worker.uid, None)
-        self._tasks.pop(worker.uid, None)
-
-    def _pod_updated(self, old: Object, new: Object) -> None:
-        if meta.uid(old) != meta.uid(new):
-            self._pod_removed(old)
-        if MIRROR in meta.annotations(new):
-            self._static.mirror_seen(new, self._wake)
-            return
-        worker = self._workers.get(meta.uid(new))
-        if worker is None:
-            self._pod_added(new)
-        else:
-            worker.update(new)
-
-    def _pod_removed(self, pod: Object) -> None:
-        if MIRROR in meta.annotations(pod):
-            self._static.mirror_gone(pod, self._wake)
-            return
-        worker = self._workers.get(meta.uid(pod))
-        if worker is not None:
-            worker.removed()
-
-    def _container_ended(self, status: ContainerStatus) -> None:
-        any(worker.container_ended(status) for worker in self._workers.values())  # it is one's
-
-    def _wake(self, uid: str) -> None:
-        worker = self._workers.get(uid)
-        if worker is not None:
-            worker.wake()
+        return PodWorker(pod, self._services, writer)
 
     def _names_changed(self, obj: Object) -> None:
         if not self._config.cluster_dns:
-            for worker in self._workers.values():
-                worker.refresh_names()
+            self.workers.refresh_names()
 
     async def _runtime_for(self, pod: Object) -> ChosenRuntime:
         config = self._config

@@ -33,7 +33,7 @@ class LogServing:
     async def of_container(self, request: Request, namespace: str, pod: str, container: str) -> None:
         """Raises Refused."""
         options, previous = options_of(request.query, self._kubelet.now())
-        worker = self._kubelet.worker(namespace, pod)
+        worker = self._kubelet.workers.find(namespace, pod)
         if worker is None:
             raise Refused(404, f'pod "{pod}" does not exist')
         record = worker.record(container)

@@ -95,7 +95,7 @@ class KubeletServer:
         self._clock = clock
         self._socket: socket.socket | None = None
         self._listener: _Listener | None = None
-        self._streaming = ContainerStreaming(kubelet.worker)
+        self._streaming = ContainerStreaming(kubelet.workers.find)
         self._logs = LogServing(kubelet)
         self._access = KubeletAccess(client, clock, kubelet.node_name)
         self._client = client
@@ -270,13 +270,14 @@ class KubeletServer:
         return await handler(request, rest)
 
     async def _pods(self, request: Request, path: list[str]) -> _Answer:
-        body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._kubelet.pods}
+        pods = [worker.pod for worker in self._kubelet.workers.all()]
+        body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}
         return _Answer(200, orjson.dumps(body), _JSON)
 
     async def _running_pods(self, request: Request, path: list[str]) -> _Answer:
         """As the container runtimes have them."""
         items = []
-        for pod in self._kubelet.running_pods():
+        for pod in self._kubelet.workers.running():
             metadata = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
             containers = [{"name": one.name, "image": one.image, "resources": {}} for one in pod.containers]
             items.append({"metadata": metadata, "spec": {"containers": containers}, "status": {}})

@@ -62,7 +62,7 @@ async def test_how_full_a_claims_volume_is_is_told(node: Node, tmp_path: Path) -
     labels, _, value = line.partition("} ")
     assert labels.endswith('{namespace="default",persistentvolumeclaim="wanted"')
     assert int(value) == os.statvfs(tmp_path).f_blocks * os.statvfs(tmp_path).f_frsize
-    (pod,) = node.kubelet.running_pods()
+    (pod,) = node.kubelet.workers.running()
     assert [(one.name, one.claim, one.path) for one in pod.claims] == [("data", "wanted", tmp_path)]
 
 

@@ -90,7 +90,7 @@ async def test_a_container_that_has_come_though_nobody_was_told_is_stopped_withi
 async def test_a_pod_that_is_evicted_ends_though_its_container_never_comes(node: Node) -> None:
     node.runtime.hangs.add(("create", "main"))
     await node.run(container(), activeDeadlineSeconds=3600)
-    next(iter(node.kubelet._workers.values())).evict("no room", 0, disrupted=True)
+    node.kubelet.workers.all()[0].evict("no room", 0, disrupted=True)
     await node.settle()
     assert (node.status()["phase"], node.status()["reason"]) == ("Failed", "Evicted")
 

@@ -188,7 +188,7 @@ async def test_a_failing_post_start_keeps_no_deletion_waiting(node: Node) -> Non
 async def test_a_pod_that_is_evicted_starts_nothing_more(node: Node) -> None:
     node.runtime.exec_seconds["prepare"] = 600
     await node.run(hooked("first", postStart="prepare"), container("second"))
-    worker = node.kubelet.worker("default", "pod")
+    worker = node.kubelet.workers.find("default", "pod")
     assert worker is not None
     worker.evict("The node was low on resource: memory.", 1.0, disrupted=True)
     await node.settle(2)
@@ -212,7 +212,7 @@ async def test_a_pod_that_is_being_deleted_can_still_be_evicted_sooner(node: Nod
     node.runtime.stubborn.add("main")
     await node.run(terminationGracePeriodSeconds=3600)
     await node.delete()
-    worker = node.kubelet.worker("default", "pod")
+    worker = node.kubelet.workers.find("default", "pod")
     assert worker is not None
     worker.evict("The node was low on resource: memory.", 1.0, disrupted=True)
     await node.settle(2)

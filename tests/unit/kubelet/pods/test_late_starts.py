@@ -14,7 +14,7 @@ HOOK = {"preStop": {"exec": {"command": ["bye"]}}}
 
 
 def evict(node: Node, grace_seconds: float) -> None:
-    next(iter(node.kubelet._workers.values())).evict("no room", grace_seconds, disrupted=True)
+    node.kubelet.workers.all()[0].evict("no room", grace_seconds, disrupted=True)
 
 
 async def come(node: Node) -> None:

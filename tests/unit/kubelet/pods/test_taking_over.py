@@ -133,7 +133,7 @@ async def test_logs_of_this_attempt_and_the_one_before_are_found_again(node: Nod
         await node.settle(11)
     node.runtime.config("main").log_path.write_text("")
     await restart(node)
-    worker = node.kubelet.worker("default", "pod")
+    worker = node.kubelet.workers.find("default", "pod")
     assert worker is not None
     record = worker.record("main")
     assert record is not None and record.log_path is not None and record.previous_log_path is not None
