@@ -244,11 +244,7 @@ class Kubelet:
                     group.create_task(work, name=f"kubelet {name} {config.node_name}")
         finally:
             self.ready.clear()
-            try:
-                await self._shut_down(server)
-            finally:  # also where that takes too long
-                with suppress(OSError):
-                    self._network.close()
+            await self._shut_down(server)
 
     async def shut_down(self) -> None:
         """While it runs, before it is cancelled: the machine is about to go down. Pods end in order, as far as that is
@@ -287,7 +283,8 @@ class Kubelet:
         return any([await garbage.remove_all() for garbage in self._garbage])
 
     def _node(self) -> Object:
-        return self._nodes.get(self._config.node_name) or {"metadata": {"name": self._config.node_name}}
+        found = self._nodes.get(self._config.node_name)
+        return found if found is not None else {"metadata": {"name": self._config.node_name}}
 
     async def _ask_for_node(self) -> Object:
         return await self._client.get("nodes", self._config.node_name)
@@ -317,13 +314,22 @@ class Kubelet:
         self.workers.follow(pods)
 
     async def _shut_down(self, server: KubeletServer) -> None:
+        """The network goes last, also where the rest takes too long."""
+        try:
+            await self._end(server)
+        finally:
+            with suppress(OSError):
+                self._network.close()
+
+    async def _end(self, server: KubeletServer) -> None:
         """Workers first, so that nothing is restarted; then all containers together, and what held them."""
         await self._own.stop()
         await self.workers.close()
         await server.close()
+        runtimes = set(self._runtimes.values())
         with suppress(TimeoutError):  # of a runtime that does not answer
             async with self._clock.timeout(2 * SHUTDOWN_GRACE_SECONDS):
-                interrupted = await stop_running(set(self._runtimes.values()), SHUTDOWN_GRACE_SECONDS)
+                interrupted = await stop_running(runtimes, SHUTDOWN_GRACE_SECONDS)
                 self.workers.keep_last_words(interrupted)
         if self._services is not None:
             self._services.host_ports.close()
