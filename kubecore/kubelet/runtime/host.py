@@ -33,7 +33,7 @@ from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Limits
 from kubecore.kubelet.logs.writing import LogBook, LogWriter
 from kubecore.kubelet.networks.network import NetworkError, NetworkNamespace, PodNetwork
 from kubecore.kubelet.runtime import launching, leftovers, mounting, propagation, sandbox_notes, volume_servers
-from kubecore.kubelet.runtime.host_plans import Container, LaunchPlans, Sandbox
+from kubecore.kubelet.runtime.host_plans import CommandInside, Container, LaunchPlans, Sandbox
 from kubecore.kubelet.runtime.interface import (
     ContainerConfig,
     ContainerState,
@@ -408,7 +408,8 @@ class HostRuntime:
         async with self._clock.timeout(timeout_seconds) if timeout_seconds > 0 else nullcontext():
             output = Output.pipes()
             try:
-                process = await self._start_inside(container, argv, output.child_ends, whole=True)
+                command = CommandInside(argv, output.child_ends, ends_group=True)
+                process = await self._start_inside(container, command)
             except (RuntimeFailure, asyncio.CancelledError):
                 output.close()
                 raise
@@ -421,7 +422,7 @@ class HostRuntime:
         pid = container.running.pid if container.running else None
         ours, theirs = open_streams(wanted, owner=self._plans.terminal_owner(container), inside=pid)
         try:
-            process = await self._start_inside(container, argv, theirs, terminal=wanted.tty)
+            process = await self._start_inside(container, CommandInside(argv, theirs, terminal=wanted.tty))
         except (RuntimeFailure, asyncio.CancelledError):
             ours.close()
             raise
@@ -450,21 +451,13 @@ class HostRuntime:
     async def written_layers(self) -> Mapping[str, Written]:
         return {}
 
-    async def _start_inside(
-        self,
-        container: Container,
-        argv: Sequence[str],
-        stdio: tuple[int, int, int],
-        *,
-        terminal: bool = False,
-        whole: bool = False,
-    ) -> launching.Process:
-        """A further process in a running container. `whole`: its group is to end with it, by whoever waits for it."""
+    async def _start_inside(self, container: Container, command: CommandInside) -> launching.Process:
+        """A further process in a running container, whose group is for `collect` to end where it is to."""
         if container.running is None:
             raise RuntimeFailure("ExecError", f"container {container.status.name} is not running")
         sandbox, running = self._sandboxes[container.status.sandbox_id], container.running
         try:
-            launch = self._plans.inside(sandbox, container, running, argv, stdio, terminal=terminal)
+            launch = self._plans.inside(sandbox, container, running, command)
             return self._start(launch, container)
         except (OSError, mounting.MountFailure, launching.ExecFailure, CgroupError) as error:
             raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {_text(error)}") from error

@@ -46,6 +46,16 @@ class Container:
     """Keeps its image in the store."""
 
 
+@dataclass(frozen=True, slots=True)
+class CommandInside:
+    """To be run in a container that runs. `ends_group`: what is of its process group when it has ended, ends, too."""
+
+    argv: Sequence[str]
+    stdio: tuple[int, int, int]
+    terminal: bool = False
+    ends_group: bool = False
+
+
 @dataclass
 class Sandbox:
     """`first`: the process that the pod's shared pid namespace belongs to, None where containers have their own."""
@@ -211,23 +221,20 @@ class LaunchPlans:
         sandbox: Sandbox,
         container: Container,
         running: Running,
-        argv: Sequence[str],
-        stdio: tuple[int, int, int],
-        *,
-        terminal: bool,
+        command: CommandInside,
     ) -> launching.Launch:
         """A further process in a running container."""
-        launch = self.bare(sandbox, container, stdio)
+        launch = self.bare(sandbox, container, command.stdio)
         if not self.isolation.namespaces:
             volumes = _volume_variables(container.config.mounts)
             launch = replace(launch, environment={**volumes, **launch.environment})
-        environment = {"TERM": "xterm", **launch.environment} if terminal else launch.environment
+        environment = {"TERM": "xterm", **launch.environment} if command.terminal else launch.environment
         launch = replace(
             launch,
-            arguments=tuple(argv),
+            arguments=tuple(command.argv),
             environment=environment,
             join=self._within(sandbox, running),
-            terminal=terminal,
+            terminal=command.terminal,
         )
         if self.isolation.user_namespace or not self.isolation.namespaces:
             return as_ourselves(launch)

@@ -175,18 +175,18 @@ async def test_a_process_that_is_not_of_the_program_is_neither_ended_nor_waited_
     assert await stranger.wait() == -signal.SIGTERM
 
 
-@pytest.mark.parametrize("whole", [False, True])
-async def test_the_group_of_a_process_that_was_left_ends_with_it_where_it_is_to(bench: Bench, whole: bool) -> None:
+@pytest.mark.parametrize("ends", [False, True])
+async def test_the_group_of_a_process_that_was_left_ends_with_it_where_it_is_to(bench: Bench, ends: bool) -> None:
     group = f"sleep {bench.marker} & echo $! > other; echo $$ > pid; exec sleep {bench.marker}"
     script = f"setsid sh -c '{group}' & until test -s pid; do sleep 0.01; done"
-    command = replace(bench.command("sh", "-c", script, leaves=True), whole=whole)
+    command = replace(bench.command("sh", "-c", script, leaves=True), ends_group=ends)
     code, process = await bench.run(command)
     assert code == 0 and process is not None
     await until(lambda: len(processes(bench.marker)) == 2)
     signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
     assert await watch_end(process) == Ended(137, 9)
     other = int((bench.folder / "other").read_text())
-    if not whole:
+    if not ends:
         assert processes(bench.marker) == [other]
         os.kill(other, signal.SIGKILL)
     assert await settled(lambda: processes(bench.marker) == [])

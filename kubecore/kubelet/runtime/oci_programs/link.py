@@ -42,7 +42,7 @@ class MonitorFailure(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A program to run, in its `directory`. `stdio`: copies are taken. `pid_file`, `whole`: see `orders.Order`.
+    """A program to run, in its `directory`. `stdio`: copies are taken. `pid_file`, `ends_group`: see `orders.Order`.
 
     `inside`: it starts a command in a container that runs. These have turns of their own, as their time passes while
     they wait for one, and many containers may be starting."""
@@ -54,7 +54,7 @@ class Command:
     namespaces: int = 0
     steps: Sequence[Step] = ()
     pid_file: Path | None = None
-    whole: bool = False
+    ends_group: bool = False
     inside: bool = False
 
 
@@ -187,7 +187,7 @@ class MonitorLink:
             command.namespaces,
             list(command.steps),
             str(command.pid_file or ""),
-            command.whole,
+            command.ends_group,
         )
         loop = asyncio.get_running_loop()
         asked = self._asked[number] = _Asked(number, loop.create_future(), loop.create_future(), told)

@@ -46,7 +46,7 @@ class _Left:
     """A process that has outlived its program."""
 
     pipe: int
-    whole: bool
+    ends_group: bool
 
 
 class Monitor:
@@ -68,7 +68,7 @@ class Monitor:
                 self._ended(command, os.waitstatus_to_exitcode(status))
         for pid, left in list(self._left.items()):
             if _has_ended(pid):
-                if left.whole:  # until it is waited for, no other group has its number
+                if left.ends_group:  # until it is waited for, no other group has its number
                     kill_group(pid)
                 del self._left[pid]
                 _, status = os.waitpid(pid, 0)
@@ -140,7 +140,7 @@ class Monitor:
         file = Path(command.order.pid_file)
         if code != 0:
             with suppress(OSError, ValueError):
-                _end(_child_of(file), whole=command.order.whole)  # it may be that nobody else knows of it
+                _end(_child_of(file), group=command.order.ends_group)  # it may be that nobody else knows of it
             close_all(command.pipe)
             self._report(Report(number, code))
             return
@@ -151,7 +151,7 @@ class Monitor:
             close_all(command.pipe)
             self._report(Report(number, code, failure=f"it has left no process: {error}"))
             return
-        self._left[pid] = _Left(command.pipe, command.order.whole)
+        self._left[pid] = _Left(command.pipe, command.order.ends_group)
         self._report(Report(number, code, pid), pidfd)
 
     def _report(self, report: Report, *descriptors: int) -> None:
@@ -180,9 +180,9 @@ def _child_of(pid_file: Path) -> int:
     return pid
 
 
-def _end(child: int, *, whole: bool) -> None:
+def _end(child: int, *, group: bool) -> None:
     os.kill(child, signal.SIGKILL)
-    if whole:
+    if group:
         kill_group(child)
 
 

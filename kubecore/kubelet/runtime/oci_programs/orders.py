@@ -12,7 +12,8 @@ class Order(msgspec.Struct, array_like=True, tag="run"):
     their order), and with a `pid_file` a pipe.
 
     `pid_file`: absolute, where the program writes the pid of a process that outlives it, and which is removed then; how
-    that ends is written into the pipe (`launching.END`). `whole`: what is of its process group then is ended with it.
+    that ends is written into the pipe (`launching.END`). `ends_group`: what is of its process group then
+    is ended, too.
     """
 
     number: int
@@ -22,7 +23,7 @@ class Order(msgspec.Struct, array_like=True, tag="run"):
     namespaces: int
     steps: list[Step]
     pid_file: str
-    whole: bool = False
+    ends_group: bool = False
 
 
 class Cut(msgspec.Struct, array_like=True, tag="cut"):

@@ -25,7 +25,7 @@ from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.networks.network import PodNetwork
 from kubecore.kubelet.runtime import launching, leftovers
 from kubecore.kubelet.runtime.cri import parents
-from kubecore.kubelet.runtime.host_plans import Container, Sandbox
+from kubecore.kubelet.runtime.host_plans import CommandInside, Container, Sandbox
 from kubecore.kubelet.runtime.interface import ContainerConfig, RuntimeFailure, SandboxConfig, SandboxStatus
 from kubecore.kubelet.runtime.oci import OciRuntime
 from kubecore.kubelet.runtime.oci_programs import finding, groups
@@ -40,6 +40,8 @@ _STATE = "oci-runtime"
 """In a pod's folder: what the program keeps of the pod's containers."""
 _LOG = "runtime.log"
 _NO_SESSION = -2
+_NOTHING = (-1, -1, -1)
+"""Instead of descriptors: the null device."""
 
 
 class ProgramRuntime(OciRuntime):
@@ -126,15 +128,9 @@ class ProgramRuntime(OciRuntime):
         (container.scratch / "config.json").write_bytes(orjson.dumps(config))
         null = output.child_ends[0]
         stdio = (null, null, null) if container.config.tty else output.child_ends
-        process, master = await self._leave(
-            sandbox,
-            container,
-            ("create", "--bundle", "."),
-            (container.status.id,),
-            stdio,
-            terminal=container.config.tty,
-            steps=self._bundles.preparing(sandbox, container),
-        )
+        command = self._command(sandbox, container, "create", "--bundle", ".")
+        command = replace(command, stdio=stdio, steps=self._bundles.preparing(sandbox, container))
+        process, master = await self._leave(sandbox, container, command, terminal=container.config.tty)
         if master >= 0:
             output.stdout = master
             output.stdin = os.dup(master) if container.config.stdin else -1
@@ -151,8 +147,7 @@ class ProgramRuntime(OciRuntime):
         """Has the program that waits in the container go on."""
         sandbox = self._sandboxes[container.status.sandbox_id]
         try:
-            program = self._found("RunContainerError")
-            await self._run(self._command(sandbox, program, container, ("start", container.status.id)))
+            await self._run(container, self._command(sandbox, container, "start"))
         except (MonitorFailure, RuntimeFailure) as error:
             if container.running is not None:
                 container.running.kill()
@@ -181,9 +176,9 @@ class ProgramRuntime(OciRuntime):
         if (starting := self._starting.get(container.status.id)) is not None:
             await asyncio.wait([starting])
         sandbox = self._sandboxes.get(container.status.sandbox_id)
-        if sandbox is not None and (program := finding.find(self._program)) is not None:
-            with suppress(MonitorFailure):
-                await self._run(self._command(sandbox, program, container, ("delete", "--force", container.status.id)))
+        if sandbox is not None:
+            with suppress(MonitorFailure, RuntimeFailure):
+                await self._run(container, self._command(sandbox, container, "delete", "--force"))
         await asyncio.to_thread(remove_tree, container.scratch)
 
     # ---- commands inside
@@ -192,45 +187,27 @@ class ProgramRuntime(OciRuntime):
         if not wanted.tty:
             return await super().exec(container_id, argv, wanted)
         container = self._container(container_id)
-        null = above_standard(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
-        try:
-            process, master = await self._exec(container, argv, (null, null, null), terminal=True)
-        finally:
-            os.close(null)
+        process, master = await self._exec(container, CommandInside(argv, _NOTHING, terminal=True))
         os.set_blocking(master, True)
         stdin = os.dup(master) if wanted.stdin else -1
         return StreamedProcess(ClientStreams(stdin, master, terminal=os.dup(master)), watch_end(process))
 
-    async def _start_inside(
-        self,
-        container: Container,
-        argv: Sequence[str],
-        stdio: tuple[int, int, int],
-        *,
-        terminal: bool = False,
-        whole: bool = False,
-    ) -> launching.Process:
-        process, _ = await self._exec(container, argv, stdio, terminal=terminal, whole=whole)
+    async def _start_inside(self, container: Container, command: CommandInside) -> launching.Process:
+        process, _ = await self._exec(container, command)
         return process
 
-    async def _exec(
-        self,
-        container: Container,
-        argv: Sequence[str],
-        stdio: tuple[int, int, int],
-        *,
-        terminal: bool,
-        whole: bool = False,
-    ) -> tuple[launching.Process, int]:
+    async def _exec(self, container: Container, command: CommandInside) -> tuple[launching.Process, int]:
+        """As `_leave`."""
         if container.running is None:
             raise RuntimeFailure("ExecError", f"container {container.status.name} is not running")
         sandbox = self._sandboxes[container.status.sandbox_id]
         told = container.scratch / f"process-{next(self._numbers)}.json"
         try:
-            told.write_bytes(orjson.dumps(self._bundles.process(sandbox, container, argv, terminal=terminal)))
-            asked = ("exec", "--detach", "--process", told.name)
-            of = (container.status.id,)
-            return await self._leave(sandbox, container, asked, of, stdio, terminal=terminal, whole=whole, inside=True)
+            process = self._bundles.process(sandbox, container, command.argv, terminal=command.terminal)
+            told.write_bytes(orjson.dumps(process))
+            asked = self._command(sandbox, container, "exec", "--detach", "--process", told.name)
+            asked = replace(asked, stdio=command.stdio, ends_group=command.ends_group, inside=True)
+            return await self._leave(sandbox, container, asked, terminal=command.terminal)
         except (OSError, launching.ExecFailure) as error:
             raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {error}") from error
         finally:
@@ -239,41 +216,25 @@ class ProgramRuntime(OciRuntime):
     # ---- the program
 
     async def _leave(
-        self,
-        sandbox: Sandbox,
-        container: Container,
-        asked: Sequence[str],
-        of: Sequence[str],
-        stdio: tuple[int, int, int],
-        *,
-        terminal: bool,
-        whole: bool = False,
-        inside: bool = False,
-        steps: Sequence[launching.Step] = (),
+        self, sandbox: Sandbox, container: Container, command: Command, *, terminal: bool
     ) -> tuple[launching.Process, int]:
         """The process that the program leaves behind, and its terminal's master, -1 without one. It is started in the
-        pod's namespaces, and where there are `steps` in a mount namespace of its own. `whole`, `inside`: see
-        `link.Command`. Raises ExecFailure, OSError."""
-        program = self._found("RunContainerError")
+        pod's namespaces, and where there are steps in a mount namespace of its own. Raises ExecFailure, OSError."""
         number = next(self._numbers)
         pid_file = container.scratch / f"pid-{number}"
         console = Console(container.scratch, f"console-{number}") if terminal else None
         where = ("--console-socket", f"console-{number}") if terminal else ()
-        command = self._command(sandbox, program, container, (*asked, "--pid-file", pid_file.name, *where, *of))
         command = replace(
             command,
-            stdio=stdio,
+            arguments=(*command.arguments, "--pid-file", pid_file.name, *where),
             join=sandbox.namespaces.to_join(),
-            namespaces=launching.NEW_MOUNT if steps else 0,
-            steps=steps,
+            namespaces=launching.NEW_MOUNT if command.steps else 0,
             pid_file=pid_file,
-            whole=whole,
-            inside=inside,
         )
         try:
-            process = await self._run(command)
+            process = await self._run(container, command)
             if process is None:
-                raise launching.ExecFailure(f"{program} has left no process")
+                raise launching.ExecFailure(f"{command.arguments[0]} has left no process")
             return process, _terminal_of(process, console) if console is not None else -1
         except MonitorFailure as error:
             raise launching.ExecFailure(str(error)) from error
@@ -281,19 +242,23 @@ class ProgramRuntime(OciRuntime):
             if console is not None:
                 console.close()
 
-    def _command(self, sandbox: Sandbox, program: str, container: Container, asked: Sequence[str]) -> Command:
+    def _command(self, sandbox: Sandbox, container: Container, *asked: str) -> Command:
+        """What the program is asked, to do with the container that `_run` names. Raises RuntimeFailure."""
+        program = self._found("RunContainerError")
         state = sandbox.config.directory / _STATE
         log = f"{_LOG}-{next(self._numbers)}"
         told = ("--root", str(state), "--log", log, "--log-format", "json")
-        return Command(arguments=(program, *told, *asked), directory=container.scratch, stdio=(-1, -1, -1))
+        return Command(arguments=(program, *told, *asked), directory=container.scratch, stdio=_NOTHING)
 
-    async def _run(self, command: Command) -> launching.Process | None:
+    async def _run(self, container: Container, command: Command) -> launching.Process | None:
         """Raises MonitorFailure with what the program says."""
         null = above_standard(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
         stdin, stdout, stderr = (null if one < 0 else one for one in command.stdio)
         log = command.directory / command.arguments[command.arguments.index("--log") + 1]
+        arguments = (*command.arguments, container.status.id)
         try:
-            code, process = await self.monitor.run(replace(command, stdio=(stdin, stdout, stderr)))
+            command = replace(command, arguments=arguments, stdio=(stdin, stdout, stderr))
+            code, process = await self.monitor.run(command)
             if code != 0:
                 raise MonitorFailure(_last_error(log) or f"{command.arguments[0]} has ended with exit status {code}")
             return process
