@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 import signal
+import socket
+import subprocess
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -15,6 +19,7 @@ import pytest
 
 from kubecore.clock import VirtualClock
 from kubecore.kubelet.runtime.launching import Process
+from kubecore.kubelet.runtime.oci_programs import link
 from kubecore.kubelet.runtime.oci_programs.link import Command, MonitorFailure, MonitorLink
 from kubecore.kubelet.runtime.processes import Ended
 from kubecore.kubelet.runtime.streams import watch_end
@@ -137,6 +142,31 @@ async def test_what_waits_for_its_turn_is_never_run_once_it_is_cancelled(bench: 
     assert not (bench.folder / "run").exists()
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_program_whose_descriptors_cannot_be_copied_is_not_run_and_none_are_left_open(
+    bench: Bench, leaves: bool
+) -> None:
+    before = open_descriptors()
+    command = replace(bench.command("true", leaves=leaves), stdio=(bench.null, bench.null, 1_000_000))
+    with pytest.raises(MonitorFailure, match=r"failed to run true: .*Bad file descriptor"):
+        await bench.run(command)
+    assert bench.link.idle
+    assert open_descriptors() == before
+
+
+async def test_a_process_that_a_program_leaves_is_not_begun_without_a_pipe_for_its_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(flags: int) -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    before = open_descriptors()
+    monkeypatch.setattr(link.os, "pipe2", none_left)
+    with pytest.raises(MonitorFailure, match="Too many open files"):
+        await bench.run(bench.command("true", leaves=True))
+    assert open_descriptors() == before
+
+
 @pytest.mark.parametrize("bench", [VirtualClock], indirect=True)
 async def test_virtual_time_takes_none_from_a_program(bench: Bench) -> None:
     reader, writer = os.pipe()
@@ -147,6 +177,55 @@ async def test_virtual_time_takes_none_from_a_program(bench: Bench) -> None:
     assert await running == (0, None)
     await passing
     os.close(reader)
+
+
+# ---- its own beginning and end
+
+
+async def test_a_monitor_that_is_closed_while_it_is_started_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    start = link._start
+
+    def held_up(connection: socket.socket) -> subprocess.Popen[bytes]:
+        begun.set()
+        go_on.wait()
+        return start(connection)
+
+    before = open_descriptors()
+    monkeypatch.setattr(link, "_start", held_up)
+    started = MonitorLink(VirtualClock())
+    starting = asyncio.create_task(started.ensure())
+    await asyncio.to_thread(begun.wait)
+    closing = asyncio.create_task(started.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(starting, closing)
+    assert started.pid == -1
+    assert open_descriptors() == before
+
+
+async def test_none_is_started_for_a_program_that_waits_for_its_turn_when_it_is_closed(bench: Bench) -> None:
+    hung = [bench.run(bench.command("sleep", bench.marker)) for _ in range(8)]
+    await until(lambda: len(processes(bench.marker)) == 8)
+    waits = bench.run(bench.command("touch", "run"))
+    await bench.clock.advance(1)
+    await bench.link.close()
+    with pytest.raises(MonitorFailure, match="has ended"):
+        await waits
+    assert bench.link.pid == -1
+    assert not (bench.folder / "run").exists()
+    await asyncio.gather(*hung, return_exceptions=True)
+
+
+async def test_a_monitor_for_which_there_is_no_socket_is_a_failure_of_the_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_left() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(link.socket, "socketpair", none_left)
+    with pytest.raises(MonitorFailure, match=r"failed to start the monitor of containers: .*Too many open files"):
+        await MonitorLink(VirtualClock()).ensure()
 
 
 # ---- what a program leaves behind

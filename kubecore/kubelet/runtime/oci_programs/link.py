@@ -36,13 +36,17 @@ _MOMENT_SECONDS = 0.5
 """Of one that runs when the node ends, which is not to take longer than a few seconds."""
 
 
+_GONE = "the monitor of containers has ended"
+
+
 class MonitorFailure(Exception):
     """A program could not be run, or has not done what it was to do. The text is for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A program to run, in its `directory`. `stdio`: copies are taken. `pid_file`, `ends_group`: see `orders.Order`.
+    """A program to run, in its `directory`. `stdio`: copies are taken; -1 is the null device. `pid_file`, `ends_group`:
+    see `orders.Order`.
 
     `inside`: it starts a command in a container that runs. These have turns of their own, as their time passes while
     they wait for one, and many containers may be starting."""
@@ -82,9 +86,9 @@ class MonitorLink:
     _asked: dict[int, _Asked] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _turns: dict[bool, asyncio.Semaphore] = field(
-        default_factory=lambda: {inside: asyncio.Semaphore(_AT_ONCE) for inside in (False, True)}
-    )
+    _closed: bool = False
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    _turns_inside: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     @property
     def pid(self) -> int:
@@ -100,7 +104,7 @@ class MonitorLink:
         """Its exit code, and the process that it left behind, if it was to. Raises MonitorFailure.
 
         Of one whose caller is cancelled nothing stays: it has a few seconds to end, and what it leaves is killed."""
-        turns = self._turns[command.inside]
+        turns = self._turns_inside if command.inside else self._turns
         await turns.acquire()
         try:
             channel = await self.ensure()
@@ -136,21 +140,27 @@ class MonitorLink:
             raise MonitorFailure(f"{name} has not ended within {_LONGEST_SECONDS:.0f} seconds") from error
 
     async def ensure(self) -> Channel:
-        """Start it, unless it runs. Raises MonitorFailure."""
+        """Start it, unless it runs, or is not to any more. Raises MonitorFailure."""
         async with self._starting:
+            if self._closed:
+                raise MonitorFailure(_GONE)
             if self._channel is None:
                 await self._reap()
-                ours, theirs = socket.socketpair()
                 try:
-                    self._process = await asyncio.to_thread(_start, theirs)
-                except asyncio.CancelledError:
-                    ours.close()  # whatever has been started meanwhile ends with it
-                    raise
+                    self._channel = await self._started()
                 except OSError as error:
-                    ours.close()
                     raise MonitorFailure(f"failed to start the monitor of containers: {error}") from error
-                self._channel = Channel(ours, self._received, self._disconnected)
             return self._channel
+
+    async def _started(self) -> Channel:
+        """Raises OSError."""
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = await asyncio.to_thread(_start, theirs)
+        except BaseException:
+            ours.close()  # whatever has been started meanwhile ends with it
+            raise
+        return Channel(ours, self._received, self._disconnected)
 
     async def cut_short(self) -> None:
         """The programs that run now have a moment to end, and are cut. Further ones may follow, which clean up."""
@@ -165,10 +175,12 @@ class MonitorLink:
                 self._channel.send(msgspec.msgpack.encode(Cut(one.number)))
 
     async def close(self) -> None:
-        """It ends, with all that it has run."""
-        if self._channel is not None:
-            self._channel.close()
-        await self._reap()
+        """It ends, with all that it has run, and is not started any more."""
+        self._closed = True
+        async with self._starting:
+            if self._channel is not None:
+                self._channel.close()
+            await self._reap()
 
     async def _reap(self) -> None:
         process, self._process = self._process, None
@@ -176,9 +188,12 @@ class MonitorLink:
             await asyncio.to_thread(process.wait)
 
     def _send(self, channel: Channel, command: Command) -> _Asked:
+        """Raises MonitorFailure."""
         number = next(self._numbers)
-        told, telling = os.pipe2(os.O_CLOEXEC) if command.pid_file is not None else (-1, -1)
-        descriptors = [os.dup(one) for one in (*command.stdio, *(one for one, _ in command.join))]
+        try:
+            descriptors, told = _descriptors(command)
+        except OSError as error:
+            raise MonitorFailure(f"failed to run {command.arguments[0]}: {error}") from error
         order = Order(
             number,
             list(command.arguments),
@@ -191,7 +206,7 @@ class MonitorLink:
         )
         loop = asyncio.get_running_loop()
         asked = self._asked[number] = _Asked(number, loop.create_future(), loop.create_future(), told)
-        channel.send(msgspec.msgpack.encode(order), [*descriptors, *([telling] if telling >= 0 else [])])
+        channel.send(msgspec.msgpack.encode(order), descriptors)
         return asked
 
     def _received(self, data: bytes, descriptors: list[int]) -> None:
@@ -207,7 +222,25 @@ class MonitorLink:
         everything, self._asked = self._asked, {}
         for asked in everything.values():
             close_all(asked.told)
-            asked.answer.set_exception(MonitorFailure("the monitor of containers has ended"))
+            asked.answer.set_exception(MonitorFailure(_GONE))
+
+
+def _descriptors(command: Command) -> tuple[list[int], int]:
+    """Those that go along with its order, and where is told how the process ends that it leaves, -1 without one. Raises
+    OSError."""
+    made: list[int] = []
+    told = -1
+    try:
+        for one in (*command.stdio, *(namespace for namespace, _ in command.join)):
+            copy = os.dup(one) if one >= 0 else os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            made.append(copy)
+        if command.pid_file is not None:
+            told, telling = os.pipe2(os.O_CLOEXEC)
+            made.append(telling)
+    except OSError:
+        close_all(*made)
+        raise
+    return made, told
 
 
 def _abandon(answer: asyncio.Future[_Answer]) -> None:

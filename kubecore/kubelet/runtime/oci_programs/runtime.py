@@ -41,7 +41,6 @@ _STATE = "oci-runtime"
 _LOG = "runtime.log"
 _NO_SESSION = -2
 _NOTHING = (-1, -1, -1)
-"""Instead of descriptors: the null device."""
 
 
 class ProgramRuntime(OciRuntime):
@@ -252,18 +251,15 @@ class ProgramRuntime(OciRuntime):
 
     async def _run(self, container: Container, command: Command) -> launching.Process | None:
         """Raises MonitorFailure with what the program says."""
-        null = above_standard(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
-        stdin, stdout, stderr = (null if one < 0 else one for one in command.stdio)
         log = command.directory / command.arguments[command.arguments.index("--log") + 1]
-        arguments = (*command.arguments, container.status.id)
         try:
-            command = replace(command, arguments=arguments, stdio=(stdin, stdout, stderr))
-            code, process = await self.monitor.run(command)
+            code, process = await self.monitor.run(
+                replace(command, arguments=(*command.arguments, container.status.id))
+            )
             if code != 0:
                 raise MonitorFailure(_last_error(log) or f"{command.arguments[0]} has ended with exit status {code}")
             return process
         finally:
-            close_all(null)
             log.unlink(missing_ok=True)
 
     def _found(self, reason: str) -> str:
