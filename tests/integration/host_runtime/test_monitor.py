@@ -95,6 +95,20 @@ async def test_a_program_that_nobody_waits_for_any_more_has_some_seconds_to_end_
     assert open_descriptors() == before
 
 
+async def test_what_a_program_writes_that_nobody_waits_for_any_more_does_not_stay(bench: Bench) -> None:
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    script = "read line; echo > log; echo > written; true"
+    command = bench.command("sh", "-c", script, bench.marker, stdin=reading)
+    running = bench.run(replace(command, log=bench.folder / "log"))
+    await until(lambda: processes(bench.marker) != [])
+    running.cancel()
+    await asyncio.wait([running])
+    os.close(writing)
+    await until((bench.folder / "written").exists)
+    assert await settled(lambda: bench.link.idle and not (bench.folder / "log").exists())
+    os.close(reading)
+
+
 async def test_a_program_that_is_given_up_last_has_no_more_time_than_others(bench: Bench) -> None:
     running = bench.run(bench.command("sleep", bench.marker))
     await until(lambda: processes(bench.marker) != [])

@@ -46,7 +46,7 @@ class MonitorFailure(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """A program to run, in its `directory`. `stdio`: copies are taken; -1 is the null device. `pid_file`, `ends_group`:
-    see `orders.Order`.
+    see `orders.Order`. `log`: a file that it writes for whoever waits for it, and which goes with it otherwise.
 
     `inside`: it starts a command in a container that runs. These have turns of their own, as their time passes while
     they wait for one, and many containers may be starting."""
@@ -59,6 +59,7 @@ class Command:
     steps: Sequence[Step] = ()
     pid_file: Path | None = None
     ends_group: bool = False
+    log: Path | None = None
     inside: bool = False
 
 
@@ -119,7 +120,7 @@ class MonitorLink:
             report, process = await asyncio.shield(work)
         except asyncio.CancelledError:
             asked.given_up.set_result(None)
-            work.add_done_callback(_abandon)
+            work.add_done_callback(lambda answer: _abandon(answer, command.log))
             raise
         if report.failure:
             raise MonitorFailure(report.failure)
@@ -243,8 +244,11 @@ def _descriptors(command: Command) -> tuple[list[int], int]:
     return made, told
 
 
-def _abandon(answer: asyncio.Future[_Answer]) -> None:
-    """What nobody waits for any more is not to run on."""
+def _abandon(answer: asyncio.Future[_Answer], log: Path | None = None) -> None:
+    """What nobody waits for any more is not to run on, nor to be read."""
+    if log is not None:
+        with suppress(OSError):
+            log.unlink(missing_ok=True)
     if answer.cancelled() or answer.exception() is not None:
         return
     _, process = answer.result()

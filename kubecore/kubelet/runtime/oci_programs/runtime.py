@@ -245,22 +245,22 @@ class ProgramRuntime(OciRuntime):
         """What the program is asked, to do with the container that `_run` names. Raises RuntimeFailure."""
         program = self._found("RunContainerError")
         state = sandbox.config.directory / _STATE
-        log = f"{_LOG}-{next(self._numbers)}"
-        told = ("--root", str(state), "--log", log, "--log-format", "json")
-        return Command(arguments=(program, *told, *asked), directory=container.scratch, stdio=_NOTHING)
+        log = container.scratch / f"{_LOG}-{next(self._numbers)}"
+        told = ("--root", str(state), "--log", log.name, "--log-format", "json")
+        return Command(arguments=(program, *told, *asked), directory=container.scratch, stdio=_NOTHING, log=log)
 
     async def _run(self, container: Container, command: Command) -> launching.Process | None:
         """Raises MonitorFailure with what the program says."""
-        log = command.directory / command.arguments[command.arguments.index("--log") + 1]
+        command = replace(command, arguments=(*command.arguments, container.status.id))
         try:
-            code, process = await self.monitor.run(
-                replace(command, arguments=(*command.arguments, container.status.id))
-            )
+            code, process = await self.monitor.run(command)
             if code != 0:
-                raise MonitorFailure(_last_error(log) or f"{command.arguments[0]} has ended with exit status {code}")
+                said = _last_error(command.log) if command.log is not None else ""
+                raise MonitorFailure(said or f"{command.arguments[0]} has ended with exit status {code}")
             return process
         finally:
-            log.unlink(missing_ok=True)
+            if command.log is not None:
+                command.log.unlink(missing_ok=True)
 
     def _found(self, reason: str) -> str:
         """Raises RuntimeFailure."""
