@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from kubecore.kubelet import proc_files
 from kubecore.kubelet.cgroups import v1, v2
 from kubecore.kubelet.cgroups.interface import CgroupError, Cgroups, Places
 from kubecore.kubelet.cgroups.tree import NODE_PREFIX
@@ -93,7 +93,7 @@ def list_hierarchies(process: Path) -> list[Hierarchy]:
     """What /proc/PID/mountinfo and /proc/PID/cgroup say."""
     own = dict(groups_of(process))
     found = []
-    for line in _lines(process / "mountinfo"):
+    for line in proc_files.lines(process / "mountinfo"):
         left, _, right = line.partition(" - ")
         kind, _, options = right.split(" ", 2)
         _, _, _, root, mount, *_ = left.split(" ")
@@ -109,15 +109,10 @@ def list_hierarchies(process: Path) -> list[Hierarchy]:
     return found
 
 
-def _lines(file: Path) -> list[str]:
-    """Names of files in it may be of any bytes but a newline."""
-    return [line for line in os.fsdecode(file.read_bytes()).split("\n") if line]
-
-
 def groups_of(process: Path) -> list[tuple[frozenset[str], str]]:
     """Of /proc/PID: controllers of a hierarchy, none for version 2, and the process's group in it. OSError."""
     groups = []
-    for line in _lines(process / "cgroup"):
+    for line in proc_files.lines(process / "cgroup"):
         _, controllers, path = line.split(":", 2)
         groups.append((frozenset(filter(None, controllers.split(","))), path))
     return groups

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from kubecore import node_network
+from kubecore.kubelet import proc_files
 from kubecore.netlink import Address, Interface, Netlink, Network
 from kubecore.node_network import NodeNetwork
 
@@ -85,7 +86,7 @@ def detect() -> Detection:
 
 
 def _capable(bit: int) -> bool:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in proc_files.lines(Path("/proc/self/status")):
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> bit & 1)
     return False

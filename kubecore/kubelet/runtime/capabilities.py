@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from kubecore.kubelet import proc_files
+
 # In the kernel's order (man 7 capabilities).
 _IN_ORDER = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
@@ -51,7 +53,7 @@ def mask(names: Iterable[str]) -> int:
 
 def of_this_process(status: Path = Path("/proc/self/status")) -> frozenset[str]:
     """Those that this process could hand on."""
-    for line in status.read_text(errors="replace").splitlines():
+    for line in proc_files.lines(status):
         if line.startswith("CapBnd:"):
             held = int(line.split()[1], 16)
             return frozenset(name for name, number in _NUMBERS.items() if held >> number & 1)

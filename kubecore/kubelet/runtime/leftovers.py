@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from kubecore.kubelet import proc_files
+
 VARIABLE = "KUBECORE_CONTAINER"
 _MOST_LOOKS, _WAIT_MILLISECONDS = 8, 50
 _PROC = Path("/proc")
@@ -91,9 +93,9 @@ def _environment(process: Path) -> bytes:
 
 
 def _stat(process: Path) -> list[str]:
-    """The fields of /proc/PID/stat after the program's name, which may hold anything: state, parent, group, session."""
+    """State, parent, group, session and so on; nothing of a process that is gone."""
     with suppress(OSError):
-        return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        return proc_files.stat_fields(process)
     return []
 
 

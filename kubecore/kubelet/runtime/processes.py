@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubecore.kubelet import proc_files
 from kubecore.kubelet.runtime.launching import END, Process
 from kubecore.kubelet.runtime.taps import Tap
 
@@ -272,7 +273,7 @@ def kill_group(leader: int) -> None:
 def is_ending(pid: int) -> bool:
     """Of a child that was not reaped: it has ended, or waits for the ends of those that end with it."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = proc_files.stat_fields(Path(f"/proc/{pid}"))
     except OSError:
         return True
     return bool(int(fields[6]) & _EXITING)

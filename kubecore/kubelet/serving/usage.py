@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kubecore.api import meta
+from kubecore.kubelet import proc_files
 from kubecore.kubelet.cgroups.measuring import Group, Groups, GroupUse
 from kubecore.kubelet.networks.network import POD_LINK
 from kubecore.kubelet.pods.records import ContainerRecord
@@ -233,11 +234,12 @@ def networks_of_machine() -> tuple[InterfaceUse, ...]:
 def _interfaces(process: Path) -> tuple[InterfaceUse, ...]:
     """Raises OSError."""
     found = []
-    for line in (process / "net/dev").read_text().splitlines()[2:]:
+    for line in proc_files.lines(process / "net/dev")[2:]:
         name, _, rest = line.partition(":")
         told = [int(one) for one in rest.split()]
         if name.strip() != "lo":
-            found.append(InterfaceUse(name.strip(), Traffic(*told[0:4]), Traffic(*told[8:12])))
+            shown = os.fsencode(name.strip()).decode(errors="replace")
+            found.append(InterfaceUse(shown, Traffic(*told[0:4]), Traffic(*told[8:12])))
     return tuple(found)
 
 
@@ -268,26 +270,24 @@ def of_machine() -> Used:
 
 def _of_process(pid: int) -> Used | None:
     try:
-        stat = (_PROC / str(pid) / "stat").read_bytes()
+        fields = proc_files.stat_fields(_PROC / str(pid))
         memory = _memory(pid)
     except OSError:
         return None
-    # The name, in brackets, may hold anything; utime, stime, cutime and cstime follow it.
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    ticks = sum(map(int, fields[11:15]))
+    ticks = sum(map(int, fields[11:15]))  # utime, stime, cutime and cstime
     return Used(ticks * _TICK_NANOSECONDS, memory)
 
 
 def _memory(pid: int) -> int:
     """In bytes. Raises OSError when the process is gone."""
     with suppress(PermissionError, FileNotFoundError):
-        return _sum((_PROC / str(pid) / "smaps_rollup").read_text(), ("Pss:",))
-    return _sum((_PROC / str(pid) / "status").read_text(errors="replace"), _OWN_MEMORY)
+        return _sum(_PROC / str(pid) / "smaps_rollup", ("Pss:",))
+    return _sum(_PROC / str(pid) / "status", _OWN_MEMORY)
 
 
-def _sum(text: str, names: tuple[str, ...]) -> int:
-    """Of lines that tell kilobytes."""
-    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(names))
+def _sum(file: Path, names: tuple[str, ...]) -> int:
+    """Of lines that tell kilobytes. Raises OSError."""
+    return sum(int(line.split()[1]) * 1024 for line in proc_files.lines(file) if line.startswith(names))
 
 
 def _children(pid: int) -> list[int]:

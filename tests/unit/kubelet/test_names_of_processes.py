@@ -12,7 +12,8 @@ import pytest
 from kubecore.kubelet.runtime.processes import is_ending
 from kubecore.kubelet.serving import usage
 
-CALLS_ITSELF = r"open('/proc/self/comm', 'wb').write(b'\xff\x80'); print(flush=True); input()"
+CALLS_ITSELF = r"open('/proc/self/comm', 'wb').write(b'\xff\rRssAnon: x'); print(flush=True); input()"
+HEADS = "Inter-|   Receive\n face |bytes\n"
 
 
 @pytest.fixture
@@ -36,3 +37,11 @@ def test_what_memory_it_has_is_known(named: int, tmp_path: Path, monkeypatch: py
     (tmp_path / f"{named}/status").write_bytes(Path(f"/proc/{named}/status").read_bytes())
     monkeypatch.setattr(usage, "_PROC", tmp_path)
     assert usage._memory(named) > 0
+
+
+def test_an_interface_of_a_pod_may_have_such_a_name_as_well(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    line = b" \xff\x1ca: 1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n"
+    (tmp_path / "net/dev").write_bytes(HEADS.encode() + line)
+    (found,) = usage._interfaces(tmp_path)
+    assert (found.name, found.received.bytes, found.sent.bytes) == ("\N{REPLACEMENT CHARACTER}\x1ca", 1, 3)
