@@ -12,7 +12,7 @@ import pytest
 from kubecore.clock import RealClock
 from kubecore.kubelet.volumes import manager
 from kubecore.kubelet.volumes.manager import VolumeManager
-from tests.unit.kubelet.conftest import Node, container
+from tests.unit.kubelet.conftest import Node
 
 VOLUMES = [{"name": "data", "emptyDir": {}}]
 
@@ -50,49 +50,6 @@ async def test_a_volume_that_comes_late_is_used(node: Node, hung: asyncio.Event)
     hung.set()
     await node.settle()
     assert node.status()["phase"] == "Running"
-
-
-@pytest.mark.parametrize(("call", "seconds"), [("create", 0), ("start", 5)])
-async def test_a_pod_goes_though_its_container_never_comes(node: Node, call: str, seconds: int) -> None:
-    node.runtime.hangs.add((call, "main"))
-    await node.run()
-    await node.delete()
-    await node.settle(seconds)
-    assert node.api.get("pods", "pod") is None
-    assert node.runtime.sandboxes == {}
-
-
-async def test_a_container_that_is_being_started_when_its_pod_is_to_end_is_ended_with_its_grace(node: Node) -> None:
-    node.runtime.hangs.add(("start", "main"))
-    node.runtime.stubborn.add("main")
-    await node.run(terminationGracePeriodSeconds=30)
-    await node.delete()
-    await node.settle(3)
-    node.runtime.answers.set()
-    await node.settle(25)
-    assert ("stop", "main") in node.runtime.calls
-    assert node.runtime.running() == ["main"]
-    await node.settle(10)
-    assert node.api.get("pods", "pod") is None
-
-
-async def test_a_container_that_has_come_though_nobody_was_told_is_stopped_within_its_grace(node: Node) -> None:
-    node.runtime.hangs.add(("started", "main"))
-    node.runtime.stubborn.add("main")
-    await node.run(terminationGracePeriodSeconds=30)
-    await node.delete()
-    await node.settle(29)
-    assert node.runtime.running() == ["main"]
-    await node.settle(2)
-    assert node.api.get("pods", "pod") is None
-
-
-async def test_a_pod_that_is_evicted_ends_though_its_container_never_comes(node: Node) -> None:
-    node.runtime.hangs.add(("create", "main"))
-    await node.run(container(), activeDeadlineSeconds=3600)
-    node.kubelet.workers.all()[0].evict("no room", 0, disrupted=True)
-    await node.settle()
-    assert (node.status()["phase"], node.status()["reason"]) == ("Failed", "Evicted")
 
 
 async def test_who_asks_again_for_a_volume_waits_for_the_thread_that_looks(

@@ -103,17 +103,31 @@ async def test_it_gets_no_post_start_hook_any_more(node: Node) -> None:
     assert node.runtime.calls[-2:] == [("start", "main"), ("stop", "main")]
 
 
-async def test_it_has_two_seconds_to_end_though_it_comes_when_the_grace_is_over(node: Node) -> None:
+@pytest.mark.parametrize(("grace_seconds", "left"), [(30, 27), (2, 2)])
+async def test_it_has_what_is_left_of_the_grace_and_two_seconds_at_least(
+    node: Node, grace_seconds: int, left: int
+) -> None:
     node.runtime.hangs.add(("start", "main"))
     node.runtime.stubborn.add("main")
-    await node.run(terminationGracePeriodSeconds=2)
+    await node.run(terminationGracePeriodSeconds=grace_seconds)
     await node.delete()
     await node.settle(3)
     await come(node)
     assert stops(node) == ["main"]
-    await node.settle(1.8)
+    await node.settle(left - 0.25)
     assert node.runtime.running() == ["main"]
-    await node.settle(0.2)
+    await node.settle(0.25)
+    assert node.api.get("pods", "pod") is None
+
+
+async def test_it_is_stopped_within_the_grace_though_nobody_was_told_that_it_has_come(node: Node) -> None:
+    node.runtime.hangs.add(("started", "main"))
+    node.runtime.stubborn.add("main")
+    await node.run(terminationGracePeriodSeconds=30)
+    await node.delete()
+    await node.settle(29)
+    assert node.runtime.running() == ["main"]
+    await node.settle(2)
     assert node.api.get("pods", "pod") is None
 
 
@@ -174,6 +188,27 @@ async def test_an_error_of_a_late_start_is_logged_and_the_pod_ends(
     await come(node)
     assert node.api.get("pods", "pod") is None
     assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == ["kubelet starting main failed"]
+
+
+# ---- the one that never comes
+
+
+@pytest.mark.parametrize(("call", "seconds"), [("create", 0), ("start", 5)])
+async def test_a_pod_goes_though_its_container_never_comes(node: Node, call: str, seconds: int) -> None:
+    node.runtime.hangs.add((call, "main"))
+    await node.run()
+    await node.delete()
+    await node.settle(seconds)
+    assert node.api.get("pods", "pod") is None
+    assert node.runtime.sandboxes == {}
+
+
+async def test_a_pod_that_is_evicted_ends_though_its_container_never_comes(node: Node) -> None:
+    node.runtime.hangs.add(("create", "main"))
+    await node.run(activeDeadlineSeconds=3600)
+    evict(node, 0)
+    await node.settle()
+    assert (node.status()["phase"], node.status()["reason"]) == ("Failed", "Evicted")
 
 
 # ---- in their order
