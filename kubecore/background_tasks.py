@@ -16,12 +16,20 @@ async def unless(happened: asyncio.Event, work: Coroutine[Any, Any, T]) -> tuple
     """Do the work, or cancel it when something has happened first: whether it was done, and what came of it. Raises
     what it raises. Cancelled, it leaves nothing running, however long the work takes to end."""
     working = asyncio.create_task(work)
+    try:
+        return (True, working.result()) if await done_before(working, happened) else (False, None)
+    finally:
+        await see_out(working)
+
+
+async def done_before(working: asyncio.Task[Any], happened: asyncio.Event) -> bool:
+    """Wait until it is done or something has happened: whether it is. It goes on in any case."""
     waiting = asyncio.create_task(happened.wait())
     try:
         await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
-        return (True, working.result()) if working.done() else (False, None)
+        return working.done()
     finally:
-        await see_out(working, waiting)
+        await see_out(waiting)
 
 
 async def see_out(*tasks: asyncio.Task[Any]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from kubecore.background_tasks import see_out, unless
+from kubecore.background_tasks import done_before, see_out
 from kubecore.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class LateStarts:
         raises. Cancelled, it leaves nothing running."""
         starting = asyncio.create_task(start, name=f"kubelet starting {name}")
         try:
-            over, _ = await unless(self._leaving, asyncio.wait((starting,)))
+            over = await done_before(starting, self._leaving)
         except asyncio.CancelledError:
             await see_out(starting)
             raise
