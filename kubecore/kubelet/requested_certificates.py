@@ -165,7 +165,8 @@ class RequestedCertificates:
             return None
         given = self._first.certificate if self._first is not None else b""
         if of_another_cluster(text, given, self._authorities, self._clock.now()):
-            log.warning("node %s: another cluster has signed what is in %s", self._names.node, self._directory)
+            told = "node %s asks for a certificate anew: what is in %s is of another cluster, or of a former authority"
+            log.warning(told, self._names.node, self._directory)
             return None
         return pair
 

@@ -242,12 +242,18 @@ async def test_a_certificate_of_a_former_cluster_is_not_used_where_the_kubeconfi
         assert [one.startswith(signed) for one in node.transport.known_by] == [True]
 
 
-async def test_a_node_with_a_token_does_not_begin_with_a_certificate_of_a_former_cluster(node: Node) -> None:
+async def test_a_node_with_a_token_does_not_begin_with_a_certificate_of_a_former_cluster(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
     async with node.running(token="t"):
         await node.sign()
     node.authority = Authority()
     async with node.running(token="t", certificate_authority=node.authority.pem):
         assert (node.begun.is_set(), node.transport.known_by) == (False, [])
+        assert [one.message for one in caplog.records if one.levelname == "WARNING"] == [
+            f"node node asks for a certificate anew: what is in {node.folder / 'pki'} is of another cluster, or of a"
+            " former authority"
+        ]
         signed = await node.sign()
         assert (node.begun.is_set(), node.transport.known_by) == (True, [signed])
 
