@@ -19,7 +19,6 @@ use tokio::sync::oneshot;
 use crate::exchange::{Decisions, Exchange};
 use crate::forward::Forward;
 use crate::hands::{Hands, Place};
-use crate::server::Server;
 use crate::stream::StreamState;
 use crate::turns::Turns;
 
@@ -292,18 +291,6 @@ impl Handoff {
             // SAFETY: writes eight bytes from a u64; the counter cannot overflow as one write is out at a time.
             unsafe { libc::write(self.fileno(), (&raw const one).cast(), 8) };
         }
-    }
-}
-
-impl Server {
-    /// As `Handoff::drain`. That these requests came is where the audit has it before they go on: one write for all.
-    /// (The GIL is held, which nobody who writes to a log waits for.)
-    pub fn drain(&self, limit: usize) -> (Vec<Callback>, Vec<Box<Pending>>) {
-        let (callbacks, requests) = self.handoff.drain(limit);
-        if !requests.is_empty() {
-            self.audit.settle();
-        }
-        (callbacks, requests)
     }
 }
 

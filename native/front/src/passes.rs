@@ -1,9 +1,8 @@
 //! Reads wait their turn. They are answered while their connection is polled, and the runtime polls connections in the
 //! order in which they become readable: without turns, a user with hundreds of connections would keep another waiting
-//! for an answer on each of them. So of each user a thread answers only a few reads in one pass over what is readable;
+//! for an answer on each of them. So of each user only a few reads are answered in one pass over what is readable;
 //! what is more waits in lines (`Turns`), of which each pass lets a few go on.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,50 +16,19 @@ use crate::exchange::Exchange;
 use crate::server::Server;
 use crate::turns::Turns;
 
-/// Reads of a user that a thread answers at once in a pass, and those of all users that a pass lets go on. A client with
-/// no more connections than that never waits for a turn, which costs as much as a tenth of a read.
-const SHARE: usize = 32;
+/// Reads of a user that a pass answers at once, and those of all users that it lets go on.
+const SHARE: usize = 16;
 
 /// How long a pass lasts while nobody waits: few reads are asked for that fast but by those who take all there is.
 const LONGEST: Duration = Duration::from_millis(1);
-
-/// What a thread has answered at once in a pass.
-#[derive(Default)]
-struct Answered {
-    pass: u64,
-    reads: HashMap<Box<str>, usize>,
-}
-
-thread_local! {
-    static ANSWERED: RefCell<Answered> = RefCell::default();
-}
-
-/// This thread has served all that was readable, and is about to wait for more.
-pub(crate) fn begin_anew() {
-    ANSWERED.with_borrow_mut(|answered| answered.reads.clear());
-}
-
-impl Answered {
-    /// Whether this user's next read is answered at once.
-    fn takes(&mut self, pass: u64, whose: &str) -> bool {
-        if std::mem::replace(&mut self.pass, pass) != pass {
-            self.reads.clear();
-        }
-        let Some(count) = self.reads.get_mut(whose) else {
-            self.reads.insert(whose.into(), 1);
-            return true;
-        };
-        *count += 1;
-        *count <= SHARE
-    }
-}
 
 #[derive(Default)]
 pub(crate) struct Passes(Mutex<State>);
 
 struct State {
-    pass: u64,
     began: Instant,
+    /// In this pass.
+    answered: HashMap<Box<str>, usize>,
     waiting: Turns<Box<str>, oneshot::Sender<()>>,
     /// Somebody begins the next pass.
     is_kept_up: bool,
@@ -68,19 +36,27 @@ struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { pass: 0, began: Instant::now(), waiting: Turns::new(), is_kept_up: false }
+        Self { began: Instant::now(), answered: HashMap::new(), waiting: Turns::new(), is_kept_up: false }
     }
 }
 
 impl State {
     fn begin(&mut self, now: Instant) {
-        self.pass += 1;
         self.began = now;
+        self.answered.clear();
     }
 
     /// Whether this user's next read is answered at once: who has some in line is not.
-    fn takes(&self, answered: &mut Answered, whose: &str) -> bool {
-        !self.waiting.has(whose) && answered.takes(self.pass, whose)
+    fn takes(&mut self, whose: &str) -> bool {
+        if self.waiting.has(whose) {
+            return false;
+        }
+        let Some(answered) = self.answered.get_mut(whose) else {
+            self.answered.insert(whose.into(), 1);
+            return true;
+        };
+        *answered += 1;
+        *answered <= SHARE
     }
 
     /// Begins a pass; false when nobody waits any more.
@@ -118,7 +94,7 @@ impl Server {
         if !state.is_kept_up && now.saturating_duration_since(state.began) > LONGEST {
             state.begin(now);
         }
-        if ANSWERED.with_borrow_mut(|answered| state.takes(answered, whose)) {
+        if state.takes(whose) {
             return None;
         }
         let (told, turn) = oneshot::channel();
@@ -157,30 +133,20 @@ mod tests {
     }
 
     #[test]
-    fn in_a_pass_a_thread_answers_a_share_of_each_user_at_once() {
-        let (mut state, mut here) = (State::default(), Answered::default());
-        assert_eq!((0..SHARE * 2).filter(|_| state.takes(&mut here, "crowd")).count(), SHARE);
-        assert!(state.takes(&mut here, "other"));
-        assert!(state.takes(&mut Answered::default(), "crowd"));
+    fn a_pass_answers_a_share_of_each_user_at_once() {
+        let mut state = State::default();
+        assert_eq!((0..SHARE * 2).filter(|_| state.takes("crowd")).count(), SHARE);
+        assert!(state.takes("other"));
         state.begin(Instant::now());
-        assert!(state.takes(&mut here, "crowd"));
-    }
-
-    #[test]
-    fn a_thread_that_has_served_all_begins_anew() {
-        let state = State::default();
-        let takes = || ANSWERED.with_borrow_mut(|answered| state.takes(answered, "client"));
-        assert_eq!((0..SHARE * 2).filter(|_| takes()).count(), SHARE);
-        begin_anew();
-        assert_eq!((0..SHARE * 2).filter(|_| takes()).count(), SHARE);
+        assert!(state.takes("crowd"));
     }
 
     #[test]
     fn who_waits_is_not_overtaken_by_his_own() {
-        let (mut state, mut here) = (State::default(), Answered::default());
+        let mut state = State::default();
         let _line = lines(&mut state, "crowd", 1);
-        assert!(!state.takes(&mut here, "crowd"));
-        assert!(state.takes(&mut here, "other"));
+        assert!(!state.takes("crowd"));
+        assert!(state.takes("other"));
     }
 
     #[test]

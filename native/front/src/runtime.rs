@@ -9,7 +9,6 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::audit::before_parking;
 use crate::connection::MOST_FIELDS;
-use crate::passes;
 
 /// On a single core a second worker only brings context switches.
 const MOST_WORKERS: usize = 2;
@@ -42,10 +41,7 @@ pub fn runtime() -> io::Result<Handle> {
         .thread_name("kubecore-front")
         .enable_all()
         .on_thread_start(keep_a_page)
-        .on_thread_park(|| {
-            before_parking();
-            passes::begin_anew();
-        })
+        .on_thread_park(before_parking)
         .build()?;
     Ok(RUNTIME.get_or_init(|| made).handle().clone())
 }

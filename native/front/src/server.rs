@@ -25,7 +25,7 @@ use crate::connection::{self, Connection};
 use crate::delegation::Delegation;
 use crate::flow::Flow;
 use crate::forward::Pool;
-use crate::handoff::Handoff;
+use crate::handoff::{Callback, Handoff, Pending};
 use crate::hands::Hands;
 use crate::health::Health;
 use crate::inflight::InFlight;
@@ -246,6 +246,16 @@ impl Server {
 
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// As `Handoff::drain`. That these requests came is where the audit has it before they go on: one write for all. A log
+    /// that takes nothing holds Python up here, as it does where Python itself tells it of something.
+    pub fn drain(&self, limit: usize) -> (Vec<Callback>, Vec<Box<Pending>>) {
+        let (callbacks, requests) = self.handoff.drain(limit);
+        if !requests.is_empty() {
+            self.audit.settle();
+        }
+        (callbacks, requests)
     }
 
     /// Stops listening, ends watches, lets requests finish within `grace`, then drops what is left.

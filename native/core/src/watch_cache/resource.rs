@@ -1,6 +1,5 @@
 //! One resource's part of the cache.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
@@ -22,14 +21,6 @@ use crate::go::quote;
 use crate::status::Status;
 
 pub type ResourceId = u32;
-
-/// Bytes of a key that a thread keeps memory for.
-const USUAL_KEY: usize = 512;
-
-thread_local! {
-    /// Memory for the next key.
-    static KEY: RefCell<String> = const { RefCell::new(String::new()) };
-}
 
 /// What a resource is called and how it is stored.
 #[derive(Clone, Debug)]
@@ -226,13 +217,7 @@ impl ResourceCache {
         if namespace.is_empty() {
             return self.get_by_key(name);
         }
-        KEY.with_borrow_mut(|key| {
-            key.clear();
-            [namespace, "/", name].into_iter().for_each(|part| key.push_str(part));
-            let found = self.get_by_key(key);
-            key.shrink_to(USUAL_KEY);
-            found
-        })
+        self.get_by_key(&[namespace, "/", name].concat())
     }
 
     pub fn get_by_key(&self, key: &str) -> Option<Arc<Object>> {

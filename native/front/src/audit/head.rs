@@ -86,6 +86,7 @@ impl Asked {
     }
 }
 
+#[derive(Clone)]
 pub struct Head {
     pub audit_id: Text,
     pub uri: Text,

@@ -130,8 +130,7 @@ impl Audit {
 /// What is known of a request before who asks is.
 pub struct Draft {
     auditing: Arc<Auditing>,
-    /// Until the trail has it.
-    head: Mutex<Option<Head>>,
+    head: Head,
     trail: OnceLock<Option<Arc<Trail>>>,
 }
 
@@ -152,7 +151,7 @@ impl Draft {
         };
         let received = auditing.clock.unix();
         let head = Head { audit_id, uri, sources, user_agent, asked, received };
-        Self { auditing, head: Mutex::new(Some(head)), trail: OnceLock::new() }
+        Self { auditing, head, trail: OnceLock::new() }
     }
 
     /// Who asks is known, or that nobody knows (None): tells that the request came. Only the first call counts.
@@ -161,8 +160,7 @@ impl Draft {
     }
 
     fn made(&self, user: Option<&Arc<UserInfo>>) -> Option<Arc<Trail>> {
-        let head = self.head.lock().take()?;
-        let verdict = self.auditing.policy.judge(user.map(AsRef::as_ref), &head.asked.attributes());
+        let verdict = self.auditing.policy.judge(user.map(AsRef::as_ref), &self.head.asked.attributes());
         self.auditing.counts.levels[verdict.level as usize].fetch_add(1, Ordering::Relaxed);
         if verdict.level == Level::None {
             return None;
@@ -170,7 +168,7 @@ impl Draft {
         let trail = Arc::new(Trail {
             auditing: self.auditing.clone(),
             verdict,
-            request: Request { head, user: user.cloned() },
+            request: Request { head: self.head.clone(), user: user.cloned() },
             findings: Mutex::default(),
         });
         trail.hold();

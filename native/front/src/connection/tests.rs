@@ -104,7 +104,6 @@ async fn handlers_get_no_request_that_the_audits_log_has_not_been_told_of() {
     let (mut pair, told) = (Pair::new(), Arc::new(Told::default()));
     let policy = serde_json::from_str(r#"{"rules":[{"level":"Metadata"}]}"#).unwrap();
     pair.server.audit.configure(policy, vec![told.clone()], false, Clock::default());
-    assert!(pair.server.drain(1).1.is_empty());
     let pending = pair.ask(ASK).await;
     assert_eq!([&told.taken, &told.written].map(|count| count.load(Ordering::SeqCst)), [1, 1]);
     drop(pending);
