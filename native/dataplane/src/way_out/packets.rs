@@ -7,6 +7,9 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::BorrowedFd;
 
+use etherparse::err::ValueTooBigError;
+use etherparse::icmpv4::DestUnreachableHeader;
+use etherparse::{Icmpv4Header, Icmpv4Type, IpNumber, Ipv4Header, UdpHeader};
 use kubecore_sockets::raw_within;
 use socket2::{Protocol, Socket};
 
@@ -14,27 +17,20 @@ use crate::access::close_to_all;
 use crate::datagrams;
 
 /// Of UDP.
-pub(super) const HEADER: usize = 8;
-const UDP: u8 = 17;
-const IP_HEADER: usize = 20;
+pub(super) const HEADER: usize = UdpHeader::LEN;
+const IP_HEADER: usize = Ipv4Header::MIN_LEN;
+const ICMP_HEADER: usize = Icmpv4Header::MIN_LEN;
+/// Of a whole one, of ICMP.
+const REFUSAL: usize = ICMP_HEADER + IP_HEADER + HEADER;
+const TIME_TO_LIVE: u8 = 64;
 
-/// Codes of ICMP's Destination Unreachable (RFC 792).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreachable {
-    Network = 0,
-    Host = 1,
-    Port = 3,
-}
-
-impl Unreachable {
-    /// None: what went wrong says nothing of who was asked.
-    pub(super) fn of(error: &io::Error) -> Option<Self> {
-        match error.raw_os_error() {
-            Some(libc::ENETUNREACH) => Some(Self::Network),
-            Some(libc::EHOSTUNREACH) => Some(Self::Host),
-            Some(libc::ECONNREFUSED) => Some(Self::Port),
-            _ => None,
-        }
+/// Why a packet did not get there. None: what went wrong says nothing of who was asked.
+pub(super) fn unreachable_by(error: &io::Error) -> Option<DestUnreachableHeader> {
+    match error.raw_os_error() {
+        Some(libc::ENETUNREACH) => Some(DestUnreachableHeader::Network),
+        Some(libc::EHOSTUNREACH) => Some(DestUnreachableHeader::Host),
+        Some(libc::ECONNREFUSED) => Some(DestUnreachableHeader::Port),
+        _ => None,
     }
 }
 
@@ -62,7 +58,7 @@ impl Packets {
         target: SocketAddrV4,
         packet: &mut [u8],
     ) -> io::Result<()> {
-        write_header(packet, target, client);
+        write_header(packet, target, client)?;
         let to = SocketAddrV4::new(*client.ip(), 0);
         datagrams::send(&self.udp, packet, to.into(), Some((*target.ip()).into()))
     }
@@ -73,80 +69,53 @@ impl Packets {
         client: SocketAddrV4,
         target: SocketAddrV4,
         length: usize,
-        why: Unreachable,
+        why: DestUnreachableHeader,
     ) -> io::Result<()> {
-        let packet = unreachable(client, target, length, why);
+        let packet = unreachable(client, target, length, why)?;
         let to = SocketAddrV4::new(*client.ip(), 0);
         datagrams::send(&self.icmp, &packet, to.into(), Some((*target.ip()).into()))
     }
 }
 
-fn write_header(packet: &mut [u8], from: SocketAddrV4, to: SocketAddrV4) {
-    let length = packet.len() as u16;
-    packet[0..2].copy_from_slice(&from.port().to_be_bytes());
-    packet[2..4].copy_from_slice(&to.port().to_be_bytes());
-    packet[4..6].copy_from_slice(&length.to_be_bytes());
-    packet[6..8].fill(0);
-    let mut sum = Sum::default();
-    sum.add(&from.ip().octets());
-    sum.add(&to.ip().octets());
-    sum.add(&[0, UDP]);
-    sum.add(&length.to_be_bytes());
-    sum.add(packet);
-    // Zero would say that there is none (RFC 768).
-    let checksum = match sum.finish() {
-        0 => u16::MAX,
-        other => other,
-    };
-    packet[6..8].copy_from_slice(&checksum.to_be_bytes());
+fn write_header(packet: &mut [u8], from: SocketAddrV4, to: SocketAddrV4) -> io::Result<()> {
+    let (head, content) = packet.split_at_mut(HEADER);
+    let header = udp_header(from, to, content.len())?;
+    let (source, destination) = (from.ip().octets(), to.ip().octets());
+    let checksum = header.calc_checksum_ipv4_raw(source, destination, content).map_err(too_long)?;
+    head.copy_from_slice(&UdpHeader { checksum, ..header }.to_bytes());
+    Ok(())
+}
+
+/// Without a checksum.
+fn udp_header(from: SocketAddrV4, to: SocketAddrV4, length: usize) -> io::Result<UdpHeader> {
+    UdpHeader::without_ipv4_checksum(from.port(), to.port(), length).map_err(too_long)
+}
+
+fn too_long(_: ValueTooBigError<usize>) -> io::Error {
+    io::Error::from_raw_os_error(libc::EMSGSIZE)
 }
 
 /// ICMP's header, and as much of the packet that it is about as tells whose that was.
-fn unreachable(client: SocketAddrV4, target: SocketAddrV4, length: usize, why: Unreachable) -> Vec<u8> {
-    const ICMP_HEADER: usize = 8;
-    let mut packet = vec![0; ICMP_HEADER + IP_HEADER + HEADER];
-    let about = (HEADER + length) as u16;
-    packet[0] = 3;
-    packet[1] = why as u8;
-    let (head, content) = packet[ICMP_HEADER..].split_at_mut(IP_HEADER);
-    head[0] = 0x45;
-    head[2..4].copy_from_slice(&(IP_HEADER as u16).saturating_add(about).to_be_bytes());
-    (head[8], head[9]) = (64, UDP);
-    head[12..16].copy_from_slice(&client.ip().octets());
-    head[16..20].copy_from_slice(&target.ip().octets());
-    let checksum = Sum::of(head);
-    head[10..12].copy_from_slice(&checksum.to_be_bytes());
-    content[0..2].copy_from_slice(&client.port().to_be_bytes());
-    content[2..4].copy_from_slice(&target.port().to_be_bytes());
-    content[4..6].copy_from_slice(&about.to_be_bytes());
-    let checksum = Sum::of(&packet);
-    packet[2..4].copy_from_slice(&checksum.to_be_bytes());
-    packet
-}
-
-/// The checksum of the internet's protocols (RFC 1071). Only the last part may have an odd length.
-#[derive(Default)]
-struct Sum(u64);
-
-impl Sum {
-    fn of(bytes: &[u8]) -> u16 {
-        let mut sum = Self::default();
-        sum.add(bytes);
-        sum.finish()
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<2>();
-        self.0 += words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum::<u64>();
-        self.0 += rest.iter().map(|last| u64::from(*last) << 8).sum::<u64>();
-    }
-
-    fn finish(mut self) -> u16 {
-        while self.0 > u64::from(u16::MAX) {
-            self.0 = (self.0 & u64::from(u16::MAX)) + (self.0 >> 16);
-        }
-        !(self.0 as u16)
-    }
+fn unreachable(
+    client: SocketAddrV4,
+    target: SocketAddrV4,
+    length: usize,
+    why: DestUnreachableHeader,
+) -> io::Result<[u8; REFUSAL]> {
+    let (source, destination) = (client.ip().octets(), target.ip().octets());
+    let about = udp_header(client, target, length)?;
+    let carried = Ipv4Header::new(about.length, TIME_TO_LIVE, IpNumber::UDP, source, destination);
+    let mut carried = carried.map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
+    // Nobody knows here what else was in it.
+    carried.dont_fragment = false;
+    carried.header_checksum = carried.calc_header_checksum();
+    let mut packet = [0; REFUSAL];
+    let (head, cited) = packet.split_at_mut(ICMP_HEADER);
+    cited[..IP_HEADER].copy_from_slice(&carried.to_bytes());
+    cited[IP_HEADER..].copy_from_slice(&about.to_bytes());
+    let header = Icmpv4Header::with_checksum(Icmpv4Type::DestinationUnreachable(why), cited);
+    head.copy_from_slice(&header.to_bytes());
+    Ok(packet)
 }
 
 #[cfg(test)]
@@ -160,23 +129,34 @@ mod tests {
     }
 
     #[test]
-    fn a_header_makes_the_checksum_over_packet_and_addresses_come_out_even() {
+    fn a_header_has_the_checksum_over_packet_and_addresses() {
         let mut packet = [0, 0, 0, 0, 0, 0, 0, 0, b'o', b'd', b'd'];
-        write_header(&mut packet, at(1, 53), at(2, 4000));
-        assert_eq!(&packet[..6], [0, 53, 0x0f, 0xa0, 0, 11]);
-        let mut sum = Sum::default();
-        sum.add(&[192, 0, 2, 1, 192, 0, 2, 2, 0, UDP, 0, 11]);
-        sum.add(&packet);
-        assert_eq!(sum.finish(), 0);
+        write_header(&mut packet, at(1, 53), at(2, 4000)).unwrap();
+        assert_eq!(packet, [0, 53, 0x0f, 0xa0, 0, 11, 0x98, 0x9a, b'o', b'd', b'd']);
+    }
+
+    #[test]
+    fn a_checksum_that_comes_out_as_none_is_written_as_the_other_zero() {
+        let mut packet = [0, 0, 0, 0, 0, 0, 0, 0, 0x6c, 0x01];
+        write_header(&mut packet, at(1, 53), at(2, 4000)).unwrap();
+        assert_eq!(packet[6..8], [0xff, 0xff]);
     }
 
     #[test]
     fn who_is_told_that_nobody_is_there_is_told_of_which_packet_of_his() {
-        let packet = unreachable(at(2, 4000), at(1, 53), 3, Unreachable::Port);
-        assert_eq!((packet[0], packet[1], Sum::of(&packet)), (3, 3, 0));
-        let about = &packet[8..];
-        assert_eq!((Sum::of(&about[..20]), about[9], &about[2..4]), (0, UDP, &[0, 31][..]));
-        assert_eq!((&about[12..16], &about[16..20]), (&[192, 0, 2, 2][..], &[192, 0, 2, 1][..]));
-        assert_eq!(&about[20..], [0x0f, 0xa0, 0, 53, 0, 11, 0, 0]);
+        let packet = unreachable(at(2, 4000), at(1, 53), 3, DestUnreachableHeader::Port).unwrap();
+        let (head, about) = packet.split_at(ICMP_HEADER);
+        assert_eq!(head, [3, 3, 0xed, 0x1c, 0, 0, 0, 0]);
+        let addresses = [192, 0, 2, 2, 192, 0, 2, 1];
+        assert_eq!(about[..12], [0x45, 0, 0, 31, 0, 0, 0, 0, 64, 17, 0xf6, 0xca]);
+        assert_eq!(about[12..20], addresses);
+        assert_eq!(about[20..], [0x0f, 0xa0, 0, 53, 0, 11, 0, 0]);
+    }
+
+    #[test]
+    fn a_packet_that_no_header_can_tell_the_length_of_is_none() {
+        let mut packet = vec![0; HEADER + 65_528];
+        let error = write_header(&mut packet, at(1, 53), at(2, 4000)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
     }
 }

@@ -20,7 +20,7 @@ use crate::connections::Task;
 use crate::datagrams;
 use crate::udp::PACKET_BYTES;
 use crate::wait;
-use crate::way_out::packets::{HEADER, Packets, Unreachable};
+use crate::way_out::packets::{HEADER, Packets, unreachable_by};
 use crate::way_out::{Counters, WayOutOptions, is_outside};
 
 /// What the kernel keeps while we are busy.
@@ -96,7 +96,7 @@ impl Flows {
             let socket = SockRef::from(&flow.socket);
             let sent = socket.send(packet);
             // What is told then is of a packet before this one.
-            if sent.as_ref().is_err_and(|error| Unreachable::of(error).is_some()) {
+            if sent.as_ref().is_err_and(|error| unreachable_by(error).is_some()) {
                 return socket.send(packet);
             }
             sent
@@ -109,7 +109,7 @@ impl Flows {
 
     /// That it leads nowhere, if that is what it is.
     fn tell(&self, (client, target): Key, length: usize, error: &io::Error) {
-        if let Some(why) = Unreachable::of(error) {
+        if let Some(why) = unreachable_by(error) {
             let _ = self.packets.refuse(client, target, length, why);
         }
     }
