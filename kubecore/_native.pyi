@@ -1164,9 +1164,10 @@ class NodeNetwork:
 class WayOut:
     """Carries on, in the network that this process is in, what nf_tables leads to `ports` (of TCP and UDP, at 127.0.0.1)
     within a network namespace: IPv4 alone, and never to this host's loopback. At most `most_connections` are open at once
-    (who comes then is reset), and `most_flows` of UDP (that which was quiet for longest makes room). A flow is forgotten
-    after `udp_timeout` silent seconds, `udp_stream_timeout` once its client has gone on after an answer. Runs on the
-    extension's own threads. OSError where the namespace cannot be entered, nor its user namespace."""
+    (who comes then is reset), and `most_flows` of UDP (that which was quiet for longest makes room), and of either
+    `most_of_one` of one client's (None: a quarter of all). A connection that nobody outside takes within
+    `connect_timeout` seconds is reset. A flow is forgotten after `udp_timeout` silent seconds, `udp_stream_timeout` once
+    its client has gone on after an answer. Runs on the extension's own threads. OSError where the namespace cannot be entered, nor its user namespace."""
 
     def __new__(
         cls,
@@ -1175,6 +1176,8 @@ class WayOut:
         *,
         most_connections: int = 4096,
         most_flows: int = 4096,
+        most_of_one: int | None = None,
+        connect_timeout: float = 2.0,
         udp_timeout: float = 30.0,
         udp_stream_timeout: float = 120.0,
     ) -> WayOut: ...

@@ -26,6 +26,8 @@ _SETTINGS = {
     "net/ipv6/conf/all/forwarding": b"1",
     "net/bridge/bridge-nf-call-iptables": b"0",
 }
+# Those that the kernel does not have are passed over.
+_STEPS = [("write", b"/proc/sys/" + name.encode(), what, b"", 0, b"", True) for name, what in _SETTINGS.items()]
 
 
 class _Closing(Protocol):
@@ -49,9 +51,8 @@ class NodeNetwork:
         """A new one, in which there is nothing but loopback. Raises OSError where the kernel does not let us."""
         # Nobody becomes another user, so that what is made within by us is made by whom it would be made outside.
         own = (os.geteuid(), os.geteuid(), os.getegid(), os.getegid())
-        steps = [("write", f"/proc/sys/{name}".encode(), what, b"", 0, b"", True) for name, what in _SETTINGS.items()]
         user, _, network, _, _, netlink = _native.create_namespaces(
-            namespaces=_NEW_USER | _NEW_NETWORK, user_map=own, hostname=b"", steps=steps
+            namespaces=_NEW_USER | _NEW_NETWORK, user_map=own, hostname=b"", steps=_STEPS
         )
         os.close(netlink)
         return cls(user, network)
@@ -65,6 +66,10 @@ class NodeNetwork:
     def join(self) -> list[tuple[int, int]]:
         """How a process gets into it: what setns(2) takes, in this order."""
         return [(self._user, _NEW_USER), (self._network, _NEW_NETWORK)]
+
+    def settle(self) -> None:
+        """As at first: br_netfilter brings settings of its own when it is loaded later. Raises OSError."""
+        _native.create_namespaces(namespaces=0, user_map=None, hostname=b"", steps=_STEPS, join=self.join)
 
     def netlink(self) -> Netlink:
         """By which its links are made. Raises OSError."""

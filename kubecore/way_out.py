@@ -14,15 +14,12 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
-from kubecore import _native
+from kubecore import _native, node_network
 from kubecore.netlink import Network
+from kubecore.node_network import NodeNetwork
 from kubecore.proxy.nftables import expressions as e
 from kubecore.proxy.nftables.messages import NETLINK_NETFILTER, Batch, Connection
-
-if TYPE_CHECKING:
-    from kubecore.node_network import NodeNetwork
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +41,9 @@ _MOST = 16_384
 class WayOut:
     """Until `close`, for everybody in the network, but not to `inside`. `source` is whom programs are taken for that
     are in the network itself, without a pod's namespace. `most`: connections, and flows of UDP, at once; None: as many
-    as leave enough descriptors to others. Raises OSError where the kernel has no part in it."""
+    as leave enough descriptors to others. `most_of_one`: of them, those of one client; None: a quarter.
+    `connect_timeout`: seconds for somebody outside to take a connection. Raises OSError where the kernel has no part in
+    it."""
 
     def __init__(
         self,
@@ -54,13 +53,23 @@ class WayOut:
         *,
         clock: _native.Clock | None = None,
         most: int | None = None,
+        most_of_one: int | None = None,
+        connect_timeout: float = 2.0,
     ) -> None:
         descriptor = network.descriptors[1]
         others = [ipaddress.ip_network(one) for one in (*_NEVER_OUTSIDE, *inside) if ":" not in one]
         if most is None:
             most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _DESCRIPTORS_FOR_ONE, _MOST)
-        self._carrying = _native.WayOut(descriptor, clock, most_connections=most, most_flows=most)
+        self._carrying = _native.WayOut(
+            descriptor,
+            clock,
+            most_connections=most,
+            most_flows=most,
+            most_of_one=most_of_one,
+            connect_timeout=connect_timeout,
+        )
         try:
+            network.settle()
             _lead(descriptor, others, self._carrying.ports)
             with network.netlink() as netlink:
                 netlink.set_up(_LOOPBACK)
@@ -85,8 +94,26 @@ def lead_out(network: NodeNetwork, inside: Sequence[str], source: str) -> None:
     try:
         network.way_out, network.no_way_out = WayOut(network, inside, source), ""
     except OSError as error:
-        network.no_way_out = error.strerror or str(error)
+        network.no_way_out = _reason(error)
         log.warning("pods reach nothing outside of the cluster: %s", network.no_way_out)
+
+
+def trouble() -> str:
+    """Why there can be none; "" if there can. The real thing is tried."""
+    if why := node_network.trouble():
+        return why
+    made = NodeNetwork.make()
+    try:
+        WayOut(made, (), "192.0.2.1", most=1).close()
+    except OSError as error:
+        return _reason(error)
+    finally:
+        made.close()
+    return ""
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _lead(network: int, others: Sequence[Network], ports: tuple[int, int]) -> None:

@@ -17,8 +17,8 @@ struct WayOut {
 #[pymethods]
 impl WayOut {
     #[new]
-    #[pyo3(signature = (namespace, clock = None, *, most_connections = 4096, most_flows = 4096, udp_timeout = 30.0,
-                        udp_stream_timeout = 120.0))]
+    #[pyo3(signature = (namespace, clock = None, *, most_connections = 4096, most_flows = 4096, most_of_one = None,
+                        connect_timeout = 2.0, udp_timeout = 30.0, udp_stream_timeout = 120.0))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -26,6 +26,8 @@ impl WayOut {
         clock: Option<&Clock>,
         most_connections: usize,
         most_flows: usize,
+        most_of_one: Option<usize>,
+        connect_timeout: f64,
         udp_timeout: f64,
         udp_stream_timeout: f64,
     ) -> PyResult<Self> {
@@ -34,12 +36,15 @@ impl WayOut {
         }
         // SAFETY: the caller holds it open for the time of the call.
         let namespace = unsafe { BorrowedFd::borrow_raw(namespace) };
-        let options = WayOutOptions {
-            most_connections,
-            most_flows,
+        let mut options = WayOutOptions {
+            connect_timeout: seconds(connect_timeout)?,
             udp_timeout: seconds(udp_timeout)?,
             udp_stream_timeout: seconds(udp_stream_timeout)?,
+            ..WayOutOptions::with_most(most_connections, most_flows)
         };
+        if let Some(most) = most_of_one {
+            (options.most_connections_of_one, options.most_flows_of_one) = (most, most);
+        }
         let clock = clock.map(|clock| clock.core.clone()).unwrap_or_default();
         let runtime = runtime()?.handle();
         let core = py.detach(|| CoreWayOut::open(runtime, &clock, options, namespace)).map_err(os_error)?;

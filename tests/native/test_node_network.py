@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kubecore import _native, node_network
+from kubecore import _native, node_network, way_out
 from kubecore._native import Balancer, Forwarder
 from kubecore.kubelet.keeper.door import Door, network_kept_at
 from kubecore.kubelet.networks.network import BridgeNetwork, NetworkNamespace
@@ -177,3 +177,15 @@ async def test_a_keeper_hands_it_to_a_cluster_that_starts_anew(network: NodeNetw
     assert [os.fstat(one).st_ino for one in own] == [os.fstat(one).st_ino for one in others]
     found.close()
     assert network_kept_at(tmp_path) is None
+
+
+def test_where_the_kernel_has_no_part_in_a_way_out_the_network_says_why(
+    network: NodeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(95, "nf_tables: Operation not supported")
+
+    monkeypatch.setattr("kubecore.way_out.Connection.run", refuse)
+    way_out.lead_out(network, [PODS], NODE)
+    assert network.no_way_out == "nf_tables: Operation not supported"
+    assert way_out.trouble() == "nf_tables: Operation not supported"

@@ -11,18 +11,23 @@ from typing import cast
 
 import pytest
 
-from kubecore import _native, node_network
+from kubecore import _native
+from kubecore import way_out as ways_out
 from kubecore.kubelet.networks.network import BridgeNetwork, NetworkNamespace
 from kubecore.kubelet.runtime import launching
 from kubecore.node_network import NodeNetwork
-from kubecore.way_out import WayOut, lead_out
+from kubecore.way_out import WayOut
+from tests.native.test_forwarder import eventually
 from tests.support.host_addresses import outer_address
 
 PODS, NODE, SERVICES = "10.231.0.0/16", "10.231.0.1", "10.232.0.0/16"
 INSIDE = (PODS, SERVICES)
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
+STRANGER = "203.0.113.7"
+"""Whose address nobody has here (RFC 5737)."""
+_IP_TRANSPARENT = 19
 
-pytestmark = pytest.mark.skipif(bool(why := node_network.trouble()), reason=f"it cannot be had here: {why}")
+pytestmark = pytest.mark.skipif(bool(why := ways_out.trouble()), reason=f"it cannot be had here: {why}")
 
 
 class Inside:
@@ -54,6 +59,13 @@ class Inside:
         except BaseException:
             made.close()
             raise
+
+    def in_the_name_of(self, address: str, kind: int) -> socket.socket:
+        """Of a program in the node's network itself that has all rights there: bound to an address that is not its."""
+        made = self.socket(kind, of_node=True)
+        made.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
+        made.bind((address, 0))
+        return made
 
     def close(self) -> None:
         self._pod.close()
@@ -171,9 +183,9 @@ async def test_who_has_finished_still_hears_all_of_a_long_answer(inside: Inside,
 
 
 async def test_whom_nobody_takes_outside_is_reset(inside: Inside, way_out: WayOut, host: str) -> None:
-    with socket.create_server((host, 0)) as listener:
-        port = listener.getsockname()[1]
-    assert await is_reset(inside, host, port)
+    with socket.socket() as held:
+        held.bind((host, 0))  # and does not listen
+        assert await is_reset(inside, *held.getsockname())
     assert way_out.statistics()["refused"] == 1
 
 
@@ -191,13 +203,36 @@ async def test_a_reset_outside_is_one_inside(inside: Inside, way_out: WayOut, ho
         writer.close()
 
 
+async def test_whom_nobody_answers_outside_is_reset_after_a_while(inside: Inside, host: str) -> None:
+    hasty = WayOut(inside.network, INSIDE, NODE, connect_timeout=0.05)
+    with socket.create_server((host, 0), backlog=0) as busy, socket.create_connection(busy.getsockname()):
+        async with asyncio.timeout(60):
+            assert await is_reset(inside, *busy.getsockname())
+    assert hasty.statistics()["refused"] == 1
+    hasty.close()
+
+
 async def test_connections_beyond_the_most_are_reset(inside: Inside, host: str) -> None:
     narrow = WayOut(inside.network, INSIDE, NODE, most=1)
     async with echo(host) as port:
         first, kept = await inside.connect(host, port)
         assert await first.readline() == f"{host}\n".encode()
         assert await is_reset(inside, host, port)
+        assert await is_reset(inside, host, port, of_node=True)
         kept.close()
+    narrow.close()
+
+
+async def test_one_client_has_a_quarter_of_all_connections(inside: Inside, host: str) -> None:
+    narrow = WayOut(inside.network, INSIDE, NODE, most=4)
+    async with echo(host) as port:
+        first, kept = await inside.connect(host, port)
+        assert await first.readline() == f"{host}\n".encode()
+        assert await is_reset(inside, host, port)
+        other, left = await inside.connect(host, port, of_node=True)
+        assert await other.readline() == f"{host}\n".encode()
+        for writer in (kept, left):
+            writer.close()
     narrow.close()
 
 
@@ -209,20 +244,27 @@ async def test_the_hosts_loopback_is_not_reached(inside: Inside, way_out: WayOut
 
 
 async def test_what_listens_for_all_that_want_out_leads_nowhere_by_itself(inside: Inside, way_out: WayOut) -> None:
-    rows = [line.split() for line in await connections_of(inside)]
-    (port,) = {int(row[1].partition(":")[2], 16) for row in rows if row[1].startswith("0100007F:") and row[3] == "0A"}
+    port = await port_of(inside)
     assert await is_reset(inside, "127.0.0.1", port, of_node=True)
 
 
-async def connections_of(inside: Inside) -> list[str]:
-    """Of the node's network, as /proc/net/tcp has them."""
-    program = ("python3", "-c", "print(open('/proc/net/tcp').read())")
+async def port_of(inside: Inside) -> int:
+    """At which those are awaited that want out: the only one at the node's loopback."""
+    told = await python_within(inside, "print(open('/proc/net/tcp').read())")
+    addresses = [line.split()[1].partition(":") for line in told.splitlines()[1:-1]]
+    (port,) = {int(port, 16) for address, _, port in addresses if address == "0100007F"}
+    return port
+
+
+async def python_within(inside: Inside, script: str) -> str:
+    """What a program says that is in the node's network itself."""
     user, network = inside.network.descriptors
     enter = ("nsenter", f"--user=/proc/self/fd/{user}", f"--net=/proc/self/fd/{network}", "--preserve-credentials")
     pipe = asyncio.subprocess.PIPE
-    running = await asyncio.create_subprocess_exec(*enter, *program, stdout=pipe, pass_fds=(user, network))
+    program = (*enter, "python3", "-c", script)
+    running = await asyncio.create_subprocess_exec(*program, stdout=pipe, pass_fds=(user, network))
     said, _ = await running.communicate()
-    return said.decode().splitlines()[1:-1]
+    return said.decode()
 
 
 @pytest.mark.parametrize("of_node", [False, True], ids=["a pod", "the node's network"])
@@ -243,6 +285,30 @@ async def test_programs_in_the_nodes_network_itself_reach_the_host_with_its_addr
     async with packets(host) as (port, _):
         with inside.socket(UDP, of_node=True) as made:
             assert await asked(made, b"who", host, port) == (f"{host}\nwho".encode(), (host, port))
+
+
+# ---- who may
+
+
+async def test_a_connection_in_the_name_of_somebody_outside_is_reset(
+    inside: Inside, way_out: WayOut, host: str
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with echo(host) as port:
+        with inside.in_the_name_of(STRANGER, TCP) as made, pytest.raises(ConnectionResetError):
+            await loop.sock_connect(made, (host, port))
+            await loop.sock_recv(made, 100)
+    assert way_out.statistics() == {"connections": 1, "refused": 1, "flows": 0, "dropped": 0}
+
+
+async def test_a_packet_in_the_name_of_somebody_outside_goes_nowhere(
+    inside: Inside, way_out: WayOut, host: str
+) -> None:
+    async with packets(host) as (port, _):
+        with inside.in_the_name_of(STRANGER, UDP) as made:
+            made.sendto(b"who", (host, port))
+            await eventually(lambda: way_out.statistics()["dropped"] == 1)
+    assert way_out.statistics()["flows"] == 0
 
 
 # ---- packets
@@ -273,26 +339,37 @@ async def test_whoever_asks_on_is_the_same_one_outside(inside: Inside, way_out: 
 
 async def test_who_asks_where_nobody_is_is_told_so(inside: Inside, way_out: WayOut, host: str) -> None:
     loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, UDP) as gone:
-        gone.bind((host, 0))
-        port = gone.getsockname()[1]
-    with inside.socket(UDP) as made:
-        await loop.sock_connect(made, (host, port))
+    with socket.socket(socket.AF_INET, UDP) as held, inside.socket(UDP) as made:
+        held.bind((host, 0))
+        held.connect(held.getsockname())  # so that it takes nobody else's packets
+        await loop.sock_connect(made, held.getsockname())
         await loop.sock_sendall(made, b"who")
         with pytest.raises(ConnectionRefusedError):
             await loop.sock_recv(made, 100)
 
 
 async def test_a_flow_that_was_quiet_for_long_makes_room_for_a_new_one(inside: Inside, host: str) -> None:
-    narrow = WayOut(inside.network, INSIDE, NODE, most=2)
-    async with packets(host) as (port, answering):
+    narrow = WayOut(inside.network, INSIDE, NODE, most=2, most_of_one=2)
+    async with packets(host) as (port, _):
         with inside.socket(UDP) as one, inside.socket(UDP) as two, inside.socket(UDP) as three:
             for asking in (one, two, two, three):  # two talks, so that one goes
                 await asked(asking, b"who", host, port)
             await asked(two, b"who", host, port)
-            assert len(set(answering.heard)) == 3
+            assert narrow.statistics()["flows"] == 3
             await asked(one, b"who", host, port)
-            assert len(set(answering.heard)) == 4
+            assert narrow.statistics()["flows"] == 4
+    narrow.close()
+
+
+async def test_a_client_with_a_quarter_of_all_flows_makes_room_by_itself(inside: Inside, host: str) -> None:
+    narrow = WayOut(inside.network, INSIDE, NODE, most=4)
+    async with packets(host) as (port, _):
+        with inside.socket(UDP, of_node=True) as other, inside.socket(UDP) as one, inside.socket(UDP) as two:
+            for asking in (other, one, two, other):
+                await asked(asking, b"who", host, port)
+            assert narrow.statistics()["flows"] == 3
+            await asked(one, b"who", host, port)
+            assert narrow.statistics()["flows"] == 4
     narrow.close()
 
 
@@ -337,6 +414,14 @@ async def test_after_its_end_a_program_in_the_nodes_network_does_not_come_to_its
         assert await asyncio.get_running_loop().sock_recv(own, 100) == b"to itself"
 
 
+async def test_a_network_that_is_had_back_is_set_as_at_first(inside: Inside, way_out: WayOut) -> None:
+    way_out.close()
+    path = "/proc/sys/net/ipv4/ip_forward"
+    await python_within(inside, f"open({path!r}, 'w').write('0')")
+    WayOut(inside.network, INSIDE, NODE).close()
+    assert await python_within(inside, f"print(open({path!r}).read())") == "1\n\n"
+
+
 async def test_a_cluster_that_has_a_network_back_leads_out_of_it_anew(
     inside: Inside, way_out: WayOut, host: str
 ) -> None:
@@ -347,14 +432,3 @@ async def test_a_cluster_that_has_a_network_back_leads_out_of_it_anew(
         assert await reader.readline() == f"{host}\n".encode()
         writer.close()
     again.close()
-
-
-def test_where_the_kernel_has_no_part_in_it_the_network_says_why(
-    inside: Inside, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(95, "nf_tables: Operation not supported")
-
-    monkeypatch.setattr("kubecore.way_out.Connection.run", refuse)
-    lead_out(inside.network, INSIDE, NODE)
-    assert inside.network.no_way_out == "nf_tables: Operation not supported"

@@ -11,6 +11,7 @@ mod connecting;
 mod connections;
 mod datagrams;
 pub mod dns;
+mod flow_socket;
 pub mod forwarder;
 pub mod namespaces;
 mod one_entrance;

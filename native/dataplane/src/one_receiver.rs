@@ -14,9 +14,10 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::datagrams::{self, Arrived};
+use crate::flow_socket::PACKET_BYTES;
 use crate::one_entrance::everywhere;
 use crate::steering::{Steering, Verdict};
-use crate::udp::{PACKET_BYTES, UdpVirtual};
+use crate::udp::UdpVirtual;
 
 /// What the kernel keeps while we are busy; it is for all services.
 const RECEIVE_BUFFER: libc::c_int = 8 * 1024 * 1024;

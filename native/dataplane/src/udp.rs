@@ -1,48 +1,36 @@
 //! The UDP side of a virtual service: one flow per client address, each with its own socket to its destination.
 
-use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 use std::{io, mem};
 
 use arc_swap::ArcSwap;
 use kubecore_core::balance::{Carried, Carrier, Destination, Flow, FlowKey, Protocol, State, VirtualService};
 use parking_lot::Mutex;
-use socket2::{SockRef, Socket};
-use tokio::net::UdpSocket;
+use socket2::Socket;
 use tokio::sync::Notify;
 
 use crate::access::Access;
-use crate::connecting::connected;
 use crate::connections::{Connections, Task};
 use crate::datagrams;
+use crate::flow_socket::{FlowSocket, HEADROOM, Heard};
 use crate::forwarder::Shared;
 use crate::one_receiver::OneReceiver;
 use crate::udp_port::{UdpPort, bound_beside};
 use crate::wait;
-
-pub(crate) const PACKET_BYTES: usize = 65_536;
 
 /// What carries the packets of one client.
 #[derive(Debug)]
 pub(crate) struct UdpFlow {
     pub(crate) connections: Arc<Connections>,
     pub(crate) task: Task,
-    socket: UdpSocket,
+    socket: FlowSocket,
     /// The address that the client asked.
     target: SocketAddr,
-    /// Milliseconds of the forwarder's clock.
-    used: AtomicU64,
     service: Arc<VirtualService>,
     destination: Arc<Destination>,
-}
-
-thread_local! {
-    /// Flows are many and packets short-lived: one buffer for each worker thread.
-    static PACKET: RefCell<Box<[u8]>> = RefCell::new(vec![0; PACKET_BYTES].into_boxed_slice());
 }
 
 /// Where packets for a virtual service come in.
@@ -213,9 +201,8 @@ impl UdpVirtual {
         // Twice: a destination that has just refused is left for another one.
         for _ in 0..2 {
             let Some(flow) = self.flow(client, target) else { break };
-            flow.used.store(wait::now(&self.shared.clock), Relaxed);
-            // Straight to the socket: tokio does not know yet that a new one takes packets.
-            match SockRef::from(&flow.socket).send(packet) {
+            flow.socket.use_now(wait::now(&self.shared.clock));
+            match flow.socket.send(packet) {
                 Ok(sent) => {
                     flow.service.count_in(&flow.destination, 1, sent as u64);
                     return;
@@ -252,11 +239,10 @@ impl UdpVirtual {
         let flow = Arc::new(UdpFlow {
             connections: Arc::clone(connections),
             task: Task::default(),
-            socket: connected(to, &self.shared.origin(&access, client, target, to)).ok()?,
+            socket: FlowSocket::connected(to, &self.shared.origin(&access, client, target, to), now).ok()?,
             target,
             service: Arc::clone(connection.service()),
             destination: Arc::clone(destination),
-            used: AtomicU64::new(now),
         });
         self.shared.counters.accepted.fetch_add(1, Relaxed);
         let carrier: Carrier = Arc::clone(&flow) as Carrier;
@@ -266,21 +252,21 @@ impl UdpVirtual {
         Some(flow)
     }
 
-    /// One packet from the destination to its client. False: the destination refuses.
-    fn pass_back(&self, client: SocketAddr, flow: &UdpFlow, answering: &Socket) -> bool {
-        PACKET.with_borrow_mut(|packet| match flow.socket.try_recv(packet) {
-            Ok(length) => {
-                flow.used.store(wait::now(&self.shared.clock), Relaxed);
-                flow.service.count_out(&flow.destination, 1, length as u64);
+    /// What comes from the destination, to its client. False: the destination refuses.
+    fn pass_back(&self, client: SocketAddr, flow: &UdpFlow, answering: &Socket, heard: Heard) -> bool {
+        let passed = match heard {
+            Heard::Error(error) => Err(error),
+            Heard::Packet => flow.socket.receive(&self.shared.clock, |packet| {
+                let packet = &packet[HEADROOM..];
+                flow.service.count_out(&flow.destination, 1, packet.len() as u64);
                 // Who asked one of many addresses is to be answered by that one.
                 let source = self.address.ip().is_unspecified().then_some(flow.target.ip());
-                if datagrams::send(answering, &packet[..length], client, source).is_err() {
+                if datagrams::send(answering, packet, client, source).is_err() {
                     self.shared.counters.dropped.fetch_add(1, Relaxed);
                 }
-                true
-            }
-            Err(error) => error.kind() != io::ErrorKind::ConnectionRefused,
-        })
+            }),
+        };
+        passed.err().is_none_or(|error| error.kind() != io::ErrorKind::ConnectionRefused)
     }
 
     /// A flow whose destination refuses leaves the table before its task ends.
@@ -301,25 +287,23 @@ async fn answer(
 ) {
     let shared = &serving.shared;
     let _open = shared.connections.open();
-    let timeout = u64::try_from(shared.options.udp_timeout.as_millis()).unwrap_or(u64::MAX);
     loop {
         let mut changed = pin!(serving.changed.notified());
         // From here on no change is missed.
         changed.as_mut().enable();
-        let idle = wait::now(&shared.clock).saturating_sub(flow.used.load(Relaxed));
-        let rest = Duration::from_millis(timeout.saturating_sub(idle));
+        let rest = flow.socket.rest(shared.options.udp_timeout, wait::now(&shared.clock));
         if rest.is_zero() || !serving.holds(&flow) {
             break;
         }
         tokio::select! {
             biased;
-            readable = wait::timeout(&shared.clock, rest, flow.socket.readable()) => {
-                if readable.is_some() && !serving.pass_back(client, &flow, &answering) {
+            heard = flow.socket.hear(&shared.clock, rest) => {
+                if let Some(heard) = heard && !serving.pass_back(client, &flow, &answering, heard) {
                     break;
                 }
             }
             () = changed => {}
         }
     }
-    carried.close_idle(wait::now(&shared.clock), flow.used.load(Relaxed));
+    carried.close_idle(wait::now(&shared.clock), flow.socket.used());
 }

@@ -13,7 +13,8 @@ use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use crate::udp::{PACKET_BYTES, UdpVirtual};
+use crate::flow_socket::PACKET_BYTES;
+use crate::udp::UdpVirtual;
 use crate::{binding, datagrams, wait};
 
 const RECEIVE_BUFFER: usize = 1024 * 1024;

@@ -4,6 +4,7 @@
 //! network that this process is in: there it is carried on as if it had been masqueraded. Nobody comes to this host's
 //! loopback by it.
 
+mod flow_table;
 mod packets;
 mod tcp;
 mod udp;
@@ -22,6 +23,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::forwarder::ForwarderOptions;
 use crate::one_listener::OneListener;
 use crate::way_out::packets::Packets;
 
@@ -31,16 +33,36 @@ pub struct WayOutOptions {
     pub most_connections: usize,
     /// Of UDP, at once: for a new one that which was quiet for longest is forgotten, unless both sides talk.
     pub most_flows: usize,
+    /// Of each, at once, of one client's address: nobody takes all places. A client's new flow forgets one of its own
+    /// then.
+    pub most_connections_of_one: usize,
+    pub most_flows_of_one: usize,
+    /// For somebody outside to take a connection, else it is reset.
+    pub connect_timeout: Duration,
     /// For how long a flow is kept in silence, as connection tracking does (nf_conntrack_udp_timeout and _stream): one
     /// that is no more than a question and its answer, and one whose client went on after an answer.
     pub udp_timeout: Duration,
     pub udp_stream_timeout: Duration,
 }
 
+impl WayOutOptions {
+    /// So many of each; of one client a quarter of them.
+    pub fn with_most(most_connections: usize, most_flows: usize) -> Self {
+        Self {
+            most_connections,
+            most_flows,
+            most_connections_of_one: (most_connections / 4).max(1),
+            most_flows_of_one: (most_flows / 4).max(1),
+            connect_timeout: ForwarderOptions::default().connect_timeout,
+            udp_timeout: Duration::from_secs(30),
+            udp_stream_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
 impl Default for WayOutOptions {
     fn default() -> Self {
-        let (udp_timeout, udp_stream_timeout) = (Duration::from_secs(30), Duration::from_secs(120));
-        Self { most_connections: 4096, most_flows: 4096, udp_timeout, udp_stream_timeout }
+        Self::with_most(4096, 4096)
     }
 }
 
@@ -58,7 +80,7 @@ struct Counters {
 pub struct WayOutStatistics {
     /// That were led here.
     pub connections: u64,
-    /// Those of them that were reset, since nobody took them outside.
+    /// Those of them that were reset, since nobody took them outside or there were too many.
     pub refused: u64,
     /// Of UDP.
     pub flows: u64,
@@ -90,10 +112,12 @@ impl WayOut {
         let receiver = led_to(namespace, Type::DGRAM)?;
         let ports = (port_of(&listener)?, port_of(&receiver)?);
         let packets = Packets::within(namespace)?;
-        let flows = udp::Flows::new(receiver, packets, clock.clone(), options, Arc::clone(&counters))?;
-        let listener = tokio::net::TcpListener::from_std(listener.into())?;
-        let taking = tcp::accept(listener, clock.clone(), options.most_connections, Arc::clone(&counters));
-        let tasks = Mutex::new(vec![runtime.spawn(taking), runtime.spawn(flows.receive())]);
+        let (receiver, listener) =
+            (udp::receiver(receiver)?, tokio::net::TcpListener::from_std(listener.into())?);
+        let flows = udp::Flows::new(packets, clock.clone(), options, Arc::clone(&counters));
+        let connections = tcp::Connections::new(clock.clone(), options, Arc::clone(&counters));
+        let tasks = vec![runtime.spawn(connections.accept(listener)), runtime.spawn(flows.receive(receiver))];
+        let tasks = Mutex::new(tasks);
         Ok(Self { counters, ports, runtime: runtime.clone(), tasks })
     }
 
@@ -143,6 +167,11 @@ fn led_to(namespace: BorrowedFd<'_>, kind: Type) -> io::Result<Socket> {
 fn port_of(socket: &Socket) -> io::Result<u16> {
     let address = socket.local_addr()?.as_socket();
     address.map(|address| address.port()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Whether a namespace knows an address: an answer to anybody else would not get there, but come here anew.
+fn is_inside(client: SocketAddr) -> bool {
+    network_of(client.ip()).is_some()
 }
 
 /// Whether an address is to be reached by way of the host: not one that it takes as itself, nor a group, nor one that a

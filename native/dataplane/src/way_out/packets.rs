@@ -15,9 +15,11 @@ use socket2::{Protocol, Socket};
 
 use crate::access::close_to_all;
 use crate::datagrams;
+use crate::flow_socket::HEADROOM;
 
 /// Of UDP.
-pub(super) const HEADER: usize = UdpHeader::LEN;
+const HEADER: usize = UdpHeader::LEN;
+const _: () = assert!(HEADER == HEADROOM, "an answer is received behind room for its header");
 const IP_HEADER: usize = Ipv4Header::MIN_LEN;
 const ICMP_HEADER: usize = Icmpv4Header::MIN_LEN;
 /// Of a whole one, of ICMP.
@@ -49,6 +51,12 @@ impl Packets {
             Ok::<_, io::Error>(socket)
         };
         Ok(Self { udp: sending(Protocol::UDP)?, icmp: sending(Protocol::ICMPV4)? })
+    }
+
+    #[cfg(test)]
+    pub(super) fn nowhere() -> Self {
+        let made = || Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+        Self { udp: made(), icmp: made() }
     }
 
     /// A packet's content behind room for its header.

@@ -1,38 +1,32 @@
 //! Packets of UDP: each pair of a client and whom it asks has a socket outside, for as long as they talk.
 
-use std::cell::RefCell;
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
-use socket2::{SockRef, Socket};
+use socket2::Socket;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
-use crate::connecting::{Origin, connected};
+use crate::connecting::Origin;
 use crate::connections::Task;
 use crate::datagrams;
-use crate::udp::PACKET_BYTES;
+use crate::flow_socket::{FlowSocket, Heard, PACKET_BYTES};
 use crate::wait;
-use crate::way_out::packets::{HEADER, Packets, unreachable_by};
-use crate::way_out::{Counters, WayOutOptions, is_outside};
+use crate::way_out::flow_table::{FlowTable, Key, Used};
+use crate::way_out::packets::{Packets, unreachable_by};
+use crate::way_out::{Counters, WayOutOptions, is_inside, is_outside};
 
 /// What the kernel keeps while we are busy.
 const RECEIVE_BUFFER: usize = 1024 * 1024;
 
-/// Who asks, and whom.
-type Key = (SocketAddrV4, SocketAddrV4);
-
 struct Flow {
-    socket: UdpSocket,
-    /// Milliseconds of the clock.
-    used: AtomicU64,
+    socket: FlowSocket,
     /// Bytes that were sent last.
     sent: AtomicU64,
     answered: AtomicBool,
@@ -41,41 +35,49 @@ struct Flow {
     task: Task,
 }
 
+impl Used for Flow {
+    fn used(&self) -> u64 {
+        self.socket.used()
+    }
+
+    fn talks(&self) -> bool {
+        self.talks.load(Relaxed)
+    }
+}
+
 pub(super) struct Flows {
-    receiver: UdpSocket,
     packets: Packets,
     /// A flow leaves it before its task ends: whoever finds one here may use it.
-    known: Mutex<FxHashMap<Key, Arc<Flow>>>,
+    known: Mutex<FlowTable<Flow>>,
     clock: Clock,
     options: WayOutOptions,
     counters: Arc<Counters>,
 }
 
-thread_local! {
-    /// With room for the header that goes before.
-    static PACKET: RefCell<Box<[u8]>> = RefCell::new(vec![0; HEADER + PACKET_BYTES].into_boxed_slice());
+/// What all packets are led to.
+pub(super) fn receiver(socket: Socket) -> io::Result<UdpSocket> {
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    datagrams::tell_targets(&socket, true)?;
+    UdpSocket::from_std(socket.into())
 }
 
 impl Flows {
     pub(super) fn new(
-        receiver: Socket,
         packets: Packets,
         clock: Clock,
         options: WayOutOptions,
         counters: Arc<Counters>,
-    ) -> io::Result<Arc<Self>> {
-        let _ = receiver.set_recv_buffer_size(RECEIVE_BUFFER);
-        datagrams::tell_targets(&receiver, true)?;
-        let receiver = UdpSocket::from_std(receiver.into())?;
-        Ok(Arc::new(Self { receiver, packets, known: Mutex::default(), clock, options, counters }))
+    ) -> Arc<Self> {
+        let known = Mutex::new(FlowTable::new(options.most_flows, options.most_flows_of_one));
+        Arc::new(Self { packets, known, clock, options, counters })
     }
 
-    /// All that come, until it is dropped, and the flows with it.
-    pub(super) async fn receive(self: Arc<Self>) {
+    /// All that come, until it is dropped, and the flows with it. The receiver is nobody else's, so that it is gone then.
+    pub(super) async fn receive(self: Arc<Self>, receiver: UdpSocket) {
         let (mut tasks, mut packet) = (JoinSet::new(), vec![0; PACKET_BYTES]);
         loop {
-            let receive = || datagrams::receive(&self.receiver, &mut packet);
-            let arrived = self.receiver.async_io(Interest::READABLE, receive).await;
+            let receive = || datagrams::receive(&receiver, &mut packet);
+            let arrived = receiver.async_io(Interest::READABLE, receive).await;
             while tasks.try_join_next().is_some() {}
             if let Ok(arrived) = arrived
                 && let (SocketAddr::V4(client), Some(SocketAddr::V4(target))) =
@@ -92,12 +94,10 @@ impl Flows {
             if flow.answered.load(Relaxed) {
                 flow.talks.store(true, Relaxed);
             }
-            // A new socket is not known yet to be ready.
-            let socket = SockRef::from(&flow.socket);
-            let sent = socket.send(packet);
+            let sent = flow.socket.send(packet);
             // What is told then is of a packet before this one.
             if sent.as_ref().is_err_and(|error| unreachable_by(error).is_some()) {
-                return socket.send(packet);
+                return flow.socket.send(packet);
             }
             sent
         });
@@ -114,27 +114,29 @@ impl Flows {
         }
     }
 
-    /// Errors: what connect(2) says; EAGAIN where there are too many.
+    /// Errors: what connect(2) says; EAGAIN where there are too many, EPERM for a client that is no one's in there.
     fn flow(self: &Arc<Self>, key: Key, tasks: &mut JoinSet<()>) -> io::Result<Arc<Flow>> {
         let (mut known, now) = (self.known.lock(), wait::now(&self.clock));
         if let Some(flow) = known.get(&key) {
             if !self.patience(flow, now).is_zero() {
-                flow.used.store(now, Relaxed);
+                flow.socket.use_now(now);
                 return Ok(Arc::clone(flow));
             }
             // Its task is about to see it, too.
             flow.task.end();
             known.remove(&key);
         }
+        if !is_inside(key.0.into()) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         if !is_outside(key.1.into()) {
             return Err(io::Error::from_raw_os_error(libc::ENETUNREACH));
         }
-        if known.len() >= self.options.most_flows && !forget_one(&mut known) {
-            return Err(io::ErrorKind::WouldBlock.into());
+        if let Some(gone) = known.make_room(*key.0.ip())? {
+            gone.task.end();
         }
         let flow = Arc::new(Flow {
-            socket: connected(key.1.into(), &Origin::Own)?,
-            used: AtomicU64::new(now),
+            socket: FlowSocket::connected(key.1.into(), &Origin::Own, now)?,
             sent: AtomicU64::new(0),
             answered: AtomicBool::new(false),
             talks: AtomicBool::new(false),
@@ -149,13 +151,10 @@ impl Flows {
     /// Answers, until the flow is quiet for too long.
     async fn pass_back(self: Arc<Self>, key: Key, flow: Arc<Flow>) {
         while let Some(rest) = self.rest(&key, &flow) {
-            let ready = flow.socket.ready(Interest::READABLE | Interest::ERROR);
-            let Some(Ok(ready)) = wait::timeout(&self.clock, rest, ready).await else { continue };
-            if ready.is_error() {
-                self.tell_error(key, &flow);
-            }
-            if ready.is_readable() {
-                self.pass_one_back(key, &flow);
+            match flow.socket.hear(&self.clock, rest).await {
+                Some(Heard::Packet) => self.pass_one_back(key, &flow),
+                Some(Heard::Error(error)) => self.tell(key, flow.sent.load(Relaxed) as usize, &error),
+                None => {}
             }
         }
     }
@@ -177,37 +176,41 @@ impl Flows {
     fn patience(&self, flow: &Flow, now: u64) -> Duration {
         let WayOutOptions { udp_timeout, udp_stream_timeout, .. } = self.options;
         let whole = if flow.talks.load(Relaxed) { udp_stream_timeout } else { udp_timeout };
-        whole.saturating_sub(Duration::from_millis(now.saturating_sub(flow.used.load(Relaxed))))
+        flow.socket.rest(whole, now)
     }
 
     fn pass_one_back(&self, key: Key, flow: &Flow) {
-        PACKET.with_borrow_mut(|packet| {
-            let Ok(length) = flow.socket.try_recv(&mut packet[HEADER..]) else { return };
-            flow.used.store(wait::now(&self.clock), Relaxed);
+        let answered = flow.socket.receive(&self.clock, |packet| {
             flow.answered.store(true, Relaxed);
-            if self.packets.answer(key.0, key.1, &mut packet[..HEADER + length]).is_err() {
+            if self.packets.answer(key.0, key.1, packet).is_err() {
                 self.counters.dropped.fetch_add(1, Relaxed);
             }
         });
-    }
-
-    /// What the network outside has said of a packet.
-    fn tell_error(&self, key: Key, flow: &Flow) {
-        let socket = SockRef::from(&flow.socket);
-        let taken = || socket.take_error()?.ok_or_else(|| io::ErrorKind::WouldBlock.into());
-        if let Ok(error) = flow.socket.try_io(Interest::ERROR, taken) {
+        if let Err(error) = answered {
             self.tell(key, flow.sent.load(Relaxed) as usize, &error);
         }
     }
 }
 
-/// The one that was quiet for longest of those that were but asked. False: there is none.
-fn forget_one(known: &mut FxHashMap<Key, Arc<Flow>>) -> bool {
-    let quiet = known.iter().filter(|(_, flow)| !flow.talks.load(Relaxed));
-    let oldest = quiet.min_by_key(|(_, flow)| flow.used.load(Relaxed)).map(|(key, _)| *key);
-    let found = oldest.and_then(|key| known.remove(&key));
-    if let Some(flow) = &found {
-        flow.task.end();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_still_has_flows_once_all_are_to_end_does_not_hold_the_port() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let address = socket.local_addr().unwrap();
+            let (options, counters) = (WayOutOptions::default(), Arc::default());
+            let flows = Flows::new(Packets::nowhere(), Clock::default(), options, counters);
+            let receiving = tokio::spawn(Arc::clone(&flows).receive(receiver(socket.into()).unwrap()));
+            tokio::task::yield_now().await;
+            receiving.abort();
+            assert!(receiving.await.unwrap_err().is_cancelled());
+            std::net::UdpSocket::bind(address).unwrap();
+            drop(flows);
+        });
     }
-    found.is_some()
 }
