@@ -21,7 +21,7 @@ from tests.support.host_addresses import outer_address
 from tests.support.kubectl import Answer
 from tests.support.ports import free_port
 from tests.support.process import PATIENCE
-from tests.support.rootless import ROOTLESS, rootless_user
+from tests.support.rootless import ROOTLESS, fixtures, trouble
 from tests.support.unprivileged import User
 from tests.support.unprivileged_cluster import Running, up
 
@@ -31,17 +31,19 @@ SERVE = ["python3", "-u", "-m", "http.server", "8000"]
 LISTENS = ["python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 8000)).close()"]
 
 
-@pytest.fixture(scope="module")
-def somebody() -> Iterator[User]:
-    with rootless_user() as found:
-        yield found
+somebody, cluster = fixtures("rootless", Running.example)
 
 
 @pytest.fixture(scope="module")
-def cluster(somebody: User) -> Iterator[Running]:
-    with up(somebody, "rootless", *ROOTLESS) as running:
-        running.example()
-        yield running
+def no_way_out(somebody: User) -> str:
+    """Why pods reach nothing outside here; "" if they do."""
+    return trouble(somebody, "way_out")
+
+
+@pytest.fixture
+def way_out(no_way_out: str) -> None:
+    if no_way_out:
+        pytest.skip(no_way_out)
 
 
 def serve(cluster: Running, name: str, *, options: tuple[str, ...] = (), **spec: object) -> None:
@@ -74,12 +76,14 @@ def forwarded(cluster: Running, pod: str, port: int) -> Iterator[int]:
             running.terminate()
 
 
-def test_the_user_and_the_node_tell_the_mode_and_what_it_lacks(cluster: Running) -> None:
+def test_the_user_and_the_node_tell_the_mode_and_what_it_lacks(cluster: Running, no_way_out: str) -> None:
+    lacks = f"; nothing leads out of it but to Services: {no_way_out}" if no_way_out else ""
     assert "kubecore: pod network rootless: every pod has a network namespace" in cluster.command.errors
     assert "out of which kubecore carries TCP and UDP; Services have" in cluster.command.errors
+    assert f"{lacks}\n" in cluster.command.errors
     annotation = "{.items[0].metadata.annotations.kubecore\\.dev/%s}"
     assert cluster.value(annotation % "network-mode", "nodes") == "rootless"
-    assert cluster.value(annotation % "network", "nodes").endswith("out of which kubecore carries TCP and UDP")
+    assert cluster.value(annotation % "network", "nodes").endswith(f"out of which kubecore carries TCP and UDP{lacks}")
 
 
 def test_the_front_end_answers_at_its_node_port_on_the_host(cluster: Running) -> None:
@@ -107,29 +111,29 @@ def test_pods_reach_services_by_name_and_node_ports_at_the_node(cluster: Running
 
 ASKS_OUTSIDE = """
     import socket
-    with socket.create_connection(("{host}", {port}), timeout=60) as connection:
+    with socket.create_connection(("{host}", {tcp}), timeout=60) as connection:
         connection.sendall(b"who")
         connection.shutdown(socket.SHUT_WR)
         print(connection.makefile().read())
     with socket.socket(type=socket.SOCK_DGRAM) as packets:
         packets.settimeout(60)
-        packets.sendto(b"who", ("{host}", {port}))
+        packets.sendto(b"who", ("{host}", {udp}))
         print(packets.recv(100).decode())
 """
 
 
 @contextmanager
-def outside(host: str) -> Iterator[int]:
-    """A program of the host's that tells by TCP and UDP whom it sees; its port."""
+def outside(host: str) -> Iterator[tuple[int, int]]:
+    """A program of the host's that tells by TCP and UDP whom it sees; its ports."""
     with socket.create_server((host, 0)) as listener, socket.socket(type=socket.SOCK_DGRAM) as packets:
-        packets.bind(listener.getsockname())
+        packets.bind((host, 0))
         servers = [
             threading.Thread(target=one, daemon=True) for one in (partial(greet, listener), partial(tell, packets))
         ]
         for server in servers:
             server.start()
         try:
-            yield listener.getsockname()[1]
+            yield listener.getsockname()[1], packets.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             with socket.socket(type=socket.SOCK_DGRAM) as last:
@@ -154,24 +158,28 @@ def tell(packets: socket.socket) -> None:
         packets.sendto(client[0].encode() + b" " + said, client)
 
 
+@pytest.mark.usefixtures("way_out")
 @pytest.mark.parametrize("of_host", [False, True], ids=["a pod", "a pod with the host's network"])
 def test_pods_reach_programs_outside_and_are_taken_for_the_host(cluster: Running, of_host: bool) -> None:
     host = outer_address()
-    with outside(host) as port:
-        said = cluster.pod(f"out-{of_host}".lower(), ASKS_OUTSIDE.format(host=host, port=port), hostNetwork=of_host)
+    with outside(host) as (tcp, udp):
+        script = ASKS_OUTSIDE.format(host=host, tcp=tcp, udp=udp)
+        said = cluster.pod(f"out-{of_host}".lower(), script, hostNetwork=of_host)
     assert said.split("\n") == [f"{host} who"] * 2 + [""]
 
 
+@pytest.mark.usefixtures("way_out")
 def test_pods_do_not_reach_the_hosts_loopback_nor_whom_nobody_takes(cluster: Running) -> None:
-    host = outer_address()
-    with outside("127.0.0.1") as port:
+    with outside("127.0.0.1") as (tcp, _), socket.socket() as held:
+        held.bind((outer_address(), 0))  # and does not listen
+        places = [("127.0.0.1", tcp), (cluster.node_address, tcp), held.getsockname()]
         said = cluster.pod(
             "shut-out",
             f"""
             import socket
-            for host in ("127.0.0.1", "{cluster.node_address}", "{host}"):
+            for place in {places}:
                 try:
-                    with socket.create_connection((host, {port}), timeout=60) as connection:
+                    with socket.create_connection(place, timeout=60) as connection:
                         print(connection.recv(100))
                 except ConnectionError as error:
                     print(error.strerror)
@@ -260,7 +268,9 @@ def test_pods_of_several_nodes_reach_each_other(somebody: User) -> None:
         assert running.pod("near", ask, nodeName=nodes[1]).strip() == "far"
 
 
-def test_pods_of_a_killed_run_keep_their_network_and_nothing_is_left_at_the_end(somebody: User) -> None:
+def test_pods_of_a_killed_run_keep_their_network_and_nothing_is_left_at_the_end(
+    somebody: User, no_way_out: str
+) -> None:
     path, before = "{.items[*].status.podIP}", networks(somebody)
     with up(somebody, "killed", *ROOTLESS) as running:
         serve(running, "kept")
@@ -274,20 +284,19 @@ def test_pods_of_a_killed_run_keep_their_network_and_nothing_is_left_at_the_end(
         assert running.value("{.items[*].status.containerStatuses[*].restartCount}", "pods") == "0"
         ask = f"import urllib.request as r; print(r.urlopen('http://{address}:8000/name', timeout=60).read().decode())"
         assert running.pod("newcomer", ask).strip() == "kept"
-        host = outer_address()
-        with outside(host) as port:
-            command = (
-                "exec",
-                "kept",
-                "--",
-                "python3",
-                "-c",
-                textwrap.dedent(ASKS_OUTSIDE.format(host=host, port=port)),
-            )
-            assert running.kubectl(*command).split("\n") == [f"{host} who"] * 2 + [""]
+        if not no_way_out:
+            assert_leads_out(running, "kept")
     assert len(pods) == 1
     assert networks(somebody) <= before
     assert list((running.data_dir / "nodes").glob("*/network.sock")) == []
+
+
+def assert_leads_out(running: Running, pod: str) -> None:
+    host = outer_address()
+    with outside(host) as (tcp, udp):
+        script = textwrap.dedent(ASKS_OUTSIDE.format(host=host, tcp=tcp, udp=udp))
+        said = running.kubectl("exec", pod, "--", "python3", "-c", script)
+    assert said.split("\n") == [f"{host} who"] * 2 + [""]
 
 
 def networks(somebody: User) -> set[Path]:

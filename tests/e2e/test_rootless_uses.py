@@ -7,17 +7,16 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 
 from tests.support import webhook_program
-from tests.support.rootless import ROOTLESS, rootless_user
+from tests.support.rootless import fixtures
 from tests.support.small_image import SmallImage, programs
 from tests.support.unprivileged import User
-from tests.support.unprivileged_cluster import Running, up
+from tests.support.unprivileged_cluster import Running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -47,16 +46,7 @@ server.wait_for_termination()
 WHERE = ("0.0.0.0", 9000)
 
 
-@pytest.fixture(scope="module")
-def somebody() -> Iterator[User]:
-    with rootless_user() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def cluster(somebody: User) -> Iterator[Running]:
-    with up(somebody, "uses", *ROOTLESS) as running:
-        yield running
+somebody, cluster = fixtures("uses")
 
 
 @pytest.fixture(scope="module")

@@ -185,7 +185,7 @@ def test_where_the_kernel_has_no_part_in_a_way_out_the_network_says_why(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(95, "nf_tables: Operation not supported")
 
-    monkeypatch.setattr("kubecore.way_out.Connection.run", refuse)
+    monkeypatch.setattr("kubecore.way_out._lead", refuse)
     way_out.lead_out(network, [PODS], NODE)
     assert network.no_way_out == "nf_tables: Operation not supported"
     assert way_out.trouble() == "nf_tables: Operation not supported"
