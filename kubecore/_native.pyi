@@ -1177,7 +1177,7 @@ class WayOut:
         most_connections: int = 4096,
         most_flows: int = 4096,
         most_of_one: int | None = None,
-        connect_timeout: float = 2.0,
+        connect_timeout: float = 20.0,
         udp_timeout: float = 30.0,
         udp_stream_timeout: float = 120.0,
     ) -> WayOut: ...

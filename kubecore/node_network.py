@@ -26,7 +26,7 @@ _SETTINGS = {
     "net/ipv6/conf/all/forwarding": b"1",
     "net/bridge/bridge-nf-call-iptables": b"0",
 }
-# Those that the kernel does not have are passed over.
+# What the kernel does not have, or does not let us set, is passed over.
 _STEPS = [("write", b"/proc/sys/" + name.encode(), what, b"", 0, b"", True) for name, what in _SETTINGS.items()]
 
 

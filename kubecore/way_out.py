@@ -54,7 +54,7 @@ class WayOut:
         clock: _native.Clock | None = None,
         most: int | None = None,
         most_of_one: int | None = None,
-        connect_timeout: float = 2.0,
+        connect_timeout: float = 20.0,
     ) -> None:
         descriptor = network.descriptors[1]
         others = [ipaddress.ip_network(one) for one in (*_NEVER_OUTSIDE, *inside) if ":" not in one]

@@ -18,7 +18,7 @@ struct WayOut {
 impl WayOut {
     #[new]
     #[pyo3(signature = (namespace, clock = None, *, most_connections = 4096, most_flows = 4096, most_of_one = None,
-                        connect_timeout = 2.0, udp_timeout = 30.0, udp_stream_timeout = 120.0))]
+                        connect_timeout = 20.0, udp_timeout = 30.0, udp_stream_timeout = 120.0))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,

@@ -23,7 +23,6 @@ use socket2::{Domain, Socket, Type};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::forwarder::ForwarderOptions;
 use crate::one_listener::OneListener;
 use crate::way_out::packets::Packets;
 
@@ -37,7 +36,8 @@ pub struct WayOutOptions {
     /// then.
     pub most_connections_of_one: usize,
     pub most_flows_of_one: usize,
-    /// For somebody outside to take a connection, else it is reset.
+    /// For somebody outside to take a connection, else it is reset: the networks there may lose packets, so that it is
+    /// time for several attempts (tcp(7), tcp_syn_retries).
     pub connect_timeout: Duration,
     /// For how long a flow is kept in silence, as connection tracking does (nf_conntrack_udp_timeout and _stream): one
     /// that is no more than a question and its answer, and one whose client went on after an answer.
@@ -53,7 +53,7 @@ impl WayOutOptions {
             most_flows,
             most_connections_of_one: (most_connections / 4).max(1),
             most_flows_of_one: (most_flows / 4).max(1),
-            connect_timeout: ForwarderOptions::default().connect_timeout,
+            connect_timeout: Duration::from_secs(20),
             udp_timeout: Duration::from_secs(30),
             udp_stream_timeout: Duration::from_secs(120),
         }
