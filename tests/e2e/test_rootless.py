@@ -21,7 +21,7 @@ from tests.support.host_addresses import outer_address
 from tests.support.kubectl import Answer
 from tests.support.ports import free_port
 from tests.support.process import PATIENCE
-from tests.support.rootless import ROOTLESS, fixtures, trouble
+from tests.support.rootless import NOBODY_ELSE, ROOTLESS, fixtures, rootless_user, trouble
 from tests.support.unprivileged import User
 from tests.support.unprivileged_cluster import Running, up
 
@@ -268,16 +268,23 @@ def test_pods_of_several_nodes_reach_each_other(somebody: User) -> None:
         assert running.pod("near", ask, nodeName=nodes[1]).strip() == "far"
 
 
+@pytest.fixture
+def nobody_else() -> Iterator[User]:
+    """Whose processes are those of the test alone, where root runs it: others run clusters as `somebody`."""
+    with rootless_user(NOBODY_ELSE) as found:
+        yield found
+
+
 def test_pods_of_a_killed_run_keep_their_network_and_nothing_is_left_at_the_end(
-    somebody: User, no_way_out: str
+    nobody_else: User, no_way_out: str
 ) -> None:
-    path, before = "{.items[*].status.podIP}", networks(somebody)
-    with up(somebody, "killed", *ROOTLESS) as running:
+    path = "{.items[*].status.podIP}"
+    with up(nobody_else, "killed", *ROOTLESS) as running:
         serve(running, "kept")
-        address, pods = running.value(path, "pods"), networks(somebody) - before
+        address, pods = running.value(path, "pods"), networks(nobody_else)
         running.command.stop(number=signal.SIGKILL)
-        assert networks(somebody) - before == pods
-    with up(somebody, "killed") as running:
+        assert networks(nobody_else) == pods
+    with up(nobody_else, "killed") as running:
         assert running.value(path, "pods") == address
         raw = "/api/v1/namespaces/default/pods/kept:8000/proxy/name"
         assert eventually(running, "get", "--raw", raw).output == "kept\n"
@@ -287,7 +294,7 @@ def test_pods_of_a_killed_run_keep_their_network_and_nothing_is_left_at_the_end(
         if not no_way_out:
             assert_leads_out(running, "kept")
     assert len(pods) == 1
-    assert networks(somebody) <= before
+    assert networks(nobody_else) == set()
     assert list((running.data_dir / "nodes").glob("*/network.sock")) == []
 
 
@@ -299,12 +306,12 @@ def assert_leads_out(running: Running, pod: str) -> None:
     assert said.split("\n") == [f"{host} who"] * 2 + [""]
 
 
-def networks(somebody: User) -> set[Path]:
-    """Network namespaces of all processes of that user."""
-    found = set()
+def networks(user: User) -> set[Path]:
+    """Network namespaces of all processes of that user but the host's, which is ours."""
+    host, found = Path("/proc/self/ns/net").readlink(), set()
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended
             told = next(line for line in (entry / "status").read_text().splitlines() if line.startswith("Uid:"))
-            if int(told.split()[1]) == somebody.uid:
+            if int(told.split()[1]) == user.uid:
                 found.add((entry / "ns" / "net").readlink())
-    return found
+    return found - {host}

@@ -12,8 +12,7 @@ from tests.support.unprivileged import UID, NoSuchUser, User, user
 from tests.support.unprivileged_cluster import Running, up
 
 ROOTLESS = ("--pod-network", "rootless")
-_NOBODY_ELSE = UID + 1
-"""Whose processes are those of these tests alone, where root runs them."""
+_SOMEBODY, NOBODY_ELSE = UID + 1, UID + 2
 
 
 def trouble(found: User, module: str = "node_network") -> str:
@@ -24,10 +23,10 @@ def trouble(found: User, module: str = "node_network") -> str:
 
 
 @contextmanager
-def rootless_user() -> Iterator[User]:
+def rootless_user(uid: int = _SOMEBODY) -> Iterator[User]:
     """Skips the test where the kernel does not let users have such a network."""
     try:
-        with user(_NOBODY_ELSE) as found:
+        with user(uid) as found:
             if why := trouble(found):
                 pytest.skip(why)
             yield found
