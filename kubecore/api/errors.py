@@ -305,6 +305,13 @@ def not_implemented(what: str) -> StatusError:
     return StatusError(501, "NotImplemented", what)
 
 
+def aggregated(messages: Sequence[str]) -> str:
+    """What several errors say, in one: each once, in brackets where there are several (apimachinery
+    `pkg/util/errors`)."""
+    told = tuple(dict.fromkeys(messages))
+    return told[0] if len(told) == 1 else f"[{', '.join(told)}]" if told else ""
+
+
 def is_not_found(error: BaseException) -> bool:
     return isinstance(error, StatusError) and error.code == 404
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from kubecore.api import configuration_file
 from kubecore.api.configuration_file import InvalidConfiguration, complain, misfits
-from kubecore.api.errors import Cause, FieldError
+from kubecore.api.errors import Cause, FieldError, aggregated
 from kubecore.scheduler import extender_configuration, plugin_arguments
 from kubecore.scheduler.extender import ExtenderConfig
 from kubecore.scheduler.profile import DEFAULT_NAME, EXTENSION_POINTS
@@ -64,7 +64,7 @@ def load(text: str) -> SchedulerConfig:
         profiles[0]["schedulerName"] = DEFAULT_NAME
     if causes := _problems(given, profiles):
         told = [str(cause) for cause in causes]
-        raise InvalidConfiguration(told[0] if len(told) == 1 else f"[{', '.join(told)}]")
+        raise InvalidConfiguration(aggregated(told))
     _ignore(extender_configuration.ignored_resources(given.get("extenders") or ()), profiles)
     return SchedulerConfig(
         profiles=tuple(map(_profile, profiles)),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import configuration_file, errors
 from kubecore.api.configuration_file import InvalidConfiguration
-from kubecore.api.errors import Cause, FieldError
+from kubecore.api.errors import Cause, FieldError, aggregated
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def load(text: str) -> tuple[Limit, ...]:
             causes.append(FieldError.invalid(f"{path}.cacheSize", one["cacheSize"], "must not be negative"))
     if causes:
         told = list(map(str, causes))
-        raise InvalidConfiguration(told[0] if len(told) == 1 else f"[{', '.join(told)}]")
+        raise InvalidConfiguration(aggregated(told))
     return tuple(Limit(one["type"], one["qps"], one["burst"], one.get("cacheSize") or _BUCKETS) for one in limits)
 
 
@@ -80,7 +80,7 @@ class EventRateLimit(Plugin):
         # Each limit counts the event, also one that another limit refuses.
         refusals = [told for enforcer in self._enforcers if (told := enforcer.refusal(ctx, obj or {}))]
         if refusals:
-            told = refusals[0] if len(refusals) == 1 else f"[{', '.join(refusals)}]"
+            told = aggregated(refusals)
             raise errors.StatusError(429, "TooManyRequests", f"Too many requests: {told}")
 
 

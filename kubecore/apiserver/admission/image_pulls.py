@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors
-from kubecore.api.errors import FieldError
+from kubecore.api.errors import FieldError, aggregated
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class AlwaysPullImages(Plugin):
             if policy != _ALWAYS
         ]
         if told:
-            raise errors.StatusError(500, "", told[0] if len(told) == 1 else f"[{', '.join(told)}]")
+            raise errors.StatusError(500, "", aggregated(told))
 
 
 def _containers(spec: JSON) -> Iterator[tuple[str, JSON]]:

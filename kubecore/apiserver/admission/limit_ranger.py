@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kubecore.api import amounts, errors, pod_resources, quantity
+from kubecore.api import amounts, errors, meta, pod_resources, quantity
+from kubecore.api.errors import aggregated
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
 from kubecore.apiserver.admission.held_objects import HeldObjects
 
@@ -40,28 +41,26 @@ class LimitRanger(Plugin):
         return resource_key == "persistentvolumeclaims" and not subresource and operation in (CREATE, UPDATE)
 
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
-        if ctx.resource_key != "pods":
+        if ctx.resource_key != "pods" or meta.is_deleting(old or {}):
             return False
         changed = False
-        for item in _of(self._items(ctx), "Container"):
-            changed = _give_defaults(obj, item) or changed
+        for items in self._ranges_of(ctx):
+            for item in _of(items, "Container"):
+                changed = _give_defaults(obj, item) or changed
         return changed
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
-        if obj is None or not (items := self._items(ctx)):
+        """What is on its way out is left alone, whatever was limited meanwhile: it could not end otherwise."""
+        if obj is None or meta.is_deleting(old or {}):
             return
-        if ctx.resource_key == "pods":
-            wrong = [*_wrong_of_containers(_of(items, "Container"), obj["spec"])]
-            wrong += _wrong_of_pod(_of(items, "Pod"), obj["spec"])
-        else:
-            wrong = [*_wrong_of_claim(_of(items, "PersistentVolumeClaim"), obj["spec"])]
-        if wrong:
-            told = wrong[0] if len(wrong) == 1 else f"[{', '.join(dict.fromkeys(wrong))}]"
-            raise errors.forbidden("", ctx.resource_key, ctx.name, told)
+        judge = _wrong_of_pods if ctx.resource_key == "pods" else _wrong_of_claim
+        for items in self._ranges_of(ctx):
+            if wrong := [*judge(items, obj["spec"])]:
+                raise errors.forbidden("", ctx.resource_key, ctx.name, aggregated(wrong))
 
-    def _items(self, ctx: RequestContext) -> list[JSON]:
-        """All items of the namespace's LimitRanges."""
-        return [item for one in self._ranges.list(ctx.namespace) for item in one["spec"].get("limits") or ()]
+    def _ranges_of(self, ctx: RequestContext) -> Iterator[list[JSON]]:
+        """The items of each of the namespace's LimitRanges."""
+        return (one["spec"].get("limits") or [] for one in self._ranges.list(ctx.namespace))
 
 
 def _of(items: list[JSON], kind: str) -> list[JSON]:
@@ -155,24 +154,24 @@ def _wrong(
                 yield told
 
 
-def _wrong_of_claim(items: Iterable[JSON], spec: JSON) -> Iterator[str]:
-    for item in items:
+def _wrong_of_claim(items: list[JSON], spec: JSON) -> Iterator[str]:
+    for item in _of(items, "PersistentVolumeClaim"):
         yield from _wrong(item, _OF_CLAIMS, (spec.get("resources") or {}).get("requests"), None)
 
 
-def _wrong_of_containers(items: Iterable[JSON], spec: JSON) -> Iterator[str]:
+def _wrong_of_pods(items: list[JSON], spec: JSON) -> Iterator[str]:
     for item in items:
-        for kind, _ in _KINDS:
-            for container in spec.get(kind) or ():
-                resources = container.get("resources") or {}
-                yield from _wrong(item, _OF_PODS, resources.get("requests"), resources.get("limits"))
+        if item.get("type") == "Container":
+            yield from _wrong_of_containers(item, spec)
+        elif item.get("type") == "Pod":
+            yield from _wrong(item, _OF_PODS, _whole_pod(spec, "requests"), _whole_pod(spec, "limits"))
 
 
-def _wrong_of_pod(items: list[JSON], spec: JSON) -> Iterator[str]:
-    if items:
-        requests, limits = (_whole_pod(spec, kind) for kind in ("requests", "limits"))
-        for item in items:
-            yield from _wrong(item, _OF_PODS, requests, limits)
+def _wrong_of_containers(item: JSON, spec: JSON) -> Iterator[str]:
+    for kind, _ in _KINDS:
+        for container in spec.get(kind) or ():
+            resources = container.get("resources") or {}
+            yield from _wrong(item, _OF_PODS, resources.get("requests"), resources.get("limits"))
 
 
 # ---------------------------------------------------------------------- a pod as a whole

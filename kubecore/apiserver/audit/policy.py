@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from kubecore.api.configuration_file import InvalidConfiguration, checked, misfits, parsed
-from kubecore.api.errors import Cause, FieldError
+from kubecore.api.errors import Cause, FieldError, aggregated
 from kubecore.apiserver.registry.validation import names
 
 log = logging.getLogger("kubecore.apiserver")
@@ -53,7 +53,7 @@ def load(text: str) -> bytes:
         log.warning("Audit policy contains errors, falling back to lenient decoding: strict decoding error: %s", told)
     policy = checked(_known(given, known), KIND, {_VERSION: _FIELDS}, shown=text.strip())
     if problems := [str(cause) for cause in _problems(policy)]:
-        raise InvalidConfiguration(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
+        raise InvalidConfiguration(aggregated(problems))
     if not policy.get("rules"):
         raise InvalidConfiguration("loaded illegal policy with 0 rules")
     return orjson.dumps(_without_nulls(policy))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from kubecore import _native
 from kubecore.api.configuration_file import InvalidConfiguration, read
-from kubecore.api.errors import Cause, FieldError
+from kubecore.api.errors import Cause, FieldError, aggregated
 from kubecore.apiserver.authentication.claims import ClaimMapping, Rule, Source
 from kubecore.apiserver.authentication.json_web_tokens import ALGORITHMS
 from kubecore.apiserver.authentication.options import OIDCOptions
@@ -125,7 +125,7 @@ def of_flags(options: OIDCOptions, *, disallowed: Sequence[str] = ()) -> Configu
 def _refuse(causes: Sequence[Cause]) -> None:
     if causes:
         told = [str(cause) for cause in causes]
-        raise InvalidConfiguration(told[0] if len(told) == 1 else f"[{', '.join(told)}]")
+        raise InvalidConfiguration(aggregated(told))
 
 
 def _duplicates(issuers: Sequence[JSON]) -> list[Cause]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from kubecore._native import UserInfo
 from kubecore.api import errors
+from kubecore.api.errors import aggregated
 from kubecore.api.quoting import quoted
 from kubecore.apiserver.authorization.attributes import Attributes
 
@@ -174,7 +175,7 @@ class Authorizer:
                 return Decision(found.allowed, found.reason, found.error, denied=not found.allowed)
             if found.reason:
                 reasons.append(found.reason)
-        problem = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]" if problems else ""
+        problem = aggregated(problems)
         return Decision(False, "\n".join(reasons), problem)
 
     def _of_webhook(self, number: int, user: UserInfo, attributes: Attributes, heard: _Heard) -> Opinion:

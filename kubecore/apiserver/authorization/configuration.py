@@ -13,7 +13,7 @@ from typing import Any
 from kubecore import _native
 from kubecore.api import durations
 from kubecore.api.configuration_file import InvalidConfiguration, read
-from kubecore.api.errors import Cause, FieldError
+from kubecore.api.errors import Cause, FieldError, aggregated
 from kubecore.api.kubeconfig import Kubeconfig
 from kubecore.apiserver.authorization.options import WebhookOptions
 from kubecore.apiserver.authorization.webhook import VERSIONS, WebhookTerms
@@ -93,7 +93,7 @@ def load(text: str, *, required: Iterable[str] = ()) -> Configured:
             authorizers[index] = {**one, "webhook": {**_DEFAULTS, **one["webhook"]}}
     if causes := _problems(authorizers):
         told = [str(cause) for cause in causes]
-        raise InvalidConfiguration(told[0] if len(told) == 1 else f"[{', '.join(told)}]")
+        raise InvalidConfiguration(aggregated(told))
     modes = tuple(one["type"] for one in authorizers)
     _check_modes(authorizers, modes, tuple(required))
     return Configured(modes, tuple(_spec(one) for one in authorizers if one["type"] == "Webhook"))
@@ -121,7 +121,7 @@ def _check_modes(authorizers: Sequence[JSON], modes: Sequence[str], required: Se
             for mode in sorted({*modes} - {*required, "Webhook", "AlwaysAllow", "AlwaysDeny"})
         ]
     if wrong:
-        raise InvalidConfiguration(wrong[0] if len(wrong) == 1 else f"[{', '.join(wrong)}]")
+        raise InvalidConfiguration(aggregated(wrong))
 
 
 def _problems(authorizers: Sequence[JSON]) -> list[Cause]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore import _native
+from kubecore.api.errors import aggregated
 from kubecore.apiserver.authorization.attributes import Attributes, review_spec
 from kubecore.apiserver.authorization.authorizer import Opinion
 from kubecore.apiserver.webhooks.reviewing import Reviewer, ReviewFailed
@@ -109,7 +110,7 @@ class Webhook:
             except ValueError as error:
                 problems.append(f"cel evaluation error: {error}")
         if problems:
-            raise ValueError(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
+            raise ValueError(aggregated(problems))
         return True
 
     async def _status(self, spec: JSON) -> JSON:

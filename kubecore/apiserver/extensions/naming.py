@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubecore.api import meta
+from kubecore.api.errors import aggregated
 
 JSON = dict[str, Any]
 
@@ -85,7 +86,7 @@ def _short_names(wanted: JSON, before: JSON, taken: Taken) -> str:
         for name in wanted.get("shortNames") or []
         if name not in own and name in taken.resources
     ]
-    return refused[0] if len(refused) == 1 else f"[{', '.join(refused)}]" if refused else ""
+    return aggregated(refused)
 
 
 def _copy(wanted: JSON, given: JSON, field: str) -> None:

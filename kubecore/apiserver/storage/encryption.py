@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api.configuration_file import InvalidConfiguration, read
-from kubecore.api.errors import Cause, FieldError
+from kubecore.api.errors import Cause, FieldError, aggregated
 from kubecore.apiserver.reload_metrics import ReloadMetrics
 from kubecore.followed_file import FollowedFile
 
@@ -84,7 +84,7 @@ def load(text: str) -> list[Rule]:
         causes.append(FieldError.required("resources", "at least one resources is required"))
     if causes:
         told = [str(cause) for cause in causes]
-        raise InvalidConfiguration(told[0] if len(told) == 1 else f"[{', '.join(told)}]")
+        raise InvalidConfiguration(aggregated(told))
     return [
         (_prefix(resource), [_provider(provider) for provider in one["providers"]])
         for one in entries

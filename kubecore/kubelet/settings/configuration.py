@@ -13,6 +13,7 @@ from typing import Any
 
 from kubecore.api import configuration_file, durations, label_names, quantity
 from kubecore.api.configuration_file import InvalidConfiguration
+from kubecore.api.errors import aggregated
 from kubecore.api.quoting import quoted
 from kubecore.kubelet.eviction.thresholds import DEFAULT_HARD
 from kubecore.kubelet.logs.writing import LogRotation
@@ -54,7 +55,7 @@ def load(text: str, folder: Path = Path()) -> KubeletFile:
     read = configuration_file.read(text, KIND, {API_VERSION: FIELDS})
     given = _without_zeros(_without_nulls(read, FIELDS), FIELDS)
     if problems := _problems(given):
-        raise InvalidConfiguration(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
+        raise InvalidConfiguration(aggregated(problems))
     ignored = [*_ignored(given, WITHOUT_EFFECT), *_not_enforced(given)]
     try:
         return KubeletFile(_options(given, folder), _settings(given), tuple(ignored))

@@ -119,3 +119,31 @@ async def test_other_namespaces_ranges_say_nothing(api: Api) -> None:
     status, obj = await api.create(PODS, asking())
     assert status == 201
     assert "kubernetes.io/limit-ranger" not in (obj["metadata"].get("annotations") or {})
+
+
+async def test_what_is_wrong_with_several_containers_alike_is_said_once(api: Api) -> None:
+    await limit(api, "Container", max={"cpu": "1"})
+    made = asking(limits={"cpu": "2"})
+    made["spec"]["containers"].append({**made["spec"]["containers"][0], "name": "other"})
+    assert await refusal(api, made) == "maximum cpu usage per Container is 1, but limit is 2"
+
+
+async def test_a_pod_is_told_what_is_wrong_by_one_range(api: Api) -> None:
+    await limit(api, "Container", max={"cpu": "1"})
+    await limit(api, "Pod", max={"cpu": "1"})
+    assert await refusal(api, asking(limits={"cpu": "2"})) == "maximum cpu usage per Container is 1, but limit is 2"
+
+
+async def test_a_claim_on_its_way_out_loses_its_finalizers_whatever_was_limited_meanwhile(api: Api) -> None:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    made = {"metadata": {"name": "p", "finalizers": ["example.com/wait"]}, "spec": spec}
+    status, obj = await api.create(CLAIMS, made)
+    assert status == 201, obj
+    await limit(api, "PersistentVolumeClaim", max={"storage": "1Mi"})
+    told = "maximum storage usage per PersistentVolumeClaim is 1Mi, but request is 1Gi"
+    status, obj = await api.update(CLAIMS, obj | {"metadata": obj["metadata"] | {"labels": {"a": "b"}}})
+    assert (status, obj["message"]) == (403, f'persistentvolumeclaims "p" is forbidden: {told}')
+    status, obj = await api.delete(CLAIMS, "p")
+    assert status == 200 and obj["metadata"]["deletionTimestamp"]
+    status, obj = await api.update(CLAIMS, obj | {"metadata": obj["metadata"] | {"finalizers": []}})
+    assert status == 200, obj

@@ -11,6 +11,7 @@ import orjson
 
 from kubecore import _native
 from kubecore.api import meta
+from kubecore.api.errors import aggregated
 from kubecore.apiserver.admission.dynamic.reviews import request_of
 from kubecore.apiserver.authorization.authorizer import Unanswered
 from kubecore.apiserver.registry.codec import loads
@@ -131,4 +132,4 @@ def matched(
     if ignores_failure:
         return Matched(False, len(errors))
     wrong = list(dict.fromkeys(errors))
-    return Matched(False, len(errors), wrong[0] if len(wrong) == 1 else f"[{', '.join(wrong)}]")
+    return Matched(False, len(errors), aggregated(wrong))

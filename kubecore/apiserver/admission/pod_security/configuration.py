@@ -12,7 +12,7 @@ from typing import Any
 
 from kubecore.api import configuration_file
 from kubecore.api.configuration_file import InvalidConfiguration
-from kubecore.api.errors import Cause, FieldError
+from kubecore.api.errors import Cause, FieldError, aggregated
 from kubecore.apiserver.admission.pod_security.policy import (
     LATEST,
     LEVEL_REFUSED,
@@ -60,7 +60,7 @@ def load(text: str) -> PodSecurityConfiguration:
     usernames = _exempt(exemptions, "usernames", _username_errors, causes)
     if causes:
         told = list(dict.fromkeys(map(str, causes)))
-        text = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+        text = aggregated(told)
         raise InvalidConfiguration(f"PodSecurity invalid: {text}")
     return PodSecurityConfiguration(Policy(enforce, audit, warn), usernames, namespaces, classes)
 

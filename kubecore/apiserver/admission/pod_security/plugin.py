@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
+from kubecore.api.errors import aggregated
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
 from kubecore.apiserver.admission.held_namespaces import HeldNamespaces
 from kubecore.apiserver.admission.pod_security.configuration import PodSecurityConfiguration
@@ -260,4 +261,4 @@ def _differs(pod: JSON, old: JSON) -> bool:
 
 def _aggregate(causes: Sequence[Cause]) -> str:
     told = list(dict.fromkeys(map(str, causes)))
-    return told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+    return aggregated(told)
