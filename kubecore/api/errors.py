@@ -296,8 +296,7 @@ def internal_error(detail: object) -> StatusError:
 
 def plain_error(causes: Sequence[Cause]) -> StatusError:
     """500 of no reason: where upstream's handlers give on what is wrong as it is, and not as an Invalid."""
-    told = ", ".join(dict.fromkeys(map(str, causes)))
-    return StatusError(500, "", told if len(causes) == 1 else f"[{told}]")
+    return StatusError(500, "", aggregated([str(cause) for cause in causes]))
 
 
 def not_implemented(what: str) -> StatusError:

@@ -42,6 +42,12 @@ class TokenRefused(Exception):
         self.remarks = remarks
 
 
+class Refused(NamedTuple):
+    """A token that no module finds good; `why`: what those say that know it."""
+
+    why: tuple[str, ...] = ()
+
+
 class Accepted(NamedTuple):
     """A good token: its user without the groups that all authenticated users have, for how long that may be remembered
     in seconds, and the audiences of those asked for that it is meant for."""
@@ -77,7 +83,7 @@ class TokenModules:
         self._clock = clock
         self._audiences = tuple(audiences)
         self._modules: tuple[TokenModule, ...] = ()
-        self._asking: dict[tuple[bytes, tuple[str, ...]], asyncio.Task[Accepted | None]] = {}
+        self._asking: dict[tuple[bytes, tuple[str, ...]], asyncio.Task[Accepted | Refused]] = {}
         self._generation = 0
         self.replace(modules)
 
@@ -92,7 +98,7 @@ class TokenModules:
         """Whose token it is, for the API itself."""
         generation = self._generation
         accepted = await self._ask(token, self._audiences)
-        if accepted is None:
+        if isinstance(accepted, Refused):
             return None
         if accepted.seconds > 0 and generation == self._generation:
             self._native.vouch(token, accepted.user, self._clock.now().timestamp() + accepted.seconds)
@@ -103,19 +109,24 @@ class TokenModules:
         user, judged = self._native.authenticate(token=token, certificate_der=certificate_der)
         return user if judged or token is None else await self.authenticate(token)
 
-    async def review(self, token: str, audiences: Sequence[str]) -> tuple[UserInfo, list[str]] | None:
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """Whom tokens for the API are meant for."""
+        return self._audiences
+
+    async def review(self, token: str, audiences: Sequence[str]) -> tuple[UserInfo, list[str]] | Refused:
         """The user and those audiences (of the API's own, when none are given) that the token is meant for."""
         wanted = tuple(audiences) or self._audiences
         known = self._native.review_token(token, list(wanted))
         if known is not None:
             return known
         accepted = await self._ask(token, wanted)
-        return None if accepted is None else (accepted.user, list(accepted.audiences))
+        return accepted if isinstance(accepted, Refused) else (accepted.user, list(accepted.audiences))
 
-    async def _ask(self, token: str, audiences: tuple[str, ...]) -> Accepted | None:
+    async def _ask(self, token: str, audiences: tuple[str, ...]) -> Accepted | Refused:
         """Once for all who ask about the same token meanwhile."""
         if not self._modules:
-            return None
+            return Refused()
         key = (hashlib.sha256(token.encode()).digest(), audiences)
         asking = self._asking.get(key)
         if asking is None:
@@ -125,19 +136,21 @@ class TokenModules:
             asking.add_done_callback(self._forgetting(key))
         return await asyncio.shield(asking)
 
-    def _forgetting(self, key: tuple[bytes, tuple[str, ...]]) -> Callable[[asyncio.Task[Accepted | None]], None]:
-        def forget(task: asyncio.Task[Accepted | None]) -> None:
+    def _forgetting(self, key: tuple[bytes, tuple[str, ...]]) -> Callable[[asyncio.Task[Accepted | Refused]], None]:
+        def forget(task: asyncio.Task[Accepted | Refused]) -> None:
             if self._asking.get(key) is task:
                 del self._asking[key]
 
         return forget
 
-    async def _in_turn(self, token: str, audiences: tuple[str, ...]) -> Accepted | None:
+    async def _in_turn(self, token: str, audiences: tuple[str, ...]) -> Accepted | Refused:
+        why: list[str] = []
         for module in self._modules:
             try:
                 accepted = await module.authenticate(token, audiences)
             except TokenRefused as refused:
                 log.info("a token is refused: %s", refused)
+                why.append(str(refused))
                 self._remark(token, refused.remarks)
                 continue
             except Exception:
@@ -146,7 +159,7 @@ class TokenModules:
             if accepted is not None:
                 self._remark(token, accepted.remarks)
                 return accepted._replace(user=_authenticated(accepted.user))
-        return None
+        return Refused(tuple(why))
 
     def _remark(self, token: str, remarks: Remarks) -> None:
         if remarks == _NONE:

@@ -36,7 +36,7 @@ JSON = dict[str, Any]
 # working; `warnafter` marks when they should have (upstream WarnOnlyBoundTokenExpiration).
 _PROJECTED_SECONDS = 3607
 _EXTENDED_SECONDS = 365 * 24 * 3600
-_LEGACY_ISSUER = "kubernetes/serviceaccount"
+LEGACY_ISSUER = "kubernetes/serviceaccount"
 _LEGACY_CLAIMS = tuple(
     f"kubernetes.io/serviceaccount/{name}"
     for name in ("namespace", "secret.name", "service-account.name", "service-account.uid")
@@ -150,7 +150,7 @@ class TokenIssuer:
     def issue_legacy(self, *, namespace: str, account: str, account_uid: str, secret: str) -> str:
         """A token without expiry for a Secret of type kubernetes.io/service-account-token."""
         claims = {
-            "iss": _LEGACY_ISSUER,
+            "iss": LEGACY_ISSUER,
             **dict(zip(_LEGACY_CLAIMS, (namespace, secret, account, account_uid), strict=True)),
             "sub": f"system:serviceaccount:{namespace}:{account}",
         }
@@ -161,7 +161,7 @@ class TokenIssuer:
         try:
             read = parse(token)
             signed = is_signed_by(read, check_algorithm(read, ALGORITHMS), [key.for_tokens for key in self.keys])
-            if not signed or read.claims["iss"] != _LEGACY_ISSUER:
+            if not signed or read.claims["iss"] != LEGACY_ISSUER:
                 return None
             namespace, secret, account, account_uid = (read.claims[name] for name in _LEGACY_CLAIMS)
         except (BadToken, KeyError):

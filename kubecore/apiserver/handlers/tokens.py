@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
-from kubecore.api.errors import Cause, FieldError
+from kubecore.api.errors import Cause, FieldError, aggregated
 from kubecore.api.scheme import split_group_version
+from kubecore.apiserver.authentication.modules import Refused
+from kubecore.apiserver.authentication.refused_tokens import why_refused
 from kubecore.apiserver.authentication.tokens import BoundObject, TokenIssuer
 from kubecore.apiserver.handlers.failing import telling
 from kubecore.apiserver.handlers.request import Request, Response
@@ -158,8 +160,11 @@ class TokenSubresources:
         audiences = spec.get("audiences") or []
         found = await self._modules.review(token, audiences)
         status: JSON = {"user": {}}
-        if found is None:
-            status["error"] = "[invalid bearer token, Token has been invalidated]"
+        if isinstance(found, Refused):
+            wanted = audiences or self._modules.audiences
+            why = why_refused(token, wanted, self._issuer, self._registry.get, ctx.clock.now().timestamp())
+            # The first of upstream's modules knows one token, of the server itself, and has this to say of all others.
+            status["error"] = aggregated([one for one in ("invalid bearer token", why, *found.why) if one])
         else:
             status = {"authenticated": True, "user": user_info(found[0])}
             if found[1]:
