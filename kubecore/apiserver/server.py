@@ -45,17 +45,17 @@ from kubecore.apiserver.grpc.listener import GrpcListener
 from kubecore.apiserver.handlers.chain import Handlers
 from kubecore.apiserver.handlers.components import ComponentStatuses
 from kubecore.apiserver.handlers.connecting import Connecting
+from kubecore.apiserver.handlers.deprecations import deprecation_header
 from kubecore.apiserver.handlers.documents import Documents
 from kubecore.apiserver.handlers.kubelets import KubeletConnection
 from kubecore.apiserver.handlers.logs import PodLogs
 from kubecore.apiserver.handlers.pod_streams import PodStreams
 from kubecore.apiserver.handlers.proxying import Proxying
 from kubecore.apiserver.handlers.reading import Reading
-from kubecore.apiserver.handlers.request import warning_headers
 from kubecore.apiserver.handlers.resource_metrics import RESOURCES as METRICS
 from kubecore.apiserver.handlers.resource_metrics import ResourceMetrics
 from kubecore.apiserver.handlers.routes import special_handlers
-from kubecore.apiserver.handlers.served import ServedResources, deprecation
+from kubecore.apiserver.handlers.served import ServedResources
 from kubecore.apiserver.handlers.watching import WatchHub
 from kubecore.apiserver.handlers.writing import Writing
 from kubecore.apiserver.local import LocalTransport
@@ -363,7 +363,7 @@ class APIServer:
                     resource.namespaced,
                     sorted(resource.verbs),
                     sorted(resource.subresources),
-                    warning=next((text for _, text in warning_headers([deprecation(resource)])), None),
+                    warning=deprecation_header(resource),
                 )
         if config.tracing is not None:
             self._traces = RequestTraces(config.tracing, self.clock, log, instance=lifecycle.new_uid())

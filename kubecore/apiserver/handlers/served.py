@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kubecore.api import errors
 from kubecore.api.schemas import BuiltinKind
+from kubecore.apiserver.handlers.deprecations import deprecation
 from kubecore.apiserver.handlers.request import Headers, warning_headers
 from kubecore.apiserver.registry.fields import RENAMED
 
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
     from kubecore.apiserver.registry.store import Store
     from kubecore.apiserver.tables.column import KindTable
 
-# What upstream's API types say of themselves (prerelease-lifecycle), of versions that are served by default.
-_DEPRECATED = {
-    "v1/ComponentStatus": "v1 ComponentStatus is deprecated in v1.19+",
-    "v1/Endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
-}
 _NOTHING: Mapping[tuple[str, str], Handler] = MappingProxyType({})
 
 
@@ -64,11 +60,6 @@ class Served:
         if self.store is None:
             raise errors.method_not_allowed()
         return self.store
-
-
-def deprecation(resource: Resource) -> str:
-    """What every client of a built-in kind's version is told; "" where there is nothing to tell."""
-    return _DEPRECATED.get(f"{resource.api_version}/{resource.kind}", "")
 
 
 def _told_as(resource: Resource, store: Store | None) -> Store | None:

@@ -16,6 +16,7 @@ from kubecore.clock import RealClock
 from tests.support.pod_certificates import condition, request
 
 from .conftest import Api
+from .http import Http
 
 pytestmark = pytest.mark.asyncio
 
@@ -101,3 +102,31 @@ async def test_pods_certificates_are_refused_by_whoever_may_sign_for_their_signe
     told = 'spec.signerName: Forbidden: User "writer" is not permitted to "sign" for signer "example.com/signer"'
     assert (answers["writer"][0], told in answers["writer"][1]["message"]) == (422, True), answers["writer"]
     assert (answers["signer"][0], answers["signer"][1]["status"]) == (200, denied["status"])
+
+
+async def test_clients_of_a_beta_version_on_its_way_out_are_told_until_when_it_is_served(tmp_path: Path) -> None:
+    told = {
+        "networking.k8s.io/v1beta1/ipaddresses": (
+            "networking.k8s.io/v1beta1 IPAddress is deprecated in v1.34+, unavailable in v1.37+"
+        ),
+        "storage.k8s.io/v1beta1/volumeattributesclasses": (
+            "storage.k8s.io/v1beta1 VolumeAttributesClass is deprecated in v1.34+, unavailable in v1.37+; "
+            "use storage.k8s.io/v1 VolumeAttributesClass"
+        ),
+        "resource.k8s.io/v1beta1/deviceclasses": (
+            "resource.k8s.io/v1beta1 DeviceClass is deprecated in v1.35+, unavailable in v1.38+"
+        ),
+        "resource.k8s.io/v1beta2/deviceclasses": None,
+        "networking.k8s.io/v1/ipaddresses": None,
+    }
+    server = await started(tmp_path, api__beta="true")
+    try:
+        pair = server.issue_client_certificate("root", ["system:masters"])
+        async with Http(server, tmp_path, pair=pair) as http:
+            for path, text in told.items():
+                for method, body in (("GET", None), ("POST", {"metadata": {}})):
+                    answer = await http.call(method, f"/apis/{path}", body)
+                    warning = None if text is None else f'299 - "{text}"'
+                    assert answer.headers.get("Warning") == warning, (method, path)
+    finally:
+        await server.stop()
