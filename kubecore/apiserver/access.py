@@ -15,6 +15,7 @@ from kubecore.apiserver.authentication.bootstrap_tokens import BootstrapTokens
 from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
 from kubecore.apiserver.authentication.modules import TokenModule, TokenModules
 from kubecore.apiserver.authentication.oidc import Issuer, OIDCAuthenticator, Unreachable
+from kubecore.apiserver.authentication.pki import have_in_common
 from kubecore.apiserver.authentication.token_file import read_tokens
 from kubecore.apiserver.authentication.token_webhook import TokenWebhook
 from kubecore.apiserver.authorization import abac, configuration
@@ -112,18 +113,29 @@ class Access:
         return self._given[path]
 
     def _judge_certificates(self) -> None:
-        given = self._options.client_ca_file
-        self._native.set_client_ca(self._own_ca + (b"\n" + self._read(given) if given else b""))
-        headers = self._options.request_header
-        if headers.client_ca_file is not None:
+        given, headers = self._options.client_ca_file, self._options.request_header
+        files = {file: file.read_bytes() for file in (given, headers.client_ca_file) if file is not None}
+        of_clients = self._own_ca + (b"\n" + files[given] if given is not None else b"")
+        of_proxies = files[headers.client_ca_file] if headers.client_ca_file is not None else b""
+        if not headers.allowed_names and have_in_common(of_clients, of_proxies):
+            # Not the flag's file alone, as upstream: the cluster's own CA signs certificates of clients, too.
+            raise ValueError(
+                "--requestheader-client-ca-file and --client-ca-file, or the cluster's own CA, contain overlapping "
+                "certificates; --requestheader-allowed-names must be specified to ensure regular client certificates "
+                "cannot set authenticating proxy headers for arbitrary users"
+            )
+        self._native.set_client_ca(of_clients)
+        if of_proxies:
             self._native.set_front_proxy(
-                self._read(headers.client_ca_file),
+                of_proxies,
                 names=list(headers.allowed_names),
                 user_headers=list(headers.username_headers),
                 uid_headers=list(headers.uid_headers),
                 group_headers=list(headers.group_headers),
                 extra_prefixes=list(headers.extra_headers_prefix),
             )
+        # What they say is told to others, and followed from now on.
+        self._given |= files
 
     async def _certificates_changed(self, _: bytes) -> None:
         self._judge_certificates()

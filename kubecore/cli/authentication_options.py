@@ -133,16 +133,14 @@ def _request_header(client_ca_file: Path | None, asked: RequestHeaderOptions) ->
 
 
 def _overlap(client_ca_file: Path, asked: RequestHeaderOptions) -> bool:
-    from cryptography import x509
+    from kubecore.apiserver.authentication.pki import have_in_common
 
     assert asked.client_ca_file is not None
     try:
-        clients = x509.load_pem_x509_certificates(client_ca_file.read_bytes())
-        proxies = x509.load_pem_x509_certificates(asked.client_ca_file.read_bytes())
-    except (OSError, ValueError):
+        return have_in_common(client_ca_file.read_bytes(), asked.client_ca_file.read_bytes())
+    except OSError:
         # Whoever uses the files will tell.
         return False
-    return any(one in clients for one in proxies)
 
 
 authentication_options = stands_for("authentication", _asked, "Authentication options")

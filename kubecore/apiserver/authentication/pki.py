@@ -200,6 +200,15 @@ def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Key
     return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), private_pem(key))
 
 
+def have_in_common(one: bytes, other: bytes) -> bool:
+    """Whether two PEM bundles share a certificate; what is no bundle shares none."""
+    try:
+        held = x509.load_pem_x509_certificates(one)
+        return any(certificate in held for certificate in x509.load_pem_x509_certificates(other))
+    except ValueError:
+        return False
+
+
 def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

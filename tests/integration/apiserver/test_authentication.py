@@ -174,6 +174,34 @@ async def test_a_proxy_is_believed_of_a_certificate_only(proxies: CertificateAut
             assert (await whoami(http, **SAID))[1]["username"] == "john"
 
 
+async def test_who_signs_certificates_of_clients_signs_those_of_proxies_with_names_only(tmp_path: Path) -> None:
+    """Else every client could be whom it likes to be."""
+    async with served(tmp_path) as server:
+        own = server.authority
+    with pytest.raises(ValueError, match="requestheader-allowed-names must be specified"):
+        async with served(tmp_path, authentication=behind(own, tmp_path)):
+            pass
+    async with served(tmp_path, authentication=behind(own, tmp_path, "front")) as server:
+        async with Http(server, tmp_path, pair=server.issue_client_certificate("front")) as http:
+            assert (await whoami(http, **SAID))[1]["username"] == "jane"
+        async with Http(server, tmp_path, pair=server.issue_client_certificate("john")) as http:
+            assert (await whoami(http, **SAID))[1]["username"] == "john"
+
+
+async def test_a_file_that_makes_every_client_a_proxy_is_not_followed(
+    proxies: CertificateAuthority, tmp_path: Path
+) -> None:
+    async with served(tmp_path, authentication=behind(proxies, tmp_path)) as server:
+        before = server.access.trust()
+        file = tmp_path / "front-proxy-ca.crt"
+        file.write_bytes(proxies.certificate + b"\n" + server.authority.certificate)
+        (followed,) = server.access.follow()
+        await followed.look()
+        assert server.access.trust() == before
+        async with Http(server, tmp_path, pair=server.issue_client_certificate("john")) as http:
+            assert (await whoami(http, **SAID))[1]["username"] == "john"
+
+
 async def test_extension_servers_are_told_whom_we_trust(proxies: CertificateAuthority, tmp_path: Path) -> None:
     clients = CertificateAuthority(tmp_path / "clients", RealClock())
     file = tmp_path / "clients.crt"
