@@ -37,12 +37,23 @@ class Record(Protocol):
 
 def record_object(record: Record, store: Store, obj: JSON) -> None:
     """The object of a create or an update as it was decoded: with defaults, and nothing of the server's."""
-    metadata = obj.get("metadata") or {}
-    record.named(*(metadata.get(field) or "" for field in ("namespace", "name", "uid", "resourceVersion")))
+    _name(record, obj)
     if record.wants_request:
         told = deepcopy(obj)
         store.strategy.default(told)
         record.requested(store.codec.encode(told))
+
+
+def record_sent(record: Record, obj: JSON) -> None:
+    """The same of what is judged, and not stored: a review, an eviction, a Scale."""
+    _name(record, obj)
+    if record.wants_request:
+        record.requested(orjson.dumps(obj))
+
+
+def _name(record: Record, obj: JSON) -> None:
+    metadata = obj.get("metadata") or {}
+    record.named(*(metadata.get(field) or "" for field in ("namespace", "name", "uid", "resourceVersion")))
 
 
 def record_patch(record: Record, patch: bytes) -> None:

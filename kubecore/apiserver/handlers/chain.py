@@ -120,7 +120,8 @@ class Handlers:
             named = {"values": {"audit-ID": number[:LONGEST_ID]}} if number else None
             log.error("%s %s failed", request.method, request.path, exc_info=error, extra=named)
             status = errors.internal_error(f"{type(error).__name__}: {error}")
-        if (record := request.audit) is not None:
+        # What is a line of text is no object that the audit could tell of.
+        if (record := request.audit) is not None and not status.plain:
             record.responded(status.to_json())
         try:
             return negotiation.error_response(status, request.accept)

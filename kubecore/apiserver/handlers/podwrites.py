@@ -216,6 +216,8 @@ def _mark(pod: JSON, now: str) -> bool:
 
 
 def _success(form: negotiation.Form, ctx: RequestContext) -> Response:
+    if ctx.audit is not None:
+        ctx.audit.responded(SUCCESS)
     body, media = negotiation.encode(form, SUCCESS)
     return Response(201, body, media, warning_headers(ctx.warnings))
 

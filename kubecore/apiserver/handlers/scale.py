@@ -14,6 +14,7 @@ from kubecore.api.schemas import BuiltinKind
 from kubecore.api.scheme import group_version, split_group_version
 from kubecore.api.selectors import Selector
 from kubecore.apiserver.admission.dynamic.subjects import OwnKind
+from kubecore.apiserver.audit.recording import record_patch, record_sent
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.failing import telling
 from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options, type_of_patch
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from kubecore.api.schemas import KindSchema
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.admission.dynamic.subjects import Subject
+    from kubecore.apiserver.audit.recording import Record
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.handlers.writing import Writing
     from kubecore.apiserver.registry.registry import Registry
@@ -121,13 +123,15 @@ class ScaleSubresource:
         shape = self._shape(request, served)
         obj = loads((await served.stored().read(request.namespace, request.name)).value)
         self._replicas.check_present(obj)
-        return self._answer(shape, self._replicas.show(obj), served.headers)
+        return self._answer(shape, self._replicas.show(obj), served.headers, request.audit)
 
     async def update(self, request: Request, user: UserInfo, served: Served) -> Response:
         ctx = self._writing.context(request, user, served, write_options("update", request.query))
         body = self._registry.schemas.decode(KIND, request.body, request.content_type, ctx.field_validation)
         ctx.warnings += body.warnings
         scale = loads(body.body)
+        if ctx.audit is not None:
+            record_sent(ctx.audit, scale)
         with telling(ctx.warnings):
             lifecycle.check_same(ctx, served.resource, scale)
 
@@ -140,6 +144,8 @@ class ScaleSubresource:
         patch_type = type_of_patch(request.content_type, custom=served.custom)
         options = patch_options(patch_type, request.query)
         ctx = self._writing.context(request, user, served, options)
+        if ctx.audit is not None:
+            record_patch(ctx.audit, request.body)
         schemas, told = self._registry.schemas, False
 
         def of_this(body: bytes) -> JSON:
@@ -210,7 +216,8 @@ class ScaleSubresource:
 
         with telling(ctx.warnings):
             written = await store.update(ctx, Change(make))
-        return self._answer(shape, self._replicas.show(loads(written.body)), warning_headers(ctx.warnings))
+        shown = self._replicas.show(loads(written.body))
+        return self._answer(shape, shown, warning_headers(ctx.warnings), ctx.audit)
 
     def _shape(self, request: Request, served: Served) -> Shape:
         own = served.resource.subresources["scale"]
@@ -224,8 +231,11 @@ class ScaleSubresource:
         )
         return shape_for(request.accept, request.query, scale, None, self._registry.clock)
 
-    def _answer(self, shape: Shape, scale: JSON, headers: Any) -> Response:
-        body, media = negotiation.encode(shape.form, shape.one(orjson.dumps(scale)))
+    def _answer(self, shape: Shape, scale: JSON, headers: Any, audit: Record | None) -> Response:
+        told = shape.one(orjson.dumps(scale))
+        if audit is not None and audit.wants_response:
+            audit.responded(told)
+        body, media = negotiation.encode(shape.form, told)
         return Response(200, body, media, headers)
 
 

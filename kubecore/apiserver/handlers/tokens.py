@@ -53,10 +53,8 @@ class TokenSubresources:
     async def request(self, request: Request, user: UserInfo, served: Served) -> Response:
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         kind = "authentication.k8s.io/v1/TokenRequest"
-        wanted = self._writing.decode(ctx, kind, request.body, request.content_type)
-        spec = wanted.setdefault("spec", {})
-        if spec.get("expirationSeconds") is None:
-            spec["expirationSeconds"] = _DEFAULT_SECONDS
+        wanted = self._writing.decode(ctx, kind, request.body, request.content_type, _last_an_hour)
+        spec = wanted["spec"]
         self._writing.own(ctx, kind, wanted)
         with telling(ctx.warnings):
             await self._writing.admit(ctx, served, wanted, kind=kind, subresource="token")
@@ -183,6 +181,13 @@ class TokenSubresources:
             "status": {"userInfo": user_info(user)},
         }
         return self._writing.review(answer, request, served, ctx.warnings)
+
+
+def _last_an_hour(wanted: JSON) -> None:
+    """A token of which nobody says how long it lasts."""
+    spec = wanted.setdefault("spec", {})
+    if spec.get("expirationSeconds") is None:
+        spec["expirationSeconds"] = _DEFAULT_SECONDS
 
 
 def _head(served: Served) -> JSON:

@@ -13,7 +13,7 @@ from kubecore.api import errors, meta, protobuf
 from kubecore.api.schemas import BuiltinKind, apart, media_type
 from kubecore.api.scheme import split_group_version
 from kubecore.apiserver.admission.dynamic.subjects import OwnKind
-from kubecore.apiserver.audit.recording import record_object, record_patch
+from kubecore.apiserver.audit.recording import record_object, record_patch, record_sent
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer, forbidden
 from kubecore.apiserver.handlers import applying, negotiation, versions
 from kubecore.apiserver.handlers.failing import as_status, telling, warned
@@ -30,7 +30,7 @@ from kubecore.apiserver.registry.strategy import RequestContext
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
-    from kubecore.api.schemas import Decoded, KindSchema
+    from kubecore.api.schemas import Decoded
     from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
     from kubecore.apiserver.audit.recording import Record
     from kubecore.apiserver.registry.registry import Registry
@@ -97,15 +97,25 @@ class Writing:
             **facts,
         )
 
-    def decode(self, ctx: RequestContext, kind: str, body: bytes, content_type: str) -> JSON:
-        """The body as an object, unknown fields dropped and told about. Raises 400, 415."""
-        return self._decoded(ctx, BuiltinKind(self._schemas, kind), body, content_type)
-
-    def _decoded(self, ctx: RequestContext, schema: KindSchema, body: bytes, content_type: str) -> JSON:
-        decoded = schema.decode(body, content_type or JSON_TYPE, ctx.field_validation)
+    def decode(
+        self,
+        ctx: RequestContext,
+        kind: str,
+        body: bytes,
+        content_type: str,
+        default: Callable[[JSON], None] | None = None,
+    ) -> JSON:
+        """The body as an object that is judged and not stored, unknown fields dropped and told about. Raises 400,
+        415."""
+        decoded = BuiltinKind(self._schemas, kind).decode(body, content_type or JSON_TYPE, ctx.field_validation)
         if decoded.warnings:
             ctx.warnings += decoded.warnings
-        return loads(decoded.body)  # type: ignore[no-any-return]
+        obj: JSON = loads(decoded.body)
+        if default is not None:
+            default(obj)
+        if ctx.audit is not None:
+            record_sent(ctx.audit, obj)
+        return obj
 
     def own(self, ctx: RequestContext, kind: str, obj: JSON) -> None:
         """Writes into an object that is answered and not stored who has sent which of its fields."""
@@ -320,7 +330,10 @@ class Writing:
     def review(self, answer: JSON, request: Request, served: Served, warnings: list[str]) -> Response:
         """What is answered and not stored."""
         shape = self.shape(request, served)
-        body, media = negotiation.encode(shape.form, shape.one(orjson.dumps(answer)))
+        told = shape.one(orjson.dumps(answer))
+        if request.audit is not None and request.audit.wants_response:
+            request.audit.responded(told)
+        body, media = negotiation.encode(shape.form, told)
         return Response(201, body, media, warning_headers(warnings))
 
     def answer(
@@ -330,7 +343,7 @@ class Writing:
         media = JSON_TYPE
         if not shape.as_stored:
             body = shape.one(body) if transform else body
-        if ctx.audit is not None and ctx.audit.wants_response:
+        if ctx.audit is not None and (ctx.audit.wants_response or not transform):
             ctx.audit.responded(body)
         if not shape.as_stored:
             body, media = negotiation.encode(shape.form, body)

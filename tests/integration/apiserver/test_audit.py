@@ -87,6 +87,94 @@ async def test_reads_and_writes_are_told_with_who_asked_and_what_came_of_it(tmp_
     assert lost["responseStatus"]["reason"] == "NotFound"
 
 
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+NAMESPACE = "/api/v1/namespaces/default"
+
+
+@pytest.mark.parametrize("accept", ["application/json", PROTOBUF])
+async def test_what_is_judged_and_not_stored_is_told_as_any_object(tmp_path: Path, accept: str) -> None:
+    authorization = "/apis/authorization.k8s.io/v1"
+    asked = {"resourceAttributes": {"verb": "get", "resource": "pods"}}
+    sent = {
+        f"{authorization}/selfsubjectaccessreviews": {"spec": asked},
+        f"{authorization}/subjectaccessreviews": {"spec": {**asked, "user": "bob"}},
+        f"{authorization}/selfsubjectrulesreviews": {"spec": {"namespace": "default"}},
+        "/apis/authentication.k8s.io/v1/tokenreviews": {"spec": {"token": "abc"}},
+        "/apis/authentication.k8s.io/v1/selfsubjectreviews": {},
+        f"{NAMESPACE}/serviceaccounts/default/token": {"spec": {"audiences": ["a"], "expirationSeconds": 3600}},
+    }
+    async with audited(tmp_path, "- level: RequestResponse") as (http, _):
+        await http.call("POST", f"{NAMESPACE}/serviceaccounts", {"metadata": {"name": "default"}})
+        for path, body in sent.items():
+            answer = await http.call("POST", path, body, named(path, Accept=accept))
+            assert answer.status == 201, path
+    for path, body in sent.items():
+        told = events(tmp_path, path)[-1]
+        assert told["requestObject"].get("spec", {}).items() >= body.get("spec", {}).items(), path
+        assert told["responseObject"]["kind"] == told["requestObject"]["kind"], path
+        assert told["responseObject"]["status"], path
+
+
+async def test_the_token_that_is_asked_for_is_told_at_level_request_response_alone(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: Request") as (http, _):
+        await http.call("POST", f"{NAMESPACE}/serviceaccounts", {"metadata": {"name": "default"}})
+        await http.call("POST", f"{NAMESPACE}/serviceaccounts/default/token", {}, named("token"))
+    told = events(tmp_path, "token")[-1]
+    assert told["requestObject"]["spec"] == {"audiences": None, "expirationSeconds": 3600, "boundObjectRef": None}
+    assert "responseObject" not in told
+
+
+@pytest.mark.parametrize("accept", ["application/json", PROTOBUF])
+async def test_what_acts_on_an_object_is_told_with_what_was_sent(tmp_path: Path, accept: str) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a", "image": "i"}]}}
+    sets = "/apis/apps/v1/namespaces/default/replicasets"
+    made = {"metadata": {"name": "r"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}}
+    merge = {"Content_Type": "application/merge-patch+json"}
+    async with audited(tmp_path, "- level: RequestResponse") as (http, _):
+        await http.call("POST", f"{NAMESPACE}/serviceaccounts", {"metadata": {"name": "default"}})
+        await http.call("POST", f"{NAMESPACE}/pods", {**template, "metadata": {"name": "p"}})
+        await http.call("POST", sets, made)
+        bound, evicted = {"target": {"kind": "Node", "name": "n"}}, {"deleteOptions": {"gracePeriodSeconds": 0}}
+        for action, body, method, path, more in (
+            ("bind", {"metadata": {"name": "p"}, **bound}, "POST", f"{NAMESPACE}/pods/p/binding", {}),
+            ("evict", {"metadata": {"name": "p"}, **evicted}, "POST", f"{NAMESPACE}/pods/p/eviction", {}),
+            ("put", {"metadata": {"name": "r"}, "spec": {"replicas": 2}}, "PUT", f"{sets}/r/scale", {}),
+            ("patch", {"spec": {"replicas": 3}}, "PATCH", f"{sets}/r/scale", merge),
+        ):
+            answer = await http.call(method, path, body, named(action, Accept=accept, **more))
+            assert answer.status < 300, (action, answer.status)
+    bind, evict, put, patched = (events(tmp_path, one)[-1] for one in ("bind", "evict", "put", "patch"))
+    assert (bind["requestObject"]["target"]["name"], evict["requestObject"]["deleteOptions"]) == (
+        "n",
+        evicted["deleteOptions"],
+    )
+    for one in (bind, evict):
+        assert one["responseStatus"] == {"metadata": {}, "status": "Success", "code": 201}
+        assert one["responseObject"]["kind"] == "Status"
+    assert (put["requestObject"]["kind"], put["requestObject"]["spec"]) == ("Scale", {"replicas": 2})
+    assert (put["responseObject"]["kind"], put["responseObject"]["spec"]) == ("Scale", {"replicas": 2})
+    assert patched["requestObject"] == {"spec": {"replicas": 3}}
+    assert patched["responseObject"]["spec"] == {"replicas": 3}
+
+
+async def test_a_deletion_is_told_with_its_outcome_in_whatever_form_it_is_answered(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: Metadata") as (http, _):
+        made = await http.call("POST", MAPS, {"metadata": {"name": "a"}})
+        await http.call("DELETE", f"{MAPS}/a", headers=named("delete", Accept=PROTOBUF))
+    details = {"name": "a", "kind": "configmaps", "uid": made.json["metadata"]["uid"]}
+    told = events(tmp_path, "delete")[-1]["responseStatus"]
+    assert told == {"metadata": {}, "status": "Success", "details": details, "code": 200}
+
+
+async def test_a_path_that_nothing_is_at_is_told_by_its_code_alone(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: RequestResponse") as (http, _):
+        answer = await http.call("GET", "/apis/foo/v1/bars", headers=named("nothing"))
+        assert (answer.status, answer.body) == (404, b"404 page not found\n")
+    told = events(tmp_path, "nothing")[-1]
+    assert told["responseStatus"] == {"metadata": {}, "code": 404}
+    assert "responseObject" not in told
+
+
 async def test_objects_are_told_at_the_levels_for_that(tmp_path: Path) -> None:
     rules = (
         "- {level: RequestResponse, resources: [{resources: [configmaps]}], omitManagedFields: true}\n- level: Request"
