@@ -21,7 +21,7 @@ from tests.support.conversion_webhook import ConversionWebhook, serving
 from tests.support.review_webhook import kubeconfig
 
 from .conftest import Api
-from .hooks import registered
+from .hooks import bound, registered
 from .http import Http
 from .serving import served
 
@@ -253,6 +253,32 @@ async def test_what_webhooks_say_and_change_is_annotated(tmp_path: Path, level: 
         # What a webhook puts into an object is part of it.
         assert changed is None
     assert told["failed-open.mutation.webhook.admission.k8s.io/round_0_index_1"] == "gone.example.com"
+
+
+async def test_what_is_annotated_in_json_is_escaped_as_go_does(tmp_path: Path) -> None:
+    """Tools look for the very text: `<`, `>` and `&` by their numbers, members of a patch in order."""
+    operation = {"value": "a&b", "path": "/data/more", "op": "add"}
+    spec = {
+        "matchConstraints": {"resourceRules": [{**MAPS_RULE, "scope": "*"}]},
+        "validations": [{"expression": "object.data.size() > 5"}],
+        "auditAnnotations": [{"key": "size", "valueExpression": "'<' + string(object.data.size()) + '>'"}],
+    }
+    policies = "admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+    async with audited(tmp_path, "- level: Request") as (http, server), hooked(patch(operation)) as hook:
+        cluster = Api(server.transport(username="admin", groups=["system:masters"]), "")
+        webhooks = registered(cluster, "Mutating", hook.configured("one.example.com", [MAPS_RULE]), name="hooks")
+        async with bound(cluster, policies, "few", spec, {"validationActions": ["Audit"]}), webhooks:
+            await http.call("POST", MAPS, {"metadata": {"name": "a"}, "data": {"k": "v"}}, named("create"))
+    told = events(tmp_path, "create")[-1]["annotations"]
+    assert told["validation.policy.admission.k8s.io/validation_failure"] == (
+        '[{"message":"failed expression: object.data.size() \\u003e 5","policy":"few","binding":"few-bound",'
+        '"expressionIndex":0,"validationActions":["Audit"]}]'
+    )
+    assert told["patch.webhook.admission.k8s.io/round_0_index_0"] == (
+        '{"configuration":"hooks","webhook":"one.example.com",'
+        '"patch":[{"op":"add","path":"/data/more","value":"a\\u0026b"}],"patchType":"JSONPatch"}'
+    )
+    assert told["few/size"] == "<2>"
 
 
 async def test_a_token_that_is_issued_is_told_by_its_id(tmp_path: Path) -> None:

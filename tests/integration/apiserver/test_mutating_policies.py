@@ -177,3 +177,24 @@ async def test_a_deletion_is_no_matter_of_mutating_policies(api: Api, cluster: A
     await api.create(CONFIGMAPS, config_map("a"))
     async with changing(api, cluster, patch("[JSONPatch{op: 'add', path: '/data', value: {}}]")):
         assert (await api.delete(CONFIGMAPS, "a"))[0] == 200
+
+
+async def test_a_parameter_that_must_be_there_and_is_not_forbids_and_a_mutation_that_fails_is_invalid(
+    api: Api, cluster: Api
+) -> None:
+    kind = {"apiVersion": "v1", "kind": "ConfigMap"}
+    reference = {"name": "limits", "parameterNotFoundAction": "Deny"}
+    mutation = configure("Object{metadata: Object.metadata{labels: {'a': params.data.a}}}")
+    async with changing(api, cluster, mutation, paramKind=kind, params=reference) as name:
+        whose = f"policy '{name}' with binding '{name}-bound' denied request"
+        status, answer = await api.create(CONFIGMAPS, config_map("a"))
+        assert (status, answer["reason"]) == (403, "Forbidden")
+        assert answer["message"] == (
+            f"{whose}: failed to configure binding: no params found for policy binding with `Deny` "
+            "parameterNotFoundAction"
+        )
+    broken = configure("Object{metadata: Object.metadata{labels: {'a': object.data.none}}}")
+    async with changing(api, cluster, broken) as name:
+        status, answer = await api.create(CONFIGMAPS, config_map("a"))
+    assert (status, answer["reason"]) == (403, "Invalid")
+    assert answer["message"].startswith(f"policy '{name}' with binding '{name}-bound' denied request: ")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import orjson
 
 from kubecore.api import errors
+from kubecore.api.quoting import escaped_as_go
 from kubecore.api.schemas import PatchError, SchemaError
 from kubecore.apiserver.admission.dynamic.asking import Asking, CallFailed, refusal
 from kubecore.apiserver.registry.codec import dumps, loads
@@ -77,7 +78,7 @@ async def mutate(
             asking.left(subject.ctx)
         finally:
             told = {"configuration": webhook.configuration, "webhook": webhook.name, "mutated": changed}
-            subject.ctx.annotate(f"{_MUTATION}{where}", orjson.dumps(told).decode())
+            subject.ctx.annotate(f"{_MUTATION}{where}", _as_annotation(told))
         if changed:
             any_change = True
             books.changed()
@@ -99,9 +100,15 @@ async def _ask(asking: Asking, webhook: Webhook, subject: Subject, target: Resou
     if answer.patch_type != "JSONPatch":
         raise CallFailed(webhook, f'unsupported patch type "{answer.patch_type}"', 400)
     changed = await put_patched(subject, target, form, dumps(patch))
-    told = {"configuration": webhook.configuration, "webhook": webhook.name, "patch": patch, "patchType": "JSONPatch"}
-    subject.ctx.annotate(f"{_PATCH}{where}", orjson.dumps(told).decode(), of_object=True)
+    operations = [dict(sorted(one.items())) if isinstance(one, dict) else one for one in patch]
+    told: JSON = {"configuration": webhook.configuration, "webhook": webhook.name}
+    told |= {"patch": operations, "patchType": "JSONPatch"}
+    subject.ctx.annotate(f"{_PATCH}{where}", _as_annotation(told), of_object=True)
     return changed
+
+
+def _as_annotation(told: JSON) -> str:
+    return escaped_as_go(orjson.dumps(told)).decode()
 
 
 async def put_patched(subject: Subject, target: Resource, form: Form, patch: bytes) -> bool:

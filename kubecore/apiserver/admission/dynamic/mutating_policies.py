@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Names of policy, binding and parameter.
 Invoked = tuple[str, str, str]
+# Why a request is refused: what is said, and the Status' reason where it is another one than Forbidden.
+Refused = tuple[str, str]
 
 
 class _Invocation(NamedTuple):
@@ -49,7 +51,7 @@ class MutatingPolicies:
 
     async def mutate(self, subject: Subject, books: Reinvocation[Invoked], *, again: bool) -> bool:
         """Whether anything has changed. `again`: only those that are due are asked. Raises StatusError to refuse."""
-        refused: list[str] = []
+        refused: list[Refused] = []
         any_change = False
         judge = self._judging.judge(subject)
         for one in await self._invocations(subject, refused):
@@ -57,21 +59,23 @@ class MutatingPolicies:
                 continue
             any_change = await self._invoke(one, subject, judge, books, refused) or any_change
         if refused:
-            refusal = forbidden(subject, refused[0])
-            refusal.message, refusal.reason = refused[0], "Invalid"
+            message, reason = refused[0]
+            refusal = forbidden(subject, message)
+            refusal.message, refusal.reason = message, reason or refusal.reason
             assert refusal.details is not None
-            refusal.details["causes"] = [{"message": message} for message in refused]
+            refusal.details["causes"] = [{"message": message} for message, _ in refused]
             raise refusal
         return any_change
 
-    async def _invocations(self, subject: Subject, refused: list[str]) -> list[_Invocation]:
+    async def _invocations(self, subject: Subject, refused: list[Refused]) -> list[_Invocation]:
         found = []
         for policy in self.all:
             try:
                 target = self._judging.target(policy, subject)
             except (StatusError, Misconfigured) as error:
                 if not policy.ignores_failure:
-                    refused.append(f'policy "{policy.name}" denied request: failed to configure policy: {error}')
+                    why = f"failed to configure policy: {error}"
+                    refused.append((f'policy "{policy.name}" denied request: {why}', ""))
                 continue
             if target is None:
                 continue
@@ -79,13 +83,13 @@ class MutatingPolicies:
                 try:
                     params = await self._judging.params(policy, binding, subject)
                 except (StatusError, Misconfigured) as error:
-                    _refuse(policy, binding, f"failed to configure binding: {error}", refused)
+                    _refuse(policy, binding, f"failed to configure binding: {error}", refused, reason="")
                     continue
                 found += [_Invocation(policy, binding, target, one, _key(policy, binding, one)) for one in params]
         return found
 
     async def _invoke(
-        self, one: _Invocation, subject: Subject, judge: Judgement, books: Reinvocation[Invoked], refused: list[str]
+        self, one: _Invocation, subject: Subject, judge: Judgement, books: Reinvocation[Invoked], refused: list[Refused]
     ) -> bool:
         policy, target, changed = one.policy, one.target, False
         case = Case(policy, await self._judging.inputs(subject, target), judge, one.param)
@@ -145,9 +149,9 @@ def _patched(case: Case, place: int, kind: str, subject: Subject, target: Resour
         raise MutationError(f"JSON Patch: {problem}") from None
 
 
-def _refuse(policy: Policy, binding: Binding, why: str, refused: list[str]) -> None:
+def _refuse(policy: Policy, binding: Binding, why: str, refused: list[Refused], *, reason: str = "Invalid") -> None:
     if not policy.ignores_failure:
-        refused.append(f"policy '{policy.name}' with binding '{binding.name}' denied request: {why}")
+        refused.append((f"policy '{policy.name}' with binding '{binding.name}' denied request: {why}", reason))
 
 
 def _key(policy: Policy, binding: Binding, param: bytes | None) -> Invoked:

@@ -14,6 +14,7 @@ import orjson
 
 from kubecore.api import errors
 from kubecore.api.errors import Cause, StatusError
+from kubecore.api.quoting import escaped_as_go
 from kubecore.apiserver.admission.dynamic.conditions import ConditionError
 from kubecore.apiserver.admission.dynamic.judging import Case, Judging
 from kubecore.apiserver.admission.dynamic.parameters import Misconfigured
@@ -215,7 +216,7 @@ def _failure(policy: Policy, binding: Binding, denial: _Denial) -> str:
         "expressionIndex": denial.at,
         "validationActions": binding.actions,
     }
-    return orjson.dumps([failure]).decode()
+    return escaped_as_go(orjson.dumps([failure])).decode()
 
 
 def _denied(policy: Policy, binding: Binding | None, message: str) -> str:
