@@ -143,8 +143,7 @@ class APIServer:
         await asyncio.gather(self._limit(), self._aggregation.start())
         for work in self._aggregation.work():
             self._following.spawn(work, "aggregation")
-        for check in health.CHECKS:
-            self.front.set_check(check, True)
+        health.stored(self.front)
         self.registry.restore(_ALLOCATING)
         self._auditor.start()
         self._started.append("audit")
@@ -166,7 +165,7 @@ class APIServer:
         self.access.trust_changed = lambda: bootstrap.ensure_trust(self.access.trust())
         self._write_kubeconfig()
         self._write_ports()
-        self.front.set_ready(True)
+        health.begun(self.front)
         self._ready.set()
         log.info("API server ready at %s", self.url)
 

@@ -10,6 +10,7 @@ import orjson
 
 from kubecore.api import errors
 from kubecore.api.scheme import Scheme
+from kubecore.apiserver import health
 from kubecore.apiserver.discovery.accepting import passes_the_router
 from kubecore.apiserver.discovery.foreign import ForeignVersion, without
 from kubecore.apiserver.discovery.serving import MADE, Answer, Discovery, is_refused_by_the_router, is_version_list
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.registry.registry import Registry
 
 _CACHED = [("Cache-Control", "public, max-age=3600")]
-_OTHER_PATHS = ("/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
+_OTHER_PATHS = ("/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/version", *health.paths())
 _OPENID, _KEYS = "/.well-known/openid-configuration", "/openid/v1/jwks"
 
 

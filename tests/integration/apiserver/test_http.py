@@ -260,6 +260,21 @@ async def test_checks_have_the_names_that_are_asked_for_one_by_one(server: APISe
         assert (await http.call("POST", "/version")).status == 405
 
 
+async def test_every_check_is_told_asked_for_by_itself_and_listed(server: APIServer, tmp_path: Path) -> None:
+    async with admin(server, tmp_path) as http:
+        listed = (await http.call("GET", "/")).json["paths"]
+        for endpoint in ("healthz", "livez", "readyz"):
+            told = (await http.call("GET", f"/{endpoint}?verbose")).body.decode().splitlines()
+            assert told[-1] == f"{endpoint} check passed"
+            checks = [line.removeprefix("[+]").removesuffix(" ok") for line in told[:-1]]
+            assert ("etcd-readiness" in checks) == ("informer-sync" in checks) == (endpoint == "readyz")
+            assert {"poststarthook/bootstrap-controller", "poststarthook/rbac/bootstrap-roles"} <= set(checks)
+            begin = f"/{endpoint}/"
+            assert sorted(checks) == [path.removeprefix(begin) for path in listed if path.startswith(begin)]
+            for check in checks:
+                assert (await http.call("GET", begin + check)).body == b"ok"
+
+
 async def test_the_root_lists_what_there_is(server: APIServer, tmp_path: Path) -> None:
     async with admin(server, tmp_path) as http:
         for path in ("/", "/index.html"):
