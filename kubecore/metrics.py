@@ -74,6 +74,10 @@ class Gauge:
     def set(self, value: float, *values: str) -> None:
         self._values[values] = value
 
+    def forget(self, gone: Callable[[tuple[str, ...]], bool]) -> None:
+        """The series of those values are told no more."""
+        self._values = {values: value for values, value in self._values.items() if not gone(values)}
+
     def lines(self) -> Iterator[str]:
         held = sorted(self._values.copy().items())
         if held:

@@ -12,6 +12,7 @@ import orjson
 from kubecore.api.kubeconfig import Kubeconfig
 from kubecore.apiserver.authentication import configuration as issuers
 from kubecore.apiserver.authentication.bootstrap_tokens import BootstrapTokens
+from kubecore.apiserver.authentication.issuer_metrics import IssuerMetrics
 from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
 from kubecore.apiserver.authentication.modules import TokenModule, TokenModules
 from kubecore.apiserver.authentication.oidc import Issuer, OIDCAuthenticator, Unreachable
@@ -20,6 +21,7 @@ from kubecore.apiserver.authentication.token_file import read_tokens
 from kubecore.apiserver.authentication.token_webhook import TokenWebhook
 from kubecore.apiserver.authorization import abac, configuration
 from kubecore.apiserver.authorization.authorizer import Authorizer
+from kubecore.apiserver.authorization.metrics import WebhookMetrics
 from kubecore.apiserver.authorization.node import NodeAuthorizer
 from kubecore.apiserver.authorization.webhook import Webhook
 from kubecore.apiserver.reload_metrics import ReloadMetrics
@@ -69,7 +71,9 @@ class Access:
         self._authorization = authorization
         self._given: dict[Path, bytes] = {}
         self._reloads = tuple(ReloadMetrics(kind, "BETA", clock) for kind in ("authentication", "authorization"))
+        self._of_issuers, self._of_webhooks = IssuerMetrics(clock), WebhookMetrics()
         self.metrics = [metric for one in self._reloads for metric in one.metrics]
+        self.metrics += (*self._of_issuers.metrics, *self._of_webhooks.metrics)
         self.trust_changed: Changed | None = None
         """Called when other CAs are trusted than before."""
         self._judge_certificates()
@@ -187,12 +191,14 @@ class Access:
         file = self._options.config_file
         if file is None:
             return issuers.of_flags(self._options.oidc, disallowed=self._own_issuers)
-        return issuers.load(self._read(file).decode(), disallowed=self._own_issuers)
+        configured = issuers.load(self._read(file).decode(), disallowed=self._own_issuers)
+        self._reloads[0].applied(self._given[file])
+        return configured
 
     def _authenticators(self, configured: issuers.Configured) -> list[OIDCAuthenticator]:
         return [
             OIDCAuthenticator(
-                Issuer(one.url, self._clock, discovery_url=one.discovery_url, ca=one.ca),
+                Issuer(one.url, self._clock, self._of_issuers, discovery_url=one.discovery_url, ca=one.ca),
                 one.mapping,
                 self._clock,
                 audiences=one.audiences,
@@ -216,6 +222,8 @@ class Access:
                 await one.issuer.close()
             raise NotYet(str(error)) from None
         before, self._oidc = self._oidc, made
+        self._reloads[0].applied(content)
+        self._of_issuers.keep([one.issuer.url for one in made])
         self.tokens.replace(self._modules())
         for one in before:
             await one.issuer.close()
@@ -226,7 +234,9 @@ class Access:
         file = self._authorization.config_file
         if file is None:
             return configuration.of_flags(modes, self._authorization.webhook)
-        return configuration.load(self._read(file).decode())
+        configured = configuration.load(self._read(file).decode())
+        self._reloads[1].applied(self._given[file])
+        return configured
 
     def _set_modes(self, configured: Configured) -> None:
         self._webhooks = [
@@ -236,6 +246,7 @@ class Access:
                 spec.terms,
                 self._native_authorizer,
                 self._clock,
+                self._of_webhooks,
             )
             for number, spec in enumerate(configured.webhooks)
         ]
@@ -246,6 +257,7 @@ class Access:
         configured = configuration.load(content.decode(), required=required)
         before = self._webhooks
         self._set_modes(configured)
+        self._reloads[1].applied(content)
         for webhook in before:
             await webhook.close()
 

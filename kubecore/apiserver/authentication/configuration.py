@@ -309,7 +309,7 @@ class _Authenticator:
 def _url_problems(url: str, disallowed: Sequence[str], path: str) -> list[Cause]:
     causes = []
     if url in disallowed:
-        told = f"URL must not overlap with disallowed issuers: {sorted(disallowed)}"
+        told = f"URL must not overlap with disallowed issuers: [{' '.join(sorted(disallowed))}]"
         causes.append(FieldError.invalid(path, url, told))
     try:
         parts = urlsplit(url)

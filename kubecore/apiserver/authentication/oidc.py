@@ -11,10 +11,12 @@ import logging
 import re
 import ssl
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from kubecore.api.quoting import quoted
 from kubecore.apiserver.authentication import json_web_tokens
 from kubecore.apiserver.authentication.claims import ClaimError, ClaimMapping
 from kubecore.apiserver.authentication.json_web_tokens import BadToken
@@ -24,6 +26,7 @@ from kubecore.server_trust import trusting
 if TYPE_CHECKING:
     import aiohttp
 
+    from kubecore.apiserver.authentication.issuer_metrics import IssuerMetrics
     from kubecore.apiserver.authentication.json_web_tokens import Key, Token
     from kubecore.clock import Clock
 
@@ -47,9 +50,12 @@ class Unreachable(Exception):
 class Issuer:
     """Fetches what an issuer publishes. Keeps its connections; `close` ends them."""
 
-    def __init__(self, url: str, clock: Clock, *, discovery_url: str = "", ca: str = "") -> None:
+    def __init__(
+        self, url: str, clock: Clock, metrics: IssuerMetrics, *, discovery_url: str = "", ca: str = ""
+    ) -> None:
         """`ca` is PEM, empty for the system's. Raises ValueError for what is none."""
         self.url = url
+        self.metrics = metrics
         self._discovery_url = discovery_url or url.rstrip("/") + _WELL_KNOWN
         self._clock = clock
         try:
@@ -88,7 +94,7 @@ class Issuer:
 
     async def _fetch(self) -> None:
         if not self._keys_url:
-            told, _ = await self._get(self._discovery_url)
+            told = _read(self._discovery_url, (await self._get(self._discovery_url))[0])
             if not isinstance(told, dict) or told.get("issuer") != self.url:
                 got = told.get("issuer") if isinstance(told, dict) else None
                 raise Unreachable(
@@ -97,15 +103,19 @@ class Issuer:
             if not isinstance(told.get("jwks_uri"), str):
                 raise Unreachable("provider did not return JWKS URL")
             self._keys_url = told["jwks_uri"]
-        document, seconds = await self._get(self._keys_url)
+        given: bytes | None = None
         try:
-            self._keys = json_web_tokens.keys_of(document)
+            body, seconds = await self._get(self._keys_url)
+            self._keys = json_web_tokens.keys_of(_read(self._keys_url, body))
+            given = body
         except ValueError as error:
             raise Unreachable(f"{self._keys_url}: {error}") from None
+        finally:
+            self.metrics.fetched(self.url, given)
         self._fresh_until = self._clock.monotonic() + seconds
 
-    async def _get(self, url: str) -> tuple[Any, float]:
-        """A JSON document, and for how long it counts."""
+    async def _get(self, url: str) -> tuple[bytes, float]:
+        """What is there, and for how long it counts."""
         import aiohttp
 
         if self._session is None:
@@ -118,7 +128,7 @@ class Issuer:
                 if answer.status != 200:
                     raise Unreachable(f'Get "{url}": {answer.status} {answer.reason}')
                 age = _MAX_AGE.search(answer.headers.get("Cache-Control", ""))
-                return orjson.loads(body), float(age[1]) if age else _KEYS_SECONDS
+                return body, float(age[1]) if age else _KEYS_SECONDS
         except TimeoutError:
             raise Unreachable(f'Get "{url}": context deadline exceeded') from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -130,6 +140,14 @@ class Issuer:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _read(url: str, body: bytes) -> Any:
+    """A JSON document. Raises Unreachable."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Unreachable(f'Get "{url}": {error}') from None
 
 
 class OIDCAuthenticator:
@@ -162,11 +180,15 @@ class OIDCAuthenticator:
         fitting = intersection(audiences, self._api_audiences)
         if not fitting:
             return None
+        began, good = self._clock.monotonic(), False
         try:
             left = await self._verify(parsed)
             user = self._mapping.user(parsed.claims)
+            good = True
         except (BadToken, ClaimError, Unreachable) as error:
             raise TokenRefused(f"oidc: {error}") from None
+        finally:
+            self.issuer.metrics.judged(self.issuer.url, self._clock.monotonic() - began, good=good)
         return Accepted(user, min(REMEMBERED_SECONDS, left), fitting)
 
     async def _verify(self, token: Token) -> float:
@@ -176,15 +198,24 @@ class OIDCAuthenticator:
         meant = claims.get("aud")
         meant = [meant] if isinstance(meant, str) else meant if isinstance(meant, list) else []
         if not any(one in meant for one in self._audiences):
-            raise BadToken(f"expected audience in {sorted(self._audiences)} got {meant}")
+            wanted, got = (" ".join(map(quoted, map(str, one))) for one in (sorted(self._audiences), meant))
+            raise BadToken(f"verify token: oidc: expected audience in [{wanted}] got [{got}]")
         expires = _time(claims, "exp", required=True)
         if expires <= now:
-            raise BadToken("verify token: token is expired")
+            raise BadToken(f"verify token: oidc: token is expired (Token Expiry: {_as_go_tells(expires)})")
         if _time(claims, "nbf") > now + _NOT_BEFORE_LEEWAY:
             raise BadToken("verify token: current time is before the nbf (not before) time")
         if not await self.issuer.signed(token, algorithm):
             raise BadToken("verify token: failed to verify signature: failed to verify id token signature")
         return expires - now
+
+
+def _as_go_tells(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S +0000 UTC")
+    except (OverflowError, ValueError, OSError):
+        # No year of ours: whoever made the token may have written anything.
+        return f"{seconds:g}"
 
 
 def _time(claims: JSON, name: str, *, required: bool = False) -> float:

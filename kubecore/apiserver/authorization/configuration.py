@@ -115,7 +115,7 @@ def _check_modes(authorizers: Sequence[JSON], modes: Sequence[str], required: Se
     ]
     if required:
         if missing := sorted(set(required) - set(modes)):
-            wrong.append(f"missing required types: {missing}")
+            wrong.append(f"missing required types: [{' '.join(missing)}]")
         wrong += [
             f"authorizer type {mode} is not allowed if it was not enabled at initial server startup"
             for mode in sorted({*modes} - {*required, "Webhook", "AlwaysAllow", "AlwaysDeny"})
@@ -240,14 +240,14 @@ def _condition_problems(conditions: Sequence[JSON], path: str) -> list[Cause]:
 
 def _spec(authorizer: JSON) -> WebhookSpec:
     webhook = authorizer["webhook"]
-    conditions = webhook.get("matchConditions") or []
+    sources = [one["expression"] for one in webhook.get("matchConditions") or []]
     terms = WebhookTerms(
         name=authorizer["name"],
         version=webhook["subjectAccessReviewVersion"],
         authorized_ttl=_remembered(webhook, "authorizedTTL", "cacheAuthorizedRequests"),
         unauthorized_ttl=_remembered(webhook, "unauthorizedTTL", "cacheUnauthorizedRequests"),
         denies_on_failure=webhook["failurePolicy"] == "Deny",
-        conditions=[_native.IdentityExpression("request", one["expression"], condition=True) for one in conditions],
+        conditions=[(one, _native.IdentityExpression("request", one, condition=True)) for one in sources],
     )
     connection = _kubeconfig(Path(webhook["connectionInfo"]["kubeConfigFile"]))
     return WebhookSpec(terms=terms, connection=connection, timeout=durations.seconds(webhook["timeout"]))

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,6 +23,7 @@ from kubecore.apiserver.webhooks.reviewing import Reviewer, ReviewFailed
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
+    from kubecore.apiserver.authorization.metrics import WebhookMetrics
     from kubecore.clock import Clock
 
 JSON = dict[str, Any]
@@ -33,6 +35,10 @@ VERSIONS = ("v1", "v1beta1")
 _SKIPPED_SECONDS = 300.0
 
 
+# An expression, as it is written and compiled.
+Condition = tuple[str, _native.IdentityExpression]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookTerms:
     """How one webhook is asked, and what is made of its silence. Times in seconds; 0: answers are not remembered."""
@@ -42,7 +48,7 @@ class WebhookTerms:
     authorized_ttl: float
     unauthorized_ttl: float
     denies_on_failure: bool = False
-    conditions: Sequence[_native.IdentityExpression] = ()
+    conditions: Sequence[Condition] = ()
     """One that is false: the webhook has no opinion."""
 
 
@@ -50,8 +56,16 @@ class Webhook:
     """Complies with `WebhookMode`; `number` is its place among the webhooks."""
 
     def __init__(
-        self, number: int, reviewer: Reviewer, terms: WebhookTerms, native: _native.Authorizer, clock: Clock
+        self,
+        number: int,
+        reviewer: Reviewer,
+        terms: WebhookTerms,
+        native: _native.Authorizer,
+        clock: Clock,
+        metrics: WebhookMetrics,
     ) -> None:
+        self._metrics = metrics
+        reviewer.heard = partial(metrics.heard, terms.name)
         self._number = number
         self._reviewer = reviewer
         self._terms = terms
@@ -82,6 +96,8 @@ class Webhook:
             status = await self._status(spec)
         except ReviewFailed as failed:
             log.error("Failed to make webhook authorizer request: %s", failed)
+            if not self._terms.denies_on_failure:
+                self._metrics.failed_open(self._terms.name, failed.result)
             return self._failed(str(failed))
         opinion = _said(status)
         seconds = self._terms.authorized_ttl if status.get("allowed") else self._terms.unauthorized_ttl
@@ -101,17 +117,13 @@ class Webhook:
         """Raises ValueError for conditions that fail, unless another one is false."""
         if not self._terms.conditions:
             return True
-        seen = orjson.dumps(_for_conditions(spec))
-        problems = []
-        for condition in self._terms.conditions:
-            try:
-                if condition.evaluate(seen) is not True:
-                    return False
-            except ValueError as error:
-                problems.append(f"cel evaluation error: {error}")
-        if problems:
+        began = self._clock.monotonic()
+        holds, problems = _evaluated(self._terms.conditions, orjson.dumps(_for_conditions(spec)))
+        seconds = self._clock.monotonic() - began
+        self._metrics.evaluated(self._terms.name, seconds, excluded=not holds, failed=bool(problems))
+        if holds and problems:
             raise ValueError(aggregated(problems))
-        return True
+        return holds
 
     async def _status(self, spec: JSON) -> JSON:
         if self._terms.version == "v1beta1":
@@ -132,6 +144,18 @@ class Webhook:
     async def close(self) -> None:
         self._closed = True
         await self._reviewer.close()
+
+
+def _evaluated(conditions: Sequence[Condition], seen: bytes) -> tuple[bool, list[str]]:
+    """Whether none of them is false, and what is wrong with those that cannot tell."""
+    problems: list[str] = []
+    for source, condition in conditions:
+        try:
+            if condition.evaluate(seen) is not True:
+                return False, problems
+        except ValueError as error:
+            problems.append(f"cel evaluation error: expression '{source}' resulted in error: {error}")
+    return True, problems
 
 
 def _said(status: JSON) -> Opinion:

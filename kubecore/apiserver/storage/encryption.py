@@ -65,10 +65,13 @@ class Sealing:
         self.rules = load(self._content.decode()) if self._content else []
         self._reloads = ReloadMetrics("encryption", "ALPHA", clock)
         self.metrics = self._reloads.metrics
+        if self._content:
+            self._reloads.applied(self._content)
 
     def follow(self, storage: LMDBStorage) -> list[FollowedFile]:
         async def changed(content: bytes) -> None:
             await storage.encrypt(load(content.decode()))
+            self._reloads.applied(content)
 
         if self._file is None:
             return []

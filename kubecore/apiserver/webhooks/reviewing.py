@@ -9,8 +9,9 @@ import asyncio
 import random
 import ssl
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
@@ -24,15 +25,30 @@ if TYPE_CHECKING:
     from kubecore.clock import Clock
 
 JSON = dict[str, Any]
+T = TypeVar("T")
 
 _LARGEST_ANSWER = 16 << 20
 # `DefaultAuthWebhookRetryBackoff`
 _TRIES, _FIRST_PAUSE, _FACTOR, _JITTER = 5, 0.5, 1.5, 0.2
 _TRANSIENT = (429, 500, 504)
+_TIMED_OUT = 504
 
 
 class ReviewFailed(Exception):
     """No usable answer; the text says why."""
+
+    def __init__(self, why: str, *, timed_out: bool = False) -> None:
+        super().__init__(why)
+        self.timed_out = timed_out
+
+    @property
+    def result(self) -> str:
+        """As metrics call it."""
+        return "timeout" if self.timed_out else "error"
+
+
+def _unheard(result: str, seconds: float) -> None:
+    """Nobody counts."""
 
 
 class _Transient(ReviewFailed):
@@ -56,36 +72,51 @@ class Reviewer:
         if config.token:
             self._headers["Authorization"] = f"Bearer {config.token}"
         self._session: aiohttp.ClientSession | None = None
+        self.heard: Callable[[str, float], None] = _unheard
+        """Called whenever it was asked: `success`, `error`, `timeout` or `canceled`, and the seconds that took."""
 
     async def review(self, review: JSON) -> JSON:
         """The answer, which is of the same kind. Raises ReviewFailed."""
         # A Task of its own: handlers run without one, and a time-out needs something to cancel.
-        work = self._tried(orjson.dumps(review))
-        got = await asyncio.get_running_loop().create_task(work, name="review")
-        return self._answer(got, review["apiVersion"], review["kind"])
+        version, kind = review["apiVersion"], review["kind"]
+        work = self._tried(orjson.dumps(review), lambda got: self._answer(got, version, kind))
+        return await asyncio.get_running_loop().create_task(work, name="review")
 
     async def send(self, body: bytes) -> None:
         """Whatever is answered, if it is a success. Raises ReviewFailed."""
-        await self._tried(body)
+        await self._tried(body, lambda got: None)
 
-    async def _tried(self, body: bytes) -> bytes:
+    async def _tried(self, body: bytes, read: Callable[[bytes], T]) -> T:
         pause = self._first_pause
         for _ in range(_TRIES - 1):
             try:
-                return await self._once(body)
+                return await self._counted(body, read)
             except _Transient:
                 await self._clock.sleep(pause * (1 + _JITTER * random.random()))
                 pause *= _FACTOR
-        return await self._once(body)
+        return await self._counted(body, read)
+
+    async def _counted(self, body: bytes, read: Callable[[bytes], T]) -> T:
+        began, result = self._clock.monotonic(), "canceled"
+        try:
+            made = read(await self._once(body))
+            result = "success"
+            return made
+        except ReviewFailed as failed:
+            result = failed.result
+            raise
+        finally:
+            self.heard(result, self._clock.monotonic() - began)
 
     async def _once(self, body: bytes) -> bytes:
         try:
             async with self._clock.outside(self._timeout):
                 status, got = await self._post(body)
         except TimeoutError:
-            raise ReviewFailed(f'Post "{self._url}": context deadline exceeded') from None
+            raise ReviewFailed(f'Post "{self._url}": context deadline exceeded', timed_out=True) from None
         if status in _TRANSIENT:
-            raise _Transient(f'Post "{self._url}": the server answered with status {status}')
+            why = f'Post "{self._url}": the server answered with status {status}'
+            raise _Transient(why, timed_out=status == _TIMED_OUT)
         if not 200 <= status < 300:
             raise ReviewFailed(f'Post "{self._url}": the server answered with status {status}')
         return got

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -268,6 +269,7 @@ async def test_another_configuration_is_in_force_without_a_restart(tmp_path: Pat
         async with served(tmp_path, authorization=options) as server, http_of(server, tmp_path, "jane") as jane:
             assert (await jane.call("GET", PODS)).status == 403
             write_configuration(place, RBAC, authorizer("it", file))
+            in_force = f"sha256:{hashlib.sha256(place.read_bytes()).hexdigest()}"
             await server.look()
             assert (await jane.call("GET", PODS)).status == 200
             place.write_text("nonsense")
@@ -278,3 +280,37 @@ async def test_another_configuration_is_in_force_without_a_restart(tmp_path: Pat
     total = "authorization_config_controller_automatic_reloads_total"
     assert counted == [(total, "failure", "1"), (total, "success", "1")]
     assert "apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds{" in metrics
+    [digest] = re.findall(r'apiserver_authorization_config_controller_last_config_info{.*,hash="(.*)"} 1', metrics)
+    assert digest == in_force
+
+
+async def test_what_webhooks_answer_and_what_their_conditions_come_to_is_counted(tmp_path: Path) -> None:
+    def decide(spec: dict[str, Any]) -> Any:
+        return {"allowed": True} if spec["resourceAttributes"]["resource"] == "configmaps" else "nonsense"
+
+    conditions = [
+        {"expression": "has(request.resourceAttributes)"},
+        {"expression": "request.resourceAttributes.resource != 'secrets'"},
+        {"expression": "request.resourceAttributes.resource != 'services' || request.extra['a'][0] == 'b'"},
+    ]
+    async with reviewing(tmp_path, decide) as (_, file):
+        it = authorizer("it", file, matchConditions=conditions)
+        options = write_configuration(tmp_path / "authorization.json", it, RBAC)
+        async with served(tmp_path, authorization=options) as server, http_of(server, tmp_path, "jane") as jane:
+            for plural in ("configmaps", "secrets", "pods"):
+                await jane.call("GET", f"/api/v1/namespaces/default/{plural}")
+            refused = await may(server, "jane", verb="get", resource="services")
+            metrics = server.metrics.render().decode()
+    assert refused["evaluationError"].startswith(
+        "cel evaluation error: expression 'request.resourceAttributes.resource != 'services' || "
+    )
+    counted = dict(re.findall(r"^apiserver_authorization_(\S+) (\d+)$", metrics, re.MULTILINE))
+    for series, count in {
+        'webhook_evaluations_total{name="it",result="success"}': 1,
+        'webhook_evaluations_total{name="it",result="error"}': 1,
+        'webhook_duration_seconds_count{name="it",result="error"}': 1,
+        'match_condition_exclusions_total{name="it",type="Webhook"}': 1,
+        'match_condition_evaluation_errors_total{name="it",type="Webhook"}': 1,
+        'match_condition_evaluation_seconds_count{name="it",type="Webhook"}': 4,
+    }.items():
+        assert counted[series] == str(count), series

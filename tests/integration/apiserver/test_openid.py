@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from kubecore.apiserver.authentication.options import AuthenticationOptions, OID
 from kubecore.apiserver.server import APIServer
 from tests.support.openid_issuer import OpenIDIssuer, issuing
 
+from .conftest import Api
 from .http import Http
 from .serving import served, whoami
 
@@ -178,3 +181,36 @@ async def test_anonymous_requests_can_be_bound_to_paths(issuer: OpenIDIssuer, tm
     async with served(tmp_path, authentication=options) as server, Http(server, tmp_path) as http:
         statuses = [(await http.call("GET", path)).status for path in ("/livez", "/readyz", "/livez/", "/api/v1/pods")]
         assert statuses == [200, 401, 401, 401]
+
+
+async def test_how_tokens_are_judged_and_keys_fetched_is_counted(issuer: OpenIDIssuer, tmp_path: Path) -> None:
+    file = tmp_path / "authentication.json"
+
+    def hashed(content: bytes) -> str:
+        return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+    async with served(tmp_path, authentication=by_file(issuer, file)) as server:
+        for claims in ({"sub": "jane"}, {"sub": "john"}, {"sub": "jane", "exp": 1}, {"sub": "jane", "exp": -1e300}):
+            await who(server, tmp_path, issuer.token(claims))
+        metrics = server.metrics.render().decode()
+        whose, in_force = f'jwt_issuer_hash="{hashed(issuer.url.encode())}"', hashed(file.read_bytes())
+    start = "apiserver_authentication_jwt_authenticator_"
+    for result in ("success", "failure"):
+        assert f'{start}latency_seconds_count{{{whose},result="{result}"}} 2\n' in metrics
+    fetches = re.findall(rf"{start}jwks_fetch_last_timestamp_seconds{{.*,{whose},result=\"(.*)\"}} \d+", metrics)
+    assert fetches == ["success"]
+    assert len(re.findall(rf"{start}jwks_fetch_last_key_set_info{{.*,hash=\"sha256:.*\",{whose}}} 1\n", metrics)) == 1
+    info = "apiserver_authentication_config_controller_last_config_info"
+    assert re.findall(rf'{info}{{.*,hash="(.*)"}} 1', metrics) == [in_force]
+
+
+async def test_a_review_of_an_issuers_token_says_what_is_wrong_with_it(issuer: OpenIDIssuer, tmp_path: Path) -> None:
+    async with served(tmp_path, authentication=by_flags(issuer, tmp_path)) as server:
+        api = Api(server.transport(username="admin", groups=["system:masters"]), "")
+        for claims, told in (
+            ({"exp": 1}, "oidc: verify token: oidc: token is expired (Token Expiry: 1970-01-01 00:00:01 +0000 UTC)"),
+            ({"aud": ["b", "a"]}, 'oidc: verify token: oidc: expected audience in ["kubecore"] got ["b" "a"]'),
+        ):
+            body = {"spec": {"token": issuer.token({"sub": "jane", **claims})}}
+            _, review = await api.create("authentication.k8s.io/v1/tokenreviews", body)
+            assert review["status"]["error"] == f"[invalid bearer token, {told}]"

@@ -14,6 +14,7 @@ import trustme
 from kubecore.apiserver.aggregation.asking import Asker
 from kubecore.apiserver.aggregation.availability import AGGREGATOR
 from kubecore.apiserver.aggregation.remotes import Backend
+from kubecore.apiserver.authentication.issuer_metrics import IssuerMetrics
 from kubecore.apiserver.authentication.oidc import Issuer
 from kubecore.apiserver.webhooks.calling import Target, WebhookCaller
 from kubecore.apiserver.webhooks.reviewing import Reviewer
@@ -45,7 +46,7 @@ async def by_review(server: Server, clock: VirtualClock) -> None:
 
 
 async def by_issuer(server: Server, clock: VirtualClock) -> None:
-    issuer = Issuer(server.url, clock, ca=server.authority.decode())
+    issuer = Issuer(server.url, clock, IssuerMetrics(clock), ca=server.authority.decode())
     try:
         await issuer.fetch()
     finally:

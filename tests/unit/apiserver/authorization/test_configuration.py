@@ -93,6 +93,6 @@ def test_fields_that_there_are_not_are_refused() -> None:
 
 
 def test_a_later_configuration_keeps_the_modes_of_the_first() -> None:
-    assert why(text({"type": "AlwaysDeny", "name": "alwaysdeny"}), "RBAC") == "missing required types: ['RBAC']"
+    assert why(text({"type": "AlwaysDeny", "name": "alwaysdeny"}), "RBAC") == "missing required types: [RBAC]"
     told = "authorizer type Node is not allowed if it was not enabled at initial server startup"
     assert why(text(RBAC, {"type": "Node", "name": "node"}), "RBAC") == told
