@@ -45,7 +45,7 @@ from kubecore.apiserver.grpc.listener import GrpcListener
 from kubecore.apiserver.handlers.chain import Handlers
 from kubecore.apiserver.handlers.components import ComponentStatuses
 from kubecore.apiserver.handlers.connecting import Connecting
-from kubecore.apiserver.handlers.deprecations import deprecation_header
+from kubecore.apiserver.handlers.deprecations import deprecated_requests, deprecation_header
 from kubecore.apiserver.handlers.documents import Documents
 from kubecore.apiserver.handlers.kubelets import KubeletConnection
 from kubecore.apiserver.handlers.logs import PodLogs
@@ -306,7 +306,8 @@ class APIServer:
         stored = (StoredObjects(self.cacher.counts), storage_size(self.storage.allocated))
         reloads = (*self.access.metrics, *self._sealing.metrics)
         process = (build_info(), *process_metrics(), *cel_metrics())
-        self.metrics.add(self._aggregation.metrics, *stored, *reloads, *process)
+        deprecated = deprecated_requests(self.front.metrics, self.served.removed_release)
+        self.metrics.add(self._aggregation.metrics, *stored, *reloads, *process, deprecated)
 
     def _plugins(self) -> list[Plugin]:
         options = self.config.admission

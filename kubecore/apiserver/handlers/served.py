@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kubecore.api import errors
 from kubecore.api.schemas import BuiltinKind
-from kubecore.apiserver.handlers.deprecations import deprecation
+from kubecore.apiserver.handlers.deprecations import deprecation, removed_release
 from kubecore.apiserver.handlers.request import Headers, warning_headers
 from kubecore.apiserver.registry.fields import RENAMED
 
@@ -87,6 +87,14 @@ class ServedResources:
         _, first, *below = path.split("/")
         known = first == "api" or (first == "apis" and below and self._registry.scheme.group(below[0]) is not None)
         return errors.no_such_path() if known else errors.no_such_service()
+
+    def removed_release(self, group: str, version: str, plural: str) -> str | None:
+        """As of a built-in kind, of custom ones, too; None for what is not served. May be called on any thread."""
+        resource = self._registry.scheme.lookup(group, version, plural)
+        if resource is not None:
+            return removed_release(resource)
+        custom = self.custom(group, version, plural)
+        return "" if custom is not None and custom.warning else None
 
     def find(self, group: str, version: str, plural: str) -> Served:
         """Raises 404 for what is not served."""

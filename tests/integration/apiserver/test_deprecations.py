@@ -111,3 +111,18 @@ async def test_what_was_not_known_of_a_body_is_told_though_it_is_refused(http: H
     ):
         answer = await http.call("POST", path, body)
         assert warnings(answer.headers) == unknown, (path, answer.status)
+
+
+async def test_metrics_tell_which_deprecated_versions_were_asked_for(http: Http, cluster: Api, api: Api) -> None:
+    old = version("v1beta1", storage=False, deprecated=True)
+    await define(cluster, crd("relics", "Relic", old, version("v1"), group="asked.com"))
+    relics = f"/apis/asked.com/v1beta1/namespaces/{api.namespace}/relics"
+    for path in (relics, f"/api/v1/namespaces/{api.namespace}/endpoints", f"/api/v1/namespaces/{api.namespace}/pods"):
+        assert (await http.call("GET", path)).status == 200
+    told = (await http.call("GET", "/metrics")).body.decode().splitlines()
+    series = [line for line in told if line.startswith("apiserver_requested_deprecated_apis{")]
+    rest = 'removed_release="",resource="{}",subresource="",version="{}"}} 1'
+    start = "apiserver_requested_deprecated_apis{"
+    assert f'{start}group="",{rest.format("endpoints", "v1")}' in series
+    assert f'{start}group="asked.com",{rest.format("relics", "v1beta1")}' in series
+    assert not [line for line in series if "pods" in line]

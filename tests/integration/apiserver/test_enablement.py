@@ -128,5 +128,8 @@ async def test_clients_of_a_beta_version_on_its_way_out_are_told_until_when_it_i
                     answer = await http.call(method, f"/apis/{path}", body)
                     warning = None if text is None else f'299 - "{text}"'
                     assert answer.headers.get("Warning") == warning, (method, path)
+            metrics = (await http.call("GET", "/metrics")).body.decode()
     finally:
         await server.stop()
+    labels = 'group="networking.k8s.io",removed_release="1.37",resource="ipaddresses",subresource="",version="v1beta1"'
+    assert f"apiserver_requested_deprecated_apis{{{labels}}} 1\n" in metrics
