@@ -108,10 +108,10 @@ def count(*path: str) -> CellFunction:
 
 
 def format_labels(labels: dict[str, str] | None) -> str:
-    """`a=1,b=2` in key order, `<none>` without any."""
+    """`a=1,b=2`, `<none>` without any. What is written is ordered, and not the keys: `app.x=1,app=2`."""
     if not labels:
         return "<none>"
-    return ",".join(f"{key}={labels[key]}" for key in sorted(labels))
+    return ",".join(sorted(f"{key}={value}" for key, value in labels.items()))
 
 
 _OPERATORS = {"In": "in", "NotIn": "notin"}

@@ -49,7 +49,7 @@ def _cluster_ip(service: Object, _now: datetime) -> Cell:
 def _service_ports(service: Object, _now: datetime) -> Cell:
     pieces = []
     for port in part(service, "spec", "ports") or []:
-        node_port = f":{port['nodePort']}" if port.get("nodePort") else ""
+        node_port = f":{port['nodePort']}" if port.get("nodePort", 0) > 0 else ""
         pieces.append(f"{port.get('port', 0)}{node_port}/{port.get('protocol', '')}")
     return ",".join(pieces) or "<none>"
 

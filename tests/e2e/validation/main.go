@@ -7,7 +7,7 @@
 // {"undecodable": "..."}. Nothing is stored and no admission plugin runs.
 //
 // With the argument "zeros" it prints the facts of build_backend/zero_values.txt instead, with "rights" it judges who
-// may do what (rights.go).
+// may do what (rights.go), with "tables" it prints rows (tables.go).
 package main
 
 import (
@@ -67,6 +67,13 @@ func main() {
 
 	if len(os.Args) > 1 && os.Args[1] == "zeros" {
 		writeZeros(os.Stdout)
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "tables" {
+		if err := printTables(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		return
 	}
 	if len(os.Args) > 1 && os.Args[1] == "rights" {

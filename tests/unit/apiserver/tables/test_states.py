@@ -132,6 +132,12 @@ CASES = [
         spec(type="ExternalName", externalName="db.example"),
         {"Cluster-IP": "<none>", "External-IP": "db.example", "Port(s)": "<none>"},
     ),
+    Case(
+        "services",
+        "selects by labels, in the order of what is written",
+        spec(selector={"app": "web", "app.kubernetes.io/name": "web"}),
+        {"Selector": "app.kubernetes.io/name=web,app=web"},
+    ),
     Case("services", "waits for its balancer", spec(type="LoadBalancer"), {"External-IP": "<pending>"}),
     Case(
         "services",
