@@ -22,6 +22,7 @@ _PATHS: dict[str, tuple[str, ...]] = {
     "csinodes.storage.k8s.io": ("spec.drivers", "spec.drivers.*.topologyKeys"),
     "endpointslices.discovery.k8s.io": ("endpoints", "ports"),
     "flowschemas.flowcontrol.apiserver.k8s.io": ("spec.rules.*.resourceRules.*.namespaces",),
+    "horizontalpodautoscalers.autoscaling": ("status.currentMetrics",),
     "jobs.batch": _JOB,
     "limitranges": ("spec.limits",),
     "nodes": ("status.images.*.names",),

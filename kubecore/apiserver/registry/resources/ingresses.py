@@ -6,7 +6,7 @@ from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
-from kubecore.apiserver.registry.validation import addresses, names
+from kubecore.apiserver.registry.validation import addresses, advice, names
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.references import validate_typed_reference
 
@@ -47,11 +47,30 @@ class IngressStrategy(Strategy):
                 problems.invalid(path, annotated, "must match `ingressClassName` when both are specified")
         return problems
 
+    def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
+        problems, held = Problems(), {one.get("ip") for one in _balancers(old)}
+        for index, one in enumerate(_balancers(obj)):
+            where, address, hostname = f"status.loadBalancer.ingress[{index}]", one.get("ip"), one.get("hostname")
+            if address and address not in held:
+                problems.check(f"{where}.ip", address, addresses.ip)
+            if hostname:
+                problems.check(f"{where}.hostname", hostname, names.dns_subdomain)
+                if addresses.parse_old_ip(hostname) is not None:
+                    problems.invalid(f"{where}.hostname", hostname, "must be a DNS name, not an IP address")
+        return problems
+
     def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        if ctx.subresource == "status":
+            return advice.of_balancers(obj)
         annotated = _CLASS_ANNOTATION in (obj["metadata"].get("annotations") or {})
         if old is None and annotated and (obj.get("spec") or {}).get("ingressClassName") is None:
             return [f"annotation \"{_CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"]
         return []
+
+
+def _balancers(ingress: JSON) -> list[JSON]:
+    """Where a controller says that the Ingress is reached."""
+    return ((ingress.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
 
 
 def _host(problems: Problems, host: str, path: str) -> None:

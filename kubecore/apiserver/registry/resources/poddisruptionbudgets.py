@@ -7,6 +7,7 @@ from typing import Any
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation import names
+from kubecore.apiserver.registry.validation.conditions import validate_conditions
 from kubecore.apiserver.registry.validation.labels import validate_label_selector
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.registry.validation.workloads import validate_counts, validate_int_or_percent
@@ -39,6 +40,7 @@ class PodDisruptionBudgetStrategy(Strategy):
         return problems
 
     def validate_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        problems = Problems()
-        validate_counts(problems, obj.get("status") or {}, "status", _STATUS_COUNTS)
+        problems, status = Problems(), obj.get("status") or {}
+        validate_conditions(problems, status.get("conditions") or [], "status.conditions")
+        validate_counts(problems, status, "status", _STATUS_COUNTS)
         return problems

@@ -99,6 +99,8 @@ class ServiceStrategy(Strategy):
         return problems
 
     def warnings(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> list[str]:
+        if ctx.subresource == "status":
+            return advice.of_balancers(obj)
         return [] if ctx.subresource else advice.of_service(obj)
 
     # --- allocation

@@ -60,6 +60,13 @@ def of_address(path: str, text: str) -> list[str]:
     return []
 
 
+def of_balancers(obj: JSON) -> list[str]:
+    """Of the addresses at which a status says that a Service or an Ingress is reached."""
+    found = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+    told = (of_address(f"status.loadBalancer.ingress[{index}]", one.get("ip") or "") for index, one in enumerate(found))
+    return [text for texts in told for text in texts]
+
+
 def of_range(path: str, text: str) -> list[str]:
     """After apimachinery pkg/util/validation GetWarningsForCIDR."""
     found, (head, _, length) = parse_old_cidr(text), text.partition("/")

@@ -133,7 +133,6 @@ def validate_inline_volume_spec(problems: Problems, spec: JSON, path: str) -> No
     if spec.get("volumeMode") not in (None, "Filesystem"):
         detail = "may not specify volumeMode other than Filesystem in the context of inline volumes"
         problems.forbidden(f"{path}.volumeMode", detail)
-    _attributes_class(problems, spec, path)
 
 
 def validate_mount_options(problems: Problems, volume: JSON) -> None:

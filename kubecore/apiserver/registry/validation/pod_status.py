@@ -112,8 +112,9 @@ def _addresses(problems: Problems, status: JSON, old: JSON) -> None:
         if len(given) > 1:
             parsed = [addresses.parse_old_ip(ip) for ip in given]
             if None in parsed:
-                wrong = given[parsed.index(None)]
-                problems.internal(f"status.{field}", f"failed to check for dual stack with error:invalid IP: {wrong}")
+                wrong = parsed.index(None)
+                told = f"failed to check for dual stack with error:invalid IP[{wrong}]: {given[wrong]}"
+                problems.internal(f"status.{field}", told)
             if {one and one.version for one in parsed} != {4, 6} or len(given) > 2:
                 detail = "may specify no more than one IP for each IP family"
                 problems.invalid(f"status.{field}", status[field], detail)

@@ -122,6 +122,7 @@ def test_an_attachment_is_of_a_volume_or_of_what_stands_for_one() -> None:
     inline = {"accessModes": ["ReadWriteOnce"], "csi": {"driver": "d.example.com", "volumeHandle": "h"}}
     assert not ATTACHMENTS.problems(attachment(inlineVolumeSpec=inline))
     assert ATTACHMENTS.problems(attachment()) == [f"spec.source: Required value: {one}"]
+    assert not ATTACHMENTS.problems(attachment(inlineVolumeSpec={**inline, "volumeAttributesClassName": "No Class"}))
     both = attachment(inlineVolumeSpec=inline, persistentVolumeName="p")
     assert ATTACHMENTS.problems(both) == [f"spec.source: Forbidden: {one}"]
 
