@@ -70,6 +70,13 @@ def test_nulls_and_empty_collections_are_dropped(engine: Schemas) -> None:
     assert decode(engine, "v1/Pod", body)["metadata"] == {}
 
 
+def test_a_null_in_a_list_is_the_zero_value_of_its_type(engine: Schemas) -> None:
+    body = {"spec": {"containers": [None], "volumes": [None, {}], "nodeName": "n"}}
+    decoded = decode(engine, "v1/Pod", body)["spec"]
+    assert decoded["containers"] == [{"name": "", "resources": {}}]
+    assert decoded["volumes"] == [{"name": ""}, {"name": ""}]
+
+
 def test_quantities_and_times_take_their_canonical_form(engine: Schemas) -> None:
     limits = {"cpu": 0.5, "memory": "1024Mi"}
     body = {
@@ -351,6 +358,52 @@ def test_a_strategic_merge_that_cannot_be_is_told_as_upstream(
 ) -> None:
     with pytest.raises(PatchError) as caught:
         patched(engine, deployment(containers=[{"name": "a"}]), patch, STRATEGIC)
+    assert (caught.value.code, caught.value.message) == (500, told)
+
+
+def test_what_a_strategic_merge_adds_is_taken_as_it_is(engine: Schemas) -> None:
+    nothing = {"metadata": {"name": "a"}}
+    added = {"metadata": {"ownerReferences": [{"name": "p"}], "labels": {"a": "1", "b": None}}}
+    assert patched(engine, nothing, added, STRATEGIC) == {
+        "metadata": {"name": "a", "ownerReferences": [{"name": "p"}], "labels": {"a": "1"}}
+    }
+    for directed in ({"labels": {"$patch": "replace", "a": "1"}}, {"labels": {"$patch": "delete"}}):
+        assert patched(engine, nothing, {"metadata": directed}, STRATEGIC) == nothing
+    references = [{"uid": "u", "$patch": "delete"}, {"uid": "v", "name": "q"}]
+    made = patched(engine, nothing, {"metadata": {"ownerReferences": references}}, STRATEGIC)
+    assert made["metadata"]["ownerReferences"] == [{"uid": "v", "name": "q"}]
+
+
+def test_directives_in_a_new_element_of_a_list_are_unknown_fields(engine: Schemas) -> None:
+    current = orjson.dumps(deployment(containers=[{"name": "a"}]))
+    new = {"name": "b", "$retainKeys": ["name"], "image": "i"}
+    made = engine.patch_decode("apps/v1/Deployment", current, orjson.dumps(deployment(containers=[new])), STRATEGIC)
+    assert made.warnings == ['unknown field "spec.template.spec.containers[0].$retainKeys"']
+    assert orjson.loads(made.body)["spec"]["template"]["spec"]["containers"][0]["image"] == "i"
+
+
+@pytest.mark.parametrize(
+    ("patch", "told"),
+    [
+        ({"labels": {"$patch": "merge"}}, "unknown patch type: merge in map: map[$patch:merge]"),
+        (
+            {"ownerReferences": [{"uid": "u", "$patch": "merge"}]},
+            "merging lists cannot yet be specified in the patch",
+        ),
+        (
+            {"ownerReferences": [{"$patch": "delete"}]},
+            "map: map[$patch:delete] does not contain declared merge key: uid",
+        ),
+        (
+            {"finalizers": [], "$setElementOrder/finalizers": ["a"]},
+            "no elements in any of the given slices",
+        ),
+    ],
+)
+def test_a_directive_that_says_nothing_is_told_as_upstream(engine: Schemas, patch: dict[str, Any], told: str) -> None:
+    current = {"metadata": {"labels": {"a": "1"}, "ownerReferences": [{"uid": "u"}]}}
+    with pytest.raises(PatchError) as caught:
+        patched(engine, current, {"metadata": patch}, STRATEGIC)
     assert (caught.value.code, caught.value.message) == (500, told)
 
 

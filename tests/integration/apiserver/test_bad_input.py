@@ -136,7 +136,7 @@ async def test_10001_operations_are_413_and_10000_are_carried_out(http: Http, pa
     assert await refused(http, "PATCH", path, operations, JSON_PATCH) == (
         413,
         "RequestEntityTooLarge",
-        "The allowed maximum operations in a JSON patch is 10000, got 10001",
+        "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001",
     )
     answer = await http.call("PATCH", path, operations[:10_000], {"Content-Type": JSON_PATCH})
     assert answer.status == 200

@@ -28,7 +28,7 @@ pub(crate) fn apply(document: &mut Value, patch: Value) -> Result<(), PatchFailu
     }
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchFailure::too_large(format!(
-            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
+            "Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
             operations.len()
         )));
     }

@@ -106,6 +106,12 @@ pub(super) fn no_list(value: &Value) -> PatchFailure {
     plain(format!("expected a []interface {{}}, but received a {}", go_type(value)))
 }
 
+/// An element of a list that is merged by key cannot be found.
+pub(super) fn no_merge_key(element: &Value, key: &str) -> PatchFailure {
+    let shown = go_text(element);
+    plain(format!("map: {shown} does not contain declared merge key: {key}"))
+}
+
 /// Two lists are merged only if all elements of both are of one type, and none is a list.
 pub(super) fn check_alike(before: &[Value], changes: &[Value]) -> Result<(), PatchFailure> {
     let mut types = before.iter().chain(changes).map(go_type);

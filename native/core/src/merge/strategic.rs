@@ -1,6 +1,6 @@
 //! Strategic merge patch: like JSON merge patch, but lists merge by key as the schema says, and directives steer it.
 //!
-//! Semantics of k8s.io/apimachinery `pkg/util/strategicpatch`: `$patch` replaces, deletes or merges a map or list
+//! Semantics of k8s.io/apimachinery `pkg/util/strategicpatch`: `$patch` replaces or deletes a map or list
 //! element, `$retainKeys` names the keys of a map that stay, `$setElementOrder/<list>` orders a merged list,
 //! `$deleteFromPrimitiveList/<list>` removes scalars from one.
 
@@ -64,7 +64,6 @@ impl Merger<'_> {
                     target.clear();
                     return Ok(());
                 }
-                Some("merge") => {}
                 _ => return Err(unknown_directive(directive, patch)),
             }
         }
@@ -97,34 +96,29 @@ impl Merger<'_> {
         change: Value,
     ) -> Result<(), PatchFailure> {
         let inner = self.member_type(ty, &name);
-        match change {
-            Value::Object(changes) => {
-                let mut before = match target.get_mut(&name).map(Value::take) {
-                    Some(Value::Object(before)) if !inner.patch_replace => before,
-                    _ => Object::new(),
-                };
-                let deleted = changes.get(PATCH).and_then(Value::as_str) == Some("delete");
+        let merged = match (target.get_mut(&name).map(Value::take), change) {
+            (Some(Value::Object(mut before)), Value::Object(changes)) if !inner.patch_replace => {
                 self.object(&inner, &mut before, changes)?;
-                if deleted && !target.contains_key(&name) {
-                    return Ok(());
-                }
-                target.insert(name, Value::Object(before));
+                Value::Object(before)
             }
-            Value::Array(changes) => {
-                let before = match target.get_mut(&name).map(Value::take) {
-                    Some(Value::Array(before)) if inner.patch_merge => {
-                        refusing::check_alike(&before, &changes)?;
-                        before
+            (Some(Value::Array(before)), Value::Array(changes)) if inner.patch_merge => {
+                Value::Array(self.list(&inner, before, changes)?)
+            }
+            // A list or map that takes the place of another is taken as it is, whatever directives are in it.
+            (Some(Value::Object(_)), taken @ Value::Object(_))
+            | (Some(Value::Array(_)), taken @ Value::Array(_)) => taken,
+            (_, mut new) => {
+                without_nulls(&mut new);
+                match without_directives(new) {
+                    Some(new) => new,
+                    None => {
+                        target.shift_remove(&name);
+                        return Ok(());
                     }
-                    _ => Vec::new(),
-                };
-                let merged = self.list(&inner, before, changes)?;
-                target.insert(name, Value::Array(merged));
+                }
             }
-            scalar => {
-                target.insert(name, scalar);
-            }
-        }
+        };
+        target.insert(name, merged);
         Ok(())
     }
 
@@ -144,6 +138,15 @@ impl Merger<'_> {
         let (directives, rest): (Vec<_>, Vec<_>) =
             std::mem::take(patch).into_iter().partition(|(name, _)| is_one(name));
         patch.extend(rest);
+        for (name, order) in &directives {
+            let Some(list) = name.strip_prefix(SET_ELEMENT_ORDER) else { continue };
+            let Value::Array(order) = order else { return Err(refusing::no_list(order)) };
+            let changes = patch.get_mut(list).map(Value::take);
+            if changes.is_some() {
+                done.insert(list.to_owned());
+            }
+            self.order_list(ty, target, list, changes, order)?;
+        }
         for (name, unwanted) in &directives {
             if let Some(list) = name.strip_prefix(DELETE_FROM_LIST) {
                 // Where either is no list, upstream does nothing.
@@ -155,47 +158,66 @@ impl Merger<'_> {
                 }
             }
         }
-        for (name, order) in directives {
-            let Some(list) = name.strip_prefix(SET_ELEMENT_ORDER) else { continue };
-            let order = match order {
-                Value::Array(order) => order,
-                other => return Err(refusing::no_list(&other)),
-            };
-            let inner = self.member_type(ty, list);
-            let key = inner.patch_merge_key.as_deref();
-            let changes = patch.get_mut(list).map(Value::take);
-            match &changes {
-                Some(Value::Array(changes)) => check_order(changes, &order, key)?,
-                Some(other) => return Err(refusing::no_list(other)),
-                None => {}
-            }
-            let before = target.get(list).and_then(Value::as_array).cloned().unwrap_or_default();
-            if let Some(changes) = changes {
-                done.insert(list.to_owned());
-                self.member(ty, target, list.to_owned(), changes)?;
-            }
-            if let Some(Value::Array(elements)) = target.get_mut(list) {
-                let merged = std::mem::take(elements);
-                *elements = ordered(merged, &before, &order, key);
-            }
-        }
         Ok(done)
     }
 
+    /// Merges a list and puts it in the order that `$setElementOrder` says.
+    fn order_list(
+        &self,
+        ty: &Type,
+        target: &mut Object,
+        list: &str,
+        changes: Option<Value>,
+        order: &[Value],
+    ) -> Result<(), PatchFailure> {
+        let inner = self.member_type(ty, list);
+        let key = inner.patch_merge_key.as_deref();
+        let changes = match changes {
+            Some(Value::Array(changes)) => Some(changes),
+            Some(other) => return Err(refusing::no_list(&other)),
+            None => None,
+        };
+        let before = match target.get(list) {
+            Some(Value::Array(before)) => Some(before.clone()),
+            Some(other) => return Err(refusing::no_list(other)),
+            None => None,
+        };
+        check_order(changes.as_deref().unwrap_or_default(), order, key)?;
+        let merged = match (&before, &changes) {
+            (Some(before), None) => before.clone(),
+            (None, Some(changes)) => changes.iter().cloned().filter_map(without_directives).collect(),
+            (Some(before), Some(changes)) if inner.patch_merge => {
+                self.list(&inner, before.clone(), changes.clone())?
+            }
+            (Some(_), Some(changes)) => changes.clone(),
+            (None, None) => return Ok(()),
+        };
+        check_keys(&merged, key)?;
+        let (before, changes) = (before.unwrap_or_default(), changes.unwrap_or_default());
+        if before.is_empty() && changes.is_empty() {
+            return Err(refusing::plain("no elements in any of the given slices".to_owned()));
+        }
+        refusing::check_alike(&before, &changes)?;
+        target.insert(list.to_owned(), Value::Array(ordered(merged, &before, order, key)));
+        Ok(())
+    }
+
     fn list(&self, ty: &Type, before: Vec<Value>, changes: Vec<Value>) -> Result<Vec<Value>, PatchFailure> {
+        refusing::check_alike(&before, &changes)?;
         let free = Type::free();
         let item = match &ty.shape {
             Shape::List(item) => &**item,
             _ => &free,
         };
-        if !ty.patch_merge {
-            return changes.into_iter().map(|change| self.fresh(item, change)).collect();
-        }
         let key = ty.patch_merge_key.as_deref();
         let order: Vec<Value> =
             changes.iter().filter(|change| change.get(PATCH).is_none()).cloned().collect();
         let merged = match key {
-            Some(key) => self.keyed_list(item, key, before.clone(), changes)?,
+            Some(key) => {
+                let merged = self.keyed_list(item, key, before.clone(), changes)?;
+                check_keys(&merged, Some(key))?;
+                merged
+            }
             None => union(before.clone(), changes),
         };
         // What is new comes first, as in Kubernetes: the patch's order counts before that of the list.
@@ -209,43 +231,43 @@ impl Merger<'_> {
         before: Vec<Value>,
         changes: Vec<Value>,
     ) -> Result<Vec<Value>, PatchFailure> {
-        if changes.iter().any(|change| change[PATCH] == "replace") {
-            // The list is what is left then, whatever of it has the same key: a node's addresses by type.
-            let left = changes.into_iter().filter(|change| change.get(PATCH).is_none());
-            return left.map(|change| self.fresh(item, change)).collect();
-        }
         let mut merged = KeyedList::new(key, before);
+        let mut replaced = false;
+        let mut left = Vec::with_capacity(changes.len());
         for change in changes {
-            let Some(identity) = change.get(key).cloned() else {
-                let shown = refusing::go_text(&change);
-                return Err(refusing::plain(format!(
-                    "map: {shown} does not contain declared merge key: {key}"
-                )));
-            };
-            if change[PATCH] == "delete" {
-                merged.remove(&identity);
-                continue;
+            match change.get(PATCH).map(Value::as_str) {
+                None => left.push(change),
+                Some(Some("delete")) => match change.get(key) {
+                    Some(identity) => merged.remove(identity),
+                    None => return Err(refusing::no_merge_key(&change, key)),
+                },
+                Some(Some("replace")) => replaced = true,
+                Some(Some("merge")) => {
+                    let told = "merging lists cannot yet be specified in the patch";
+                    return Err(refusing::plain(told.to_owned()));
+                }
+                Some(_) => {
+                    let Value::Object(mut patch) = change else { continue };
+                    let directive = patch.shift_remove(PATCH).unwrap_or_default();
+                    return Err(unknown_directive(directive, patch));
+                }
             }
-            match (merged.find(&identity), change) {
+        }
+        if replaced {
+            // The list is what is left then, whatever of it has the same key: a node's addresses by type.
+            return Ok(left);
+        }
+        for change in left {
+            let Some(identity) = change.get(key) else { return Err(refusing::no_merge_key(&change, key)) };
+            match (merged.find(identity), change) {
                 (Some(Value::Object(element)), Value::Object(changes)) => {
                     self.object(item, element, changes)?
                 }
-                (_, change) => merged.push(self.fresh(item, change)?),
+                // What is new is taken as it is, with the directives in it.
+                (_, change) => merged.push(change),
             }
         }
         Ok(merged.into_elements())
-    }
-
-    /// A value that had no counterpart: its directives are carried out on nothing and so vanish.
-    fn fresh(&self, ty: &Type, value: Value) -> Result<Value, PatchFailure> {
-        match value {
-            Value::Object(changes) => {
-                let mut target = Object::new();
-                self.object(ty, &mut target, changes)?;
-                Ok(Value::Object(target))
-            }
-            other => Ok(other),
-        }
     }
 
     fn member_type(&self, ty: &Type, name: &str) -> Type {
@@ -271,6 +293,43 @@ fn retain_keys(target: &mut Object, patch: &Object, retained: &Value) -> Result<
     }
     target.retain(|name, _| kept(name));
     Ok(())
+}
+
+/// What was not there has no nulls.
+fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(without_nulls);
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(without_nulls),
+        _ => {}
+    }
+}
+
+/// What was not there, without all that has a `$patch`, which has nothing to be carried out on.
+fn without_directives(value: Value) -> Option<Value> {
+    match value {
+        Value::Object(members) if members.contains_key(PATCH) => None,
+        Value::Object(members) => {
+            let kept =
+                members.into_iter().filter_map(|(name, member)| Some((name, without_directives(member)?)));
+            Some(Value::Object(kept.collect()))
+        }
+        Value::Array(elements) => {
+            Some(Value::Array(elements.into_iter().filter_map(without_directives).collect()))
+        }
+        other => Some(other),
+    }
+}
+
+/// All elements of a list that is put in order have its key.
+fn check_keys(elements: &[Value], key: Option<&str>) -> Result<(), PatchFailure> {
+    let Some(key) = key else { return Ok(()) };
+    match elements.iter().find(|element| element.get(key).is_none()) {
+        Some(nameless) => Err(refusing::no_merge_key(nameless, key)),
+        None => Ok(()),
+    }
 }
 
 fn identity<'v>(element: &'v Value, key: Option<&str>) -> Option<&'v Value> {

@@ -1,9 +1,11 @@
 //! The canonical form of strings that Kubernetes parses and writes anew.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::model::Shape;
+use super::model::{Shape, Struct};
 use super::{quantity, time};
 
 pub(crate) use super::quantity::QUANTITY_FORM;
@@ -19,6 +21,19 @@ pub(crate) fn text(shape: &Shape, text: &str) -> Result<Option<String>, String> 
         // The decoder writes the text between quotes: int-or-string keeps the string as it stands.
         _ => Ok(None),
     }
+}
+
+/// The members of a struct that are missing, by their bits in `always`, with their zero values.
+pub(super) fn zeros(structure: &Struct, mut missing: u64, after_others: bool) -> String {
+    let mut text = String::new();
+    while missing != 0 {
+        let field = &structure.fields[missing.trailing_zeros() as usize];
+        missing &= missing - 1;
+        let comma = if after_others || !text.is_empty() { "," } else { "" };
+        let zero = field.always.as_deref().unwrap_or("null");
+        let _ = write!(text, "{comma}\"{}\":{zero}", field.name);
+    }
+    text
 }
 
 /// Go's decoder skips line breaks within base64.

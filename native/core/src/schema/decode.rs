@@ -187,19 +187,9 @@ impl<'s, 'a> Decoder<'s, 'a> {
 
     /// At the closing brace: what is always there gets its zero value, and the root apiVersion and kind, if the client
     /// left them out.
-    fn close(
-        &mut self,
-        structure: &'s Struct,
-        mut missing: u64,
-        is_root: bool,
-        mut wrote_any: bool,
-    ) -> Step1 {
-        while missing != 0 {
-            let field = &structure.fields[missing.trailing_zeros() as usize];
-            missing &= missing - 1;
-            let comma = if wrote_any { "," } else { "" };
-            let zero = field.always.as_deref().unwrap_or("null");
-            self.cursor.insert(format!("{comma}\"{}\":{zero}", field.name).as_bytes());
+    fn close(&mut self, structure: &'s Struct, missing: u64, is_root: bool, mut wrote_any: bool) -> Step1 {
+        if missing != 0 {
+            self.cursor.insert(canonical::zeros(structure, missing, wrote_any).as_bytes());
             wrote_any = true;
         }
         if is_root {
@@ -339,7 +329,13 @@ impl<'s, 'a> Decoder<'s, 'a> {
             Shape::Bool => b"false",
             Shape::Int32 | Shape::Int64 | Shape::Double | Shape::IntOrString => b"0",
             Shape::Quantity => b"\"0\"",
-            Shape::Struct(_) | Shape::Map(_) => b"{}",
+            Shape::Struct(id) => {
+                let structure = self.schemas.structure(*id);
+                let zero = format!("{{{}}}", canonical::zeros(structure, structure.always, false));
+                self.cursor.replace_since(start, zero.as_bytes());
+                return Ok(());
+            }
+            Shape::Map(_) => b"{}",
             Shape::List(_) => b"[]",
         };
         self.cursor.replace_since(start, zero);
