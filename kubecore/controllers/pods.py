@@ -67,9 +67,15 @@ def containers(pod: Object) -> list[dict[str, Any]]:
     return found
 
 
-def restarts(pod: Object) -> int:
-    """The restart count of the container that restarted most."""
-    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+def restarts(pod: Object) -> tuple[int, int]:
+    """The restart count of the container that restarted most, and that of the sidecar."""
+    status = pod.get("status") or {}
+    sidecars = {one["name"] for one in pod["spec"].get("initContainers") or () if one.get("restartPolicy") == "Always"}
+    of_sidecars = (one for one in status.get("initContainerStatuses") or () if one["name"] in sidecars)
+    return _most_restarts(status.get("containerStatuses") or ()), _most_restarts(of_sidecars)
+
+
+def _most_restarts(statuses: Iterable[dict[str, Any]]) -> int:
     return max((status.get("restartCount") or 0 for status in statuses), default=0)
 
 

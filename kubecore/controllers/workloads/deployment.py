@@ -217,7 +217,7 @@ class DeploymentController(Controller):
             "apiVersion": "apps/v1",
             "kind": "ReplicaSet",
             "metadata": {
-                "name": f"{meta.name(deployment)}-{suffix}",
+                "name": sizing.set_name(deployment, suffix),
                 "namespace": meta.namespace(deployment),
                 "labels": dict(labels),
                 "ownerReferences": [meta.controller_reference(deployment, "apps/v1", "Deployment")],

@@ -27,6 +27,7 @@ NOT_COPIED = {
     ROLLBACK_TO,
 }
 _HISTORY_LENGTH = 2000
+_LONGEST_NAME = 253
 
 
 def replicas(obj: Object) -> int:
@@ -70,6 +71,11 @@ def find_new(deployment: Object, sets: Iterable[Object]) -> Object | None:
         if comparable_template(one["spec"]["template"]) == wanted:
             return one
     return None
+
+
+def set_name(deployment: Object, suffix: str) -> str:
+    """Of a ReplicaSet: a deployment's name may be as long as any, so that it is cut for the suffix."""
+    return f"{meta.name(deployment)[: _LONGEST_NAME - len(suffix) - 1]}-{suffix}"
 
 
 def revision(obj: Object) -> int:

@@ -90,7 +90,7 @@ def rollout_status(deployment: Object, sets: Sequence[Object], new: Object | Non
     if failures:
         failure = failures[0]
         reason, message = failure.get("reason", ""), failure.get("message", "")
-        set_condition(status, "ReplicaFailure", failure["status"], reason, message, written)
+        set_condition(status, "ReplicaFailure", failure["status"], reason, message, failure["lastTransitionTime"])
     else:
         drop_condition(status, "ReplicaFailure")
     return status

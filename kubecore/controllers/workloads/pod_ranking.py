@@ -42,9 +42,9 @@ def _compare(one: Object, other: Object, on_node: Counter[str], now: datetime) -
         by_ready = _younger(pods.ready_since(one), pods.ready_since(other), now)
         if by_ready is not None:
             return by_ready or _by_uid(one, other)
-    more_restarts = pods.restarts(other) - pods.restarts(one)
-    if more_restarts:
-        return more_restarts
+    restarts, others = pods.restarts(one), pods.restarts(other)
+    if restarts != others:
+        return -1 if restarts > others else 1
     by_age = _younger(meta.creation_timestamp(one), meta.creation_timestamp(other), now)
     return by_age if by_age else _by_uid(one, other)
 

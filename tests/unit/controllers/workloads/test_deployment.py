@@ -346,6 +346,30 @@ async def test_a_name_that_is_taken_leads_to_another_hash(api: FakeAPI, running:
     assert len(names(api.all(SETS))) == 2
 
 
+async def test_the_name_of_a_replica_set_fits_however_long_that_of_its_deployment_is(
+    api: FakeAPI, running: Running
+) -> None:
+    api.add(DEPLOYMENTS, {**deployment(1), "metadata": {"name": "d" * 253}})
+    await start(running)
+    (name,) = names(api.all(SETS))
+    suffix = api.all(SETS)[0]["metadata"]["labels"]["pod-template-hash"]
+    assert name == f"{'d' * (252 - len(suffix))}-{suffix}" and len(name) == 253
+
+
+async def test_that_pods_cannot_be_made_is_told_with_the_time_of_its_replica_set(
+    api: FakeAPI, running: Running, clock: VirtualClock
+) -> None:
+    api.add(DEPLOYMENTS, deployment(1))
+    await running.start(DeploymentController(running.context))
+    since = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "lastTransitionTime": since}
+    await clock.advance(30)
+    api.change(SETS, names(api.all(SETS))[0], status={"conditions": [failure]})
+    await clock.advance(1)
+    told = condition(api, "ReplicaFailure")
+    assert told["reason"] == "FailedCreate" and told["lastTransitionTime"] == told["lastUpdateTime"] == since
+
+
 async def test_it_rests_when_there_is_nothing_to_do(api: FakeAPI, running: Running, clock: VirtualClock) -> None:
     api.add(DEPLOYMENTS, deployment(2))
     await start(running)

@@ -50,6 +50,25 @@ def test_order(goes: Object, stays: Object) -> None:
         assert choose(candidates, [], 1, NOW) == [goes]
 
 
+def with_init_container(name: str, restarts: int, *, sidecar: bool) -> Object:
+    made = pod(name)
+    made["spec"]["initContainers"] = [{"name": "i", "restartPolicy": "Always"} if sidecar else {"name": "i"}]
+    made["status"]["initContainerStatuses"] = [{"name": "i", "restartCount": restarts}]
+    return made
+
+
+def test_restarts_of_sidecars_count_where_those_of_containers_are_equal() -> None:
+    restless, calm = with_init_container("b", 3, sidecar=True), with_init_container("a", 1, sidecar=True)
+    assert choose([calm, restless], [], 1, NOW) == [restless]
+    failing = pod("c", restarts=1)
+    assert choose([restless, failing], [], 1, NOW) == [failing]
+
+
+def test_restarts_of_other_init_containers_do_not_count() -> None:
+    by_uid = [with_init_container("a", 0, sidecar=False), with_init_container("b", 9, sidecar=False)]
+    assert choose(by_uid, [], 1, NOW) == by_uid[:1]
+
+
 def test_a_node_that_is_crowded_by_related_pods_gives_first() -> None:
     candidates = [pod("a", node="n1"), pod("b", node="n2")]
     related = [*candidates, pod("c", node="n2"), pod("d", node="n2")]
