@@ -6,7 +6,7 @@ After upstream `pkg/kubelet/kubelet_pods.go` and `pkg/kubelet/status/generate.go
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -38,7 +38,7 @@ class PodFacts:
     ended: bool = False
     """Every container has been stopped for good, whatever the restart policy: the pod is about to be removed."""
     disruption: str = ""
-    """Why the kubelet ended it through no fault of its own."""
+    """Why the kubelet ended it through no fault of its own; told once it is over."""
     resize_pending: tuple[str, str] | None = None
     resizing: tuple[str, str] | None = None
     """(reason, message) of a resize that the node has granted and that goes on; both empty while nothing is wrong."""
@@ -51,6 +51,7 @@ def build_status(pod: Object, records: Mapping[str, ContainerRecord], facts: Pod
     # It is not over while a sidecar, say, is still being stopped (upstream mergePodStatus in
     # `pkg/kubelet/status/status_manager.go`); conditions tell already that it will be.
     held = current_phase in FINAL and any(record.state == "running" for record in records.values())
+    facts = replace(facts, disruption="") if held else facts
     status: Object = {
         "phase": known.get("phase") or "Pending" if held else current_phase,
         "conditions": _conditions(pod, records, facts, current_phase, now),

@@ -13,7 +13,6 @@ import random
 import shutil
 from collections.abc import Set
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from kubecore.api import meta
@@ -23,7 +22,7 @@ from kubecore.clock import Timer
 from kubecore.kubelet.logs import writing as logs
 from kubecore.kubelet.node.counts import PodNow
 from kubecore.kubelet.node.services import NodeServices
-from kubecore.kubelet.pods import adoption, allocations, last_words
+from kubecore.kubelet.pods import adoption, allocations, last_words, troubles
 from kubecore.kubelet.pods import presence as pod_presence
 from kubecore.kubelet.pods.lifecycle import hold_back, is_finished, next_actions
 from kubecore.kubelet.pods.operations import ContainerOperations
@@ -36,7 +35,7 @@ from kubecore.kubelet.pods.view import Ending, grace_seconds, relevant, start_ti
 from kubecore.kubelet.runtime.interface import ContainerStatus, Runtime, RuntimeFailure
 from kubecore.kubelet.serving import usage
 from kubecore.kubelet.serving.usage import RunningPod
-from kubecore.kubelet.volumes.images import MissingImage, StillPulling
+from kubecore.kubelet.volumes.images import StillPulling
 from kubecore.kubelet.volumes.manager import SetUpError, Volume, is_filled
 from kubecore.kubelet.volumes.sources import VolumeSurroundings
 
@@ -51,6 +50,7 @@ _RESIZE_SECONDS = 10.0
 _LONGEST_PREPARATION_SECONDS = 123.0
 # As long as upstream's status manager leaves a status that somebody else has changed.
 _RECONCILE, _RECONCILE_SECONDS = "reconcile", 10.0
+_TOO_LONG = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
 
 class PodWorker:
@@ -205,7 +205,7 @@ class PodWorker:
         try:
             await self._sync()
         except (SetUpError, RuntimeFailure) as error:
-            self._tell_trouble(error)
+            troubles.tell(error, self.pod, self._records, self._services.recorder)
             await self._publish()
             self._retry()
         except StillPulling:
@@ -218,20 +218,6 @@ class PodWorker:
             self._retry()
         else:
             self._failures = 0
-
-    def _tell_trouble(self, error: SetUpError | RuntimeFailure) -> None:
-        """What is missing for a container alone is that container's trouble, as upstream tells it."""
-        tell = partial(self._services.recorder.event, self.pod, "Warning")
-        if not isinstance(error, MissingImage):
-            tell("FailedMount" if isinstance(error, SetUpError) else "FailedCreatePodSandBox", str(error))
-        if not isinstance(error, RuntimeFailure) or error.reason == "FailedCreatePodSandBox":
-            return
-        for record in self._records.values():
-            if not isinstance(error, MissingImage):
-                record.wait(error.reason, error.message)
-            elif error.concerns(record.spec):
-                record.wait(error.reason, error.message)
-                tell("Failed", f"Error: {error.reason}", field_path=record.field_path)
 
     def _retry(self) -> None:
         seconds = min(_RETRY_SECONDS * 2.0**self._failures, _LONGEST_RETRY_SECONDS * (1 + _JITTER * random.random()))
@@ -270,7 +256,7 @@ class PodWorker:
         self._operations.pod = self.pod
         if self._was_final:
             return
-        if self._failure:  # the API may not have heard of it
+        if self._failure and not self._anything_runs:  # the API may not have heard of it
             await self._publish()
             return
         if not await self._admit() or await self._evicted() or await self._deadline_passed():
@@ -378,23 +364,25 @@ class PodWorker:
         if left > timedelta(0):
             self._wake_after("deadline", left.total_seconds())
             return False
-        message = "Pod was active on the node longer than the specified deadline"
-        self._services.recorder.event(self.pod, "Normal", "DeadlineExceeded", message)
-        await self._operations.stop_in_time(self._grace())
-        self._failure = ("DeadlineExceeded", message)
-        await self._finish()
-        await self._publish()
+        self._services.recorder.event(self.pod, "Normal", *_TOO_LONG)
+        await self._fail(_TOO_LONG, self._grace())
         return True
 
     async def _evicted(self) -> bool:
         eviction = self._eviction
         if eviction is None:
             return False
-        await self._operations.stop_in_time(eviction.grace_seconds)
-        self._failure = (eviction.reason, eviction.text)
-        await self._finish()
+        await self._fail((eviction.reason, eviction.text), eviction.grace_seconds)
         self._over.set()
         return True
+
+    async def _fail(self, failure: tuple[str, str], grace_seconds: float) -> None:
+        """It is not ready from now on; what the failure was is told once nothing of it runs any more."""
+        self._failure = failure
+        if self._anything_runs:
+            await self._publish()
+        await self._operations.lasting.of(self._operations.stop_in_time(grace_seconds), told=True)
+        await self._finish()
 
     async def _finish(self) -> None:
         """No container runs any more but sidecars: end those and give the address back."""
@@ -477,6 +465,8 @@ class PodWorker:
             await self._clean_up()
         except (RuntimeFailure, OSError) as error:
             log.warning("pod %s could not be ended: %s", meta.key(self.pod), error)
+            if isinstance(error, RuntimeFailure):
+                troubles.tell(error, self.pod, self._records, self._services.recorder)
             return False
         return True
 
