@@ -110,7 +110,7 @@ class KeptRuntime:
 
     async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
         if self.lack:
-            text = f"failed to create pod sandbox: images cannot be run on this node: {self.lack}"
+            text = f"images cannot be run on this node: {self.lack}"
             raise RuntimeFailure("FailedCreatePodSandBox", text)
         await self.link.ensure()
         try:

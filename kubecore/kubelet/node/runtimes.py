@@ -124,7 +124,7 @@ class NodeRuntimes:
                 found = await client.get("runtimeclasses.node.k8s.io", name)
             except StatusError as error:
                 if error.code == 404:
-                    text = f'failed to create pod sandbox: RuntimeClass "{name}" not found'
+                    text = f'RuntimeClass "{name}" not found'
                     raise RuntimeFailure("FailedCreatePodSandBox", text) from error
                 raise
             handler = found["handler"]
@@ -158,7 +158,7 @@ class NodeRuntimes:
         if pod["spec"].get("hostUsers") is False and not (own and self.isolation.user_namespace):
             who = f"RuntimeClass handler {quoted(class_name)}" if class_name else "runtime"
             text = f"can't set `spec.hostUsers: false`, {who} does not support user namespaces"
-            raise RuntimeFailure("FailedCreatePodSandBox", f"failed to create pod sandbox: {text}")
+            raise RuntimeFailure("FailedCreatePodSandBox", text)
 
     async def strict_groups(self, default: str) -> bool:
         """Whether the `default` runtime can leave out groups that an image puts its user in."""

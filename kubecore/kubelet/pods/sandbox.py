@@ -4,14 +4,16 @@ What a runtime is to make follows from the pod's specification (`prepare_sandbox
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from kubecore.api import meta, quantity
+from kubecore.background_tasks import done_before, see_out
 from kubecore.kubelet.cgroups.interface import CgroupError
 from kubecore.kubelet.logs.writing import pod_log_directory
 from kubecore.kubelet.node.services import NodeServices
@@ -29,11 +31,15 @@ from kubecore.kubelet.pods.name_files import (
     write_in_place,
 )
 from kubecore.kubelet.pods.sysctls import pod_sysctls
-from kubecore.kubelet.runtime.interface import Runtime, RuntimeFailure, SandboxConfig
+from kubecore.kubelet.runtime.interface import TOO_LATE, Runtime, RuntimeFailure, SandboxConfig
 from kubecore.kubelet.volumes.images import image_directories
 from kubecore.kubelet.volumes.manager import Volume
 
 Object = dict[str, Any]
+
+# Upstream's: twice its `--runtime-request-timeout`.
+_LONGEST_SECONDS = 240.0
+_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,12 @@ class PodSandbox:
         services, old = self._services, self.place
         if old is None:
             runtime, handler = await services.runtime_for(pod)
-            sandbox = await runtime.run_pod_sandbox(await prepare_sandbox(granted, services, handler, self._wake))
+            config = await prepare_sandbox(granted, services, handler, self._wake)
+            try:
+                async with services.clock.timeout(_LONGEST_SECONDS):
+                    sandbox = await runtime.run_pod_sandbox(config)
+            except TimeoutError as error:
+                raise RuntimeFailure("FailedCreatePodSandBox", TOO_LATE) from error
             for note in sandbox.notes:
                 services.recorder.event(pod, "Warning", "HostRuntimeLimited", note)
             ips = await pod_presence.tell(pod, runtime, sandbox, services)
@@ -94,6 +105,19 @@ class PodSandbox:
         else:
             return old
         return self.place
+
+    async def in_time(self, ensuring: Coroutine[Any, Any, PodPlace], leaving: asyncio.Event) -> PodPlace | None:
+        """What comes of it. None once the pod is to end, when what is being made is waited for only a moment: then
+        there is nothing of it, or it is the pod's and ends with it. Raises what it raises."""
+        making = asyncio.create_task(ensuring)
+        try:
+            if not await done_before(making, leaving):
+                with suppress(TimeoutError):
+                    async with self._services.clock.timeout(_PATIENCE_SECONDS):
+                        await asyncio.wait((making,))
+            return making.result() if making.done() else None
+        finally:
+            await see_out(making)
 
     async def stop(self) -> None:
         """Raises RuntimeFailure."""

@@ -25,8 +25,10 @@ def tell(
     if isinstance(error, RuntimeFailure) and error.reason in _NOT_ENDED:  # it runs as before
         event("FailedKillPod", f"error killing pod: {error}")
         return
-    if not isinstance(error, MissingImage):
-        event("FailedMount" if isinstance(error, SetUpError) else "FailedCreatePodSandBox", str(error))
+    if isinstance(error, SetUpError):
+        event("FailedMount", str(error))
+    elif not isinstance(error, MissingImage):
+        event("FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
     if not isinstance(error, RuntimeFailure) or error.reason == "FailedCreatePodSandBox":
         return
     for record in records.values():

@@ -266,7 +266,8 @@ class PodWorker:
             return
         if (volumes := await self._prepared()) is None:
             return
-        place = await self._ensure_sandbox(volumes)
+        if (place := await self._ensure_sandbox(volumes)) is None:
+            return
         refresh_hosts(self.pod, place.ips, self._services)
         await self._resizer.resize(self.pod, self._records, self._publish)
         if self._resizer.unfinished:
@@ -324,7 +325,7 @@ class PodWorker:
         pod. Upstream tells of neither."""
         try:
             async with self._services.clock.timeout(_LONGEST_PREPARATION_SECONDS):
-                return (await unless(self._operations.leaving, self._prepare()))[1]
+                return (await self._operations.lasting.of(unless(self._operations.leaving, self._prepare())))[1]
         except TimeoutError as error:
             await self._publish()
             raise TimeoutError("its volumes are not mounted yet") from error
@@ -342,13 +343,14 @@ class PodWorker:
             self._wake_after("token", max((refresh - services.clock.now()).total_seconds(), 1.0))
         return volumes
 
-    async def _ensure_sandbox(self, volumes: dict[str, Volume]) -> PodPlace:
-        """One that is lost is made anew, unless no container is to run any more."""
+    async def _ensure_sandbox(self, volumes: dict[str, Volume]) -> PodPlace | None:
+        """One that is lost is made anew, unless no container is to run any more. None once the pod is to end."""
         if not next_actions(self.pod, self._records, self._now()).finished:
             await self._sandbox.drop_lost(self.pod)
         if self._sandbox.place is None:
             self._operations.leave_sandbox()
-        return await self._sandbox.ensure(self.pod, self.granted, volumes)
+        made = self._sandbox.ensure(self.pod, self.granted, volumes)
+        return await self._operations.lasting.of(self._sandbox.in_time(made, self._operations.leaving))
 
     def refresh_names(self) -> None:
         """Services changed: bring /etc/hosts up to date at once, without a whole sync."""

@@ -114,7 +114,7 @@ class HostRuntime:
         except (OSError, launching.ExecFailure) as error:
             namespaces.close()
             close_all(*held)
-            raise RuntimeFailure("FailedCreatePodSandBox", f"failed to create pod sandbox: {_text(error)}") from error
+            raise RuntimeFailure("FailedCreatePodSandBox", _text(error)) from error
         ips: tuple[str, ...] = ()
         if not config.host_network:
             inside = NetworkNamespace(namespaces.network, namespaces.netlink) if own_network else None

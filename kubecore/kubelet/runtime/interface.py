@@ -28,6 +28,9 @@ from kubecore.kubelet.cgroups.interface import Limits
 from kubecore.kubelet.pods.mandatory_access import SELinuxOptions
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted
 
+TOO_LATE = "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
+"""What is told of a call that has not been answered in time: people know it by these words."""
+
 
 class RuntimeFailure(Exception):
     """A runtime call failed. `reason` is the word for a container's waiting state (CreateContainerError,

@@ -54,7 +54,7 @@ class OciRuntime(HostRuntime):
 
     async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
         if self.lack:
-            text = f"failed to create pod sandbox: images cannot be run on this node: {self.lack}"
+            text = f"images cannot be run on this node: {self.lack}"
             raise RuntimeFailure("FailedCreatePodSandBox", text)
         return await super().run_pod_sandbox(config)
 

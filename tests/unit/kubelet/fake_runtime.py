@@ -58,8 +58,8 @@ class FakeRuntime:
     """How long before it says so it has started a container."""
 
     hangs: set[tuple[str, str]] = field(default_factory=set)
-    """What does not return before `answers`: ("create", "main"), ("start", "main"), or ("started", "main") once it
-    runs."""
+    """What does not return before `answers`: ("sandbox", "pod"), ("create", "main"), ("start", "main"), or
+    ("started", "main") once it runs."""
 
     answers: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -135,6 +135,7 @@ class FakeRuntime:
     async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
         if self.fail_sandbox:
             raise self.fail_sandbox.pop()
+        await self._hang("sandbox", config.name)
         number = next(self._numbers)
         self.sandboxes[f"sandbox{number}"] = config
         self.calls.append(("sandbox", config.name))

@@ -10,7 +10,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from kubecore.kubelet.runtime.interface import RuntimeFailure
+from kubecore.kubelet.runtime.interface import TOO_LATE, RuntimeFailure
 
 DEFAULT_ENDPOINT = "unix:///run/containerd/containerd.sock"
 
@@ -82,7 +82,7 @@ class Connection:
         except self._grpc.aio.AioRpcError as error:
             text = error.details() or error.code().name
             if error.code() is codes.DEADLINE_EXCEEDED:
-                raise TimeoutError(text) from error
+                raise TimeoutError(TOO_LATE) from error
             if error.code() is codes.NOT_FOUND:
                 raise RuntimeFailure("NotFound", text) from error
             if error.code() is codes.UNAVAILABLE:

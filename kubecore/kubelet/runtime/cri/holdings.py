@@ -97,7 +97,7 @@ class CriHoldings:
         try:
             return await self._connection.call(name, reason=reason, **fields)
         except TimeoutError as error:
-            raise RuntimeFailure(reason, f"the container runtime does not answer: {error}") from error
+            raise RuntimeFailure(reason, str(error)) from error
 
     def subscribe(self, listener: ExitListener) -> None:
         self._listeners.append(listener)

@@ -26,7 +26,7 @@ from kubecore.kubelet.node import images as node_images
 from kubecore.kubelet.node.images import ImageDisk
 from kubecore.kubelet.runtime.cri import messages, mounts, parents
 from kubecore.kubelet.runtime.cri.cni import CniListener, write_configuration
-from kubecore.kubelet.runtime.cri.connection import Connection
+from kubecore.kubelet.runtime.cri.connection import CALL_SECONDS, Connection
 from kubecore.kubelet.runtime.cri.holdings import CriHoldings, CriSettings, HeldContainer, HeldSandbox
 from kubecore.kubelet.runtime.cri.images import CollectedImages, CriImages
 from kubecore.kubelet.runtime.cri.messages import Messages, Surroundings
@@ -181,12 +181,15 @@ class CriRuntime(CriHoldings):
             mounts.cover(config.memory_directories)
             self._cni.expected.add(config.uid)
             words = self._messages.sandbox(config, around)
-            answer = await self._call("RunPodSandbox", reason=reason, config=words, runtime_handler=handler)
-        except (OSError, RuntimeFailure) as error:
+            fields = {"config": words, "runtime_handler": handler}
+            answer = await self._call("RunPodSandbox", reason=reason, seconds=2 * CALL_SECONDS, **fields)
+        except (OSError, RuntimeFailure, asyncio.CancelledError) as error:
             self._network.detach(config.uid)
             self._release(config)
+            if isinstance(error, asyncio.CancelledError):
+                raise
             text = error.message if isinstance(error, RuntimeFailure) else str(error)
-            raise RuntimeFailure(reason, f"failed to create pod sandbox: {text}") from error
+            raise RuntimeFailure(reason, text) from error
         finally:
             self._cni.expected.discard(config.uid)
         sandbox_id: str = answer.pod_sandbox_id

@@ -18,4 +18,4 @@ def find(program: str) -> str | None:
 
 def lack(handler: str) -> str:
     """That of a node without a program for this handler, in containerd's words."""
-    return f'failed to create pod sandbox: failed to get sandbox runtime: no runtime for "{handler}" is configured'
+    return f'failed to get sandbox runtime: no runtime for "{handler}" is configured'

@@ -136,7 +136,7 @@ async def test_strict_groups_are_for_nodes_that_can_leave_others_out(node: Node)
 async def test_users_of_a_pod_that_are_to_be_its_own_are_refused_where_there_are_none(node: Node) -> None:
     await node.run(hostUsers=False)
     told = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
-    assert node.events("FailedCreatePodSandBox") == [f"failed to create pod sandbox: {told}"]
+    assert node.events("FailedCreatePodSandBox") == [f"Failed to create pod sandbox: {told}"]
     assert node.runtime.running() == []
 
 

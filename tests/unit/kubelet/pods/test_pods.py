@@ -388,7 +388,7 @@ async def test_a_handlers_program_that_is_not_installed_is_no_runtime(
     node.api.add("runtimeclasses.node.k8s.io", {"metadata": {"name": "runc"}, "handler": "runc"})
     await node.run(runtimeClassName="runc")
     [told] = node.events("FailedCreatePodSandBox")
-    assert 'failed to create pod sandbox: failed to get sandbox runtime: no runtime for "runc" is configured' in told
+    assert 'Failed to create pod sandbox: failed to get sandbox runtime: no runtime for "runc" is configured' in told
 
 
 # --- probes
