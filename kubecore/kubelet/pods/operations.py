@@ -284,6 +284,11 @@ class ContainerOperations:
         """Some container will be in a moment, unless it ends; `changed` is called then."""
         return self._proving.soon
 
+    @property
+    def doubted(self) -> frozenset[str]:
+        """Names of containers that run again and may end as soon as they did before."""
+        return self._proving.doubted
+
     def take_for_proven(self) -> None:
         """Whoever runs has outlived others, and will be stopped for that: nobody waits any longer."""
         for record in self.records.values():

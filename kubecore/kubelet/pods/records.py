@@ -82,6 +82,8 @@ class ContainerRecord:
     """Its present or last attempt was made in the pod's present sandbox."""
     changed: bool = False
     """It runs what is not wanted any more: it is started anew once it has ended, whatever its policy."""
+    ordered: bool = False
+    """Its present or last attempt was made for such a change: the one before was ended, and did not end by itself."""
     back_off: BackOff = field(default_factory=BackOff)
     log_path: Path | None = None
     previous_log_path: Path | None = None
@@ -108,8 +110,8 @@ class ContainerRecord:
 
     @property
     def ended_soon(self) -> bool:
-        """The attempt before did."""
-        last = self.last
+        """The latest attempt that has ended did so by itself, after a short life."""
+        last = None if self.changed or self.ordered else self.latest
         if last is None or last.started_at is None or last.finished_at is None or last.interrupted:
             return False
         return (last.finished_at - last.started_at).total_seconds() < _SOON_SECONDS
@@ -138,7 +140,7 @@ class ContainerRecord:
         self.id = container_id
         self.image = self.spec.get("image", "")
         self.in_force = self.granted
-        self.changed = False
+        self.changed, self.ordered = False, self.changed
         self.in_sandbox = True
         self.state = "running"
         self.waiting_reason = self.waiting_message = ""

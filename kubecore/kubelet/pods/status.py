@@ -42,6 +42,8 @@ class PodFacts:
     resize_pending: tuple[str, str] | None = None
     resizing: tuple[str, str] | None = None
     """(reason, message) of a resize that the node has granted and that goes on; both empty while nothing is wrong."""
+    doubted: frozenset[str] = frozenset()
+    """Names of containers that run again and may end as soon as they did before: what was told of that end still is."""
 
 
 def build_status(pod: Object, records: Mapping[str, ContainerRecord], facts: PodFacts, now: datetime) -> Object:
@@ -75,6 +77,11 @@ def build_status(pod: Object, records: Mapping[str, ContainerRecord], facts: Pod
     if ephemeral:
         status["ephemeralContainerStatuses"] = ephemeral
     status["containerStatuses"] = [_container_status(one, facts) for one in records.values() if one.kind == "main"]
+    for kind in ("initContainerStatuses", "containerStatuses") if facts.doubted else ():
+        former = {one["name"]: one for one in known.get(kind) or [] if "running" not in (one.get("state") or {})}
+        status[kind] = [
+            former.get(one["name"], one) if one["name"] in facts.doubted else one for one in status.get(kind) or []
+        ]
     return status
 
 

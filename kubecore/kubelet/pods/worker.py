@@ -283,8 +283,10 @@ class PodWorker:
             for name, remaining in actions.back_off.items():
                 self._hold_back(name, remaining)
             for name in actions.start:
-                if "postStart" in (self._records[name].spec.get("lifecycle") or {}):
-                    await self._publish()  # it is being created as long as its hook takes
+                record = self._records[name]
+                # It is being created as long as its hook takes; and a former end is told until it has outlived that.
+                if "postStart" in (record.spec.get("lifecycle") or {}) or record.ended_soon:
+                    await self._publish()
                 await self._operations.start(self._records[name])
                 if self._operations.leaving.is_set():
                     return
@@ -421,6 +423,7 @@ class PodWorker:
             disruption=self._eviction.text if self._eviction and self._eviction.disrupted else "",
             resize_pending=self._resizer.pending,
             resizing=self._resizer.progress,
+            doubted=self._operations.doubted,
         )
         await self._write(build_status(self._status.current(self.pod), self._records, facts, self._now()))
 

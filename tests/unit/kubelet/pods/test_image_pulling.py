@@ -104,7 +104,7 @@ async def test_a_container_that_is_started_again_waits_for_its_image_as_it_is(no
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ImagePuller, "image_for", counted)
         node.runtime.end("main", 1)
-        await node.settle()
+        await node.settle(1)
     assert len(registry.pulls) == 2
     assert (node.status()["phase"], node.container()["restartCount"]) == ("Running", 1)
 

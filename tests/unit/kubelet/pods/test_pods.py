@@ -103,59 +103,6 @@ async def test_a_failed_container_is_restarted_on_failure_and_left_when_it_succe
     assert node.status()["phase"] == "Succeeded"
 
 
-def told_ready(node: Node) -> list[bool]:
-    """What each status written so far said of the container."""
-    written = [one.body["status"].get("containerStatuses") or [] for one in node.api.writes("patch pods/status")]
-    return [statuses[0]["ready"] for statuses in written if statuses]
-
-
-async def test_a_container_that_ends_at_once_is_never_called_ready(node: Node) -> None:
-    node.api.add("pods", {"metadata": {"name": "pod"}, "spec": {"nodeName": "node", "containers": [container()]}})
-    for _ in range(20):
-        await node.clock.settle()
-    node.runtime.end("main", 1)
-    await node.settle()
-    assert node.runtime.attempts("main") == 2
-    await node.settle(1)
-    assert told_ready(node) == [False, True]
-    assert node.container()["restartCount"] == 1
-
-
-async def test_a_restarted_container_has_to_run_a_second_if_it_ended_soon_before(node: Node) -> None:
-    await node.run()
-    node.runtime.end("main", 1)
-    await node.settle(0.9)
-    assert node.runtime.attempts("main") == 2
-    node.runtime.end("main", 1)
-    await node.settle()
-    assert told_ready(node) == [True, False, False]
-    assert node.container()["state"]["waiting"]["reason"] == "CrashLoopBackOff"
-
-
-async def test_the_end_of_one_container_is_dealt_with_while_another_has_yet_to_prove_itself(node: Node) -> None:
-    await node.run(container("a"), container("b"))
-    node.runtime.end("a", 1)
-    await node.settle()
-    node.runtime.end("b", 1)
-    await node.settle()
-    assert node.runtime.attempts("b") == 2
-    await node.settle(1)
-    assert [node.container(name)["restartCount"] for name in ("a", "b")] == [1, 1]
-    assert node.condition("Ready")["status"] == "True"
-
-
-async def test_a_restart_is_told_at_once_and_that_it_is_ready_later(node: Node) -> None:
-    await node.run(container("a"), container("b"))
-    node.runtime.end("a", 1)
-    await node.settle(0.1)
-    told = {name: node.container(name) for name in ("a", "b")}
-    assert told["a"]["restartCount"] == 1 and told["a"]["state"].keys() == {"running"}
-    assert (told["a"]["ready"], told["b"]["ready"]) == (False, True)
-    assert node.condition("Ready")["status"] == "False"
-    await node.settle(1)
-    assert node.container("a")["ready"] and node.condition("Ready")["status"] == "True"
-
-
 async def test_a_pod_past_its_deadline_is_ended(node: Node) -> None:
     await node.run(activeDeadlineSeconds=60)
     await node.settle(61)

@@ -47,6 +47,7 @@ async def test_a_container_that_ended_meanwhile_is_restarted_in_its_pods_sandbox
     await node.kill()
     node.runtime.end("main", 1)
     await node.start()
+    await node.settle(1)
     told = node.container()
     assert (told["restartCount"], told["lastState"]["terminated"]["exitCode"]) == (1, 1)
     assert node.status()["podIP"] == address
@@ -57,7 +58,7 @@ async def test_an_attempt_that_was_not_reported_yet_counts(node: Node) -> None:
     await node.run()
     known = node.status()
     node.runtime.end("main", 1)
-    await node.settle()
+    await node.settle(1)
     identity = node.container()["containerID"]
     await node.kill()
     node.api.change("pods", "pod", status=known)
