@@ -22,6 +22,7 @@ from kubecore.cli.audit_options import audit_options
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.kubelet_options import (
     AllowedSysctls,
+    BootstrapKubeconfig,
     ClientAuthority,
     ClusterDns,
     ConfigFile,
@@ -29,6 +30,7 @@ from kubecore.cli.kubelet_options import (
     MaxPods,
     Mirrors,
     MostPids,
+    NodeKubeconfig,
     NodeRuntime,
     OrphanedPodsTimeout,
     RootDir,
@@ -95,7 +97,7 @@ async def _until_signal(
 
 
 async def _nothing() -> None:
-    """There is nothing to be seen to before the end."""
+    """There is nothing to be seen to."""
 
 
 def run_component(
@@ -106,10 +108,12 @@ def run_component(
     *,
     serving: Serving | None = None,
     leave: Callable[[], Coroutine[Any, Any, None]] = _nothing,
+    join: Callable[[], Awaitable[None]] = _nothing,
     known_by: Callable[[Client, HTTPTransport], AbstractAsyncContextManager[None]] | None = None,
 ) -> None:
     """Connect with `kubeconfig`, make one component on that client, run it until a signal; says when it works. `leave`
-    is what it does then, before it ends. `known_by`: sees to what the API server knows it by, while it runs."""
+    is what it does then, before it ends. `join`: sees to it that there is such a kubeconfig. `known_by`: sees to what
+    the API server knows it by, while it runs."""
 
     async def tell(component: Component) -> None:
         await component.ready.wait()
@@ -121,6 +125,7 @@ def run_component(
         from kubecore.client.kubeconfig import Kubeconfig
         from kubecore.clock import RealClock
 
+        await join()
         transport = HTTPTransport(Kubeconfig.load(kubeconfig))
         try:
             client = Client(transport, field_manager=field_manager)
@@ -265,7 +270,8 @@ def scheduler(
 @eviction_options
 @shutdown_options
 def kubelet(
-    kubeconfig: Kubeconfig,
+    kubeconfig: NodeKubeconfig,
+    bootstrap_kubeconfig: BootstrapKubeconfig = None,
     config: ConfigFile = None,
     hostname_override: Annotated[str, typer.Option(help="Name of the node; the host's by default.")] = "",
     root_dir: RootDir = Path("~/.kubecore/kubelet"),
@@ -298,6 +304,8 @@ def kubelet(
 
     from kubecore.kubelet.settings.kubelet_config import KeeperConfig, KubeletConfig
 
+    if bootstrap_kubeconfig is None and not kubeconfig.is_file():
+        raise typer.BadParameter(f"File '{kubeconfig}' does not exist.", param_hint="'--kubeconfig'")
     cri = cri_config(default_runtime, container_runtime, root_dir / "cni")
     check_shutdown(config, shutdown)
     settings = KubeletConfig(
@@ -321,10 +329,11 @@ def kubelet(
         allowed_unsafe_sysctls=options.split(allowed_unsafe_sysctls),
     )
     logs.configure(verbosity=verbosity, file=None, form=logging_format)
-    _run_node(kubeconfig, replace(settings, **config.settings), rotating=rotate_certificates)
+    settings = replace(settings, **config.settings)
+    _run_node(kubeconfig, settings, bootstrap=bootstrap_kubeconfig, rotating=rotate_certificates)
 
 
-def _run_node(kubeconfig: Path, settings: KubeletConfig, *, rotating: bool) -> None:
+def _run_node(kubeconfig: Path, settings: KubeletConfig, *, bootstrap: Path | None, rotating: bool) -> None:
     """With addresses that no other kubelet of the machine has."""
     from kubecore.clock import RealClock
     from kubecore.held_directory import DirectoryInUse, HeldDirectory
@@ -358,9 +367,30 @@ def _run_node(kubeconfig: Path, settings: KubeletConfig, *, rotating: bool) -> N
 
     try:
         known_by = partial(_own_certificate, kubeconfig, settings) if rotating else None
-        run_component(kubeconfig, "kubelet", make, leave=leave, known_by=known_by)
+        join = partial(_join, kubeconfig, bootstrap, settings) if bootstrap is not None else _nothing
+        run_component(kubeconfig, "kubelet", make, leave=leave, join=join, known_by=known_by)
     finally:
         held.release()
+
+
+async def _join(kubeconfig: Path, bootstrap: Path, settings: KubeletConfig) -> None:
+    """The bootstrap kubeconfig is read only when it is needed: who joins nodes takes it away afterwards."""
+    from kubecore.client import kubeconfig as credentials
+    from kubecore.client.client import Client
+    from kubecore.client.http import HTTPTransport
+    from kubecore.clock import RealClock
+    from kubecore.kubelet.bootstrap import is_good, join
+
+    clock = RealClock()
+    if is_good(kubeconfig, clock.now()):
+        return
+    known = credentials.Kubeconfig.load(bootstrap)
+    transport = HTTPTransport(known)
+    try:
+        client = Client(transport, field_manager="kubelet")
+        await join(kubeconfig, known, client, settings.root_dir / "pki", settings.node_name, clock)
+    finally:
+        await transport.close()
 
 
 def _own_certificate(

@@ -80,6 +80,15 @@ NodesConfigFile = Annotated[
         help="A KubeletConfiguration (kubelet.config.k8s.io/v1beta1) for the nodes.",
     ),
 ]
+NodeKubeconfig = Annotated[Path, typer.Option("--kubeconfig", help="How to reach the API server.", dir_okay=False)]
+BootstrapKubeconfig = Annotated[
+    Path | None,
+    typer.Option(
+        help="Of a node that joins, with a bootstrap token, say: by it the node asks for a client certificate, to "
+        "which --kubeconfig leads afterwards. Not read while that one is good.",
+        dir_okay=False,
+    ),
+]
 RootDir = Annotated[Path, typer.Option(callback=options.folder, help="Pods' files and logs.")]
 ClientAuthority = Annotated[
     Path | None,

@@ -130,7 +130,7 @@ class RequestedCertificates:
         while True:
             await self._clock.sleep(max((replace_at - self._clock.now()).total_seconds(), 0.0))
             try:
-                pair = await self._request()
+                pair = await self.request()
             except (NotSigned, StatusError, OSError) as error:
                 log.warning("node %s has no new certificate for %s: %s", self._names.node, self._purpose.usage, error)
                 await self._clock.sleep(min(_FIRST_RETRY_SECONDS * 2.0**failures, _LONGEST_RETRY_SECONDS))
@@ -188,8 +188,8 @@ class RequestedCertificates:
 
     # ---- asking
 
-    async def _request(self) -> Pair:
-        """Raises NotSigned, StatusError, OSError."""
+    async def request(self, *, patience_seconds: float = _PATIENCE_SECONDS) -> Pair:
+        """Ask once, and keep what is signed. Raises NotSigned, StatusError, OSError."""
         request, key = self._made()
         spec = {
             "request": base64.b64encode(request).decode(),
@@ -198,7 +198,7 @@ class RequestedCertificates:
         }
         kind = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest"}
         asked = await self._client.create(REQUESTS, {**kind, "metadata": {"generateName": "csr-"}, "spec": spec})
-        signed = await self._signed(meta.name(asked))
+        signed = await self._signed(meta.name(asked), patience_seconds)
         pair = Pair(signed, key)
         self._check(pair)
         self._store(pair)
@@ -231,7 +231,7 @@ class RequestedCertificates:
         )
         return request.public_bytes(serialization.Encoding.PEM), private
 
-    async def _signed(self, name: str) -> bytes:
+    async def _signed(self, name: str, patience_seconds: float) -> bytes:
         """The certificate, once somebody has approved the request. Raises NotSigned."""
         answer: asyncio.Future[Object | None] = asyncio.get_running_loop().create_future()
 
@@ -243,7 +243,7 @@ class RequestedCertificates:
         informer.add_handler(look, lambda _, new: look(new), lambda _: look(None))
         following = asyncio.create_task(informer.run(), name=f"kubelet certificate request {name}")
         try:
-            async with self._clock.timeout(_PATIENCE_SECONDS):
+            async with self._clock.timeout(patience_seconds):
                 request = await answer
         except TimeoutError:
             raise NotSigned(f"certificate signing request {name} was not answered in time") from None
