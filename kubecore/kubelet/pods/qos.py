@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubecore.api import quantity
+from kubecore.api import pod_resources, quantity
 
 Object = dict[str, Any]
 
@@ -12,11 +12,15 @@ _COUNTED = ("cpu", "memory")
 
 
 def qos_class(pod: Object) -> str:
-    """Guaranteed, Burstable or BestEffort, by requests and limits of cpu and memory."""
+    """Guaranteed, Burstable or BestEffort, by requests and limits of cpu and memory. A pod with resources of its own is
+    judged by them alone."""
     spec = pod["spec"]
     guaranteed, anything = True, False
-    for container in [*spec.get("initContainers", []), *spec["containers"]]:
-        resources = container.get("resources") or {}
+    holders = (
+        [spec] if pod_resources.speaks_for_itself(spec) else [*spec.get("initContainers", []), *spec["containers"]]
+    )
+    for one in holders:
+        resources = one.get("resources") or {}
         requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
         for name in _COUNTED:
             request, limit = quantity.nano(requests.get(name, 0)), quantity.nano(limits.get(name, 0))

@@ -8,6 +8,7 @@ import pytest
 
 from kubecore.kubelet.cgroups import limits
 from kubecore.kubelet.cgroups.interface import Limits
+from kubecore.kubelet.pods.qos import qos_class
 
 Object = dict[str, Any]
 MEBI = 1024 * 1024
@@ -42,6 +43,16 @@ def test_a_pod_is_limited_where_all_its_containers_are() -> None:
 def test_a_pod_may_set_a_limit_for_all_its_containers() -> None:
     spec = {"containers": [container({"cpu": "1"})], "resources": {"limits": {"memory": "32Mi"}}}
     assert limits.of_pod({"spec": spec}).memory == 32 * MEBI
+
+
+@pytest.mark.parametrize(
+    ("own", "quality"),
+    [({"memory": "32Mi"}, "Burstable"), ({"memory": "32Mi", "cpu": "1"}, "Guaranteed"), ({}, "BestEffort")],
+)
+def test_a_limit_of_the_pod_alone_holds_though_its_containers_ask_for_nothing(own: Object, quality: str) -> None:
+    spec = {"containers": [{"name": "main"}], "resources": {"requests": own, "limits": own}}
+    assert qos_class({"spec": spec}) == quality
+    assert limits.of_pod({"spec": spec}).memory == (32 * MEBI if own else None)
 
 
 def test_the_overhead_counts_where_there_is_a_limit() -> None:
