@@ -41,7 +41,7 @@ from kubecore.kubelet.pods.image_pulling import ImagePuller
 from kubecore.kubelet.pods.mandatory_access import app_armor_lack
 from kubecore.kubelet.pods.name_files import Naming
 from kubecore.kubelet.pods.objects import ReferencedObjects
-from kubecore.kubelet.pods.pod_cgroups import PodCgroups
+from kubecore.kubelet.pods.pod_cgroups import CPU, MEMORY, PodCgroups
 from kubecore.kubelet.pods.status_writer import StatusWriter
 from kubecore.kubelet.pods.worker import PodWorker
 from kubecore.kubelet.pods.workers import PodWorkers
@@ -225,7 +225,8 @@ class Kubelet:
             self._services = self._make_services(machine)
             self._events.tell("Starting", "Starting kubelet.")
             await keeper.register()
-            self._events.started(self._cgroups.no_limits, config.no_ipv6, self._own_runtimes.changed)
+            lack = self._cgroups.lack_of(CPU, MEMORY, watched=self._watches_memory)
+            self._events.started(lack.message if lack else "", config.no_ipv6, self._own_runtimes.changed)
             await self._follow(keeper)
             log.info("node %s is ready", config.node_name)
             self.ready.set()
@@ -268,7 +269,14 @@ class Kubelet:
         if found.reason:
             log.log(logging.INFO if found.cgroups else logging.WARNING, "node %s: %s", config.node_name, found.reason)
         self._cgroups = PodCgroups(found.cgroups, found.reason, most_pids=config.pod_max_pids)
-        self._own_runtimes.use(found.cgroups)
+        limited = found.cgroups is not None and found.cgroups.limits_memory
+        self._own_runtimes.use(found.cgroups, watch_memory=config.cgroups and not limited)
+
+    @property
+    def _watches_memory(self) -> bool:
+        """Of pods whose runtime is the default one."""
+        runtime = self._runtimes.get(self._config.default_runtime)
+        return runtime is not None and runtime.watches_memory
 
     def _image_pulled(self, seconds: float, size: int) -> None:
         self.metrics.pulled(seconds, size)

@@ -13,13 +13,15 @@ CPU_PERIOD_MICROSECONDS = 100_000
 class Limits:
     """Of one group. `cpu_shares`: 2 to 262144, 1024 for one CPU, None for as many as any other group has. `cpu_quota`:
     microseconds in each CPU_PERIOD_MICROSECONDS. `memory`: bytes. `pids`: processes and threads. None: no limit.
-    `swap`: beside the memory there may be as much of it as the machine has."""
+    `swap`: beside the memory there may be as much of it as the machine has. `together`: where one of its processes is
+    killed for want of memory, all are."""
 
     cpu_shares: int | None = None
     cpu_quota: int | None = None
     memory: int | None = None
     pids: int | None = None
     swap: bool = False
+    together: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ class Cgroups(Protocol):
 
     version: str
     """`v1` or `v2`."""
+
+    @property
+    def limits_memory(self) -> bool:
+        """They have a controller for it; known once they were started or joined."""
 
     @property
     def places(self) -> Places:

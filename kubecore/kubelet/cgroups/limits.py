@@ -77,11 +77,11 @@ def covering(one: Limits, other: Limits) -> Limits:
     )
 
 
-def limited(pod: Object) -> bool:
-    """Whether there is any limit to be enforced."""
+def limited(pod: Object) -> set[str]:
+    """On what there is any limit to be enforced: cpu, memory."""
     spec = pod["spec"]
     holders = [spec, *spec.get("initContainers", []), *spec["containers"]]
-    return any({"cpu", "memory"} & set((one.get("resources") or {}).get("limits") or {}) for one in holders)
+    return {"cpu", "memory"} & {name for one in holders for name in (one.get("resources") or {}).get("limits") or {}}
 
 
 def _of_spec(spec: Object, kind: str) -> Amounts:

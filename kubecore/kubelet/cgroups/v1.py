@@ -28,6 +28,10 @@ class CgroupsV1:
         self.close = self._tree.close
 
     @property
+    def limits_memory(self) -> bool:
+        return "memory" in self._roots
+
+    @property
     def places(self) -> Places:
         return Places("v1", self._roots)
 

@@ -47,6 +47,10 @@ class CgroupsV2:
         self._read_controllers()
 
     @property
+    def limits_memory(self) -> bool:
+        return "memory" in self._controllers
+
+    @property
     def places(self) -> Places:
         return Places("v2", {"": self._root}, self._base)
 
@@ -71,8 +75,7 @@ class CgroupsV2:
         if inner:
             self._hand_down(self._root / path)
         elif "memory" in self._controllers:
-            # A container that has lost one of its processes is not what it was.
-            set_file(self._root / path / "memory.oom.group", 1)
+            set_file(self._root / path / "memory.oom.group", int(limits.together))
         self.limit(path, limits)
 
     def limit(self, path: str, limits: Limits) -> None:

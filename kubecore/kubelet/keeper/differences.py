@@ -34,7 +34,7 @@ _TOLD: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "log_rotation": ("rotation of logs", str),
 }
 """What is called how, and how its values are told."""
-NOT_COMPARED = ("places", "lonely_seconds", "node_network")
+NOT_COMPARED = ("places", "watches_memory", "lonely_seconds", "node_network")
 """What a keeper can be told later."""
 
 

@@ -53,6 +53,10 @@ class KeptRuntime:
         link.listeners[name] = self._heard
         link.on_lost.append(self._lost)
 
+    @property
+    def watches_memory(self) -> bool:
+        return self.link.settings.watches_memory
+
     def take_over(self, held: Held) -> None:
         """What the keeper has had before there was this kubelet."""
         self._sandboxes = {one.id: one for one in held.sandboxes}
@@ -163,6 +167,9 @@ class KeptRuntime:
 
     async def update_container_limits(self, container_id: str, limits: Limits) -> None:
         await self._call("update_container_limits", container_id, limits)
+
+    async def update_pod_sandbox_limits(self, sandbox_id: str, limits: Limits) -> None:
+        await self._call("update_pod_sandbox_limits", sandbox_id, limits)
 
     async def remove_container(self, container_id: str) -> None:
         if container_id in self._containers and self.link.connected:

@@ -93,7 +93,8 @@ class KeeperLink:
             log.warning("the node is not what it was when its pods were started: they end (%s)", changed)
             await self.end()
             return None
-        self.settings = replace(self.settings, places=holdings.settings.places)
+        made = holdings.settings
+        self.settings = replace(self.settings, places=made.places, watches_memory=made.watches_memory)
         return holdings
 
     async def ensure(self) -> None:

@@ -20,7 +20,7 @@ from kubecore.kubelet.runtime.interface import (
 )
 from kubecore.kubelet.runtime.streams import StreamsWanted
 
-VERSION = 3
+VERSION = 4
 """Of all that follows, and of what the runtimes' configurations mean."""
 
 
@@ -44,6 +44,8 @@ class KeeperSettings:
     version: int = VERSION
     places: Places | None = None
     """Where the node's cgroups are."""
+    watches_memory: bool = False
+    """Limits on memory are enforced by looking, since there are no cgroups that do."""
     node_network: tuple[int, int] | None = None
     """Descriptors of the node's network, in rootless mode: they are handed on to a keeper that is started."""
     lonely_seconds: float | None = None
@@ -117,6 +119,7 @@ RUNTIME_METHODS: dict[str, Method] = {
     "start_container": Method(tuple[str], ContainerStatus),
     "stop_container": Method(tuple[str, float]),
     "update_container_limits": Method(tuple[str, Limits]),
+    "update_pod_sandbox_limits": Method(tuple[str, Limits]),
     "remove_container": Method(tuple[str]),
     "exec_sync": Method(tuple[str, list[str], float], ExecResult),
     "exec": Method(tuple[str, list[str], StreamsWanted], Streams, descriptors=True),

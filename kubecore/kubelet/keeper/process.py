@@ -26,6 +26,8 @@ from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.networks import network
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import ContainerStatus
+from kubecore.kubelet.runtime.memory_limits.use import MemoryUse
+from kubecore.kubelet.runtime.memory_limits.watch import MemoryWatch
 from kubecore.kubelet.runtime.oci import OciRuntime
 from kubecore.kubelet.runtime.oci_programs.link import MonitorLink
 from kubecore.kubelet.runtime.oci_programs.runtime import ProgramRuntime
@@ -78,18 +80,20 @@ class Keeper:
         place = Place(self._settings.root)
         runtimes = self._kept.runtimes
         door = Door(self._settings.root, self._node_network) if self._node_network is not None else None
+        watch = MemoryWatch(self._clock, MemoryUse()) if self._settings.watches_memory else None
         for name, runtime in runtimes.items():
             await runtime.start()
             runtime.cgroups = self._cgroups
+            runtime.memory.watch = watch
             runtime.subscribe(partial(self._container_ended, name))
         loop = asyncio.get_running_loop()
-        watch = FolderWatch(self._settings.root, partial(self._look, place))
+        folder = FolderWatch(self._settings.root, partial(self._look, place))
         try:
             self._serve(first)
             loop.add_reader(place.listener.fileno(), self._accept, place.listener)
             await self._ending.wait()
         finally:
-            watch.close()
+            folder.close()
             if door is not None:
                 door.close()
             loop.remove_reader(place.listener.fileno())

@@ -28,12 +28,13 @@ class NodeEvents:
         self.tell(state, f"Node {self._name} status is now: {state}")
 
     def started(self, no_limits: str, no_ipv6: str, changed: str = "") -> None:
-        """Why there are none, "" where there are. `changed`: why the pods of a former run have not gone on."""
+        """Why there are none, "" where there are. `no_limits`: which as well. `changed`: why the pods of a former run
+        have not gone on."""
         self.became("NodeReady")
         if changed:
             self.warn("NodeChanged", f"Pods are started anew, the node is not what it was: {changed}")
         if no_limits:
-            self.warn("LimitsNotEnforced", f"limits on memory and CPU are not enforced: {no_limits}")
+            self.warn("LimitsNotEnforced", no_limits)
         if no_ipv6:
             self.warn("NoIPv6", f"Pods have IPv4 only: {no_ipv6}")
 

@@ -59,6 +59,10 @@ class MeasuredRuntime:
         return self._runtime.root_by_default
 
     @property
+    def watches_memory(self) -> bool:
+        return self._runtime.watches_memory
+
+    @property
     def images(self) -> ImageStore | RuntimeImages | None:
         return self._runtime.images
 
@@ -120,6 +124,10 @@ class MeasuredRuntime:
 
     async def update_container_limits(self, container_id: str, limits: Limits) -> None:
         await self._measured("update_container", self._runtime.update_container_limits(container_id, limits))
+
+    async def update_pod_sandbox_limits(self, sandbox_id: str, limits: Limits) -> None:
+        """Not counted upstream."""
+        await self._runtime.update_pod_sandbox_limits(sandbox_id, limits)
 
     async def remove_container(self, container_id: str) -> None:
         await self._measured("remove_container", self._runtime.remove_container(container_id))

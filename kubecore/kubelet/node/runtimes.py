@@ -29,6 +29,8 @@ from kubecore.kubelet.runtime.cri.runtime import CriRuntime
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import Runtime, RuntimeFailure
 from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
+from kubecore.kubelet.runtime.memory_limits.use import MemoryUse
+from kubecore.kubelet.runtime.memory_limits.watch import MemoryWatch
 from kubecore.kubelet.runtime.oci import OciRuntime, image_lack
 from kubecore.kubelet.runtime.oci_programs import finding, handlers
 from kubecore.kubelet.runtime.oci_programs.link import MonitorLink
@@ -83,13 +85,18 @@ class NodeRuntimes:
         """In what the node is not what its keeper was made for, whose pods have ended; known once `find` has looked."""
         return self.link.changed if self.link is not None else ""
 
-    def use(self, cgroups: Cgroups | None) -> None:
-        """Before they start."""
+    def use(self, cgroups: Cgroups | None, *, watch_memory: bool) -> None:
+        """Before they start. `watch_memory`: limits on it are to be enforced, which those groups do not; a keeper that
+        runs goes on as it was made."""
         if self.link is not None:
+            if not self.link.connected:
+                self.link.settings = replace(self.link.settings, watches_memory=watch_memory)
             self.link.settings = replace(self.link.settings, places=cgroups.places if cgroups is not None else None)
+        watch = MemoryWatch(self.clock, MemoryUse()) if watch_memory else None
         for runtime in self.own.values():
             if isinstance(runtime, HostRuntime):
                 runtime.cgroups = cgroups
+                runtime.memory.watch = watch
         if self.cri is not None:
             self.cri.cgroups = cgroups
 

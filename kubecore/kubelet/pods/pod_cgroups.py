@@ -10,7 +10,7 @@ runtime's.)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from kubecore.api import meta
 from kubecore.kubelet.cgroups import limits
@@ -19,7 +19,20 @@ from kubecore.kubelet.pods.qos import qos_class
 
 Object = dict[str, Any]
 
+CPU, MEMORY = "cpu", "memory"
+_TOLD = {CPU: "CPU", MEMORY: "memory"}
+_WATCHED = (
+    "limits on memory are enforced by looking at what containers have, so that a burst may pass them for a moment"
+)
 _FOLDERS = {"Guaranteed": "", "Burstable": "burstable", "BestEffort": "besteffort"}
+
+
+class Lack(NamedTuple):
+    """How limits are enforced, and why no better: an event's type, reason and message."""
+
+    kind: str
+    reason: str
+    message: str
 
 
 class PodCgroups:
@@ -35,16 +48,23 @@ class PodCgroups:
             if cgroups is not None:
                 cgroups.make(_FOLDERS[quality], limits.of_class([], quality), inner=True)
 
-    @property
-    def no_limits(self) -> str:
-        """Why none are enforced, "" where they are or nobody wants them."""
-        return self.reason if self.cgroups is None else ""
+    def lack_of(self, *resources: str, watched: bool) -> Lack | None:
+        """None where limits on these are enforced as they should be, or nobody wants them. `watched`: the runtime sees
+        to those on memory."""
+        if self.cgroups is not None or not self.reason:
+            return None
+        lacking = [name for name in (MEMORY, CPU) if name in resources and not (watched and name == MEMORY)]
+        told = [f"limits on {' and '.join(_TOLD[name] for name in lacking)} are not enforced"] if lacking else []
+        if watched and MEMORY in resources:
+            told.append(_WATCHED)
+        if not told:
+            return None
+        kind, reason = ("Warning", "LimitsNotEnforced") if lacking else ("Normal", "MemoryLimitWatched")
+        return Lack(kind, reason, f"{'; '.join(told)}: {self.reason}")
 
-    def lack(self, pod: Object) -> str:
-        """Why the pod's limits are not enforced, "" if they are or it has none."""
-        if self.no_limits and limits.limited(pod):
-            return f"limits on memory and CPU are not enforced: {self.no_limits}"
-        return ""
+    def lack(self, pod: Object, *, watched: bool) -> Lack | None:
+        """Of those that the pod has."""
+        return self.lack_of(*limits.limited(pod), watched=watched)
 
     def make(self, pod: Object) -> str:
         """The path of the pod's group, "" where there are none. Raises CgroupError."""

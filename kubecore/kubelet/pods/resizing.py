@@ -12,7 +12,7 @@ import orjson
 
 from kubecore.api import meta
 from kubecore.kubelet.cgroups import limits
-from kubecore.kubelet.cgroups.interface import CgroupError
+from kubecore.kubelet.cgroups.interface import CgroupError, Limits
 from kubecore.kubelet.node.services import NodeServices
 from kubecore.kubelet.pods import allocations
 from kubecore.kubelet.pods.back_off import BackOff
@@ -91,15 +91,21 @@ class Resizer:
         try:
             # The pod's own limits are raised first and lowered last: no container of it may have more than they allow.
             self._services.cgroups.widen(pod)
+            await self._limit_sandbox(Limits())
             for record in records.values():
                 if record.to_resize or (self._unsure and record.state == "running"):
                     await self._resize_one(record, publish)
             self._services.cgroups.limit(pod)
+            await self._limit_sandbox(limits.of_pod(pod))
         except CgroupError as failure:
             return str(failure)
         except RuntimeFailure as failure:
             return failure.message
         return ""
+
+    async def _limit_sandbox(self, wanted: Limits) -> None:
+        if (place := self._operations.place) is not None:
+            await place.runtime.update_pod_sandbox_limits(place.sandbox_id, wanted)
 
     async def _resize_one(self, record: ContainerRecord, publish: Callable[[], Awaitable[None]]) -> None:
         place = self._operations.place

@@ -14,6 +14,7 @@ from typing import Any
 
 from kubecore.api import meta, quantity
 from kubecore.background_tasks import done_before, see_out
+from kubecore.kubelet.cgroups import limits
 from kubecore.kubelet.cgroups.interface import CgroupError
 from kubecore.kubelet.logs.writing import pod_log_directory
 from kubecore.kubelet.node.services import NodeServices
@@ -75,6 +76,7 @@ class PodSandbox:
         self.place = PodPlace(left.runtime, left.sandbox.id, ips, {}, self._surroundings(pod, ips))
         with suppress(RuntimeFailure):
             make_cgroup(granted, self._services)
+            tell_lack(granted, left.runtime, self._services)
 
     async def drop_lost(self, pod: Object) -> None:
         """One that has ended without our doing. Raises RuntimeFailure."""
@@ -96,6 +98,7 @@ class PodSandbox:
                     sandbox = await runtime.run_pod_sandbox(config)
             except TimeoutError as error:
                 raise RuntimeFailure("FailedCreatePodSandBox", TOO_LATE) from error
+            tell_lack(granted, runtime, services)
             for note in sandbox.notes:
                 services.recorder.event(pod, "Warning", "HostRuntimeLimited", note)
             ips = await pod_presence.tell(pod, runtime, sandbox, services)
@@ -178,6 +181,7 @@ async def prepare_sandbox(pod: Object, services: NodeServices, handler: str, wak
         memory_directories=services.volumes.memory_directories(pod, _node_memory(services)),
         image_directories=shown,
         cgroup=make_cgroup(pod, services),
+        limits=limits.of_pod(pod),
         handler=handler,
         privileged=any(map(_is_privileged, [*(spec.get("initContainers") or []), *spec["containers"]])),
         log_directory=pod_log_directory(services.root, meta.namespace(pod), meta.name(pod), uid),
@@ -210,9 +214,13 @@ def make_cgroup(pod: Object, services: NodeServices) -> str:
     except CgroupError as error:
         message = f"failed to ensure that the pod {meta.uid(pod)} cgroups exist and are correctly applied: {error}"
         raise RuntimeFailure("FailedCreatePodSandBox", message) from error
-    if lack := services.cgroups.lack(pod):
-        services.recorder.event(pod, "Warning", "LimitsNotEnforced", lack)
     return path
+
+
+def tell_lack(pod: Object, runtime: Runtime, services: NodeServices) -> None:
+    """How its limits are enforced, where that is not as it should be."""
+    if lack := services.cgroups.lack(pod, watched=runtime.watches_memory):
+        services.recorder.event(pod, *lack)
 
 
 def refresh_hosts(pod: Object, ips: tuple[str, ...], services: NodeServices) -> None:

@@ -48,6 +48,7 @@ from kubecore.kubelet.runtime.interface import (
 )
 from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
 from kubecore.kubelet.runtime.launching import Namespaces
+from kubecore.kubelet.runtime.memory_limits.containers import WatchedContainers, was_ended
 from kubecore.kubelet.runtime.processes import Ended, Output, Running, above_standard, close_all, collect
 from kubecore.kubelet.runtime.scratch import scratch_of
 from kubecore.kubelet.runtime.seccomp_profiles import profile_of
@@ -71,6 +72,8 @@ class HostRuntime:
         """`node`: what marks the node's processes, in every run of it (`leftovers.node_mark`)."""
         self.cgroups: Cgroups | None = None
         """To be set, started, before the first sandbox comes with one."""
+        self.memory = WatchedContainers()
+        """Where they limit no memory."""
         self._network = network
         self._clock = clock
         self._book = book
@@ -101,6 +104,10 @@ class HostRuntime:
     def subscribe(self, listener: ExitListener) -> None:
         self._listeners.append(listener)
 
+    @property
+    def watches_memory(self) -> bool:
+        return self.memory.watch is not None
+
     # ---- sandboxes
 
     async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
@@ -130,6 +137,7 @@ class HostRuntime:
         notes = tuple(sandbox_notes.lacks(self.isolation, config, own_network))
         status = SandboxStatus(id=sandbox_id, uid=config.uid, ips=ips, notes=notes)
         self._sandboxes[sandbox_id] = Sandbox(status, config, namespaces, shared_memory, first, held=tuple(held))
+        self.memory.add_sandbox(sandbox_id, config.limits)
         return status
 
     def _make_namespaces(self, config: SandboxConfig, own_network: bool, shared_memory: Path | None) -> Namespaces:
@@ -171,6 +179,7 @@ class HostRuntime:
         sandbox.stopped = True
         running = [one.status.id for one in self._containers.values() if one.status.sandbox_id == sandbox_id]
         await asyncio.gather(*(self.stop_container(container_id, 0) for container_id in running))
+        self.memory.remove_sandbox(sandbox_id)
         await _end_first(sandbox.first)
         sandbox.namespaces.close()
         close_all(*sandbox.held)
@@ -256,6 +265,7 @@ class HostRuntime:
             on_end=lambda ended: self._ended(container, writer, ended),
             clean_up=None if self._plans.is_first(sandbox, container) else self._end_leftovers(container),
         )
+        self.memory.add(self._plans, sandbox, container)
         await self._let_go(container)
 
     async def _let_go(self, container: Container) -> None:
@@ -322,6 +332,7 @@ class HostRuntime:
     def _ended(self, container: Container, writer: LogWriter, ended: Ended) -> None:
         writer.close()
         container.running = None
+        self.memory.remove(container)
         container.status = replace(
             container.status,
             state=ContainerState.EXITED,
@@ -329,7 +340,7 @@ class HostRuntime:
             exit_code=ended.exit_code,
             signal=ended.signal,
             pid=0,
-            reason=self._reason(container),
+            reason=self._reason(container, ended),
             sandbox_ended=self._sandboxes[container.status.sandbox_id].lost,
         )
         self._remove_cgroup(container)
@@ -339,20 +350,26 @@ class HostRuntime:
         for listener in self._listeners:
             listener(container.status)
 
-    def _reason(self, container: Container) -> str:
+    def _reason(self, container: Container, ended: Ended) -> str:
         """As containerd tells it: whichever process was killed, however the first one took it."""
+        if was_ended(container, ended.exit_code):
+            return "OOMKilled"
         if self.cgroups is None or not container.cgroup:
             return ""
         return "OOMKilled" if self.cgroups.out_of_memory_kills(container.cgroup) else ""
 
     async def update_container_limits(self, container_id: str, limits: Limits) -> None:
         container = self._container(container_id)
+        self.memory.limit(container, limits)
         if self.cgroups is None or not container.cgroup:
             return
         try:
             self.cgroups.limit(container.cgroup, limits)
         except CgroupError as error:
             raise RuntimeFailure("UpdateContainerError", str(error)) from error
+
+    async def update_pod_sandbox_limits(self, sandbox_id: str, limits: Limits) -> None:
+        self.memory.limit_sandbox(sandbox_id, limits)
 
     async def stop_container(self, container_id: str, grace_seconds: float) -> None:
         container = self._containers.get(container_id)
@@ -458,9 +475,11 @@ class HostRuntime:
         sandbox, running = self._sandboxes[container.status.sandbox_id], container.running
         try:
             launch = self._plans.inside(sandbox, container, running, command)
-            return self._start(launch, container)
+            process = self._start(launch, container)
         except (OSError, mounting.MountFailure, launching.ExecFailure, CgroupError) as error:
             raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {_text(error)}") from error
+        self.memory.started(container, process.pid)
+        return process
 
 
 async def _end_first(process: launching.Process | None) -> None:

@@ -38,6 +38,8 @@ class Container:
     end: asyncio.Future[Ended] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     kill_timer_at: float = float("inf")
     cgroup: str = ""
+    out_of_memory: bool = False
+    """We have killed it, or a process of it, since it had more memory than it may."""
     root: ImageRoot | None = None
     """What it sees instead of the host's file system."""
     profile: tuple[_native.SyscallFilter, ...] = ()

@@ -117,6 +117,8 @@ class SandboxConfig:
     """The pod or a container of it is to have a label of its own."""
     cgroup: str = ""
     """Within which its containers' groups are made (`cgroups.Cgroups`), "" where there are none."""
+    limits: Limits = field(default_factory=Limits)
+    """Of all its containers together: those of its cgroup, where it has one."""
     privileged: bool = False
     """Some container of it may be."""
     log_directory: Path | None = None
@@ -286,6 +288,11 @@ class Runtime(Protocol):
         """Whether a container that names no user runs as what is user 0 to it; known once it has started."""
 
     @property
+    def watches_memory(self) -> bool:
+        """It looks at what containers have, and ends those that have more than their limits, where no cgroup limits
+        them; known once it has started."""
+
+    @property
     def images(self) -> ImageStore | RuntimeImages | None:
         """Where it has its images from; None for one that needs none."""
 
@@ -328,6 +335,9 @@ class Runtime(Protocol):
 
     async def update_container_limits(self, container_id: str, limits: Limits) -> None:
         """Of a running container. Raises RuntimeFailure when the kernel refuses; some may be in force then."""
+
+    async def update_pod_sandbox_limits(self, sandbox_id: str, limits: Limits) -> None:
+        """Of all its containers together; whoever calls has seen to its cgroup, if it has one."""
 
     async def remove_container(self, container_id: str) -> None:
         """Forget a container, killing it if it runs. Its log stays; the kubelet owns logs."""

@@ -35,6 +35,8 @@ from kubecore.kubelet.runtime.interface import (
     SandboxStatus,
 )
 from kubecore.kubelet.runtime.isolation import Isolation, probe_isolation
+from kubecore.kubelet.runtime.memory_limits.use import MemoryUse
+from kubecore.kubelet.runtime.memory_limits.watch import MemoryWatch
 from kubecore.kubelet.runtime.oci import OciRuntime
 from kubecore.kubelet.runtime.oci_programs import finding
 from kubecore.kubelet.runtime.oci_programs.link import MonitorLink
@@ -82,6 +84,14 @@ class Node:
         else:
             link = self.runtime.link
             link.settings = replace(link.settings, places=cgroups.places)
+
+    def watch_memory(self) -> None:
+        """As where there are no cgroups. Before the first sandbox."""
+        if isinstance(self.runtime, HostRuntime):
+            self.runtime.memory.watch = MemoryWatch(self.clock, MemoryUse())
+        elif isinstance(self.runtime, KeptRuntime):
+            link = self.runtime.link
+            link.settings = replace(link.settings, watches_memory=True)
 
     async def sandbox(self, **fields: object) -> tuple[str, str]:
         """Id and address of a new sandbox."""

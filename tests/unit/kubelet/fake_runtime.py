@@ -34,6 +34,7 @@ class FakeRuntime:
     name: str = "host"
     handlers: frozenset[str] = frozenset({"host"})
     root_by_default: bool = True
+    watches_memory: bool = False
     images: ImageStore | None = None
     calls: list[tuple[str, str]] = field(default_factory=list)
     stubborn: set[str] = field(default_factory=set)
@@ -44,6 +45,8 @@ class FakeRuntime:
     fail_remove: list[RuntimeFailure] = field(default_factory=list)
     fail_update: list[RuntimeFailure] = field(default_factory=list)
     limits: dict[str, Limits] = field(default_factory=dict)
+    sandbox_limits: list[Limits] = field(default_factory=list)
+    """What sandboxes were told to have, the last ones last."""
     fail_sandbox: list[RuntimeFailure] = field(default_factory=list)
     sandboxes: dict[str, SandboxConfig] = field(default_factory=dict)
     configs: dict[str, ContainerConfig] = field(default_factory=dict)
@@ -219,6 +222,9 @@ class FakeRuntime:
         if self.fail_update:
             raise self.fail_update.pop()
         self.limits[self._statuses[container_id].name] = limits
+
+    async def update_pod_sandbox_limits(self, sandbox_id: str, limits: Limits) -> None:
+        self.sandbox_limits.append(limits)
 
     async def remove_container(self, container_id: str) -> None:
         if self.fail_remove:

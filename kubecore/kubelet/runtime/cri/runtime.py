@@ -62,6 +62,7 @@ class CriRuntime(CriHoldings):
 
     handlers = frozenset({"cri"})
     root_by_default = True
+    watches_memory = False
 
     def __init__(self, network: PodNetwork, clock: Clock, book: LogBook, settings: CriSettings) -> None:
         super().__init__(network, clock, book, settings)
@@ -294,6 +295,9 @@ class CriRuntime(CriHoldings):
         await self._call(
             "UpdateContainerResources", reason="UpdateContainerError", container_id=container_id, linux=linux
         )
+
+    async def update_pod_sandbox_limits(self, sandbox_id: str, limits: Limits) -> None:
+        """Those of its cgroup, which is the node's."""
 
     async def remove_container(self, container_id: str) -> None:
         if container_id in self._containers:

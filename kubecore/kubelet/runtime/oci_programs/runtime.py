@@ -206,7 +206,9 @@ class ProgramRuntime(OciRuntime):
             told.write_bytes(orjson.dumps(process))
             asked = self._command(sandbox, container, "exec", "--detach", "--process", told.name)
             asked = replace(asked, stdio=command.stdio, ends_group=command.ends_group, inside=True)
-            return await self._leave(sandbox, container, asked, terminal=command.terminal)
+            left, master = await self._leave(sandbox, container, asked, terminal=command.terminal)
+            self.memory.started(container, left.pid)
+            return left, master
         except (OSError, launching.ExecFailure) as error:
             raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {error}") from error
         finally:

@@ -142,6 +142,7 @@ class Kernel:
 
     version = "v1"
     places = Places("v1")
+    limits_memory = True
 
     def __init__(self) -> None:
         self.quotas: dict[str, int | None] = {}
