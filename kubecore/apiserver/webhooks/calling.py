@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
+import orjson
+
 from kubecore import node_network
+from kubecore.api.quoting import quoted
 from kubecore.apiserver.tracing import spans
 from kubecore.apiserver.webhooks.credentials import NOBODY, Credential
 from kubecore.apiserver.webhooks.reviewing import load_pair
@@ -140,7 +143,7 @@ class WebhookCaller:
         if answer.status == 401:
             credential.refused(began)
         if not 200 <= answer.status <= 206:
-            raise WebhookError(_refusal(answer.status, got), answer.status)
+            raise WebhookError(_refusal(answer.status, got, answer.headers.get("Content-Type") or ""), answer.status)
         if not got:
             media = answer.headers.get("Content-Type") or _JSON_TYPE
             raise WebhookError(f"0-length response with status code: {answer.status} and content type: {media}")
@@ -228,13 +231,33 @@ _TOLD = {
 }
 
 
-def _refusal(status: int, body: bytes) -> str:
-    """As client-go words an answer that is no success."""
+_NOT_ACCEPTABLE = "the server was unable to respond with a content type that the client supports"
+
+
+def _refusal(status: int, body: bytes, content_type: str) -> str:
+    """As client-go words an answer that is no success: a Status says it itself, of other bodies only texts are told."""
     if 300 <= status < 400:
         return f"the server answered with a redirection ({status}), which is not followed"
+    if (told := _said_by_status(body)) is not None:
+        return told
     if status in _TOLD:
         return _TOLD[status]
+    is_text = not content_type or content_type.strip().lower().startswith("text/")
+    text = body[:2048].decode("utf-8", "replace").strip() if is_text else "unknown"
+    if status == 406 and text in ("", "unknown"):
+        return _NOT_ACCEPTABLE
+    if status in (403, 406, 415):
+        return text
     if status >= 500:
-        text = body[:2048].decode("utf-8", "replace").strip()
-        return f'an error on the server ("{text or "unknown"}") has prevented the request from succeeding'
-    return f"the server responded with the status code {status} but did not return more details"
+        return f"an error on the server ({quoted(text)}) has prevented the request from succeeding"
+    return f"the server responded with the status code {status} but did not return more information"
+
+
+def _said_by_status(body: bytes) -> str | None:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(found, dict) or (found.get("apiVersion"), found.get("kind")) != ("v1", "Status"):
+        return None
+    return str(found.get("message") or "") if found.get("status") == "Failure" else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -149,11 +151,27 @@ async def test_an_answer_without_end_is_cut() -> None:
         await caller.close()
 
 
-async def test_a_failing_webhook_is_quoted() -> None:
-    webhook = ConversionWebhook(answer=lambda _: web.Response(status=500, text="no idea"))
+STATUS = {"apiVersion": "v1", "kind": "Status", "status": "Failure", "message": "not today", "code": 403}
+ON_THE_SERVER = "an error on the server ({}) has prevented the request from succeeding"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (lambda: web.Response(status=500, text='no "idea"'), ON_THE_SERVER.format(r'"no \"idea\""')),
+        (lambda: web.json_response({"a": "b"}, status=502), ON_THE_SERVER.format('"unknown"')),
+        (lambda: web.json_response(STATUS, status=500), "not today"),
+        (lambda: web.Response(status=403, text="who are you?"), "who are you?"),
+        (lambda: web.Response(status=418), "the server responded with the status code 418 but did not return more "),
+    ],
+)
+async def test_a_webhook_that_fails_is_told_as_clients_in_go_tell_it(
+    answer: Callable[[], web.Response], told: str
+) -> None:
+    webhook = ConversionWebhook(answer=lambda _: answer())
     async with serving(webhook):
         caller = WebhookCaller(Objects(), RealClock())
-        with pytest.raises(WebhookError, match=r'an error on the server \("no idea"\) has prevented'):
+        with pytest.raises(WebhookError, match=f"^{re.escape(told)}"):
             await caller.post(Target(url=webhook.url, ca_bundle=webhook.ca_bundle), b"{}", timeout_seconds=30)
         await caller.close()
 
@@ -163,7 +181,7 @@ async def test_a_webhooks_cookies_are_not_kept() -> None:
 
     async def handle(request: web.Request) -> web.Response:
         sent.append(request.headers.get("Cookie"))
-        return web.Response(text="{}", headers={"Set-Cookie": "a=b"})
+        return web.json_response({}, headers={"Set-Cookie": "a=b"})
 
     webhook = ConversionWebhook(names=("converter.tools.svc",))
     webhook.handle = handle  # type: ignore[method-assign]
@@ -183,7 +201,7 @@ async def test_connections_that_are_used_stay_when_there_are_too_many(monkeypatc
     async def handle(request: web.Request) -> web.Response:
         assert request.transport is not None
         ports.append(request.transport.get_extra_info("peername")[1])
-        return web.Response(text="{}")
+        return web.json_response({})
 
     webhook = ConversionWebhook()
     webhook.handle = handle  # type: ignore[method-assign]
