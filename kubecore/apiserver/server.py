@@ -159,8 +159,8 @@ class APIServer:
         self.addresses_given = True
         tracking = TokenTracking(self.registry, self.hub)
         await asyncio.gather(bootstrap.ensure_kubernetes(advertised), tracking.start())
-        kept = KeptKubernetes(bootstrap, advertised, self.hub, self.clock)
-        self._following.spawn(kept.run(), "Service default/kubernetes")
+        kept = KeptKubernetes(bootstrap, advertised, self.access.trust, self.hub, self.clock)
+        self._following.spawn(kept.run(), "what is kept")
         self._following.spawn(tracking.run(), "token tracking")
         self.access.trust_changed = lambda: bootstrap.ensure_trust(self.access.trust())
         self._write_kubeconfig()

@@ -11,6 +11,7 @@ from kubecore.apiserver.bootstrap.roles import cluster_role_bindings, cluster_ro
 
 JSON = dict[str, Any]
 
+AUTHENTICATION_CONFIG = "extension-apiserver-authentication"
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 _SYSTEM_CLASSES = (
@@ -82,7 +83,7 @@ def authentication_config(trust: Mapping[str, str]) -> JSON:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "metadata": {"name": AUTHENTICATION_CONFIG, "namespace": "kube-system"},
         "data": dict(trust),
     }
 

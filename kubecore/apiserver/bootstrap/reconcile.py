@@ -64,6 +64,11 @@ class Bootstrap:
         await self._ensure_ranges(advertised)
         await self._all([*missing, *_leads_to(advertised)])
 
+    async def keep_namespaces(self) -> None:
+        """Those that may be deleted, as kube-node-lease, come again once they are gone."""
+        wanted = [("namespaces", obj) for obj in objects.namespaces()]
+        await self._all([(key, obj) for key, obj in wanted if self._registry.get(key, "", meta.name(obj)) is None])
+
     async def ensure_trust(self, trust: Mapping[str, str]) -> None:
         """What extension API servers trust us by, which may change while we run."""
         await self._all([("configmaps", objects.authentication_config(trust))])

@@ -66,3 +66,38 @@ async def test_endpoints_that_lead_elsewhere_lead_here_again_and_the_service_is_
             assert answer[0] == 200
         await seen(server, SLICES, before)
         assert (await read(server, SERVICE))["spec"]["sessionAffinity"] == "ClientIP"
+
+
+async def test_a_namespace_of_the_cluster_that_was_deleted_is_there_again(tmp_path: Path) -> None:
+    """`kubectl delete namespaces --all` takes the one that nodes' leases are in: no node would be ready again."""
+    path = "/api/v1/namespaces"
+    async with served(tmp_path) as server:
+        transport = administrator(server)
+        _, body = await transport.request("GET", f"{path}/kube-node-lease")
+        before = orjson.loads(body)
+        assert (await transport.request("DELETE", f"{path}/kube-node-lease"))[0] == 200
+        # What a controller does when nothing is left in it.
+        emptied = orjson.dumps({**before, "metadata": {"name": "kube-node-lease"}, "spec": {"finalizers": []}})
+        status, _ = await transport.request("PUT", f"{path}/kube-node-lease/finalize", body=emptied)
+        assert status == 200
+        async with asyncio.timeout(60):
+            async for batch in transport.watch(path, query={"fieldSelector": "metadata.name=kube-node-lease"}):
+                found = [orjson.loads(event.object) for event in batch if event.type == "ADDED"]
+                if any(one["metadata"]["uid"] != before["metadata"]["uid"] for one in found):
+                    break
+
+
+async def test_whom_extension_servers_trust_is_told_again(tmp_path: Path) -> None:
+    path = "/api/v1/namespaces/kube-system/configmaps"
+    name = "extension-apiserver-authentication"
+    async with served(tmp_path) as server:
+        transport = administrator(server)
+        _, body = await transport.request("GET", f"{path}/{name}")
+        before = orjson.loads(body)
+        assert (await transport.request("DELETE", f"{path}/{name}"))[0] == 200
+        async with asyncio.timeout(60):
+            async for batch in transport.watch(path, query={"fieldSelector": f"metadata.name={name}"}):
+                found = [orjson.loads(event.object) for event in batch if event.type == "ADDED"]
+                if any(one["metadata"]["uid"] != before["metadata"]["uid"] for one in found):
+                    assert found[-1]["data"] == before["data"]
+                    break
