@@ -252,6 +252,8 @@ class Writing:
         given = deletion.delete_options(self._options_of(ctx, request), options.params)
         # Of the query only where there is no body.
         ctx.dry_run = given.dry_run
+        if (why := store.strategy.undeletable.get(ctx.name)) is not None:
+            raise errors.forbidden(served.resource.group, served.resource.plural, ctx.name, why)
         with telling(_warned_of(ctx, store, given)):
             deleted = await deletion.delete(store, ctx, given)
         if deleted.gone and not store.strategy.returns_deleted:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kubecore.api.errors import Cause
@@ -179,6 +180,8 @@ class Strategy:
     unowned: Sequence[str] = ("status",)
     # Told to who deletes it and does not say what becomes of its dependents.
     deletion_warning: str = ""
+    # Why nobody deletes certain objects by their names. Upstream asks where one is deleted, and not of a collection.
+    undeletable: Mapping[str, str] = MappingProxyType({})
     # What generateName says is checked, too, and not only the name made of it.
     checks_generate_name: bool = True
     # What makes a name is the name (IPAddresses, which are named for what they are).

@@ -136,6 +136,15 @@ async def test_priority_comes_from_the_class(api: Api, cluster: Api) -> None:
     assert (await api.create(PODS, pod("own", priority=7)))[0] == 403
 
 
+async def test_the_classes_of_the_system_are_not_deleted_by_name(cluster: Api) -> None:
+    path = "scheduling.k8s.io/v1/priorityclasses"
+    for name in ("system-node-critical", "system-cluster-critical"):
+        status, error = await cluster.delete(path, name)
+        told = f'priorityclasses.scheduling.k8s.io "{name}" is forbidden: this is a system priority class and cannot be'
+        assert (status, error["reason"], error["message"]) == (403, "Forbidden", f"{told} deleted")
+        assert (await cluster.get(path, name))[0] == 200
+
+
 async def test_a_pod_keeps_the_priority_it_was_given(api: Api) -> None:
     """plugin/pkg/admission/priority: "Ensure the existing priority is preserved on update." So that who replaces a pod
     by what they once made it of is not told that the priority may not change."""

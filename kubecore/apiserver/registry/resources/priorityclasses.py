@@ -18,6 +18,7 @@ _SYSTEM_PREFIX = "system-"
 
 class PriorityClassStrategy(Unversioned):
     resource_key = "priorityclasses.scheduling.k8s.io"
+    undeletable = dict.fromkeys(_SYSTEM, "this is a system priority class and cannot be deleted")
 
     def default(self, obj: JSON) -> None:
         if obj.get("preemptionPolicy") is None:
