@@ -31,7 +31,7 @@ from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
 from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair
 from kubecore.apiserver.authentication.token_tracking import TokenTracking
 from kubecore.apiserver.authentication.tokens import TokenIssuer
-from kubecore.apiserver.authorization.escalation import EscalationCheck
+from kubecore.apiserver.authorization.always import demanding
 from kubecore.apiserver.bootstrap.kept import KeptKubernetes
 from kubecore.apiserver.bootstrap.objects import Advertised
 from kubecore.apiserver.bootstrap.reconcile import Bootstrap
@@ -231,7 +231,7 @@ class APIServer:
             schemas=schemas.default(),
             strategies=Strategies(service_cidr=config.service_cidr, node_ports=config.node_ports),
             admission=AdmissionChain(
-                [*self._plugins(), EscalationCheck(self.authorizer, native)],
+                [*self._plugins(), *demanding(self.authorizer, native, self.scheme)],
                 AdmissionMetrics(self.metrics, native_clock(self.clock)),
             ),
             clock=self.clock,

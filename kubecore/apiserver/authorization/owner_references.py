@@ -12,15 +12,13 @@ from kubecore.api.scheme import Scheme, split_group_version
 from kubecore.apiserver.admission.chain import CREATE, UPDATE
 from kubecore.apiserver.authorization.attributes import Attributes
 from kubecore.apiserver.authorization.authorizer import Authorizer
-from kubecore.apiserver.authorization.demanding import DemandingPlugin
+from kubecore.apiserver.authorization.demanding import DemandingPlugin, resource_of
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
     from kubecore.apiserver.registry.strategy import RequestContext
 
 JSON = dict[str, Any]
-
-_DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
 class OwnerReferencesPermissionEnforcement(DemandingPlugin):
@@ -58,7 +56,7 @@ class OwnerReferencesPermissionEnforcement(DemandingPlugin):
         """What it is to hold up the deletion of an owner. Raises 403 for a kind that is not served."""
         api_version, kind = ref.get("apiVersion") or "", ref.get("kind") or ""
         group, version = split_group_version(api_version)
-        found = self._plural(ctx, group, version, kind)
+        found = resource_of(ctx, self._scheme, group, version, kind)
         if found is None:
             raise _forbidden(
                 ctx,
@@ -68,18 +66,6 @@ class OwnerReferencesPermissionEnforcement(DemandingPlugin):
         plural, namespaced = found
         namespace = ctx.namespace if namespaced else ""
         return Attributes("update", group, version, plural, "finalizers", namespace, ref.get("name") or "")
-
-    def _plural(self, ctx: RequestContext, group: str, version: str, kind: str) -> tuple[str, bool] | None:
-        """(plural, whether it is namespaced)."""
-        resource = self._scheme.for_kind(group, version, kind)
-        if resource is not None:
-            return resource.plural, resource.namespaced
-        for definition in ctx.lookup.list(_DEFINITIONS):
-            spec = definition["spec"]
-            versions = {one["name"] for one in spec["versions"] if one.get("served")}
-            if (spec["group"], spec["names"]["kind"]) == (group, kind) and version in versions:
-                return spec["names"]["plural"], spec["scope"] == "Namespaced"
-        return None
 
     def _allows(self, ctx: RequestContext, asked: Attributes) -> tuple[bool, str]:
         user: UserInfo = ctx.user  # type: ignore[assignment]
