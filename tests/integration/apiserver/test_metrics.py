@@ -398,3 +398,24 @@ async def test_rules_of_custom_kinds_are_timed_where_they_are_compiled_and_for_e
         assert buckets == counts
         assert after.sum(f"{CEL}_{word}_duration_seconds_sum") > before.sum(f"{CEL}_{word}_duration_seconds_sum")
     assert before.sum(f"{CEL}_compilation_duration_seconds_count") > 0
+
+
+async def test_addresses_and_node_ports_of_services_are_told(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        api, _ = await admins(server, "addressed")
+        before = await scraped(server, tmp_path)
+        spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}
+        for name, status in (("one", 201), ("other", 422)):
+            assert (await api.create("v1/services", {"metadata": {"name": name}, "spec": spec}))[0] == status
+        after = await scraped(server, tmp_path)
+    kube, scope = "kube_apiserver", {"scope": "static"}
+    for metric, labels, grown in (
+        (f"{kube}_clusterip_allocator_allocated_ips", {}, 1),
+        (f"{kube}_clusterip_allocator_available_ips", {}, -1),
+        (f"{kube}_clusterip_allocator_allocation_total", {"scope": "dynamic"}, 2),
+        (f"{kube}_nodeport_allocator_allocated_ports", {}, 1),
+        (f"{kube}_nodeport_allocator_available_ports", {}, -1),
+        (f"{kube}_nodeport_allocator_allocation_total", scope, 1),
+        (f"{kube}_nodeport_allocator_allocation_errors_total", scope, 1),
+    ):
+        assert before.sum(metric, **labels) + grown == after.sum(metric, **labels), metric

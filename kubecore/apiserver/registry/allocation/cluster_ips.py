@@ -9,11 +9,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
+from kubecore.apiserver.registry.allocation.metrics import DYNAMIC, STATIC, Allocations, InUse, of_addresses
 from kubecore.apiserver.registry.allocation.pool import NumberPool, static_band
 from kubecore.apiserver.registry.validation.addresses import parse_old_cidr, parse_old_ip
 
 # Of a larger range only so many at its start are given away unasked.
 _MOST_ADDRESSES = 1 << 20
+# More free ones are not told.
+_MOST_FREE = (1 << 63) - 1
 
 
 class AllocationError(Exception):
@@ -51,12 +54,18 @@ class _Range:
     def address(self, number: int) -> int:
         return self._base + number
 
+    def in_use(self, addresses: Iterable[int]) -> InUse:
+        """`addresses` are all that are taken."""
+        taken = sum(map(self.contains, addresses))
+        return InUse((str(self.network),), taken, max(min(self._end - self._base, _MOST_FREE) - taken, 0))
+
 
 class ClusterIPs:
     """Who has which address of one family. Ranges may overlap, so an address that is taken is taken in all of them."""
 
-    def __init__(self, cidr: str) -> None:
-        """`cidr` is always there, whatever ServiceCIDRs say."""
+    def __init__(self, cidr: str, asked: Allocations | None = None) -> None:
+        """`cidr` is always there, whatever ServiceCIDRs say. `asked` counts."""
+        self._asked = asked or of_addresses()
         first = _Range(ipaddress.ip_network(cidr))
         first.owners.add("")
         self.network = first.network
@@ -99,7 +108,15 @@ class ClusterIPs:
     def contains(self, address: str) -> bool:
         """Whether any range has the address."""
         parsed = self._parsed(address)
-        return parsed is not None and any(held.contains(parsed) for held in self._ranges.values())
+        return parsed is not None and self._range_of(parsed) is not None
+
+    def in_use(self) -> list[InUse]:
+        """Of each range. It may be called on any thread."""
+        addresses = self._of_services | self._of_objects
+        return [held.in_use(addresses) for held in list(self._ranges.values())]
+
+    def _range_of(self, address: int) -> str | None:
+        return next((key for key, held in self._ranges.items() if held.contains(address)), None)
 
     def _parsed(self, address: str) -> int | None:
         parsed = parse_old_ip(address)
@@ -110,10 +127,13 @@ class ClusterIPs:
     def take(self, address: str) -> None:
         """Takes a certain address. Raises AllocationError when it is outside all ranges or taken."""
         parsed = self._parsed(address)
-        if parsed is None or not self.contains(address):
+        key = self._range_of(parsed) if parsed is not None else None
+        if parsed is None or key is None:
             raise AllocationError("the provided network does not match the current range")
         if parsed in self._of_services or parsed in self._of_objects:
+            self._asked.failed(key, STATIC)
             raise AllocationError("provided IP is already allocated")
+        self._asked.taken(key, STATIC)
         self._of_services.add(parsed)
         self._mark(parsed)
 
@@ -127,9 +147,12 @@ class ClusterIPs:
 
     def take_any(self) -> str:
         """Takes a free address. Raises RangeFull when there is none."""
-        for held in self._ranges.values():
+        for key, held in self._ranges.items():
             number = held.pool.take_any()
-            if number is not None:
+            if number is None:
+                self._asked.failed(key, DYNAMIC)
+            else:
+                self._asked.taken(key, DYNAMIC)
                 address = held.address(number)
                 self._of_services.add(address)
                 self._mark(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kubecore.apiserver.registry.allocation.cluster_ips import AllocationError, RangeFull
+from kubecore.apiserver.registry.allocation.metrics import DYNAMIC, STATIC, InUse, of_node_ports
 from kubecore.apiserver.registry.allocation.pool import NumberPool, static_band
 
 _TAKEN = "provided port is already allocated"
@@ -16,6 +17,8 @@ class NodePorts:
     def __init__(self, ports: range) -> None:
         self.ports = ports
         self._pool = NumberPool(len(ports), static=static_band(len(ports), least=16, most=128, step=32))
+        self._asked = of_node_ports()
+        self.metrics = self._asked.metrics(self._in_use)
 
     def __contains__(self, port: int) -> bool:
         """Whether the port is taken."""
@@ -24,16 +27,21 @@ class NodePorts:
     def take(self, port: int) -> None:
         """Takes a certain port. Raises AllocationError when it is outside the range or taken."""
         if port not in self.ports:
+            self._asked.failed(STATIC)
             valid = f"The range of valid ports is {self.ports.start}-{self.ports.stop - 1}"
             raise AllocationError(f"provided port is not in the valid range. {valid}")
         if not self._pool.take(port - self.ports.start):
+            self._asked.failed(STATIC)
             raise AllocationError(_TAKEN)
+        self._asked.taken(STATIC)
 
     def take_any(self) -> int:
         """Takes a free port. Raises RangeFull when there is none."""
         number = self._pool.take_any()
         if number is None:
+            self._asked.failed(DYNAMIC)
             raise RangeFull
+        self._asked.taken(DYNAMIC)
         return self.ports.start + number
 
     def give_back(self, port: int) -> None:
@@ -44,6 +52,10 @@ class NodePorts:
         """Marks a port that a stored Service has."""
         if port in self.ports:
             self._pool.take(port - self.ports.start)
+
+    def _in_use(self) -> list[InUse]:
+        taken = len(self._pool)
+        return [InUse((), taken, len(self.ports) - taken)]
 
 
 class PortOperation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kubecore.apiserver.registry.allocation.cluster_ips import ClusterIPs
+from kubecore.apiserver.registry.allocation.metrics import InUse, of_addresses
 from kubecore.apiserver.registry.validation.service_addresses import family_of
 
 
@@ -16,8 +17,10 @@ class ServiceAddresses:
         """`cidrs`: one range, or one of each family, comma separated; the first one's family is the cluster's own.
         Raises ValueError."""
         self._pools: dict[str, ClusterIPs] = {}
+        asked = of_addresses()
+        self.metrics = asked.metrics(self._in_use)
         for cidr in cidrs.split(","):
-            pool = ClusterIPs(cidr.strip())
+            pool = ClusterIPs(cidr.strip(), asked)
             if pool.family in self._pools:
                 raise ValueError(f"{cidrs}: two ranges of {pool.family}")
             self._pools[pool.family] = pool
@@ -63,6 +66,9 @@ class ServiceAddresses:
         pool = self._pool(address)
         if pool is not None:
             pool.let_go(address)
+
+    def _in_use(self) -> list[InUse]:
+        return [one for pool in self._pools.values() for one in pool.in_use()]
 
     def _pool(self, address: str) -> ClusterIPs | None:
         return self._pools.get(family_of(address))

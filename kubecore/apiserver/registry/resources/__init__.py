@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 from kubecore.apiserver.registry.allocation.node_ports import NodePorts
 from kubecore.apiserver.registry.allocation.service_addresses import ServiceAddresses
 from kubecore.apiserver.registry.resources import plain
 from kubecore.apiserver.registry.strategy import Strategy
+
+if TYPE_CHECKING:
+    from kubecore.metrics import Metrics
 
 # Group resource key -> module below this package, class in it. What is not here has no particularities.
 _STRATEGIES: dict[str, tuple[str, str]] = {
@@ -101,12 +105,21 @@ class Strategies:
     """The strategies of one API server.
 
     `service_cidr` is the range cluster IPs come from, or one of each family, comma separated; `node_ports` the one of
-    node ports. All are per server, so that several servers in one process do not take each other's.
+    node ports. All are per server, so that several servers in one process do not take each other's. How many are in use
+    is told with `metrics`.
     """
 
-    def __init__(self, *, service_cidr: str = "10.96.0.0/16", node_ports: range = range(30000, 32768)) -> None:
+    def __init__(
+        self,
+        *,
+        service_cidr: str = "10.96.0.0/16",
+        node_ports: range = range(30000, 32768),
+        metrics: Metrics | None = None,
+    ) -> None:
         self._addresses = ServiceAddresses(service_cidr)
         self._node_ports = NodePorts(node_ports)
+        if metrics is not None:
+            metrics.add(*self._addresses.metrics, *self._node_ports.metrics)
         self._made: dict[str, Strategy] = {}
 
     def strategy_for(self, key: str) -> Strategy:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from kubecore.apiserver.registry.allocation.cluster_ips import AllocationError, ClusterIPs
 from kubecore.apiserver.registry.allocation.node_ports import NodePorts, PortOperation
 from kubecore.apiserver.registry.allocation.pool import NumberPool
+from kubecore.apiserver.registry.allocation.service_addresses import ServiceAddresses
+from kubecore.metrics import Metrics
 
 
 @given(st.integers(1, 300), st.integers(0, 100))
@@ -120,3 +122,56 @@ def test_node_ports_outside_the_range_are_refused() -> None:
         ports.take_any()
     ports.give_back(30001)
     ports.take(30001)
+
+
+def test_it_is_told_how_many_addresses_are_in_use_and_how_often_they_are_asked_for() -> None:
+    addresses, metrics = ServiceAddresses("10.0.0.0/29,fd00::/64"), Metrics()
+    metrics.add(*addresses.metrics)
+    ips = addresses.of("IPv4")
+    addresses.set_ranges("more", ["10.1.0.0/30"])
+    ips.take("10.0.0.1")
+    for wanted in ("10.0.0.1", "10.9.0.1"):
+        with pytest.raises(AllocationError):
+            ips.take(wanted)
+    for _ in range(6):
+        ips.take_any()
+    ips.give_back("10.0.0.1")
+    prefix = "kube_apiserver_clusterip_allocator"
+    told = metrics.render().decode()
+    assert [line for line in told.splitlines() if not line.startswith("#")] == [
+        f'{prefix}_allocated_ips{{cidr="10.0.0.0/29"}} 5',
+        f'{prefix}_allocated_ips{{cidr="10.1.0.0/30"}} 1',
+        f'{prefix}_allocated_ips{{cidr="fd00::/64"}} 0',
+        f'{prefix}_available_ips{{cidr="10.0.0.0/29"}} 1',
+        f'{prefix}_available_ips{{cidr="10.1.0.0/30"}} 1',
+        f'{prefix}_available_ips{{cidr="fd00::/64"}} 9.22337203685478e+18',
+        f'{prefix}_allocation_total{{cidr="10.0.0.0/29",scope="dynamic"}} 5',
+        f'{prefix}_allocation_total{{cidr="10.0.0.0/29",scope="static"}} 1',
+        f'{prefix}_allocation_total{{cidr="10.1.0.0/30",scope="dynamic"}} 1',
+        f'{prefix}_allocation_errors_total{{cidr="10.0.0.0/29",scope="dynamic"}} 1',
+        f'{prefix}_allocation_errors_total{{cidr="10.0.0.0/29",scope="static"}} 1',
+    ]
+    assert f"# HELP {prefix}_available_ips [ALPHA] Gauge measuring the number of available IPs for Services\n" in told
+    assert f"# HELP {prefix}_allocation_total [ALPHA] Number of Cluster IPs allocations\n" in told
+
+
+def test_it_is_told_how_many_node_ports_are_in_use() -> None:
+    ports, metrics = NodePorts(range(30000, 30002)), Metrics()
+    metrics.add(*ports.metrics)
+    ports.take(30000)
+    for wanted in (30000, 80):
+        with pytest.raises(AllocationError):
+            ports.take(wanted)
+    ports.take_any()
+    with pytest.raises(AllocationError):
+        ports.take_any()
+    ports.give_back(30000)
+    prefix = "kube_apiserver_nodeport_allocator"
+    assert [line for line in metrics.render().decode().splitlines() if not line.startswith("#")] == [
+        f"{prefix}_allocated_ports 1",
+        f"{prefix}_available_ports 1",
+        f'{prefix}_allocation_total{{scope="dynamic"}} 1',
+        f'{prefix}_allocation_total{{scope="static"}} 1',
+        f'{prefix}_allocation_errors_total{{scope="dynamic"}} 1',
+        f'{prefix}_allocation_errors_total{{scope="static"}} 2',
+    ]
