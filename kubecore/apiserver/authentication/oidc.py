@@ -21,6 +21,7 @@ from kubecore.apiserver.authentication import json_web_tokens
 from kubecore.apiserver.authentication.claims import ClaimError, ClaimMapping
 from kubecore.apiserver.authentication.json_web_tokens import BadToken
 from kubecore.apiserver.authentication.modules import REMEMBERED_SECONDS, Accepted, TokenRefused, intersection
+from kubecore.apiserver.webhooks.bodies import up_to
 from kubecore.server_trust import trusting
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Issuer:
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         try:
             async with self._clock.outside(_TIMEOUT), self._session.get(url) as answer:
-                body = await answer.content.read(_LARGEST)
+                body = await up_to(_LARGEST, answer)
                 if answer.status != 200:
                     raise Unreachable(f'Get "{url}": {answer.status} {answer.reason}')
                 age = _MAX_AGE.search(answer.headers.get("Cache-Control", ""))

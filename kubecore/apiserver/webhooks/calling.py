@@ -20,6 +20,7 @@ import orjson
 from kubecore import node_network
 from kubecore.api.quoting import quoted
 from kubecore.apiserver.tracing import spans
+from kubecore.apiserver.webhooks.bodies import up_to
 from kubecore.apiserver.webhooks.credentials import NOBODY, Credential
 from kubecore.apiserver.webhooks.reviewing import load_pair
 from kubecore.server_trust import refusal, trusting
@@ -129,9 +130,7 @@ class WebhookCaller:
                 if span is not None:
                     headers[spans.HEADER] = span.header
                 async with session.post(address, data=body, headers=headers, allow_redirects=False) as answer:
-                    got = await answer.content.read(largest + 1)
-                    while len(got) <= largest and (more := await answer.content.read(largest + 1 - len(got))):
-                        got += more
+                    got = await up_to(largest + 1, answer)
                 if span is not None:
                     span.answered(answer.status)
         except TimeoutError:

@@ -17,6 +17,7 @@ import orjson
 
 from kubecore import node_network
 from kubecore.api.kubeconfig import Kubeconfig
+from kubecore.apiserver.webhooks.bodies import up_to
 from kubecore.server_trust import trusting
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Reviewer:
                 self._url, data=body, allow_redirects=False, server_hostname=self._server_name
             ) as answer:
                 # What is too long is cut, and then no JSON.
-                return answer.status, await answer.content.read(_LARGEST_ANSWER)
+                return answer.status, await up_to(_LARGEST_ANSWER, answer)
         except TimeoutError:
             raise
         except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:

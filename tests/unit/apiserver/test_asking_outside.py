@@ -15,7 +15,7 @@ from kubecore.apiserver.aggregation.asking import Asker
 from kubecore.apiserver.aggregation.availability import AGGREGATOR
 from kubecore.apiserver.aggregation.remotes import Backend
 from kubecore.apiserver.authentication.issuer_metrics import IssuerMetrics
-from kubecore.apiserver.authentication.oidc import Issuer
+from kubecore.apiserver.authentication.oidc import Issuer, Unreachable
 from kubecore.apiserver.webhooks.calling import Target, WebhookCaller
 from kubecore.apiserver.webhooks.reviewing import Reviewer
 from kubecore.client.kubeconfig import Kubeconfig
@@ -93,3 +93,49 @@ async def test_an_answer_comes_in_time_however_much_virtual_time_is_to_pass(
         [told] = await asyncio.gather(call, return_exceptions=True)
     # The issuer is not content with the answer, but it has it.
     assert told is None or "issuer did not match" in str(told)
+
+
+async def review(server: Server, clock: VirtualClock) -> None:
+    reviewer = Reviewer(Kubeconfig(server=server.url, certificate_authority=server.authority), clock)
+    try:
+        assert (await reviewer.review({"apiVersion": "v1", "kind": "Review"}))["keys"] == []
+    finally:
+        await reviewer.close()
+
+
+async def call(server: Server, clock: VirtualClock) -> None:
+    caller = WebhookCaller(None, clock)  # type: ignore[arg-type]
+    bundle = base64.b64encode(server.authority).decode()
+    try:
+        assert await caller.post(Target(url=server.url, ca_bundle=bundle), b"{}", timeout_seconds=30) == BODY
+    finally:
+        await caller.close()
+
+
+async def look(server: Server, clock: VirtualClock) -> None:
+    # It has read in the document whose it is.
+    with pytest.raises(Unreachable, match="issuer did not match"):
+        await by_issuer(server, clock)
+
+
+BODY = b'{"apiVersion": "v1", "kind": "Review", "issuer": "", "keys": []}'
+
+
+@pytest.mark.parametrize("ask", [review, call, look])
+async def test_an_answer_that_comes_in_several_pieces_is_read_to_its_end(
+    ask: Callable[[Server, VirtualClock], Awaitable[None]],
+) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_body(reader, await read_head(reader))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY))
+        for piece in (BODY[:5], BODY[5:]):
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.write(piece)
+        await writer.drain()
+
+    authority, clock = trustme.CA(), VirtualClock()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    async with serving(handle, tls=context) as port:
+        await ask(Server(port, authority.cert_pem.bytes()), clock)
