@@ -24,6 +24,12 @@ class Kubeconfig:
     client_certificate: bytes = b""
     client_key: bytes = b""
     token: str = ""
+    token_file: Path | None = None
+    """Where the token was read, and is renewed."""
+    username: str = ""
+    password: str = ""
+    other_credentials: str = ""
+    """How else one would show who one is there, which nobody here can: `exec` or `auth-provider`."""
     insecure_skip_tls_verify: bool = False
     tls_server_name: str = ""
     namespace: str = "default"
@@ -47,15 +53,20 @@ class Kubeconfig:
         user = _named(document, "users", "user", user_name, path) if user_name else {}
         if not cluster.get("server"):
             raise KubeconfigError(f"{path}: cluster {cluster_name!r} has no server")
-        token = user.get("token") or ""
+        token, token_file = user.get("token") or "", None
         if not token and user.get("tokenFile"):
-            token = (path.parent / user["tokenFile"]).read_text().strip()
+            token_file = path.parent / user["tokenFile"]
+            token = token_file.read_text().strip()
         return cls(
             server=cluster["server"].rstrip("/"),
             certificate_authority=pem_of(cluster, "certificate-authority", path),
             client_certificate=pem_of(user, "client-certificate", path),
             client_key=pem_of(user, "client-key", path),
             token=token,
+            token_file=token_file,
+            username=user.get("username") or "",
+            password=user.get("password") or "",
+            other_credentials=next((one for one in ("exec", "auth-provider") if user.get(one)), ""),
             insecure_skip_tls_verify=bool(cluster.get("insecure-skip-tls-verify")),
             tls_server_name=cluster.get("tls-server-name") or "",
             namespace=chosen.get("namespace") or "default",

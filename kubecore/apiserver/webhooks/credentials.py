@@ -1,4 +1,5 @@
-"""Who the API server is to admission webhooks: users of a kubeconfig that are named for the hosts they are shown to.
+"""Who the API server is to webhooks: to those of admission, users of a kubeconfig that are named for the hosts they are
+shown to; to others, the user of its context.
 
 After upstream k8s.io/apiserver pkg/util/webhook/authentication.go and pkg/admission/plugin/webhook/config.
 """
@@ -13,7 +14,7 @@ from typing import Any
 
 from kubecore.api import configuration_file
 from kubecore.api.configuration_file import InvalidConfiguration
-from kubecore.api.kubeconfig import KubeconfigError, pem_of
+from kubecore.api.kubeconfig import Kubeconfig, KubeconfigError, pem_of
 from kubecore.apiserver.webhooks.token_files import TokenFile
 from kubecore.clock import Clock
 
@@ -110,9 +111,8 @@ def _credential(user: JSON, file: Path) -> Credential:
         authorization = f"Bearer {user['token']}"
     elif user.get("tokenFile"):
         token_file = TokenFile(file.parent / user["tokenFile"])
-    elif user.get("username") or user.get("password"):
-        pair = f"{user.get('username') or ''}:{user.get('password') or ''}"
-        authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    else:
+        authorization = _basic(user.get("username") or "", user.get("password") or "")
     return Credential(
         authorization,
         token_file,
@@ -120,6 +120,22 @@ def _credential(user: JSON, file: Path) -> Credential:
         pem_of(user, "client-key", file),
         tuple(_impersonation(user)),
     )
+
+
+def of_context(config: Kubeconfig) -> Credential:
+    """All but the certificate. Raises KubeconfigError."""
+    if config.other_credentials:
+        raise KubeconfigError(f"credentials by {config.other_credentials} are not supported for webhooks")
+    if config.token_file is not None:
+        return Credential(token_file=TokenFile(config.token_file))
+    return Credential(f"Bearer {config.token}" if config.token else _basic(config.username, config.password))
+
+
+def _basic(username: str, password: str) -> str:
+    """Empty for nobody."""
+    if not (username or password):
+        return ""
+    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
 
 
 def _impersonation(user: JSON) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ import orjson
 from kubecore import node_network
 from kubecore.api.kubeconfig import Kubeconfig
 from kubecore.apiserver.webhooks.bodies import up_to
+from kubecore.apiserver.webhooks.credentials import of_context
 from kubecore.server_trust import trusting
 
 if TYPE_CHECKING:
@@ -70,8 +71,7 @@ class Reviewer:
         self._ssl = _context(config)
         self._server_name = config.tls_server_name or None
         self._headers = {"Content-Type": "application/json", "Accept": "application/json, */*"}
-        if config.token:
-            self._headers["Authorization"] = f"Bearer {config.token}"
+        self._credential = of_context(config)
         self._session: aiohttp.ClientSession | None = None
         self.heard: Callable[[str, float], None] = _unheard
         """Called whenever it was asked: `success`, `error`, `timeout` or `canceled`, and the seconds that took."""
@@ -137,10 +137,13 @@ class Reviewer:
         import aiohttp
 
         try:
-            session = self._connected()
+            session, began = self._connected(), self._clock.monotonic()
+            shown = await self._credential.shown(self._clock)
             async with session.post(
-                self._url, data=body, allow_redirects=False, server_hostname=self._server_name
+                self._url, data=body, headers=shown, allow_redirects=False, server_hostname=self._server_name
             ) as answer:
+                if answer.status == 401:
+                    self._credential.refused(began)
                 # What is too long is cut, and then no JSON.
                 return answer.status, await up_to(_LARGEST_ANSWER, answer)
         except TimeoutError:
