@@ -64,7 +64,8 @@ class TokenWebhook:
             # Not remembered: it may be another answer next time.
             raise TokenRefused(f"the webhook could not be asked: {failed}") from None
         status: JSON = answer.get("status") or {}
-        if self._seconds > 0:
+        # Neither is what the webhook could not tell.
+        if self._seconds > 0 and (status.get("authenticated") is True or not status.get("error")):
             self._remember(key, status)
         return status, self._seconds
 

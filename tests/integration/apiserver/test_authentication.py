@@ -336,7 +336,7 @@ async def test_where_everything_is_allowed_nobody_is_anonymous(tmp_path: Path) -
 
 def knows(spec: dict[str, Any]) -> dict[str, Any]:
     if spec["token"] != "good":
-        return {"authenticated": False, "error": "who is that?"}
+        return {"authenticated": False}
     return {"authenticated": True, "user": {"username": "jane", "uid": "7", "groups": ["dev"], "extra": {"k": ["v"]}}}
 
 
