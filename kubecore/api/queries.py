@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote_plus
 
+from kubecore.api import errors
+
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+_INT64, _INT64_DIGITS = 1 << 63, 20
 
 
 def query_pairs(query: str) -> Iterator[tuple[str, str]]:
@@ -24,3 +27,15 @@ def parse_query(query: str) -> dict[str, str]:
     for name, value in query_pairs(query):
         params.setdefault(name, value)
     return params
+
+
+def int64(text: str) -> int:
+    """As Go's strconv reads it. Raises 400."""
+    why = "invalid syntax"
+    if text.isascii() and text.lstrip("+-").isdigit() and len(text) - len(text.lstrip("+-")) <= 1:
+        # Longer ones are out of range, and slow to read.
+        value = int(text) if len(text) <= _INT64_DIGITS else _INT64
+        if -_INT64 <= value < _INT64:
+            return value
+        why = "value out of range"
+    raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": {why}')

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from kubecore.api import errors
+import orjson
+
+from kubecore.api import errors, schemas
 from kubecore.api.errors import Cause, FieldError
-from kubecore.api.queries import parse_query
+from kubecore.api.queries import int64, parse_query
+from kubecore.api.schemas import SchemaError
 from kubecore.apiserver.handlers.kubelets import Kubelet, KubeletConnection, chosen_container, kubelet_of
 from kubecore.apiserver.handlers.reading import drained
 from kubecore.apiserver.handlers.request import Request, Response
@@ -40,6 +43,14 @@ _PASSED_ON = (
     "stream",
 )
 _PLAIN = "text/plain"
+_LEAST = {
+    "tailLines": (0, "must be greater than or equal to 0"),
+    "limitBytes": (1, "must be greater than 0"),
+    "sinceSeconds": (1, "must be greater than 0"),
+}
+_STREAMS = ("All", "Stderr", "Stdout")
+# How upstream writes a place without a name.
+_NOWHERE = "[]"
 
 
 class PodLogs:
@@ -52,9 +63,7 @@ class PodLogs:
         # aiohttp's timeouts want a Task around them, and handlers start without one.
         await self._registry.clock.sleep(0)
         params = parse_query(request.query)
-        causes = _option_causes(params)
-        if causes:
-            raise errors.invalid("PodLogOptions", request.name, causes)
+        _options(params, request.name)
         pod = loads(served.stored().get(request.namespace, request.name).value)
         container = chosen_container(pod, params.get("container", ""))
         node = (pod.get("spec") or {}).get("nodeName") or ""
@@ -115,13 +124,34 @@ async def _copy(answer: aiohttp.ClientResponse, stream: Stream) -> None:
         stream.close()
 
 
-def _option_causes(params: Mapping[str, str]) -> list[Cause]:
+def _options(params: Mapping[str, str], name: str) -> None:
+    """Raises 400 for what cannot be read, and 422."""
+    numbers = {option: int64(params[option]) for option in _LEAST if option in params}
+    if params.get("sinceTime"):
+        _check_time(params["sinceTime"])
     causes: list[Cause] = []
-    for name, least in (("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)):
-        value = params.get(name)
-        if value and (not value.lstrip("-").isdigit() or int(value) < least):
-            causes.append(FieldError.invalid(name, value, f"must be greater than or equal to {least}"))
-    if params.get("sinceSeconds") and params.get("sinceTime"):
+    for option, (least, told) in _LEAST.items():
+        number = numbers.get(option)
+        # Of both ways to say since when, neither is looked at.
+        if number is not None and number < least and not (option == "sinceSeconds" and params.get("sinceTime")):
+            causes.append(FieldError.invalid(option, number, told))
+    if "sinceSeconds" in numbers and params.get("sinceTime"):
         detail = "at most one of `sinceTime` or `sinceSeconds` may be specified"
-        causes.append(FieldError.forbidden("", detail))
-    return causes
+        causes.append(FieldError.forbidden(_NOWHERE, detail))
+    stream = params.get("stream", "All")
+    if stream not in _STREAMS:
+        causes.append(FieldError.not_supported("stream", stream, _STREAMS))
+    if stream != "All" and "tailLines" in numbers:
+        detail = "`tailLines` and specific `stream` are mutually exclusive for now"
+        causes.append(FieldError.forbidden(_NOWHERE, detail))
+    if causes:
+        raise errors.invalid("PodLogOptions", name, causes)
+
+
+def _check_time(text: str) -> None:
+    """Raises 400 in the words of Go's time.Parse, which are those of an object's times."""
+    try:
+        schemas.default().decode("v1/ConfigMap", orjson.dumps({"metadata": {"creationTimestamp": text}}))
+    except SchemaError as error:
+        told = error.message.partition(" cannot be handled as a ConfigMap: ")[2]
+        raise errors.bad_request(told) from error

@@ -14,7 +14,7 @@ import orjson
 
 from kubecore.api import errors
 from kubecore.api.errors import Cause, FieldError
-from kubecore.api.queries import parse_query
+from kubecore.api.queries import int64, parse_query
 from kubecore.apiserver.admission.dynamic.stored import admit_deletion
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import json_body, loads
@@ -31,7 +31,6 @@ JSON = dict[str, Any]
 
 _TRIES = 64
 _PARALLEL = 64
-_INT64, _INT64_DIGITS = 1 << 63, 20
 _POLICIES = ("Foreground", "Background", "Orphan", "nil")
 
 
@@ -106,22 +105,10 @@ def _check_type(value: object, wanted: type, field: str, go_type: str, *, before
     raise errors.bad_request(f"{before}json: cannot unmarshal {sent} into Go struct field {field} of type {go_type}")
 
 
-def _int64(text: str) -> int:
-    """As Go's strconv reads it. Raises 400."""
-    why = "invalid syntax"
-    if text.isascii() and text.lstrip("+-").isdigit() and len(text) - len(text.lstrip("+-")) <= 1:
-        # Longer ones are out of range, and slow to read.
-        value = int(text) if len(text) <= _INT64_DIGITS else _INT64
-        if -_INT64 <= value < _INT64:
-            return value
-        why = "value out of range"
-    raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": {why}')
-
-
 def _from_query(params: Mapping[str, str]) -> JSON:
     given: JSON = {}
     if "gracePeriodSeconds" in params:
-        given["gracePeriodSeconds"] = _int64(params["gracePeriodSeconds"])
+        given["gracePeriodSeconds"] = int64(params["gracePeriodSeconds"])
     if "propagationPolicy" in params:
         given["propagationPolicy"] = params["propagationPolicy"]
     if "orphanDependents" in params:

@@ -1,0 +1,64 @@
+"""Options of pods/log that are none: refused in Kubernetes' words, before any kubelet is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kubecore.apiserver.server import APIServer
+
+from .conftest import Api, pod
+from .http import Http
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+GREATER = "must be greater than 0"
+UNREAD = 'parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"'
+NUMBER = "strconv.ParseInt: parsing"
+
+
+async def asked(server: APIServer, api: Api, folder: Path, query: str) -> tuple[int, str]:
+    async with Http(server, folder, pair=server.issue_client_certificate("root", ["system:masters"])) as http:
+        path = f"/api/v1/namespaces/{api.namespace}/pods"
+        await http.call("POST", path, pod("a"))
+        answer = await http.call("GET", f"{path}/a/log?{query}")
+        return answer.status, answer.json["message"]
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("tailLines=-1", "tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        ("limitBytes=0", f"limitBytes: Invalid value: 0: {GREATER}"),
+        ("sinceSeconds=0", f"sinceSeconds: Invalid value: 0: {GREATER}"),
+        (
+            "sinceSeconds=0&sinceTime=2026-01-01T00:00:00Z",
+            "[]: Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ),
+        ("stream=Both", 'stream: Unsupported value: "Both": supported values: "All", "Stderr", "Stdout"'),
+        (
+            "stream=Stdout&tailLines=1",
+            "[]: Forbidden: `tailLines` and specific `stream` are mutually exclusive for now",
+        ),
+    ],
+)
+async def test_an_option_out_of_range_is_invalid(
+    server: APIServer, api: Api, tmp_path: Path, query: str, told: str
+) -> None:
+    assert await asked(server, api, tmp_path, query) == (422, f'PodLogOptions "a" is invalid: {told}')
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("tailLines=ten", f'{NUMBER} "ten": invalid syntax'),
+        ("limitBytes=99999999999999999999", f'{NUMBER} "99999999999999999999": value out of range'),
+        ("sinceSeconds=1.5", f'{NUMBER} "1.5": invalid syntax'),
+        ("sinceTime=yesterday", UNREAD),
+    ],
+)
+async def test_an_option_that_cannot_be_read_is_a_bad_request(
+    server: APIServer, api: Api, tmp_path: Path, query: str, told: str
+) -> None:
+    assert await asked(server, api, tmp_path, query) == (400, told)
