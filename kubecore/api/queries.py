@@ -4,13 +4,14 @@ on it: who may do something can depend on them."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import unquote_plus
 
 from kubecore.api import errors
 
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _INT64, _INT64_DIGITS = 1 << 63, 20
+_UINT16, _UINT16_DIGITS = 1 << 16, 5
 
 
 def query_pairs(query: str) -> Iterator[tuple[str, str]]:
@@ -39,3 +40,19 @@ def int64(text: str) -> int:
             return value
         why = "value out of range"
     raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": {why}')
+
+
+def port_numbers(texts: Iterable[str]) -> list[int]:
+    """As upstream reads a parameter that may be given several times, each a list. Raises 400."""
+    found = []
+    for text in texts:
+        for one in text.split(","):
+            why = "invalid syntax"
+            if one.isascii() and one.isdigit():
+                if len(one.lstrip("0")) <= _UINT16_DIGITS and int(one) < _UINT16:
+                    found.append(int(one))
+                    continue
+                why = "value out of range"
+            told = f'strconv.ParseUint: parsing "{one}": {why}'
+            raise errors.bad_request(f"cannot convert to []int32: {told}")
+    return found

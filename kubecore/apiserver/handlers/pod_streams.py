@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from kubecore import _native
 from kubecore.api import errors
-from kubecore.api.queries import query_pairs
+from kubecore.api.queries import port_numbers, query_pairs
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers.connecting import AttachOptions, ExecOptions, PortForwardOptions
 from kubecore.apiserver.handlers.kubelets import JSON, Kubelet, KubeletConnection, chosen_container, kubelet_of
@@ -62,8 +62,8 @@ class PodStreams:
 
     async def _port_forward(self, request: Request, user: UserInfo, served: Served) -> Response | None:
         await self._check(request, user)
-        given = [value for name, value in query_pairs(request.query) if name == "ports" and value]
-        options = PortForwardOptions(ports=_numbers(",".join(given)))
+        given = (value for name, value in query_pairs(request.query) if name == "ports")
+        options = PortForwardOptions(ports=port_numbers(given))
         ports = (await self._connecting.admitted(request, user, served, options)).ports
         params = [("port", ",".join(map(str, ports)))] if ports else []
         kubelet = self._kubelet(request, loads(served.stored().get(request.namespace, request.name).value))
@@ -127,14 +127,6 @@ def _streams(query: list[tuple[str, str]]) -> dict[str, bool]:
 
 def _container(query: list[tuple[str, str]]) -> str:
     return next((value for name, value in query if name == "container"), "")
-
-
-def _numbers(ports: str) -> list[int]:
-    """Raises 400."""
-    try:
-        return [int(one) for one in ports.split(",") if one]
-    except ValueError as error:
-        raise errors.bad_request(f"invalid ports: {error}") from None
 
 
 def is_true(text: str) -> bool:
