@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Protocol
 
 import orjson
 
+from kubecore.api.quoting import escaped_as_go
 from kubecore.apiserver.tables.ages import parse_time, since
 from kubecore.apiserver.tables.column import AGE, NAME, Cell, CellFunction, Column, KindTable, Object
 from kubecore.apiserver.tables.jsonpath import JSONPath
+
+_EXPONENTS_FROM = 6
 
 
 class PrinterColumn(Protocol):
@@ -75,9 +79,23 @@ def _string(value: Any, _now: datetime) -> Cell:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
+    if isinstance(value, float):
+        return _as_go_prints(value)
+    if isinstance(value, int):
         return str(value)
-    return orjson.dumps(value).decode()
+    return escaped_as_go(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).decode()
+
+
+def _as_go_prints(value: float) -> str:
+    """`%v` of Go: as few digits as tell it from others, with an exponent from a million on."""
+    number = Decimal(repr(value)).normalize()
+    sign, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)
+    power = len(digits) + exponent - 1
+    if number and not -4 <= power < _EXPONENTS_FROM:
+        first, *rest = map(str, digits)
+        return f"{'-' * sign}{first}{'.' * bool(rest)}{''.join(rest)}e{power:+03d}"
+    return f"{number:f}"
 
 
 def _date(value: Any, now: datetime) -> Cell:

@@ -99,6 +99,27 @@ def test_a_cell_is_of_its_columns_type(type_name: str, path: str, cell: object) 
     assert table["rows"][0]["cells"] == ["one", cell]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.5, "1.5"),
+        (5.0, "5"),
+        (999999.5, "999999.5"),
+        (1234567.0, "1.234567e+06"),
+        (123456789.25, "1.2345678925e+08"),
+        (0.0001, "0.0001"),
+        (-0.000025, "-2.5e-05"),
+        (1e21, "1e+21"),
+        (0.0, "0"),
+        ({"b": "<&>", "a": [1, "x"]}, r'{"a":[1,"x"],"b":"\u003c\u0026\u003e"}'),
+    ],
+)
+def test_what_is_no_text_is_written_in_a_column_of_texts_as_go_writes_it(value: object, text: str) -> None:
+    shown = {"metadata": {"name": "one"}, "spec": value}
+    table = table_for(custom_table([Printed("C", "string", ".spec")]), [shown], now=NOW)
+    assert table["rows"][0]["cells"] == ["one", text]
+
+
 def test_without_columns_the_age_is_shown() -> None:
     table = table_for(custom_table([]), [OBJECT], now=NOW)
     assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Age"]
