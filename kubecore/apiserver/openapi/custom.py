@@ -5,7 +5,7 @@ After upstream k8s.io/apiextensions-apiserver pkg/controller/openapi/{builder,v2
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kubecore.apiserver.openapi.definitions import META
@@ -41,6 +41,8 @@ _EMBEDDED_KIND = (
     f"kind is a string value representing the type of this object. In CamelCase. More info: {_MORE}#types-kinds"
 )
 
+# What upstream does not tell of a schema.
+_UNTOLD = frozenset({"example", "externalDocs"})
 # Below these a schema holds another one.
 _SCHEMA_KEYS = ("items", "additionalProperties", "not")
 
@@ -91,6 +93,8 @@ def _with_embedded(schema: JSON) -> JSON:
     """Embedded resources are whole objects, too."""
     made: JSON = {}
     for key, value in schema.items():
+        if key in _UNTOLD:
+            continue
         if key == "properties":
             made[key] = {name: _embedded(one) for name, one in value.items()}
         elif key in _SCHEMA_KEYS and isinstance(value, dict):
@@ -118,6 +122,7 @@ def as_v2(definition: JSON) -> JSON:
     made = _as_v2(definition)
     if made.pop(_PRESERVING, False):
         made["type"] = "object"
+        made.pop("required", None)
     return made
 
 
@@ -128,12 +133,14 @@ def _as_v2(definition: JSON) -> JSON:
     if "$ref" in definition:
         return definition
     made: JSON = {}
-    dropped = {"allOf", "anyOf", "oneOf", "not", "default", "nullable", "example"}
+    dropped = {"allOf", "anyOf", "oneOf", "not", "default", "nullable"}
     if definition.get("nullable"):
-        dropped |= {"type", "items", "properties", "additionalProperties", "required"}
+        dropped |= {"type", "items", "properties"}
     if definition.get(_PRESERVING):
         # Old clients take properties for all there are.
-        dropped |= {"type", "properties", "items", "additionalProperties", "required"}
+        dropped |= {"items", "properties"}
+        if definition.get("type") in ("array", "object"):
+            dropped.add("type")
     for key, value in definition.items():
         if key in dropped:
             continue
@@ -143,13 +150,21 @@ def _as_v2(definition: JSON) -> JSON:
             made[key] = _as_v2(value)
         else:
             made[key] = value
-    nullable = _nullable(definition.get("properties") or {})
-    if "required" in made and nullable:
-        made["required"] = [name for name in made["required"] if name not in nullable]
+    gone = _not_required(definition, properties="properties" not in dropped)
+    if "required" in made:
+        made["required"] = [name for name in made["required"] if name not in gone]
         if not made["required"]:
             del made["required"]
     return made
 
 
-def _nullable(properties: Mapping[str, JSON]) -> set[str]:
-    return {name for name, one in properties.items() if one.get("nullable")}
+def _not_required(definition: JSON, *, properties: bool) -> frozenset[str]:
+    """Members that v2 does not require, for they may be null; all, where any value may be."""
+    if definition.get(_PRESERVING) and definition.get("x-kubernetes-embedded-resource"):
+        # As it has no properties there, nothing is added to them.
+        return frozenset({"apiVersion", "kind"})
+    values = definition.get("additionalProperties")
+    if isinstance(values, dict) and values.get("nullable"):
+        return frozenset(definition.get("required") or ())
+    members: JSON = definition.get("properties") or {} if properties else {}
+    return frozenset(name for name, one in members.items() if one.get("nullable"))

@@ -72,6 +72,38 @@ def test_v2_keeps_rules_and_has_no_type_for_what_is_preserved() -> None:
     assert whole.keys() == {"type", "x-kubernetes-group-version-kind"}
 
 
+def test_examples_and_further_documents_are_not_told() -> None:
+    told = {"type": "string", "title": "T", "example": "e", "externalDocs": {"url": "u"}}
+    named = {"type": "object", "properties": {"example": {"type": "string"}, "told": told}}
+    assert described(named)["properties"]["told"] == {"type": "string", "title": "T"}
+    assert "example" in described(named)["properties"]
+
+
+def test_v2_keeps_what_is_required_of_objects_whose_members_it_does_not_tell() -> None:
+    members = {"required": ["z"], "properties": {"z": {"type": "string"}}}
+    free = {"x-kubernetes-preserve-unknown-fields": True}
+    schema = {
+        "type": "object",
+        "properties": {
+            "null": {"type": "object", "nullable": True, **members},
+            "values": {"type": "object", "nullable": True, "additionalProperties": {"type": "string"}},
+            "free": {"type": "object", **free, **members},
+            "whole": {"type": "object", "x-kubernetes-embedded-resource": True, **free},
+            "some": {
+                "type": "object",
+                "required": ["a", "b"],
+                "properties": {"a": {"type": "string", "nullable": True}},
+            },
+        },
+    }
+    made = custom.as_v2(described(schema))["properties"]
+    assert made["null"] == {"required": ["z"]}
+    assert made["values"] == {"additionalProperties": {"type": "string"}}
+    assert made["free"] == {"required": ["z"], **free}
+    assert made["whole"] == {"x-kubernetes-embedded-resource": True, **free}
+    assert made["some"]["required"] == ["b"]
+
+
 def test_custom_kinds_come_in_json_and_yaml_alone(found: dict[tuple[str, str], Operation]) -> None:
     for one in found.values():
         assert one.produced == CUSTOM_MEDIA
