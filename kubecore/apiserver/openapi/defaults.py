@@ -16,7 +16,11 @@ KEY = "x-defaults"
 _CORE = "io.k8s.api.core.v1."
 _MARKED: dict[str, JSON] = {
     "io.k8s.api.autoscaling.v1.ScaleSpec": {"replicas": 0},
-    "io.k8s.api.resource.v1.DeviceToleration": {"operator": "Equal"},
+    "io.k8s.api.certificates.v1beta1.PodCertificateRequestSpec": {"maxExpirationSeconds": 86400},
+    **{
+        f"io.k8s.api.resource.{version}.DeviceToleration": {"operator": "Equal"}
+        for version in ("v1", "v1beta1", "v1beta2")
+    },
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionList": {"metadata": {}},
     "io.k8s.apimachinery.pkg.version.Info": dict.fromkeys(
         (

@@ -27,6 +27,29 @@ def document(openapi: OpenAPI, path: str) -> dict[str, Any]:
     return parsed
 
 
+@pytest.mark.parametrize(
+    ("group_version", "definition", "field", "default"),
+    [
+        (
+            "certificates.k8s.io/v1beta1",
+            "certificates.v1beta1.PodCertificateRequestSpec",
+            "maxExpirationSeconds",
+            86400,
+        ),
+        *(
+            (f"resource.k8s.io/{version}", f"resource.{version}.DeviceToleration", "operator", "Equal")
+            for version in ("v1", "v1beta1", "v1beta2")
+        ),
+    ],
+)
+def test_every_version_tells_the_defaults_that_are_marked(
+    group_version: str, definition: str, field: str, default: object
+) -> None:
+    served = OpenAPI(scheme.every(), server_version="1.35")
+    known = document(served, f"/openapi/v3/apis/{group_version}")["components"]["schemas"]
+    assert known[f"io.k8s.api.{definition}"]["properties"][field]["default"] == default
+
+
 def test_the_index_links_every_group_version_by_hash(openapi: OpenAPI) -> None:
     paths = document(openapi, "/openapi/v3")["paths"]
     assert {"api/v1", "apis/apps/v1", "apis/autoscaling/v2"} <= set(paths)
