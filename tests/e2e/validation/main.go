@@ -7,7 +7,8 @@
 // {"undecodable": "..."}. Nothing is stored and no admission plugin runs.
 //
 // With the argument "zeros" it prints the facts of build_backend/zero_values.txt instead, with "rights" it judges who
-// may do what (rights.go), with "tables" it prints rows (tables.go).
+// may do what (rights.go), with "tables" it prints rows (tables.go), with "documents" what OpenAPI tells of custom kinds
+// (documents.go).
 package main
 
 import (
@@ -69,15 +70,11 @@ func main() {
 		writeZeros(os.Stdout)
 		return
 	}
-	if len(os.Args) > 1 && os.Args[1] == "tables" {
-		if err := printTables(os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
+	others := map[string]func(io.Reader, io.Writer) error{
+		"rights": judgeRights, "tables": printTables, "documents": printDocuments,
 	}
-	if len(os.Args) > 1 && os.Args[1] == "rights" {
-		if err := judgeRights(os.Stdin, os.Stdout); err != nil {
+	if len(os.Args) > 1 && others[os.Args[1]] != nil {
+		if err := others[os.Args[1]](os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
