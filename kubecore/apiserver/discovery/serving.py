@@ -107,8 +107,7 @@ class Discovery:
             kind = (wanted.parameters.get("g"), wanted.parameters.get("as"))
             version = wanted.parameters.get("v", "")
             is_aggregated = kind == ("apidiscovery.k8s.io", "APIGroupDiscoveryList")
-            made = media != YAML_TYPE and version == _AGGREGATED_VERSION
-            if path in ("/api", "/apis") and is_aggregated and made:
+            if path in ("/api", "/apis") and is_aggregated and version == _AGGREGATED_VERSION:
                 return _Form(media, version)
         return None
 

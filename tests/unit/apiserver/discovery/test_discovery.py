@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 
 from kubecore.api import protobuf, scheme
 from kubecore.apiserver.discovery.accepting import media_ranges
@@ -97,6 +98,15 @@ def test_the_older_aggregated_form_is_gone_and_its_clients_get_the_legacy_one(di
     assert answer is not None
     assert answer.status == 406
     assert document(discovery, "/apis", f"{older},application/json")["kind"] == "APIGroupList"
+
+
+def test_the_aggregated_document_comes_in_yaml_too(discovery: Discovery) -> None:
+    form = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    answer, in_json = (discovery.respond("/apis", f"application/{kind};{form}") for kind in ("yaml", "json"))
+    assert answer is not None
+    assert in_json is not None
+    assert (answer.status, answer.content_type) == (200, f"application/yaml;{form}")
+    assert yaml.safe_load(answer.body) == orjson.loads(in_json.body)
 
 
 def test_legacy_documents_come_in_yaml(discovery: Discovery) -> None:
