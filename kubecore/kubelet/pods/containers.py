@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from kubecore.kubelet.runtime.interface import ContainerConfig, Identity, Mount
 from kubecore.kubelet.volumes.manager import Volume, check_relative, check_sub_path
 from kubecore.kubelet.volumes.sources import VolumeError
 from kubecore.own_threads import on_own_thread
+
+log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
@@ -96,7 +99,7 @@ def _mount(declared: Object, volumes: Mapping[str, Volume], environment: Mapping
         try:
             check_relative(relative)
         except VolumeError as error:
-            raise _sub_path_error(declared, error) from error
+            raise ConfigError(str(error)) from error
         relative = posixpath.normpath(relative)
     read_only = bool(declared.get("readOnly")) or volume.read_only
     return Mount(
@@ -110,10 +113,6 @@ def _mount(declared: Object, volumes: Mapping[str, Volume], environment: Mapping
     )
 
 
-def _sub_path_error(declared: Object, error: Exception) -> ConfigError:
-    return ConfigError(f"failed to prepare subPath for volumeMount {declared['name']!r}: {error}")
-
-
 async def check_sub_paths(container: Object, mounts: Sequence[Mount], clock: Clock) -> None:
     """`mounts` of the container's configuration. On a thread of its own: a volume's server may not answer. Raises
     ConfigError."""
@@ -125,7 +124,10 @@ async def check_sub_paths(container: Object, mounts: Sequence[Mount], clock: Clo
             try:
                 check_sub_path(one.source, one.sub_path)
             except (VolumeError, OSError) as error:
-                raise _sub_path_error(declared, error) from error
+                named = f'"{declared["name"]}" of container "{container["name"]}"'
+                told = f"failed to prepare subPath for volumeMount {named}"
+                log.warning("%s: %s", told, error)  # who made the pod is told nothing of the host's files
+                raise ConfigError(told) from error
 
     if asked:
         async with clock.outside(float("inf")):

@@ -73,10 +73,12 @@ def build_status(pod: Object, records: Mapping[str, ContainerRecord], facts: Pod
     init = [_container_status(one, facts) for one in records.values() if one.kind in ("init", "sidecar")]
     if init:
         status["initContainerStatuses"] = init
-    ephemeral = [_container_status(one, facts) for one in records.values() if one.kind == "ephemeral"]
+    # Those that are declared in no order of their own are told by name.
+    named = sorted(records.values(), key=lambda one: one.name)
+    ephemeral = [_container_status(one, facts) for one in named if one.kind == "ephemeral"]
     if ephemeral:
         status["ephemeralContainerStatuses"] = ephemeral
-    status["containerStatuses"] = [_container_status(one, facts) for one in records.values() if one.kind == "main"]
+    status["containerStatuses"] = [_container_status(one, facts) for one in named if one.kind == "main"]
     for kind in ("initContainerStatuses", "containerStatuses") if facts.doubted else ():
         former = {one["name"]: one for one in known.get(kind) or [] if "running" not in (one.get("state") or {})}
         status[kind] = [

@@ -26,7 +26,8 @@ def tell(
         event("FailedKillPod", f"error killing pod: {error}")
         return
     if isinstance(error, SetUpError):
-        event("FailedMount", str(error))
+        for message in error.messages:
+            event("FailedMount", message)
     elif not isinstance(error, MissingImage):
         event("FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
     if not isinstance(error, RuntimeFailure) or error.reason == "FailedCreatePodSandBox":

@@ -49,7 +49,11 @@ def folder_of(declared: Object) -> str | None:
 
 
 class SetUpError(Exception):
-    """A volume is not ready."""
+    """Volumes are not ready. `messages`: what is to be told of each."""
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__(", ".join(messages))
+        self.messages = messages
 
     @classmethod
     def of_volume(cls, name: str, cause: str) -> SetUpError:
@@ -91,16 +95,21 @@ class VolumeManager:
     async def set_up(self, pod: Object, around: VolumeSurroundings) -> dict[str, Volume]:
         """Make all volumes, or bring them up to date; idempotent. Raises SetUpError."""
         volumes: dict[str, Volume] = {}
+        failed: list[SetUpError] = []
         for declared in pod["spec"].get("volumes") or []:
             name = declared["name"]
             try:
                 volumes[name] = await self._set_up_one(pod, declared, around)
             except ClaimError as error:
-                raise SetUpError.of_claim(name, str(error)) from error
+                failed.append(SetUpError.of_claim(name, str(error)))
             except VolumeError as error:
-                raise SetUpError.of_volume(name, str(error)) from error
+                failed.append(SetUpError.of_volume(name, str(error)))
             except OSError as error:
-                raise SetUpError.of_volume(name, f"{error.filename or name}: {error.strerror}") from error
+                failed.append(SetUpError.of_volume(name, f"{error.filename or name}: {error.strerror}"))
+            except SetUpError as error:
+                failed.append(error)
+        if failed:
+            raise SetUpError(*(message for error in failed for message in error.messages))
         return volumes
 
     async def _set_up_one(self, pod: Object, declared: Object, around: VolumeSurroundings) -> Volume:
@@ -266,7 +275,9 @@ def _persistent_path(kind: str, source: Object) -> Path:
 def check_relative(path: str) -> None:
     """Raises VolumeError for one that leads out of its volume by what it says."""
     if path.startswith("/") or ".." in path.split("/"):
-        raise VolumeError(f"subPath {path!r} must be relative and must not contain '..'")
+        if path.startswith("/"):
+            raise VolumeError(f"error SubPath `{path}` must not be an absolute path")
+        raise VolumeError(f"unable to provision SubPath `{path}`: must not contain '..'")
 
 
 def check_sub_path(volume: Path, relative: str) -> None:
