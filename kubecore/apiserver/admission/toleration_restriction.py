@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from kubecore.api import configuration_file, errors, meta
+from kubecore.api.quality import quality_of_service
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
 from kubecore.apiserver.admission.held_namespaces import HeldNamespaces
 from kubecore.apiserver.admission.merged_tolerations import all_within, merged
-from kubecore.apiserver.registry.defaulting.quality import quality_of_service
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import RequestContext

@@ -28,9 +28,13 @@ def quota(milli_cpu: int) -> int | None:
     return max(milli_cpu * CPU_PERIOD_MICROSECONDS // 1000, _LEAST_QUOTA) if milli_cpu else None
 
 
-def of_container(container: Object) -> Limits:
+def of_container(container: Object, spec: Object) -> Limits:
+    """`spec`: its pod's, whose own limits hold for a container that has none."""
     resources = container.get("resources") or {}
     asked, limited = amounts.parse(resources.get("requests")), amounts.parse(resources.get("limits"))
+    for name, limit in pod_resources.of_the_pod_itself(spec, pod_resources.LIMITS).items():
+        if not limited.get(name, amounts.ZERO).nano:
+            limited[name] = limit
     wanted = asked if "cpu" in asked else limited
     return Limits(shares(_milli(wanted)), quota(_milli(limited)), _bytes(limited) or None)
 

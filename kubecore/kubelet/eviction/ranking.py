@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubecore.api import amounts, pod_resources, quantity
+from kubecore.api import amounts, meta, pod_resources, quantity
 from kubecore.kubelet.pods.manifests import HASH
 
 Object = dict[str, Any]
@@ -59,6 +59,14 @@ def message(one: Candidate, resource: str, *, threshold: int, available: int) ->
     """Why it was this pod, in upstream's words."""
     text = f"The node was low on resource: {resource}. "
     text += f"Threshold quantity: {told(threshold, resource)}, available: {told(available, resource)}. "
+    spec, used_by_pod = one.pod["spec"], one.used.get(resource)
+    if resource == "memory" and used_by_pod is not None:
+        whole = pod_resources.of_the_pod_itself(spec, pod_resources.REQUESTS).get(resource)
+        if whole is not None:
+            text += (
+                f"Pod {meta.name(one.pod)} was using {told(used_by_pod, resource)}, "
+                f"request is {whole}, has larger consumption of {resource}. "
+            )
     containers = [*one.pod["spec"]["containers"], *(one.pod["spec"].get("initContainers") or [])]
     for container in containers:
         used = one.of_containers.get(container["name"], {}).get(resource)

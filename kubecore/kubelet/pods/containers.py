@@ -82,7 +82,7 @@ def container_config(
         stdin_once=bool(container.get("stdinOnce")),
         tty=bool(container.get("tty")),
         oom_score_adj=oom_score_adj(pod, container, memory_capacity),
-        limits=limits.of_container(container),
+        limits=limits.of_container(container, pod["spec"]),
     )
 
 

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubecore.api import meta, quantity
+from kubecore.api import amounts, meta, pod_resources, quantity
 from kubecore.api.quoting import quoted
 
 Object = dict[str, Any]
 
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['(.*)'\]")
 _NANO = 10**9
+# Of which a container has what there is where it is not limited.
+_ALLOCATED = ("cpu", "memory", "ephemeral-storage")
 
 
 class FieldError(Exception):
@@ -63,7 +65,7 @@ def _format_map(values: Mapping[str, str]) -> str:
 def resource_value(pod: Object, selector: Object, *, default_container: str, node: NodeFacts) -> str:
     """The text of a resourceFieldRef: an integer in units of its divisor, rounded up.
 
-    A limit that is not set is what the node can allocate (upstream `pkg/api/v1/resource/helpers.go`).
+    A limit that is not set is the pod's, or what the node can allocate (upstream `pkg/kubelet/kubelet_resources.go`).
     """
     name = selector.get("containerName") or default_container
     spec = pod["spec"]
@@ -73,9 +75,14 @@ def resource_value(pod: Object, selector: Object, *, default_container: str, nod
     kind, _, resource = selector["resource"].partition(".")
     if kind not in ("limits", "requests") or not resource:
         raise FieldError(f"unsupported container resource : {selector['resource']}")
-    held = found[0].get("resources", {}).get(kind, {})
-    value = held.get(resource)
-    if value is None:
-        value = node.allocatable.get(resource, "0") if kind == "limits" else "0"
+    value = (found[0].get("resources", {}).get(kind) or {}).get(resource, "0")
+    if kind == "limits" and resource in _ALLOCATED and not quantity.nano(value):
+        value = _pods_own_limit(spec, resource) or node.allocatable.get(resource, "0")
     divisor = quantity.nano(selector.get("divisor") or "0") or _NANO
     return str(-(-quantity.nano(value) // divisor))
+
+
+def _pods_own_limit(spec: Object, resource: str) -> str:
+    """None is ""."""
+    own = pod_resources.of_the_pod_itself(spec, pod_resources.LIMITS).get(resource, amounts.ZERO)
+    return str(own) if own.nano else ""

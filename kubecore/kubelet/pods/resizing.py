@@ -116,7 +116,9 @@ class Resizer:
             record.back_off = BackOff(record.back_off.longest)
             await self._operations.stop_unless_leaving(record, f"Container {record.name} resize requires restart")
             return
-        await place.runtime.update_container_limits(record.id, limits.of_container(record.spec))
+        await place.runtime.update_container_limits(
+            record.id, limits.of_container(record.spec, self._operations.pod["spec"])
+        )
         record.in_force = record.granted
 
     def _event(self, pod: Object, reason: str, words: str, error: str = "", kind: str = "Normal") -> None:

@@ -104,7 +104,7 @@ async def test_a_pod_and_its_container_are_resized_up_and_down(node: Node, cgrou
         return {"metadata": {"uid": "resized"}, "spec": {"containers": [container]}}
 
     def of_container(cpu: str) -> Limits:
-        return limits.of_container(pod(cpu)["spec"]["containers"][0])
+        return limits.of_container(pod(cpu)["spec"]["containers"][0], {})
 
     pods = PodCgroups(cgroups, "")
     path = pods.make(pod("500m"))

@@ -9,24 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from kubecore.api import quantity
-from kubecore.api.remembering import remembered
+from kubecore.api.quality import nano
 
 JSON = dict[str, Any]
 
 _HUGE_PAGES = "hugepages-"
-
-
-def nano(amount: object) -> int:
-    """The amount in billionths; 0 for what is no quantity."""
-    if isinstance(amount, str):
-        return _nano(amount)
-    return quantity.nano(amount) if isinstance(amount, int | float) and quantity.is_valid(amount) else 0
-
-
-@remembered(4096)
-def _nano(amount: str) -> int:
-    """The same few are asked for again and again."""
-    return quantity.nano(amount) if quantity.is_valid(amount) else 0
 
 
 def aggregate(spec: JSON, kind: str) -> dict[str, int]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from kubecore.api.errors import Cause
 from kubecore.api.meta import deepcopy
+from kubecore.api.quality import quality_of_service
 from kubecore.apiserver.registry.defaulting.annotated_profiles import adopt_profiles
 from kubecore.apiserver.registry.defaulting.disabled import drop_disabled_status
 from kubecore.apiserver.registry.defaulting.labelkeys import select_by_own_labels
@@ -14,7 +15,6 @@ from kubecore.apiserver.registry.defaulting.podspec import (
     default_addresses,
     default_pod,
 )
-from kubecore.apiserver.registry.defaulting.quality import quality_of_service
 from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.subresources import keep_metadata
 from kubecore.apiserver.registry.validation import pod_advice

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubecore.api.errors import Cause
-from kubecore.apiserver.registry.defaulting.quality import quality_of_service
+from kubecore.api.quality import quality_of_service
 from kubecore.apiserver.registry.equality import same
 from kubecore.apiserver.registry.validation.pod_annotations import MIRROR
 from kubecore.apiserver.registry.validation.problems import Problems

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+from kubecore.api.quality import nano
 from kubecore.api.remembering import remembered
-from kubecore.apiserver.registry.defaulting.podresources import aggregate, nano, shown
+from kubecore.apiserver.registry.defaulting.podresources import aggregate, shown
 from kubecore.apiserver.registry.validation import names
 from kubecore.apiserver.registry.validation.problems import Problems
 

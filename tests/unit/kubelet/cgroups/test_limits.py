@@ -26,13 +26,19 @@ def test_a_cpu_is_1024_shares_and_a_whole_period(milli: int, shares: int, quota:
 
 
 def test_a_container_weighs_what_it_requests_and_is_held_to_its_limits() -> None:
-    found = limits.of_container(container({"cpu": "500m", "memory": "1Mi"}, {"cpu": "2", "memory": "64Mi"}))
+    found = limits.of_container(container({"cpu": "500m", "memory": "1Mi"}, {"cpu": "2", "memory": "64Mi"}), {})
     assert found == Limits(512, 200_000, 64 * MEBI)
 
 
 def test_a_limit_alone_is_a_request_too_and_nothing_at_all_weighs_least() -> None:
-    assert limits.of_container(container(None, {"cpu": "1"})).cpu_shares == 1024
-    assert limits.of_container(container()) == Limits(2)
+    assert limits.of_container(container(None, {"cpu": "1"}), {}).cpu_shares == 1024
+    assert limits.of_container(container(), {}) == Limits(2)
+
+
+def test_a_container_without_a_limit_is_held_to_that_of_its_pod() -> None:
+    spec = {"resources": {"limits": {"cpu": "2", "memory": "64Mi"}}}
+    assert limits.of_container(container({"cpu": "500m"}), spec) == Limits(512, 200_000, 64 * MEBI)
+    assert limits.of_container(container({}, {"cpu": "1"}), spec) == Limits(1024, 100_000, 64 * MEBI)
 
 
 def test_a_pod_is_limited_where_all_its_containers_are() -> None:

@@ -48,3 +48,14 @@ def test_the_message_is_kubernetes_own() -> None:
         "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. "
         "Container main was using 3Mi, request is 1Mi, has larger consumption of memory. "
     )
+
+
+def test_what_a_pod_asks_for_as_a_whole_is_in_the_message() -> None:
+    whole = pod("p")
+    whole["spec"]["resources"] = {"requests": {"memory": "2Mi"}}
+    candidate = Candidate(whole, {"memory": 3 * MEBI}, {"main": {"memory": 3 * MEBI}})
+    assert message(candidate, "memory", threshold=100 * MEBI, available=50 * MEBI) == (
+        "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. "
+        "Pod p was using 3Mi, request is 2Mi, has larger consumption of memory. "
+        "Container main was using 3Mi, request is 0, has larger consumption of memory. "
+    )

@@ -17,7 +17,8 @@ Object = dict[str, Any]
 
 
 def sized(cpu: str, **fields: Any) -> Object:
-    return container(resources={"requests": {"cpu": cpu}, "limits": {"cpu": cpu, "memory": "1Mi"}}, **fields)
+    asked = {"cpu": cpu, "memory": "1Mi"}
+    return container(resources={"requests": asked, "limits": asked}, **fields)
 
 
 async def resize(node: Node, wanted: Object) -> None:

@@ -1,14 +1,28 @@
-"""The quality of service class of a pod, from what its containers request (kubernetes `pkg/apis/core/helper/qos`)."""
+"""The quality of service class of a pod, from what it requests (kubernetes `pkg/apis/core/helper/qos`)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from kubecore.apiserver.registry.defaulting.podresources import nano
+from kubecore.api import quantity
+from kubecore.api.remembering import remembered
 
 JSON = dict[str, Any]
 
 _COUNTED = ("cpu", "memory")
+
+
+def nano(amount: object) -> int:
+    """The amount in billionths; 0 for what is no quantity."""
+    if isinstance(amount, str):
+        return _nano(amount)
+    return quantity.nano(amount) if isinstance(amount, int | float) and quantity.is_valid(amount) else 0
+
+
+@remembered(4096)
+def _nano(amount: str) -> int:
+    """The same few are asked for again and again."""
+    return quantity.nano(amount) if quantity.is_valid(amount) else 0
 
 
 def quality_of_service(spec: JSON) -> str:
