@@ -6,12 +6,14 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 import re
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import aiohttp
 
@@ -22,6 +24,7 @@ from kubecore.images.layers import BadLayer
 from kubecore.images.references import Reference
 from kubecore.images.registries import PullError, Registries
 from kubecore.images.store import Image, ImageStore
+from kubecore.server_trust import refusal
 
 Object = dict[str, Any]
 
@@ -45,29 +48,51 @@ async def pull(
 ) -> Image:
     """Layers that are there already are not fetched. Raises PullError."""
     problem: Exception = PullError("no registry")
+    resolved = False
     for address in registries.addresses(reference):
         for who in [*credentials, None]:
-            try:
-                async with aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session:
-                    return await _Pull(session, address, reference, who, store).run()
-            except _Refused as error:
-                problem = PullError(f"failed to authorize: {error}")
-            except _NotFound:
-                problem = PullError(f"{reference}: not found")
-                break
-            except (BadArchive, BadLayer, WrongDigest) as error:
-                raise _told(reference, error) from error
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
-                problem = error
-                break
-    raise _told(reference, problem) from problem
+            async with aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session:
+                one = _Pull(session, address, reference, who, store)
+                try:
+                    return await one.run()
+                except _Refused as error:
+                    problem, resolved = PullError(f"failed to authorize: {error}"), one.resolved
+                except _NotFound:
+                    problem, resolved = PullError(f"{reference}: not found"), one.resolved
+                    break
+                except (BadArchive, BadLayer, WrongDigest) as error:
+                    raise _told(reference, error, resolved=True) from error
+                except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+                    problem, resolved = error, one.resolved
+                    break
+    raise _told(reference, problem, resolved=resolved) from problem
 
 
-def _told(reference: Reference, error: Exception) -> PullError:
+def _told(reference: Reference, error: Exception, *, resolved: bool) -> PullError:
+    """As containerd tells it. `resolved`: the registry has said what the name stands for."""
     text = str(error) or type(error).__name__
     if isinstance(error, KeyError):
         text = f"the manifest lacks {error}"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        text = f"failed to do request: {_unreachable(error)}"
+    elif isinstance(error, aiohttp.ClientResponseError):
+        text = f"unexpected status from GET request to {error.request_info.url}: {error.status} {error.message}"
+    if not resolved:
+        text = f'failed to resolve reference "{reference}": {text}'
     return PullError(f'failed to pull and unpack image "{reference}": {text}')
+
+
+def _unreachable(error: aiohttp.ClientConnectorError) -> str:
+    """In Go's words where they are known by them."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"dial tcp: lookup {error.host}: no such host"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return refusal(cast(ssl.SSLCertVerificationError, error.certificate_error))
+    if isinstance(error.os_error, ssl.SSLError):
+        return f"tls: {error.os_error.reason or error.os_error}"
+    number = error.os_error.errno
+    why = os.strerror(number).lower() if number else str(error.os_error)
+    return f"dial tcp {error.host}:{error.port}: connect: {why}"
 
 
 @dataclass
@@ -77,10 +102,12 @@ class _Pull:
     reference: Reference
     who: Credentials | None
     store: ImageStore
+    resolved: bool = False
     _authorization: str = ""
 
     async def run(self) -> Image:
         body = await self._manifest(self.reference.wanted)
+        self.resolved = True
         if self.reference.digest:
             check(digest_of(body), self.reference.digest)
         digest, manifest = digest_of(body), json.loads(body)

@@ -225,6 +225,8 @@ class Kubelet:
             self._services = self._make_services(machine)
             self._events.tell("Starting", "Starting kubelet.")
             await keeper.register()
+            if keeper.rebooted:
+                self._events.rebooted(keeper.rebooted)
             lack = self._cgroups.lack_of(CPU, MEMORY, watched=self._watches_memory)
             self._events.started(lack.message if lack else "", config.no_ipv6, self._own_runtimes.changed)
             await self._follow(keeper)

@@ -16,10 +16,12 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 @dataclass
 class SmallRegistry:
-    """`asked`: paths, in order. `password`: of user `me`, "" where nobody needs one. `basic`: without tokens."""
+    """`asked`: paths, in order. `password`: of user `me`, "" where nobody needs one. `basic`: without tokens.
+    `failing`: the status of every answer, if not 0."""
 
     password: str = ""
     basic: bool = False
+    failing: int = 0
     host: str = ""
     manifests: dict[str, bytes] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
@@ -52,6 +54,8 @@ class SmallRegistry:
 
     async def _answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
+        if self.failing:
+            return web.Response(status=self.failing)
         if not self._allowed(request):
             scope = f"repository:{request.match_info['name']}:pull"
             bearer = f'Bearer realm="http://{self.host}/token",service="small",scope="{scope}"'

@@ -27,6 +27,10 @@ class NodeEvents:
         """NodeReady, NodeHasDiskPressure, ..."""
         self.tell(state, f"Node {self._name} status is now: {state}")
 
+    def rebooted(self, boot_id: str) -> None:
+        """Since a kubelet of the node was last there."""
+        self.warn("Rebooted", f"Node {self._name} has been rebooted, boot id: {boot_id}")
+
     def started(self, no_limits: str, no_ipv6: str, changed: str = "") -> None:
         """Why there are none, "" where there are. `no_limits`: which as well. `changed`: why the pods of a former run
         have not gone on."""

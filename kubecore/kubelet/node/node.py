@@ -286,6 +286,8 @@ class NodeKeeper:
         self._of_others: Object = {}
         self._node: Object = {}
         self._lease = NodeLease(client, clock, identity.name, seconds=identity.lease_seconds)
+        self.rebooted = ""
+        """The machine's present boot, by its id, if a former kubelet of the node saw another one."""
 
     @property
     def node(self) -> Object:
@@ -316,6 +318,8 @@ class NodeKeeper:
                 raise
         metadata = {key: wanted["metadata"][key] for key in ("labels", "annotations")}
         self._node = await self._client.patch("nodes", self._identity.name, {"metadata": metadata})
+        former = ((self._node.get("status") or {}).get("nodeInfo") or {}).get("bootID")
+        self.rebooted = self._machine.boot_id if former not in (None, "", self._machine.boot_id) else ""
         wanted["spec"].pop("taints", None)  # who removed one does not want it back
         if wanted["spec"] and not (self._node.get("spec") or {}).get("podCIDR"):
             self._node = await self._client.patch("nodes", self._identity.name, {"spec": wanted["spec"]})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from kubecore.images.credentials import Credentials, for_image, from_secrets
@@ -88,12 +90,35 @@ async def test_an_image_that_is_not_there_is_told(registry: SmallRegistry, store
     wanted = reference(registry, "other:v1")
     with pytest.raises(PullError) as raised:
         await pull(wanted, store, Registries())
-    assert str(raised.value) == f'failed to pull and unpack image "{wanted}": {wanted}: not found'
+    told = f'failed to resolve reference "{wanted}": {wanted}: not found'
+    assert str(raised.value) == f'failed to pull and unpack image "{wanted}": {told}'
 
 
 async def test_a_registry_that_does_not_answer_is_told(store: ImageStore) -> None:
-    with pytest.raises(PullError, match=r'failed to pull and unpack image "127\.0\.0\.1:1/app:latest"'):
-        await pull(Reference.parse("127.0.0.1:1/app"), store, Registries())
+    wanted = "127.0.0.1:1/app:latest"
+    with pytest.raises(PullError) as raised:
+        await pull(Reference.parse(wanted), store, Registries())
+    assert str(raised.value) == (
+        f'failed to pull and unpack image "{wanted}": failed to resolve reference "{wanted}": '
+        "failed to do request: dial tcp 127.0.0.1:1: connect: connection refused"
+    )
+
+
+async def test_a_registry_that_fails_is_told(registry: SmallRegistry, store: ImageStore) -> None:
+    registry.failing = 503
+    url = f"http://{registry.host}/v2/folder/app/manifests/v1"
+    told = f"unexpected status from GET request to {url}: 503 Service Unavailable"
+    with pytest.raises(PullError, match=re.escape(told)):
+        await pull(reference(registry), store, Registries())
+
+
+async def test_a_registry_whose_name_nobody_knows_is_told(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(*_: object, **__: object) -> None:
+        raise OSError(None, "Name or service not known")
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "_resolve_host", unknown)
+    with pytest.raises(PullError, match=r"failed to do request: dial tcp: lookup nowhere\.example: no such host$"):
+        await pull(Reference.parse("nowhere.example/app"), store, Registries())
 
 
 async def test_a_mirror_is_asked_first(registry: SmallRegistry, store: ImageStore) -> None:

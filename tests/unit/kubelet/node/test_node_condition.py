@@ -84,3 +84,19 @@ async def test_who_undoes_what_a_node_says_of_its_resources_is_not_fought_with(n
         await node.settle()
         versions.append(cast(Any, node.api.get("nodes", "node"))["metadata"]["resourceVersion"] == written)
     assert versions == [False, True, True]
+
+
+async def test_that_the_machine_was_booted_again_is_told_by_the_next_kubelet_once(node: Node) -> None:
+    known = cast(dict[str, Any], node.api.get("nodes", "node", namespace=""))["status"]
+    boot = known["nodeInfo"]["bootID"]
+    node.api.change("nodes", "node", namespace="", status={**known, "nodeInfo": {**known["nodeInfo"], "bootID": "x"}})
+    for _ in range(2):
+        await node.stop()
+        await node.start()
+    assert node.events("Rebooted") == [f"Node node has been rebooted, boot id: {boot}"]
+
+
+async def test_a_node_that_is_seen_for_the_first_time_was_not_rebooted(node: Node) -> None:
+    await node.stop()
+    await node.start()
+    assert node.events("Rebooted") == []
