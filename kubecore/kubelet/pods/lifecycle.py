@@ -96,6 +96,12 @@ def restarts(pod: Object, record: ContainerRecord) -> bool:
     return policy != "Never" and ended.failed
 
 
+def restarts_after_a_probe(pod: Object, record: ContainerRecord) -> bool:
+    """Whether a container that is ended since a probe failed is to be started again: however it ends."""
+    policy: str = record.spec.get("restartPolicy") or pod["spec"].get("restartPolicy", "Always")
+    return policy != "Never"
+
+
 def _completed(record: ContainerRecord) -> bool:
     return record.termination is not None and not record.termination.failed
 

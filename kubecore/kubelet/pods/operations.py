@@ -22,7 +22,7 @@ from kubecore.kubelet.pods.containers import check_sub_paths, container_config, 
 from kubecore.kubelet.pods.environment import ConfigError
 from kubecore.kubelet.pods.hooks import run_hook
 from kubecore.kubelet.pods.late_starts import LateStarts
-from kubecore.kubelet.pods.lifecycle import restarts
+from kubecore.kubelet.pods.lifecycle import restarts, restarts_after_a_probe
 from kubecore.kubelet.pods.long_work import LongWork
 from kubecore.kubelet.pods.prober import Kind, Prober
 from kubecore.kubelet.pods.probes import Result, Target, Verdict, probe_once
@@ -338,7 +338,10 @@ class ContainerOperations:
         elif not success:
             probe = record.spec[f"{kind}Probe"]
             grace = probe.get("terminationGracePeriodSeconds")
-            message = f"Container {record.name} failed {kind} probe, will be restarted"
+            record.changed = restarts_after_a_probe(self.pod, record)
+            message = f"Container {record.name} failed {kind} probe{', will be restarted' if record.changed else ''}"
+            if record.kind == "sidecar":
+                message = f"Init container {record.name} failed {kind} probe"
             stop = self.stop(record, self._grace() if grace is None else float(grace), message)
             self.tasks.spawn(stop, f"kubelet killing {record.name}")
         self._changed()

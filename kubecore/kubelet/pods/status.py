@@ -20,6 +20,9 @@ Object = dict[str, Any]
 READY_TO_START = "PodReadyToStartContainers"
 RESIZE_PENDING, RESIZE_IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
 FINAL = ("Succeeded", "Failed")
+_STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+# What all containers of a pod may say at their ends, together.
+_MESSAGES_BYTES = 12 * 1024
 PASSING = (RESIZE_PENDING, RESIZE_IN_PROGRESS)
 """Conditions that are there only while they hold."""
 
@@ -79,7 +82,8 @@ def build_status(pod: Object, records: Mapping[str, ContainerRecord], facts: Pod
     if ephemeral:
         status["ephemeralContainerStatuses"] = ephemeral
     status["containerStatuses"] = [_container_status(one, facts) for one in named if one.kind == "main"]
-    for kind in ("initContainerStatuses", "containerStatuses") if facts.doubted else ():
+    _shorten_messages([one for kind in _STATUSES for one in status.get(kind) or []])
+    for kind in _STATUSES[:2] if facts.doubted else ():
         former = {one["name"]: one for one in known.get(kind) or [] if "running" not in (one.get("state") or {})}
         status[kind] = [
             former.get(one["name"], one) if one["name"] in facts.doubted else one for one in status.get(kind) or []
@@ -115,6 +119,13 @@ def _container_status(record: ContainerRecord, facts: PodFacts) -> Object:
             # What the node has agreed to; what is asked for later is not carried out before.
             status["allocatedResources"] = record.granted["requests"]
     return status
+
+
+def _shorten_messages(statuses: Sequence[Object]) -> None:
+    for one in statuses:
+        for ended in (one["state"].get("terminated"), one["lastState"].get("terminated")):
+            if ended and (text := ended.get("message", "").encode())[_MESSAGES_BYTES // len(statuses) :]:
+                ended["message"] = text[: _MESSAGES_BYTES // len(statuses)].decode("utf-8", "ignore")
 
 
 def _volume_mount(mount: Object) -> Object:

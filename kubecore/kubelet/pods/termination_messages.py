@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from kubecore.kubelet.pods.records import ContainerRecord
@@ -11,9 +12,10 @@ _FALLBACK_BYTES, _FALLBACK_LINES = 2048, 80
 
 
 def termination_message(file: Path, record: ContainerRecord, exit_code: int) -> str:
-    """`file`: what it has seen at its terminationMessagePath."""
+    """`file`: what it has seen at its terminationMessagePath, of which the end counts."""
     try:
         with file.open("rb") as written:
+            written.seek(max(written.seek(0, os.SEEK_END) - _MESSAGE_BYTES, 0))
             message = written.read(_MESSAGE_BYTES).decode("utf-8", "replace")
     except OSError:
         message = ""

@@ -9,7 +9,7 @@ import pytest
 
 from kubecore.api import meta
 from kubecore.kubelet.logs.writing import LogWriter
-from kubecore.kubelet.runtime.interface import RuntimeFailure
+from kubecore.kubelet.runtime.interface import ExecResult, RuntimeFailure
 from tests.unit.kubelet.conftest import Node, container
 
 Object = dict[str, Any]
@@ -132,3 +132,68 @@ async def test_a_container_was_started_when_its_runtime_says_as_the_next_kubelet
     now = node.clock.now()
     await node.run()
     assert node.container()["state"]["running"]["startedAt"] == meta.format_time(now - timedelta(seconds=2))
+
+
+# ---- a probe that fails
+
+
+def dying(node: Node, name: str = "main", **fields: Any) -> Object:
+    """A container that fails its liveness probe, and ends well when it is told to end."""
+    node.runtime.stopped_with = 0
+    node.runtime.execute = lambda probed, argv: ExecResult(b"", b"", int(probed == name))
+    probe = {"exec": {"command": ["check"]}, "periodSeconds": 20, "failureThreshold": 1, "initialDelaySeconds": 20}
+    return container(name, livenessProbe=probe, **fields)
+
+
+@pytest.mark.parametrize(
+    ("policy", "fields", "restarted"),
+    [
+        ("OnFailure", {}, True),
+        ("Never", {}, False),
+        ("Never", {"restartPolicy": "OnFailure"}, True),
+        ("OnFailure", {"restartPolicy": "Never", "restartPolicyRules": [rule("In", 1)]}, False),
+    ],
+)
+async def test_who_fails_its_liveness_is_started_again_unless_never_however_it_ends(
+    node: Node, policy: str, fields: Object, restarted: bool
+) -> None:
+    await node.run(dying(node, **fields), restartPolicy=policy)
+    await node.settle(21)
+    told = "Container main failed liveness probe" + (", will be restarted" if restarted else "")
+    assert node.events("Killing") == [told]
+    assert node.runtime.attempts("main") == 1 + restarted
+    assert node.status()["phase"] == ("Running" if restarted else "Succeeded")
+
+
+async def test_of_a_sidecar_that_fails_its_liveness_is_said_what_it_is(node: Node) -> None:
+    await node.run(container(), initContainers=[dying(node, "side", restartPolicy="Always")])
+    await node.settle(21)
+    assert node.events("Killing") == ["Init container side failed liveness probe"]
+    assert node.runtime.attempts("side") == 2
+
+
+# ---- last words
+
+
+def write_last_words(node: Node, words: str, name: str = "main") -> None:
+    mounts = node.runtime.config(name).mounts
+    next(one.source for one in mounts if one.target == "/dev/termination-log").write_text(words)
+
+
+async def test_of_a_long_message_the_end_is_told(node: Node) -> None:
+    await node.run(restartPolicy="Never")
+    write_last_words(node, "x" * 5000 + "at last")
+    node.runtime.end("main", 1)
+    await node.settle()
+    message = node.container()["state"]["terminated"]["message"]
+    assert (len(message), message[-8:]) == (4096, "xat last")
+
+
+async def test_the_containers_of_a_pod_share_what_their_messages_may_take(node: Node) -> None:
+    names = [f"c{number}" for number in range(12)]
+    await node.run(*map(container, names), restartPolicy="Never")
+    for name in names:
+        write_last_words(node, "é" * 2000, name)
+        node.runtime.end(name, 1)
+    await node.settle()
+    assert {node.container(name)["state"]["terminated"]["message"] for name in names} == {"é" * 512}
