@@ -1,4 +1,4 @@
-"""What is told of a pod that cannot have what its containers need, or whose containers cannot be ended."""
+"""What is told of a pod that cannot have what its containers need, or may not, or whose containers cannot be ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from kubecore.api import meta
 from kubecore.client.events import EventRecorder
+from kubecore.kubelet.pods.environment import Lookup
 from kubecore.kubelet.pods.records import ContainerRecord
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 from kubecore.kubelet.volumes.images import MissingImage
@@ -38,3 +40,13 @@ def tell(
         elif error.concerns(record.spec):
             record.wait(error.reason, error.message)
             event("Failed", f"Error: {error.reason}", field_path=record.field_path)
+
+
+def tell_missing_pull_secrets(pod: Object, lookup: Lookup, recorder: EventRecorder) -> None:
+    """An image may be had without them."""
+    asked = [name for one in pod["spec"].get("imagePullSecrets") or [] if (name := one.get("name"))]
+    missing = [name for name in asked if lookup("secrets", meta.namespace(pod), name) is None]
+    if missing:
+        told = f"Unable to retrieve some image pull secrets ({', '.join(missing)})"
+        message = f"{told}; attempting to pull the image may not succeed."
+        recorder.event(pod, "Warning", "FailedToRetrieveImagePullSecret", message)

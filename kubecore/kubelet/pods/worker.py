@@ -269,6 +269,8 @@ class PodWorker:
         if (place := await self._ensure_sandbox(volumes)) is None:
             return
         refresh_hosts(self.pod, place.ips, self._services)
+        if place.runtime.images is not None:
+            troubles.tell_missing_pull_secrets(self.pod, self._services.objects.get, self._services.recorder)
         await self._resizer.resize(self.pod, self._records, self._publish)
         if self._resizer.unfinished:
             self._wake_after("resize", _RESIZE_SECONDS)

@@ -175,6 +175,8 @@ async def test_pull_secrets_say_who_asks(node: Node, registry: Registry) -> None
     await node.run(imagePullSecrets=[{"name": "mine"}, {"name": "missing"}])
     await node.settle()
     assert registry.pulls == [("docker.io/library/app:1", [Credentials("me", "secret")])]
+    told = "Unable to retrieve some image pull secrets (missing); attempting to pull the image may not succeed."
+    assert set(node.events("FailedToRetrieveImagePullSecret")) == {told}
 
 
 async def test_two_pods_of_one_image_pull_it_once(node: Node, registry: Registry) -> None:
