@@ -105,7 +105,7 @@ class VolumeManager:
             except VolumeError as error:
                 failed.append(SetUpError.of_volume(name, str(error)))
             except OSError as error:
-                failed.append(SetUpError.of_volume(name, f"{error.filename or name}: {error.strerror}"))
+                failed.append(SetUpError.of_volume(name, f"{error.filename or name}: {(error.strerror or '').lower()}"))
             except SetUpError as error:
                 failed.append(error)
         if failed:
@@ -124,7 +124,7 @@ class VolumeManager:
             path.mkdir(parents=True, exist_ok=True)
             return Volume(path, in_memory=True, read_only=True)
         if kind not in _FOLDERS:
-            raise VolumeError(f"volumes of type {kind} are not supported on this node")
+            raise _unsupported(kind, declared[kind])
         path = self._pods / meta.uid(pod) / "volumes" / _FOLDERS[kind] / declared["name"]
         fresh = not path.is_dir()
         path.mkdir(parents=True, exist_ok=True)
@@ -260,12 +260,19 @@ def _host_path(source: Object) -> Path:
     return path
 
 
+def _unsupported(kind: str, source: Object) -> VolumeError:
+    if kind == "csi":
+        known = f"driver name {source.get('driver', '')} not found in the list of registered CSI drivers"
+        return VolumeError(f"kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: {known}")
+    return VolumeError(f"volumes of type {kind} are not supported on this node")
+
+
 def _persistent_path(kind: str, source: Object) -> Path:
     """Where a persistent volume is on this host."""
     if kind == "hostPath":
         return _host_path(source)
     if kind != "local":
-        raise VolumeError(f"volumes of type {kind} are not supported on this node")
+        raise _unsupported(kind, source)
     path = Path(source["path"])
     if not path.is_dir():
         raise VolumeError(f'path "{path}" does not exist')

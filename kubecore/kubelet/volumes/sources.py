@@ -92,22 +92,35 @@ def downward_files(pod: Object, source: Object, mode: int, around: VolumeSurroun
 
 
 async def projected_files(pod: Object, volume: Object, around: VolumeSurroundings) -> Files:
+    """What is wrong with any of the sources is told."""
     mode = volume.get("defaultMode", DEFAULT_MODE)
     files: Files = {}
+    wrong: list[str] = []
     for source in volume.get("sources") or []:
-        if "configMap" in source:
-            files.update(config_map_files(pod, source["configMap"], mode, around.lookup))
-        if "secret" in source:
-            files.update(secret_files(pod, source["secret"], mode, around.lookup))
-        if "downwardAPI" in source:
-            files.update(downward_files(pod, source["downwardAPI"], mode, around))
-        if "serviceAccountToken" in source:
-            wanted = source["serviceAccountToken"]
-            seconds = wanted.get("expirationSeconds", 3600)
-            token = await around.token(pod, wanted.get("audience", ""), seconds)
-            files[_safe(wanted["path"])] = _token_file(pod, token, mode)
-        if "clusterTrustBundle" in source or "podCertificate" in source:
-            raise VolumeError("projected volumes from clusterTrustBundle and podCertificate are not supported")
+        try:
+            files.update(await _source_files(pod, source, mode, around))
+        except VolumeError as error:
+            wrong.append(str(error))
+    if wrong := list(dict.fromkeys(wrong)):
+        raise VolumeError(wrong[0] if len(wrong) == 1 else f"[{', '.join(wrong)}]")
+    return files
+
+
+async def _source_files(pod: Object, source: Object, mode: int, around: VolumeSurroundings) -> Files:
+    files: Files = {}
+    if "configMap" in source:
+        files.update(config_map_files(pod, source["configMap"], mode, around.lookup))
+    if "secret" in source:
+        files.update(secret_files(pod, source["secret"], mode, around.lookup))
+    if "downwardAPI" in source:
+        files.update(downward_files(pod, source["downwardAPI"], mode, around))
+    if "serviceAccountToken" in source:
+        wanted = source["serviceAccountToken"]
+        seconds = wanted.get("expirationSeconds", 3600)
+        token = await around.token(pod, wanted.get("audience", ""), seconds)
+        files[_safe(wanted["path"])] = _token_file(pod, token, mode)
+    if "clusterTrustBundle" in source or "podCertificate" in source:
+        raise VolumeError("projected volumes from clusterTrustBundle and podCertificate are not supported")
     return files
 
 

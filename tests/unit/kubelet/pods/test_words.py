@@ -21,6 +21,22 @@ async def test_every_volume_that_is_missing_something_is_told(node: Node) -> Non
     ]
 
 
+async def test_every_source_of_a_projected_volume_that_is_missing_is_told(node: Node) -> None:
+    sources = [{"secret": {"name": "none"}}, {"configMap": {"name": "none"}}, {"secret": {"name": "none"}}]
+    await node.run(volumes=[{"name": "all", "projected": {"sources": sources}}])
+    (told,) = node.events("FailedMount")
+    missing = '[secret "none" not found, configmap "none" not found]'
+    assert told == f'MountVolume.SetUp failed for volume "all" : {missing}'
+
+
+async def test_a_driver_that_the_node_has_not_is_told_in_upstreams_words(node: Node) -> None:
+    await node.run(volumes=[{"name": "data", "csi": {"driver": "csi.example.com"}}])
+    known = "driver name csi.example.com not found in the list of registered CSI drivers"
+    (told,) = node.events("FailedMount")
+    failed = f"kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: {known}"
+    assert told == f'MountVolume.SetUp failed for volume "data" : {failed}'
+
+
 @pytest.mark.parametrize(
     ("path", "told"),
     [
