@@ -64,3 +64,18 @@ async def test_its_pod_can_be_evicted(node: Node, hung: None) -> None:
     worker.evict("The node was low on resource: memory.", 0.0, disrupted=True)
     await node.settle(6)
     assert (node.status()["phase"], node.status()["reason"]) == ("Failed", "Evicted")
+
+
+async def test_a_kubelet_that_ends_meanwhile_waits_for_none(node: Node, hung: None) -> None:
+    await node.run()
+    before = len(node.api.writes("patch pods/status"))
+    await node.stop()
+    await node.settle(300)
+    assert len(node.api.writes("patch pods/status")) == before
+    assert node.events("FailedCreatePodSandBox") == []
+
+
+async def test_the_deadline_of_its_pod_is_kept_once_it_is_given_up(node: Node, hung: None) -> None:
+    await node.run(activeDeadlineSeconds=60)
+    await node.settle(242)
+    assert (node.status()["phase"], node.status()["reason"]) == ("Failed", "DeadlineExceeded")
