@@ -381,6 +381,7 @@ class Kubelet:
             metrics=self.metrics,
             longest_back_off=timedelta(seconds=config.longest_back_off_seconds),
             seccomp_default=config.seccomp_default,
+            single_process_oom_kill=config.single_process_oom_kill,
             left=self._left,
             namespaces=config.pod_namespaces,
             runtime_for=self._runtime_for,

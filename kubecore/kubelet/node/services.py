@@ -60,6 +60,8 @@ class NodeServices:
     longest_back_off: timedelta
     seccomp_default: bool
     """Containers that ask for no profile have the runtime's."""
+    single_process_oom_kill: bool
+    """For want of memory one process of a container is killed, and not all."""
     left: LeftPods
     """What a killed kubelet has left running."""
     namespaces: PodNamespaces | None

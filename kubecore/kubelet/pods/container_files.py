@@ -26,7 +26,14 @@ def make(services: NodeServices, pod: Object, record: ContainerRecord, attempt: 
     message.parent.mkdir(parents=True, exist_ok=True)
     message.write_bytes(b"")
     message.chmod(0o666)
-    return ContainerPlace(log_path, message, attempt, services.root / "seccomp", services.seccomp_default)
+    return ContainerPlace(
+        log_path,
+        message,
+        attempt,
+        services.root / "seccomp",
+        seccomp_default=services.seccomp_default,
+        killed_together=not services.single_process_oom_kill,
+    )
 
 
 def message_file(services: NodeServices, pod: Object, record: ContainerRecord) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class ContainerPlace:
     """Where the node keeps its own."""
     seccomp_default: bool = False
     """Who asks for no profile has the runtime's."""
+    killed_together: bool = True
+    """All its processes are, where one is to be for want of memory."""
 
 
 def container_config(
@@ -82,7 +84,7 @@ def container_config(
         stdin_once=bool(container.get("stdinOnce")),
         tty=bool(container.get("tty")),
         oom_score_adj=oom_score_adj(pod, container, memory_capacity),
-        limits=limits.of_container(container, pod["spec"]),
+        limits=replace(limits.of_container(container, pod["spec"]), together=place.killed_together),
     )
 
 

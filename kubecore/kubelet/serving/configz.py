@@ -54,6 +54,7 @@ def told(config: KubeletConfig, *, address: str, port: int, cgroups: bool) -> Ob
         "cgroupDriver": "cgroupfs",
         "enforceNodeAllocatable": ["pods"] if cgroups and config.enforce_allocatable else ["none"],
         "seccompDefault": config.seccomp_default,
+        "singleProcessOOMKill": config.single_process_oom_kill,
         "serverTLSBootstrap": config.server_tls_bootstrap,
         "serializeImagePulls": False,
         "containerRuntimeEndpoint": config.cri.endpoint if config.cri is not None else "",

@@ -281,7 +281,11 @@ def _settings(given: JSON) -> JSON:
         found["lease_seconds"] = given["nodeLeaseDurationSeconds"]
     if "nodeStatusMaxImages" in given:
         found["max_images"] = given["nodeStatusMaxImages"]
-    for name, setting in (("seccompDefault", "seccomp_default"), ("serverTLSBootstrap", "server_tls_bootstrap")):
+    for name, setting in (
+        ("seccompDefault", "seccomp_default"),
+        ("serverTLSBootstrap", "server_tls_bootstrap"),
+        ("singleProcessOOMKill", "single_process_oom_kill"),
+    ):
         if name in given:
             found[setting] = given[name]
     if longest := given.get("crashLoopBackOff", {}).get("maxContainerRestartPeriod"):

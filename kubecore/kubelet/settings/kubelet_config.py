@@ -105,6 +105,9 @@ class KubeletConfig:
     """Before a container that crashes is started again."""
     seccomp_default: bool = False
     """Containers that ask for no profile have `RuntimeDefault` instead of none."""
+    single_process_oom_kill: bool = False
+    """Of a container that has more memory than it may one process is killed, and not all of them. With cgroups of
+    version 1 that is so in any case."""
     image_gc: ImageGcConfig = field(default_factory=ImageGcConfig)
     log_rotation: LogRotation = field(default_factory=LogRotation)
     pod_manifest_path: Path | None = None

@@ -82,6 +82,16 @@ def test_version_2_does_with_the_controllers_there_are(tmp_path: Path) -> None:
     assert set(files(tmp_path / "node/kubepods/pod")) == {"memory.max", "memory.oom.group", "memory.swap.max"}
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_version_2_is_told_whether_all_processes_of_a_container_are_killed_where_one_is(
+    tmp_path: Path, together: bool
+) -> None:
+    groups = version_2(tmp_path, "memory")
+    groups.start()
+    groups.make("pod", Limits(together=together), inner=False)
+    assert files(tmp_path / "node/kubepods/pod")["memory.oom.group"] == str(int(together))
+
+
 @pytest.mark.parametrize(("shares", "weight"), [(2, 1), (1024, 39), (262_144, 10_000)])
 def test_shares_become_weights(shares: int, weight: int) -> None:
     assert v2.weight(shares) == weight

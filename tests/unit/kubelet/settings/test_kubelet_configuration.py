@@ -411,6 +411,19 @@ async def test_who_asks_for_no_seccomp_profile_has_the_default(
     assert node.runtime.config("main").seccomp == wanted
 
 
+@pytest.mark.parametrize(
+    ("given", "together"),
+    [({"maxPods": 7}, True), ({"singleProcessOOMKill": False}, True), ({"singleProcessOOMKill": True}, False)],
+)
+async def test_all_processes_of_a_container_are_killed_for_want_of_memory_unless_one_is_to_be(
+    node: Node, given: Object, together: bool
+) -> None:
+    found = read(**given)
+    await node.start(**found.settings)
+    await node.run()
+    assert (node.runtime.config("main").limits.together, found.ignored) == (together, ())
+
+
 def test_pods_end_in_as_many_steps_as_there_are_priorities() -> None:
     class Pod:
         def __init__(self, priority: int) -> None:
