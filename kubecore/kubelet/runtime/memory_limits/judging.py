@@ -12,6 +12,7 @@ from kubecore.kubelet.runtime.memory_limits.use import Folder, Glance, Machine, 
 
 # A measurement is dear: it is good for so long, unless there may be much more now.
 _GOOD_SECONDS = 30.0
+_ANYTHING = 1 << 62
 
 Members = Mapping[str, Collection[Process]]
 """The processes of containers, by the containers' ids."""
@@ -26,7 +27,7 @@ class Reader(Protocol):
 
     def glance(self, processes: Iterable[Process]) -> Glance: ...
 
-    def measure(self, processes: Iterable[Process], enough: int | None) -> Measure: ...
+    def measure(self, processes: Iterable[Process], enough: int) -> Measure: ...
 
     def in_folder(self, folder: Folder) -> int: ...
 
@@ -55,14 +56,23 @@ class Watched:
     together: bool = True
     roots: set[Process] = field(default_factory=set)
     """Whatever was started in it."""
-    began_with: dict[int, int] = field(default_factory=dict)
-    """What was in its folders when it began, by device: of others that have ended."""
+    others: dict[int, int] = field(default_factory=dict)
+    """What in its folders, by device, was not there by its own doing alone."""
     in_folders: int = 0
     """What has been added to those that no other container sees."""
     glance: Glance = field(default_factory=Glance)
     measured: Measured | None = None
     ending: bool = False
     """All of it has been killed."""
+
+    def note(self, device: int, used: int) -> None:
+        """Others may have put there what there is now."""
+        self.others[device] = used
+
+    def added_to(self, device: int, used: int) -> int:
+        """What only it can have. What others had there may have gone."""
+        others = self.others[device] = min(self.others.get(device, 0), used)
+        return used - others
 
 
 @dataclass(eq=False)
@@ -125,7 +135,7 @@ class _Look:
         self._members = members
         self._swapped = swapped
         self._now = now
-        self.room = 1 << 62
+        self.room = _ANYTHING
         for one in containers:
             one.glance = reader.glance(members.get(one.id, ()))
         self._all_in_folders = self._take_folders()
@@ -141,8 +151,10 @@ class _Look:
                 if folder.device not in used:
                     used[folder.device] = self._reader.in_folder(folder)
         for device, whose in seen_by.items():
-            if len(whose) == 1:
-                whose[0].in_folders += max(0, used[device] - whose[0].began_with.get(device, 0))
+            for one in whose:
+                if len(whose) > 1:
+                    one.note(device, used[device])
+                one.in_folders += one.added_to(device, used[device])
         return sum(used.values())
 
     def of_container(self, one: Watched) -> Over | None:
@@ -151,7 +163,7 @@ class _Look:
         glance = one.glance
         used = glance.anonymous + glance.shared + one.in_folders + self._swapped
         if used > one.limit:
-            used = self._total([one], one.in_folders, one.limit)
+            used = self._total([one], one.in_folders, one.limit, enough=max(0, one.limit - one.in_folders))
         self.room = min(self.room, one.limit - used)
         if used <= one.limit:
             return None
@@ -166,23 +178,26 @@ class _Look:
         used = sum(one.glance.anonymous + one.glance.shared for one in self._containers)
         used += self._all_in_folders + self._swapped
         if used > limit:
-            used = self._total(self._containers, self._all_in_folders, limit)
+            used = self._total(self._containers, self._all_in_folders, limit, enough=0)
         self.room = min(self.room, limit - used)
         if used <= limit:
             return None
         processes = {process: one for one in self._containers for process in self._members.get(one.id, ())}
-        victim = self._reader.measure(processes, 0).heaviest
+        victim = self._reader.measure(processes, _ANYTHING).heaviest
         if victim is None:
             return None
         one = processes[victim]
         return Over(one, None if one.together else victim, used, limit, "pod")
 
-    def _total(self, containers: Sequence[Watched], in_folders: int, limit: int) -> int:
-        """By what is known of each, which may be too much, or measured where that is over the limit. Files in memory
-        that are mapped are told twice: the larger number counts."""
+    def _total(self, containers: Sequence[Watched], in_folders: int, limit: int, *, enough: int) -> int:
+        """By what is known of each, which may be too much, or measured where that is over the limit (`enough`: of each,
+        as in `measure`). Files in memory that are mapped are told twice: the larger number counts."""
         known = [self._known(one) for one in containers]
         if any(one is None for one in known) or _sum(known, in_folders) > limit:
-            known = [self._measured(one, limit) for one in containers]
+            known = [self._measured(one, enough) for one in containers]
+            if _sum(known, in_folders) > limit and sum(len(self._members.get(one.id, ())) for one in containers) > 1:
+                # One of them may have ended, and another one have taken as much, while they were measured in turn.
+                known = [self._measured(one, enough) for one in containers]
         return _sum(known, in_folders)
 
     def _known(self, one: Watched) -> Measure | None:
@@ -194,8 +209,8 @@ class _Look:
         more += max(0, one.glance.shared - measured.glance.shared)
         return measured.measure._replace(anonymous=measured.measure.anonymous + more)
 
-    def _measured(self, one: Watched, limit: int) -> Measure:
-        found = self._reader.measure(self._members.get(one.id, ()), limit)
+    def _measured(self, one: Watched, enough: int) -> Measure:
+        found = self._reader.measure(self._members.get(one.id, ()), enough)
         one.measured = Measured(found, one.glance, self._now)
         return found
 

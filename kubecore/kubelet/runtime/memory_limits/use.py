@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import re
 import signal
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,13 +16,16 @@ from typing import NamedTuple
 
 from kubecore.kubelet import proc_files
 from kubecore.kubelet.runtime.memory_limits.owners import Owners, Process, told_of
-from kubecore.kubelet.runtime.system_calls import IN_ROOT, NO_MAGIC_LINKS, open_within
+from kubecore.kubelet.runtime.system_calls import IN_ROOT, NO_MAGIC_LINKS, libc, open_within
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 # proc(5), flags of a process: PF_FORKNOEXEC.
 _NO_PROGRAM_YET = 0x40
-_BORROWS_SECONDS = 1
+_BORROWS_SECONDS = 2
+# kcmp(2), by architecture, and its KCMP_VM.
+_KCMP = {"x86_64": 312, "aarch64": 272}
+_MEMORY = 1
 _TAKEN = re.compile(rb"^(AnonPages|Shmem|SwapTotal|SwapFree): *(\d+) kB", re.MULTILINE)
 _GONE = (errno.ENOENT, errno.ESRCH)
 
@@ -91,19 +95,16 @@ class MemoryUse:
             together += int(shared)
         return Glance(anonymous * _PAGE, together * _PAGE)
 
-    def measure(self, processes: Iterable[Process], enough: int | None) -> Measure:
-        """Dear where memory is large and shared by several. `enough`: when one process alone has as much, which then is
-        what is told."""
+    def measure(self, processes: Iterable[Process], enough: int) -> Measure:
+        """Dear where there is much. `enough`: what is not above that, or not even if what several share is counted as
+        often, need not be known any better."""
         living = _with_memory_of_their_own(processes)
-        alone = {one: _by_status(one.pid) for one in living}
-        heaviest = max(living, key=lambda one: self._weight(one, alone[one]), default=None)
-        most = max(alone.values(), key=lambda one: one.anonymous, default=Measure())
-        if enough is not None and most.anonymous >= enough:
-            return most._replace(heaviest=heaviest)
-        if len(living) > 1:
-            alone = {one: _by_mappings(one.pid) or alone[one] for one in living}
-        anonymous = sum(one.anonymous for one in alone.values())
-        return Measure(anonymous, sum(one.shared for one in alone.values()), heaviest)
+        found = {one: _by_status(one.pid) for one in living}
+        heaviest = max(living, key=lambda one: self._weight(one, found[one]), default=None)
+        if sum(one.anonymous + one.shared for one in found.values()) > enough:
+            found = {one: _by_mappings(one.pid) or found[one] for one in living}
+        anonymous = sum(one.anonymous for one in found.values())
+        return Measure(anonymous, sum(one.shared for one in found.values()), heaviest)
 
     def _weight(self, process: Process, has: Measure) -> int:
         """As the kernel's (`oom_badness`), but for what it keeps for a process itself."""
@@ -161,24 +162,26 @@ def kill(process: Process) -> bool:
 
 
 def _with_memory_of_their_own(processes: Iterable[Process]) -> Sequence[Process]:
-    """Those that live still, without who has just been born to run a program: until it does, it may borrow its parent's
-    memory (vfork(2)), and has nothing that counts."""
+    """Those that live still, without who was born to run a program and borrows its parent's memory until then
+    (vfork(2))."""
     told = {one: found for one in processes if (found := told_of(one.pid)) is not None and found.began == one.began}
     there = {one.pid for one in told}
-    now = _ticks_now()
     return [
         one
         for one, found in told.items()
         if found.state not in "ZX"
-        and not (
-            found.flags & _NO_PROGRAM_YET and found.parent in there and now - one.began < _BORROWS_SECONDS * _TICKS
-        )
+        and not (found.flags & _NO_PROGRAM_YET and found.parent in there and _borrows(one, found.parent))
     ]
 
 
-def _ticks_now() -> float:
-    """Since the machine was started."""
-    return float(proc_files.content("/proc/uptime").split()[0]) * _TICKS
+def _borrows(process: Process, parent: int) -> bool:
+    """Its parent's memory. Where the kernel does not tell, whoever is young enough is believed to."""
+    if (number := _KCMP.get(platform.machine())) is not None:
+        differs = libc.syscall(number, process.pid, parent, _MEMORY, 0, 0)
+        if differs >= 0:
+            return bool(differs == 0)
+    ticks = float(proc_files.content("/proc/uptime").split()[0]) * _TICKS
+    return ticks - process.began < _BORROWS_SECONDS * _TICKS
 
 
 def _by_status(pid: int) -> Measure:
@@ -190,10 +193,12 @@ def _by_status(pid: int) -> Measure:
 
 
 def _by_mappings(pid: int) -> Measure | None:
-    """Of what it shares the share. None where that is not told."""
+    """Of what it shares the share, and without what it has given up, which the kernel takes when it needs some
+    (madvise(2), MADV_FREE). None where that is not told."""
     try:
         told = _numbers(proc_files.content(f"/proc/{pid}/smaps_rollup"))
-        return Measure(told[b"Pss_Anon"] + told.get(b"SwapPss", 0), told[b"Pss_Shmem"])
+        anonymous = told[b"Pss_Anon"] + told.get(b"SwapPss", 0) - told.get(b"LazyFree", 0)
+        return Measure(max(0, anonymous), told[b"Pss_Shmem"])
     except KeyError:
         return None
     except OSError as error:

@@ -83,7 +83,8 @@ class MemoryWatch:
         pod = self._pods.setdefault(sandbox, _Kept(None))
         pod.containers[container.id] = container
         container.roots.add(container.process)
-        container.began_with = {one.device: self._reader.in_folder(one) for one in container.folders}
+        for folder in container.folders:
+            container.note(folder.device, self._reader.in_folder(folder))
         self._soon(pod)
 
     def started(self, sandbox: str, container: str, process: Process | None) -> None:
@@ -101,6 +102,11 @@ class MemoryWatch:
         """It has ended."""
         pod = self._pods.get(sandbox)
         if pod is not None and (found := pod.containers.pop(container, None)) is not None:
+            there = {one.device: self._reader.in_folder(one) for one in found.folders}
+            for one in pod.containers.values():  # what that one has left in memory is not theirs
+                for folder in one.folders:
+                    if folder.device in there:
+                        one.note(folder.device, there[folder.device])
             self._let_go(found)
         self._changed()
 

@@ -58,43 +58,84 @@ sys.stdin.read()
 def test_a_glance_and_a_measurement_of_one_process_tell_the_same() -> None:
     reader = MemoryUse()
     with running(ALONE) as (_, processes):
-        glance, measure = reader.glance(processes), reader.measure(processes, None)
+        glance, measure = reader.glance(processes), reader.measure(processes, 0)
     assert 64 * MEBI <= measure.anonymous <= 96 * MEBI
     assert abs(glance.anonymous - measure.anonymous) <= 2 * MEBI
     assert measure.heaviest == processes[0]
 
 
-def test_pages_that_several_processes_share_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(use, "_BORROWS_SECONDS", 0)
+def test_pages_that_several_processes_share_are_measured_once() -> None:
     reader = MemoryUse()
     with running(FORKED) as (_, processes):
         assert len(processes) == 4
-        glance, measure = reader.glance(processes), reader.measure(processes, None)
+        glance, measure = reader.glance(processes), reader.measure(processes, 0)
     assert glance.anonymous >= 4 * 64 * MEBI
     assert 64 * MEBI <= measure.anonymous <= 128 * MEBI
     assert 15 * MEBI <= measure.shared <= 17 * MEBI
 
 
-def test_one_process_that_has_too_much_alone_is_not_measured_further() -> None:
-    with running(ALONE) as (_, processes):
-        found = MemoryUse().measure([*processes, Process(os.getpid(), use.process_of(os.getpid()).began)], 32 * MEBI)  # type: ignore[union-attr]
-    assert found.anonymous >= 64 * MEBI
+def test_what_is_within_the_limit_in_any_case_is_not_measured_any_better() -> None:
+    with running(FORKED) as (_, processes):
+        found = MemoryUse().measure(processes, 1 << 40)
+    assert found.anonymous >= 4 * 64 * MEBI
 
 
-def test_a_child_that_has_only_been_born_may_borrow_its_parents_memory_and_does_not_count(
+BORROWED = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+kept = bytearray(b"x" * (64 << 20))
+stack = ctypes.create_string_buffer(1 << 16)
+function = ctypes.cast(libc.pause, ctypes.c_void_p)
+child = libc.clone(function, ctypes.byref(stack, 1 << 15), 0x100 | 17, None)  # CLONE_VM
+print(os.getpid(), child, flush=True)
+sys.stdin.read()
+os.kill(child, 9)
+"""
+"""A child that has its parent's memory, as between vfork(2) and execve(2)."""
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told by the kernel", "not told"])
+def test_a_child_that_borrows_its_parents_memory_has_none(told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not told:
+        monkeypatch.setattr(use, "_KCMP", {})
+        monkeypatch.setattr(use, "_BORROWS_SECONDS", 1 << 30)
+    with running(BORROWED) as (_, processes):
+        assert len(processes) == 2
+        measure = MemoryUse().measure(processes, 0)
+    assert 64 * MEBI <= measure.anonymous <= 96 * MEBI
+
+
+def test_a_child_that_has_run_no_program_and_is_old_has_memory_of_its_own_where_the_kernel_does_not_tell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As with vfork(2), until it runs a program."""
-    monkeypatch.setattr(use, "_BORROWS_SECONDS", 1 << 30)
+    monkeypatch.setattr(use, "_KCMP", {})
+    monkeypatch.setattr(use, "_BORROWS_SECONDS", 0)
     with running(FORKED) as (_, processes):
-        assert use._with_memory_of_their_own(processes) == processes[:1]
+        assert use._with_memory_of_their_own(processes) == processes
+
+
+GIVEN_UP = """
+import mmap, os, sys
+kept = bytearray(b"x" * (16 << 20))
+area = mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+area.write(b"x" * (64 << 20))
+area.madvise(mmap.MADV_FREE)
+print(os.getpid(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_process_has_given_up_does_not_count_though_the_kernel_has_not_taken_it_yet() -> None:
+    with running(GIVEN_UP) as (_, processes):
+        measure = MemoryUse().measure(processes, 0)
+    assert 16 * MEBI <= measure.anonymous <= 48 * MEBI
 
 
 def test_what_is_gone_or_another_process_has_nothing() -> None:
     with running(ALONE) as (_, processes):
         other = Process(processes[0].pid, processes[0].began - 1)
-        assert MemoryUse().measure([other], None) == use.Measure()
-    assert MemoryUse().measure(processes, None) == use.Measure()
+        assert MemoryUse().measure([other], 0) == use.Measure()
+    assert MemoryUse().measure(processes, 0) == use.Measure()
     assert MemoryUse().glance(processes) == use.Glance()
 
 

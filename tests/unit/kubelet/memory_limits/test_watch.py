@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,8 @@ class Machines:
     looks: list[float] = field(default_factory=list)
     measured: list[float] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
+    """Called after one process was measured, and before the next."""
 
     def __post_init__(self) -> None:
         self.watch = MemoryWatch(self.clock, self)
@@ -67,12 +69,19 @@ class Machines:
         there = [self.has[one.pid] for one in processes if one.pid in self.has]
         return Glance(MEBI * sum(one.own + one.together for one in there), MEBI * sum(one.shared for one in there))
 
-    def measure(self, processes: Iterable[Process], enough: int | None) -> Measure:
+    def measure(self, processes: Iterable[Process], enough: int) -> Measure:
         self.measured.append(self.clock.monotonic())
         there = [one for one in processes if one.pid in self.has]
-        anonymous = sum(self.has[one.pid].own for one in there)
-        anonymous += max((self.has[one.pid].together for one in there), default=0)
-        return Measure(anonymous * MEBI, 0, max(there, key=lambda one: (self.has[one.pid].own, one.pid), default=None))
+        found = self._measured(there, enough)
+        self.meanwhile()
+        return found
+
+    def _measured(self, there: list[Process], enough: int) -> Measure:
+        heaviest = max(there, key=lambda one: (self.has[one.pid].own, one.pid), default=None)
+        own, together = (sum(getattr(self.has[one.pid], kind) for one in there) for kind in ("own", "together"))
+        if (own + together) * MEBI > enough:
+            together = max((self.has[one.pid].together for one in there), default=0)
+        return Measure((own + together) * MEBI, 0, heaviest)
 
     def in_folder(self, folder: Folder) -> int:
         return self.folders[folder.device] * MEBI
@@ -140,6 +149,24 @@ async def test_what_all_processes_of_a_container_have_counts_and_shared_pages_on
     assert machine.ended == ["prefork"]
 
 
+async def test_memory_that_one_process_has_after_another_counts_once(machine: Machines) -> None:
+    """Who is measured last may have it from who was measured first."""
+    machine.start("first", 10, None)
+    machine.start("second", 11, None)
+    machine.watch.limit_pod("pod", 50 * MEBI)
+    machine.has[10].own = 49
+    await machine.clock.advance(5)
+    assert machine.ended == []
+
+    def hand_over() -> None:
+        machine.has[10].own, machine.has[11].own = 1, 49
+
+    machine.meanwhile = hand_over
+    machine.has[11].own = 2
+    await machine.clock.advance(5)
+    assert machine.ended == []
+
+
 async def test_pages_of_files_do_not_count(machine: Machines) -> None:
     machine.start("database", 10, 50)
     machine.has[10].shared = 400
@@ -173,6 +200,22 @@ async def test_files_in_memory_count_for_who_alone_can_have_written_them_since_i
     assert machine.ended == ["web"]
 
 
+async def test_what_another_container_has_left_in_memory_is_not_charged_to_who_goes_on(machine: Machines) -> None:
+    folders = [machine.folder(1, has=0), machine.folder(1, has=0)]
+    machine.start("reader", 10, 50, folders=(folders[0],))
+    machine.start("writer", 11, None, folders=(folders[1],))
+    await machine.clock.advance(5)
+    machine.folders[1] = 80
+    machine.watch.remove("pod", "writer")
+    await machine.clock.advance(5)
+    assert machine.ended == []
+    machine.folders[1] = 20  # it removes what was there, and writes as much
+    await machine.clock.advance(5)
+    machine.folders[1] = 80
+    await machine.clock.advance(5)
+    assert machine.ended == ["reader"]
+
+
 async def test_files_in_memory_that_several_see_count_for_the_pod_alone(machine: Machines) -> None:
     machine.watch.add_pod("pod", 100 * MEBI)
     machine.folders[1] = 0
@@ -185,6 +228,16 @@ async def test_files_in_memory_that_several_see_count_for_the_pod_alone(machine:
     machine.folders[1] = 80
     await machine.clock.advance(5)
     assert machine.ended == ["writer"]
+
+
+async def test_pages_that_processes_share_count_once_for_the_pod_too(machine: Machines) -> None:
+    machine.watch.add_pod("pod", 100 * MEBI)
+    for name, pid in (("one", 10), ("other", 11)):
+        machine.start(name, pid, 90)
+        machine.children[pid] = [pid + 10]
+        machine.has[pid], machine.has[pid + 10] = Has(own=2, together=40), Has(own=2, together=40)
+    await machine.clock.advance(60)
+    assert machine.ended == []
 
 
 async def test_a_limit_of_the_pod_ends_the_container_with_the_heaviest_process(machine: Machines) -> None:
