@@ -77,6 +77,16 @@ def test_an_init_container_is_held_to_its_own_limit(cluster: Running) -> None:
     assert cluster.kubectl("get", "pod", "begins", "--no-headers").split()[2] == "Init:OOMKilled"
 
 
+def test_files_in_memory_count_with_what_processes_have(cluster: Running) -> None:
+    command = takes(40)
+    command[2] = f"open('/memory/file', 'wb').write(bytes(50 << 20))\n{command[2]}"
+    mounted = {"volumeMounts": [{"name": "memory", "mountPath": "/memory"}]}
+    volumes = [{"name": "memory", "emptyDir": {"medium": "Memory"}}]
+    create(cluster, "files", limited("main", command, "80Mi") | mounted, volumes=volumes, restartPolicy="Never")
+    wait(cluster, "files", "{.status.phase}", "Failed")
+    assert cluster.kubectl("get", "pod", "files", "--no-headers").split()[2] == "OOMKilled"
+
+
 def test_a_limit_of_the_pod_holds_for_its_containers_together(cluster: Running) -> None:
     pieces = {"large": 400, "small": 30}
     containers = [{"name": name, "image": "none", "command": takes(mebi)} for name, mebi in pieces.items()]

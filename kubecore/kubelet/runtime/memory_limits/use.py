@@ -79,6 +79,8 @@ class MemoryUse:
             if self._meminfo < 0:
                 self._meminfo = os.open("/proc/meminfo", os.O_RDONLY | os.O_CLOEXEC)
             told = {name: int(value) << 10 for name, value in _TAKEN.findall(os.pread(self._meminfo, 1 << 14, 0))}
+            if not told[b"AnonPages"]:  # there is no such machine
+                return None
             swapped = told[b"SwapTotal"] - told[b"SwapFree"]
             return Machine(told[b"AnonPages"] + told[b"Shmem"] + swapped, swapped)
         except (OSError, KeyError, ValueError):

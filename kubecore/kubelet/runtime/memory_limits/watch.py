@@ -234,5 +234,6 @@ class MemoryWatch:
         container, victim, used, limit, whose = over
         if not container.ending and container.end(victim):
             container.ending = victim is None
-            told = "container %s ends: it has %d bytes of memory, above the %s's limit of %d"
-            log.warning(told, container.id, used, whose, limit)
+            what = f"process {victim.pid} of container" if victim is not None else "container"
+            told = "%s %s is killed: %d bytes of memory are above the %s's limit of %d"
+            log.warning(told, what, container.id, used, whose, limit)
