@@ -79,8 +79,9 @@ class Owners:
     def _fresh(self, numbers: set[int], roots: Iterable[Process]) -> dict[int, Told]:
         """Of whom it is not known yet whose they are, or not any more."""
         self._looks += 1
-        known = (self._seen.get(one.pid) for one in roots)
-        everybody = self._looks % _ALL_ANEW == 0 or any(seen is not None and not seen.owner for seen in known)
+        known = ((self._seen.get(one.pid), one.began) for one in roots)
+        mistaken = any(seen is not None and (not seen.owner or seen.began != began) for seen, began in known)
+        everybody = mistaken or self._looks % _ALL_ANEW == 0
         owners = {number for number, seen in self._seen.items() if seen.owner}
         fresh = {}
         for number in numbers:

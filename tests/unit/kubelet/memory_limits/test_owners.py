@@ -84,6 +84,14 @@ def test_a_reused_number_is_noticed_though_nobody_saw_it_free(proc: Proc) -> Non
     assert proc.of_web() == {100}
 
 
+def test_a_containers_first_process_may_have_the_number_of_one_that_has_just_ended(proc: Proc) -> None:
+    proc.born(101, 100, began=6)
+    assert proc.of_web() == {100, 101}
+    proc.born(101, 50, began=70)
+    found = proc.owners.look({**ROOTS, Process(101, 70): "other"}, {})
+    assert found == {"web": {Process(100, 5)}, "other": {Process(101, 70)}}
+
+
 def test_who_was_seen_before_it_was_known_whose_he_is_is_found(proc: Proc) -> None:
     proc.born(101, 100)
     proc.born(102, 101)
