@@ -24,20 +24,24 @@ log = logging.getLogger(__name__)
 # In a second: more than any machine that we know of hands out.
 _FASTEST_BYTES = 8 << 30
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.05, 1.0
-# After which a pod is looked at whatever the machine tells: one without any room, and one that has all of it.
-_CLOSE_SECONDS, _FAR_SECONDS = 0.25, 3.0
-# What comes and goes on any machine, and is no reason to look.
-_NOISE_BYTES = 4 << 20
+# After which a pod is looked at whatever the machine tells: one without any room, and one that has all of it; and where
+# the machine tells nothing.
+_CLOSE_SECONDS, _FAR_SECONDS, _BLIND_SECONDS = 1.0, 3.0, 0.25
+# What comes and goes on any machine, and is no reason to look; and what is reason enough to look at once. For less a
+# pod is looked at when it has not been for so long.
+_NOISE_BYTES, _MUCH_BYTES = 4 << 20, 64 << 20
+_REST_SECONDS = 0.5
 # Of the time, for looking.
 _SHARE = 0.1
 
 
 class _Kept(Pod):
     """`floor`: the least that the machine had taken since the pod was looked at. `step`: once that has grown by it, the
-    pod is looked at again. `due_at`: when it is anyway; inf while it is."""
+    pod is looked at again, but for little not before `rested_at`. `due_at`: when it is anyway; inf while it is."""
 
     floor = 0
     step = 0
+    rested_at = -math.inf
     due_at = -math.inf
 
 
@@ -173,7 +177,8 @@ class MemoryWatch:
         for pod in self._limited:
             if taken < pod.floor:
                 pod.floor = taken
-            if taken - pod.floor >= pod.step or now >= pod.due_at:
+            grown = taken - pod.floor
+            if now >= pod.due_at or (grown >= pod.step and (grown >= _MUCH_BYTES or now >= pod.rested_at)):
                 due.append(pod)
         for pod in due:
             pod.grown = taken - pod.floor >= pod.step
@@ -182,7 +187,7 @@ class MemoryWatch:
 
     def _until_next(self, pod: Pod) -> float:
         if not self._told:
-            return _CLOSE_SECONDS
+            return _BLIND_SECONDS
         least = min(pod.limits, default=0)
         return max(_CLOSE_SECONDS, _FAR_SECONDS * min(pod.room / least, 1.0)) if least else _FAR_SECONDS
 
@@ -210,6 +215,7 @@ class MemoryWatch:
         now = self._clock.monotonic()
         for pod in due:
             pod.step = max(pod.room, _NOISE_BYTES)
+            pod.rested_at = now + _REST_SECONDS
             if pod.due_at == math.inf:
                 pod.due_at = now + self._until_next(pod)
         self._changed()
