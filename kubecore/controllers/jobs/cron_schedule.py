@@ -12,32 +12,10 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from kubecore.api import durations
+from kubecore.api import cron, durations
+from kubecore.api.cron import BadSchedule
 
-_MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, 1)}
-_DAYS = {name: number for number, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"))}
-_FIELDS: tuple[tuple[int, int, dict[str, int]], ...] = (
-    (0, 59, {}),
-    (0, 23, {}),
-    (1, 31, {}),
-    (1, 12, _MONTHS),
-    (0, 6, _DAYS),
-)
-_DESCRIPTORS = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
 _YEARS = 5
-
-
-class BadSchedule(ValueError):
-    """The text is no schedule, or its zone is none; the message says why."""
 
 
 class Schedule(Protocol):
@@ -120,16 +98,12 @@ def parse(text: str, zone_name: str = "") -> Schedule:
     if text.startswith("@every "):
         return Every(_duration(text.removeprefix("@every ")))
     if text.startswith("@"):
-        if text not in _DESCRIPTORS:
+        if text not in cron.DESCRIPTORS:
             raise BadSchedule(f"unrecognized descriptor: {text}")
-        text = _DESCRIPTORS[text]
-    fields = text.split()
-    if len(fields) != len(_FIELDS):
-        raise BadSchedule(f"expected exactly {len(_FIELDS)} fields, found {len(fields)}: [{' '.join(fields)}]")
-    parsed = [_field(field, *bounds) for field, bounds in zip(fields, _FIELDS, strict=True)]
-    (minutes, _), (hours, _), (days, any_date), (months, _), (weekdays, any_weekday) = parsed
-    either = not any_date and not any_weekday
-    return Calendar(minutes, hours, days, months, weekdays, either, zone)
+        text = cron.DESCRIPTORS[text]
+    minutes, hours, days, months, weekdays = cron.fields(text)
+    either = not days.any and not weekdays.any
+    return Calendar(minutes.values, hours.values, days.values, months.values, weekdays.values, either, zone)
 
 
 def load_zone(name: str) -> tzinfo:
@@ -140,36 +114,6 @@ def load_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise BadSchedule(f"unknown time zone {name}") from error
-
-
-def _field(text: str, low: int, high: int, named: dict[str, int]) -> tuple[frozenset[int], bool]:
-    """The values, and whether they are all there are (`*` or `?`, alone or in a list)."""
-    values: set[int] = set()
-    unrestricted = False
-    for part in text.split(","):
-        bounds, slash, step_text = part.partition("/")
-        step = _number(step_text, {}) if slash else 1
-        start, dash, end = bounds.partition("-")
-        if bounds in ("*", "?"):
-            first, last = low, high
-            unrestricted |= step == 1
-        else:
-            first = _number(start, named)
-            # "5/10" is "5-59/10"
-            last = _number(end, named) if dash else high if slash else first
-        if step < 1 or first < low or last > high or first > last:
-            raise BadSchedule(f"no such range: {part}")
-        values.update(range(first, last + 1, step))
-    return frozenset(values), unrestricted
-
-
-def _number(text: str, named: dict[str, int]) -> int:
-    found = named.get(text.lower())
-    if found is not None:
-        return found
-    if not text.isascii() or not text.isdecimal():
-        raise BadSchedule(f"failed to parse int from {text}")
-    return int(text)
 
 
 def _duration(text: str) -> int:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
 from kubecore.api import meta
+from kubecore.api.cron import BadSchedule
 from kubecore.client.client import Object
-from kubecore.controllers.jobs.cron_schedule import BadSchedule, Schedule
+from kubecore.controllers.jobs.cron_schedule import Schedule
 
 # Whoever missed more starts than this is told that a clock or the schedule is wrong.
 _MANY = 100

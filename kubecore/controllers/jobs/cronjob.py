@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from kubecore.api import errors, meta
+from kubecore.api.cron import BadSchedule
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Object
 from kubecore.client.events import reference
 from kubecore.client.informer import Of
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.jobs import cron_schedule, cron_timing
-from kubecore.controllers.jobs.cron_schedule import BadSchedule, Schedule
+from kubecore.controllers.jobs.cron_schedule import Schedule
 from kubecore.controllers.jobs.metrics import creation_skew
 from kubecore.controllers.jobs.state import JOBS, finished_condition
 from kubecore.controllers.workloads.replicaset import OWNER_INDEX, controller_uid

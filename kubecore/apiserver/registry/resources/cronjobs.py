@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubecore.api.cron import BadSchedule
 from kubecore.api.errors import Cause
 from kubecore.apiserver.registry.defaulting.podspec import default_pod_template
 from kubecore.apiserver.registry.resources.jobs import default_failure_policy
@@ -11,7 +12,7 @@ from kubecore.apiserver.registry.strategy import RequestContext, Strategy
 from kubecore.apiserver.registry.validation import pod_advice
 from kubecore.apiserver.registry.validation.jobs import validate_job_spec
 from kubecore.apiserver.registry.validation.problems import Problems
-from kubecore.apiserver.registry.validation.schedules import BadSchedule, check_schedule, zone_errors
+from kubecore.apiserver.registry.validation.schedules import check_schedule, zone_errors
 from kubecore.apiserver.registry.validation.workloads import validate_counts
 
 JSON = dict[str, Any]

@@ -5,23 +5,11 @@ from __future__ import annotations
 import re
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_FIELDS: tuple[tuple[int, int, dict[str, int]], ...] = (
-    (0, 59, {}),
-    (0, 23, {}),
-    (1, 31, {}),
-    (1, 12, {name: number for number, name in enumerate(_MONTHS, 1)}),
-    (0, 6, {name: number for number, name in enumerate(_DAYS)}),
-)
-_DESCRIPTORS = frozenset({"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"})
+from kubecore.api import cron
+from kubecore.api.cron import BadSchedule
+
 _EVERY = re.compile(r"([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+")
 _ZONE_PART = re.compile(r"[A-Za-z.\-_0-9+]{1,14}")
-_NUMBER = re.compile(r"[+-]?[0-9]+")
-
-
-class BadSchedule(ValueError):
-    """The text is no schedule; the message says why."""
 
 
 def check_schedule(text: str) -> None:
@@ -38,60 +26,17 @@ def check_schedule(text: str) -> None:
     if text.startswith("@"):
         _check_descriptor(text)
         return
-    fields = text.split()
-    if len(fields) != len(_FIELDS):
-        raise BadSchedule(f"expected exactly {len(_FIELDS)} fields, found {len(fields)}: [{' '.join(fields)}]")
-    for field, (low, high, named) in zip(fields, _FIELDS, strict=True):
-        for part in filter(None, field.split(",")):
-            _check_range(part, low, high, named)
+    cron.fields(text)
 
 
 def _check_descriptor(text: str) -> None:
-    if text in _DESCRIPTORS:
+    if text in cron.DESCRIPTORS:
         return
     every, duration = "@every ", text.removeprefix("@every ")
     if not text.startswith(every):
         raise BadSchedule(f"unrecognized descriptor: {text}")
     if duration != "0" and _EVERY.fullmatch(duration.removeprefix("-").removeprefix("+")) is None:
         raise BadSchedule(f'failed to parse duration {text}: time: invalid duration "{duration}"')
-
-
-def _check_range(expression: str, low: int, high: int, named: dict[str, int]) -> None:
-    """`*`, `?`, a value, `a-b`, each with an optional `/step`."""
-    bounds, *steps = expression.split("/")
-    limits = bounds.split("-")
-    if limits[0] in ("*", "?"):
-        first, last = low, high
-    else:
-        first = _number(limits[0], named)
-        if len(limits) > 2:
-            raise BadSchedule(f"too many hyphens: {expression}")
-        last = _number(limits[1], named) if len(limits) == 2 else first
-    if len(steps) > 1:
-        raise BadSchedule(f"too many slashes: {expression}")
-    step = _number(steps[0], {}) if steps else 1
-    if steps and len(limits) == 1:
-        # From there to the end.
-        last = high
-    if first < low:
-        raise BadSchedule(f"beginning of range ({first}) below minimum ({low}): {expression}")
-    if last > high:
-        raise BadSchedule(f"end of range ({last}) above maximum ({high}): {expression}")
-    if first > last:
-        raise BadSchedule(f"beginning of range ({first}) beyond end of range ({last}): {expression}")
-    if step == 0:
-        raise BadSchedule(f"step of range should be a positive number: {expression}")
-
-
-def _number(text: str, named: dict[str, int]) -> int:
-    found = named.get(text.lower())
-    if found is not None:
-        return found
-    if _NUMBER.fullmatch(text) is None:
-        raise BadSchedule(f'failed to parse int from {text}: strconv.Atoi: parsing "{text}": invalid syntax')
-    if int(text) < 0:
-        raise BadSchedule(f"negative number ({int(text)}) not allowed: {text}")
-    return int(text)
 
 
 def zone_errors(name: str) -> list[str]:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kubecore.controllers.jobs.cron_schedule import BadSchedule, parse
+from kubecore.api.cron import BadSchedule
+from kubecore.controllers.jobs.cron_schedule import parse
 
 
 def due(schedule: str, after: str, count: int = 1, zone: str = "") -> list[str]:
@@ -42,6 +43,9 @@ def due(schedule: str, after: str, count: int = 1, zone: str = "") -> list[str]:
         ("@monthly", "2026-01-01 00:00", ["2026-02-01 00:00"]),
         ("@yearly", "2026-01-01 00:00", ["2027-01-01 00:00"]),
         ("@every 1h30m", "2026-01-01 00:10", ["2026-01-01 01:40", "2026-01-01 03:10"]),
+        # what the API server lets pass is followed, too
+        ("5,,20, * * * *", "2026-01-01 00:06", ["2026-01-01 00:20", "2026-01-01 01:05"]),
+        ("+5 *-3 * * *", "2026-01-01 00:06", ["2026-01-01 01:05"]),
         ("TZ=Asia/Tokyo 0 0 * * *", "2026-01-01 00:00", ["2026-01-01 15:00"]),
     ],
 )
