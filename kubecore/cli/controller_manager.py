@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -25,6 +25,7 @@ from kubecore.cli.controller_options import (
     SigningCertFile,
     SigningKeyFile,
     UnusedTokenPeriod,
+    node_options,
 )
 from kubecore.cli.leading import Leading, leads, seconds
 from kubecore.cli.proxy_options import LoadBalancerCIDR
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 @serves
 @leads("kube-controller-manager")
+@node_options
 def controller_manager(
     kubeconfig: Kubeconfig,
     root_ca_file: RootCAFile = None,
@@ -53,6 +55,7 @@ def controller_manager(
     *,
     leading: Leading,
     serving: Serving,
+    nodes: dict[str, Any],
     autoscaler_sync_period: AutoscalerSyncPeriod = "15s",
     autoscaler_tolerance: AutoscalerTolerance = 0.1,
     autoscaler_stabilization: AutoscalerStabilization = "5m",
@@ -78,6 +81,7 @@ def controller_manager(
         initial_readiness_delay=seconds(autoscaler_readiness_delay),
     )
     settings = ControllerManagerConfig(
+        **nodes,
         autoscaler=autoscaler,
         resource_quota_sync_seconds=seconds(resource_quota_sync_period),
         unused_token_seconds=seconds(legacy_service_account_token_clean_up_period),

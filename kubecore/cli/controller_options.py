@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from kubecore.cli import options
-from kubecore.cli.leading import duration, positive_duration
+from kubecore.cli.leading import duration, positive_duration, seconds
+from kubecore.cli.option_groups import stands_for
 
 RootCAFile = Annotated[
     Path | None,
@@ -83,3 +84,47 @@ UnusedTokenPeriod = Annotated[
         "after which they are deleted then.",
     ),
 ]
+
+NodeMonitorGracePeriod = Annotated[
+    str, typer.Option(help="Silence after which a node counts as lost.", callback=positive_duration)
+]
+NodeStartupGracePeriod = Annotated[
+    str, typer.Option(help="The same for one that has not said yet how it is.", callback=positive_duration)
+]
+NodeEvictionRate = Annotated[
+    float, typer.Option(min=0.0, help="Lost nodes of a zone whose pods are taken from them, per second.")
+]
+SecondaryNodeEvictionRate = Annotated[
+    float, typer.Option(min=0.0, help="The same where a large zone is unhealthy; 0 in a small one.")
+]
+LargeClusterSizeThreshold = Annotated[int, typer.Option(min=0, help="A zone of more nodes is large.")]
+UnhealthyZoneThreshold = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Part of a zone's nodes that makes it unhealthy when they are lost.")
+]
+
+
+def _of_nodes(
+    node_monitor_grace_period: NodeMonitorGracePeriod = "50s",
+    node_startup_grace_period: NodeStartupGracePeriod = "1m",
+    node_eviction_rate: NodeEvictionRate = 0.1,
+    secondary_node_eviction_rate: SecondaryNodeEvictionRate = 0.01,
+    large_cluster_size_threshold: LargeClusterSizeThreshold = 50,
+    unhealthy_zone_threshold: UnhealthyZoneThreshold = 0.55,
+) -> dict[str, Any]:
+    """Fields of a ControllerManagerConfig."""
+    from kubecore.controllers.nodes.disruption_zones import EvictionRates
+
+    rates = EvictionRates(
+        normal=node_eviction_rate,
+        partial=secondary_node_eviction_rate,
+        large=large_cluster_size_threshold,
+        unhealthy=unhealthy_zone_threshold,
+    )
+    return {
+        "node_monitor_grace_seconds": seconds(node_monitor_grace_period),
+        "node_startup_grace_seconds": seconds(node_startup_grace_period),
+        "eviction_rates": rates,
+    }
+
+
+node_options = stands_for("nodes", _of_nodes, "Options of lost nodes")

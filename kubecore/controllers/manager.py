@@ -29,6 +29,7 @@ from kubecore.controllers.jobs.job import JobController
 from kubecore.controllers.jobs.orphans import JobOrphanController
 from kubecore.controllers.jobs.ttl_after_finished import TTLAfterFinishedController
 from kubecore.controllers.namespace import NamespaceController
+from kubecore.controllers.nodes.disruption_zones import EvictionRates
 from kubecore.controllers.nodes.node_lifecycle import NodeLifecycleController
 from kubecore.controllers.nodes.node_ttl import NodeTTLController
 from kubecore.controllers.nodes.pod_gc import PodGCController
@@ -97,6 +98,10 @@ class ControllerManagerConfig:
     """PEM published to each namespace as ConfigMap kube-root-ca.crt (--root-ca-file)."""
     node_monitor_grace_seconds: float = 50.0
     """Silence after which a node counts as lost (--node-monitor-grace-period)."""
+    node_startup_grace_seconds: float = 60.0
+    """The same for a node that has not said yet how it is (--node-startup-grace-period)."""
+    eviction_rates: EvictionRates = field(default_factory=EvictionRates)
+    """How fast pods are taken from lost nodes (--node-eviction-rate and others)."""
     terminated_pod_threshold: int = 12500
     """Finished pods kept before the oldest are deleted (--terminated-pod-gc-threshold)."""
     autoscaler: AutoscalerConfig = field(default_factory=AutoscalerConfig)
@@ -145,11 +150,16 @@ class ControllerManager:
             self._clients.append(client_for(account_of(kind.name)))
             return replace(shared, client=self._clients[-1])
 
-        grace, threshold = config.node_monitor_grace_seconds, config.terminated_pod_threshold
+        threshold = config.terminated_pod_threshold
         quota_period, token_period = config.resource_quota_sync_seconds, config.unused_token_seconds
         self.controllers: list[Controller] = [
             *(kind(context(kind)) for kind in _PLAIN),
-            NodeLifecycleController(context(NodeLifecycleController), grace_seconds=grace),
+            NodeLifecycleController(
+                context(NodeLifecycleController),
+                grace_seconds=config.node_monitor_grace_seconds,
+                startup_grace_seconds=config.node_startup_grace_seconds,
+                rates=config.eviction_rates,
+            ),
             PodGCController(context(PodGCController), threshold=threshold),
             VolumeBinder(context(VolumeBinder), HostFiles()),
             HorizontalPodAutoscalerController(context(HorizontalPodAutoscalerController), config=config.autoscaler),

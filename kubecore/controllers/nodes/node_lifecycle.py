@@ -12,6 +12,7 @@ from kubecore.client.client import Object
 from kubecore.client.informer import Of
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
+from kubecore.controllers.nodes.disruption_zones import DisruptionZones, EvictionRates, zone_of
 from kubecore.controllers.readiness import mark_not_ready
 from kubecore.metrics import Counter, Named
 
@@ -51,18 +52,29 @@ class NodeLifecycleController(Controller):
     # as long as its writes wait.
     workers = 32
 
-    def __init__(self, context: ControllerContext, *, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        context: ControllerContext,
+        *,
+        grace_seconds: float,
+        startup_grace_seconds: float = 60.0,
+        rates: EvictionRates | None = None,
+    ) -> None:
+        """The seconds that a node may be silent, and those that a new one may take until it says how it is."""
         super().__init__(context)
         self._recorder = context.recorder("node-controller")
         self._evictions = Counter(Named("node_collector_evictions_total", _EVICTIONS, ("zone",)))
         self.metrics = (self._evictions,)
         self._grace_seconds = grace_seconds
+        self._startup_grace_seconds = startup_grace_seconds
         self._nodes = self.informer("nodes")
         self._pods = self.informer("pods")
         self._pods.add_index(NODE_INDEX, pod_node, of=Of.SPEC)
         self._leases = self.informers.informer("leases.coordination.k8s.io", namespace=LEASE_NAMESPACE)
         self._needs.append(self._leases)
         self._heard: dict[str, float] = {}
+        self._zones = DisruptionZones(rates or EvictionRates())
+        self._was_disrupted = False
         self._nodes.add_handler(self._node_added, self._node_updated, self._node_deleted)
         self._leases.add_handler(self._lease_seen, self._lease_renewed)
 
@@ -70,6 +82,7 @@ class NodeLifecycleController(Controller):
     def _node_added(self, node: Object) -> None:
         name = meta.name(node)
         self._heard[name] = self.clock.monotonic()
+        self._judge_zones(self._zones.see(node, self.clock.monotonic()))
         self._recorder.event(
             node, "Normal", "RegisteredNode", f"Node {name} event: Registered Node {name} in Controller"
         )
@@ -78,13 +91,34 @@ class NodeLifecycleController(Controller):
     def _node_updated(self, old: Object, new: Object) -> None:
         if _heartbeat(old) != _heartbeat(new):
             self._heard[meta.name(new)] = self.clock.monotonic()
-        if _outlook(old) != _outlook(new):
+        if _outlook(old) != _outlook(new) or meta.labels(old) != meta.labels(new):
+            self._judge_zones(self._zones.see(new, self.clock.monotonic()))
             self.enqueue(new)
 
     def _node_deleted(self, node: Object) -> None:
         name = meta.name(node)
         self._heard.pop(name, None)
+        self._judge_zones(self._zones.forget(name, self.clock.monotonic()))
         self._recorder.event(node, "Normal", "RemovingNode", f"Node {name} event: Removing Node {name} from Controller")
+
+    def _judge_zones(self, changed: bool) -> None:
+        """When no node is ready any more pods are to leave none of them: who cannot be heard by any may be at fault.
+        When one is heard again, the others have time anew to be heard, too."""
+        if not changed:
+            return
+        was_disrupted, self._was_disrupted = self._was_disrupted, self._zones.all_disrupted
+        if was_disrupted and not self._was_disrupted:
+            self._heard = dict.fromkeys(self._heard, self.clock.monotonic())
+        if self._zones.all_disrupted:
+            for node in self._nodes.list():
+                if any(map(_evicts, node["spec"].get("taints") or ())):
+                    self.enqueue(node)
+            return
+        self._next_turns()
+
+    def _next_turns(self) -> None:
+        for name in self._zones.turns():
+            self.queue.add(name)
 
     def _lease_seen(self, lease: Object) -> None:
         self._heard[meta.name(lease)] = self.clock.monotonic()
@@ -99,16 +133,18 @@ class NodeLifecycleController(Controller):
         if node is None:
             return None
         silent = self.clock.monotonic() - self._heard.setdefault(key, self.clock.monotonic())
-        lost = silent >= self._grace_seconds
+        is_new = conditions.find(node, "Ready") is None
+        left = (self._startup_grace_seconds if is_new else self._grace_seconds) - silent
         was_ready = conditions.is_true(node, "Ready")
-        if lost:
+        if left <= 0:
             node = await self._mark_unknown(node)
-        if was_ready and lost:
+            self._judge_zones(self._zones.see(node, self.clock.monotonic()))
+        if was_ready and left <= 0:
             self._recorder.event(node, "Normal", "NodeNotReady", f"Node {key} status is now: NodeNotReady")
-        node = await self._taint(node)
+        node, turn = await self._taint(node)
         await self._take_pods_out(node)
         # a lost node is looked at again when it speaks: that changes its status
-        return None if lost else self._grace_seconds - silent
+        return min([*([turn] if turn is not None else []), *([left] if left > 0 else [])], default=None)
 
     async def _mark_unknown(self, node: Object) -> Object:
         now = meta.format_time(self.clock.now())
@@ -131,15 +167,30 @@ class NodeLifecycleController(Controller):
         status["conditions"] = found
         return await self.client.update("nodes", changed, subresource="status")
 
-    async def _taint(self, node: Object) -> Object:
-        taints = wanted_taints(node, meta.format_time(self.clock.now()))
-        if taints == (node["spec"].get("taints") or []):
-            return node
-        patch = {"metadata": {"resourceVersion": meta.resource_version(node)}, "spec": {"taints": taints}}
-        tainted = await self.client.patch("nodes", meta.name(node), patch, patch_type="merge")
-        if any(_evicts(taint) for taint in taints) and not any(map(_evicts, node["spec"].get("taints") or ())):
-            self._evictions.add(_zone(node))
-        return tainted
+    async def _taint(self, node: Object) -> tuple[Object, float | None]:
+        """The node with its taints, and in how many seconds pods may be taken from it, if that is for later."""
+        name, current = meta.name(node), node["spec"].get("taints") or []
+        was_left, turn = any(map(_evicts, current)), None
+        if was_left or conditions.find(node, "Ready") is None or conditions.is_true(node, "Ready"):
+            others_turn = self._zones.settle(name)
+        else:
+            turn = self._zones.may_evict(node, self.clock.monotonic())
+            others_turn = turn == 0
+        leave = (was_left and not self._zones.all_disrupted) or turn == 0
+        taints = wanted_taints(node, meta.format_time(self.clock.now()), leave=leave)
+        if taints != current:
+            patch = {"metadata": {"resourceVersion": meta.resource_version(node)}, "spec": {"taints": taints}}
+            try:
+                node = await self.client.patch("nodes", name, patch, patch_type="merge")
+            except BaseException:
+                if turn == 0:
+                    self._zones.give_back(node, self.clock.monotonic())
+                raise
+        if turn == 0:
+            self._evictions.add(zone_of(node))
+        if others_turn:
+            self._next_turns()
+        return node, turn or None
 
     # ------------------------------------------------------------------ pods of a node that is lost
     async def _take_pods_out(self, node: Object) -> None:
@@ -158,16 +209,6 @@ def _evicts(taint: Taint) -> bool:
     return taint["key"] in (NOT_READY, UNREACHABLE) and taint["effect"] == "NoExecute"
 
 
-def _zone(node: Object) -> str:
-    """As metrics tell it (component-helpers `node/topology`)."""
-    labels = meta.labels(node)
-    zone, region = (
-        labels.get(f"failure-domain.beta.kubernetes.io/{one}", labels.get(f"topology.kubernetes.io/{one}", ""))
-        for one in ("zone", "region")
-    )
-    return f"{region}:\0:{zone}" if region or zone else ""
-
-
 def _heartbeat(node: Object) -> list[Any]:
     return [c.get("lastHeartbeatTime") for c in (node.get("status") or {}).get("conditions") or ()]
 
@@ -178,15 +219,16 @@ def _outlook(node: Object) -> tuple[Any, ...]:
     return found, node["spec"].get("unschedulable"), node["spec"].get("taints")
 
 
-def wanted_taints(node: Object, now: str) -> list[Taint]:
-    """The node's own taints, and those its conditions and spec.unschedulable ask for, as they were where they stay."""
+def wanted_taints(node: Object, now: str, *, leave: bool) -> list[Taint]:
+    """The node's own taints, and those its conditions and spec.unschedulable ask for, as they were where they stay.
+    `leave`: pods are to leave the node while it is not ready."""
     effects: set[tuple[str, str]] = set()
     for type, by_status in _CONDITION_TAINTS.items():
         condition = conditions.find(node, type)
         key = by_status.get(condition["status"]) if condition is not None else None
         if key is not None:
             effects.add((key, "NoSchedule"))
-            if type == "Ready":
+            if type == "Ready" and leave:
                 effects.add((key, "NoExecute"))
     if node["spec"].get("unschedulable"):
         effects.add((UNSCHEDULABLE, "NoSchedule"))

@@ -108,11 +108,12 @@ def eviction_due(pod: Object, taints: list[Taint], now: datetime, *, seen: datet
     been there that do not say it themselves."""
     due: list[float] = []
     for taint in taints:
-        matching = [one for one in pod["spec"].get("tolerations") or () if tolerates(one, taint)]
-        if not matching:
+        # as for the scheduler, the first that tolerates it decides
+        chosen = next((one for one in pod["spec"].get("tolerations") or () if tolerates(one, taint)), None)
+        if chosen is None:
             return 0.0
-        limits = [one["tolerationSeconds"] for one in matching if one.get("tolerationSeconds") is not None]
-        if limits:
+        limit = chosen.get("tolerationSeconds")
+        if limit is not None:
             since = meta.parse_time(taint["timeAdded"]) if taint.get("timeAdded") else seen
-            due.append(min(limits) - (now - since).total_seconds())
+            due.append(limit - (now - since).total_seconds())
     return min(due, default=None)

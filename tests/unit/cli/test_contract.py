@@ -38,6 +38,12 @@ OF_LEADERS = {
 }
 OF_SERVERS = {"--secure-port", "--bind-address", "--tls-cert-file", "--tls-private-key-file"}
 OF_CONTROLLERS = {
+    "--node-monitor-grace-period",
+    "--node-startup-grace-period",
+    "--node-eviction-rate",
+    "--secondary-node-eviction-rate",
+    "--large-cluster-size-threshold",
+    "--unhealthy-zone-threshold",
     "--horizontal-pod-autoscaler-sync-period",
     "--horizontal-pod-autoscaler-tolerance",
     "--horizontal-pod-autoscaler-downscale-stabilization",

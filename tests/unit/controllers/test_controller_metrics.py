@@ -13,7 +13,7 @@ from tests.support.fake_api import FakeAPI
 from tests.unit.controllers.conftest import Running
 from tests.unit.controllers.jobs.test_cronjob import CRON_JOBS, HOUR, cron_job
 from tests.unit.controllers.jobs.test_job import JOBS, active, finish, indexed, job
-from tests.unit.controllers.nodes.test_nodes import add_node, add_pod
+from tests.unit.controllers.nodes.test_nodes import add_node, add_pod, heartbeats
 
 SYNCS = "job_controller_job_syncs_total"
 FINISHED = "job_controller_jobs_finished_total"
@@ -97,9 +97,10 @@ async def test_a_node_that_pods_must_leave_is_an_eviction_of_its_zone(
     )
     add_node(api)
     api.change("nodes", "n1", metadata={"labels": {"topology.kubernetes.io/zone": "a"}})
+    add_node(api, "other")
     add_pod(api, "a")
     await running.start(lifecycle, eviction)
     assert counts(lifecycle, "node_collector_evictions_total") == {}
-    await clock.advance(51)
+    await heartbeats(api, clock, 60, of=["other"])
     assert counts(lifecycle, "node_collector_evictions_total") == {'zone=":\0:a"': 1}
     assert "taint_eviction_controller_pod_deletions_total 1" in told(eviction)

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -49,11 +50,17 @@ async def start(running: Running, *, threshold: int = 100) -> None:
     )
 
 
-async def heartbeats(api: FakeAPI, clock: VirtualClock, seconds: int) -> None:
+async def heartbeats(api: FakeAPI, clock: VirtualClock, seconds: int, *, of: Sequence[str] = ("n1",)) -> None:
     for _ in range(seconds // 10):
         await clock.advance(10)
         renewed = (clock.now() + timedelta()).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        api.change("leases.coordination.k8s.io", "n1", "kube-node-lease", spec={"renewTime": renewed})
+        for name in of:
+            api.change("leases.coordination.k8s.io", name, "kube-node-lease", spec={"renewTime": renewed})
+
+
+def add_other(api: FakeAPI) -> None:
+    """A node that is well, without which pods would be taken from none."""
+    add_node(api, "other")
 
 
 async def test_a_node_that_renews_its_lease_stays_ready(api: FakeAPI, running: Running, clock: VirtualClock) -> None:
@@ -67,10 +74,11 @@ async def test_a_silent_node_becomes_unknown_tainted_and_its_pods_not_ready(
     api: FakeAPI, running: Running, clock: VirtualClock
 ) -> None:
     add_node(api)
+    add_other(api)
     tolerations = [{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]
     add_pod(api, "a", tolerations=tolerations)
     await start(running)
-    await clock.advance(51)
+    await heartbeats(api, clock, 60, of=["other"])
     node = api.get("nodes", "n1")
     assert node is not None and ready_of(node) == "Unknown"
     ready = next(c for c in node["status"]["conditions"] if c["type"] == "Ready")
@@ -84,13 +92,14 @@ async def test_its_pods_are_evicted_when_their_toleration_runs_out(
     api: FakeAPI, running: Running, clock: VirtualClock
 ) -> None:
     add_node(api)
+    add_other(api)
     tolerations = [{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]
     add_pod(api, "a", tolerations=tolerations)
     add_pod(api, "for-ever", tolerations=[{"operator": "Exists"}])
     await start(running)
-    await clock.advance(340)
+    await heartbeats(api, clock, 340, of=["other"])
     assert not api.get("pods", "a")["metadata"].get("deletionTimestamp")  # type: ignore[index]
-    await clock.advance(20)
+    await heartbeats(api, clock, 20, of=["other"])
     gone = api.get("pods", "a")
     assert gone is not None and gone["metadata"].get("deletionTimestamp")
     target = next(c for c in gone["status"]["conditions"] if c["type"] == "DisruptionTarget")
@@ -116,14 +125,28 @@ async def test_a_taint_that_says_not_since_when_counts_from_when_it_was_seen(
     assert events(api, "TaintManagerEviction") == ["Marking for deletion Pod default/a"]
 
 
+async def test_the_first_toleration_of_a_taint_says_for_how_long_a_pod_may_stay(
+    api: FakeAPI, running: Running, clock: VirtualClock
+) -> None:
+    add_node(api, taints=[{"key": "mine", "effect": "NoExecute"}])
+    for_ever, shortly = {"key": "mine", "operator": "Exists"}, {"operator": "Exists", "tolerationSeconds": 20}
+    add_pod(api, "stays", tolerations=[for_ever, shortly])
+    add_pod(api, "goes", tolerations=[shortly, for_ever])
+    await start(running)
+    await heartbeats(api, clock, 30)
+    assert api.get("pods", "goes")["metadata"].get("deletionTimestamp")  # type: ignore[index]
+    assert not api.get("pods", "stays")["metadata"].get("deletionTimestamp")  # type: ignore[index]
+
+
 async def test_a_node_that_speaks_again_loses_its_taints_and_keeps_its_pods(
     api: FakeAPI, running: Running, clock: VirtualClock
 ) -> None:
     add_node(api)
+    add_other(api)
     tolerations = [{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]
     add_pod(api, "a", tolerations=tolerations)
     await start(running)
-    await clock.advance(60)
+    await heartbeats(api, clock, 60, of=["other"])
     conditions = [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:01:00Z"}]
     api.change("nodes", "n1", status={"conditions": conditions})
     await running.settle()
@@ -135,6 +158,7 @@ async def test_a_node_that_speaks_again_loses_its_taints_and_keeps_its_pods(
 
 async def test_conditions_and_cordon_become_taints_and_foreign_taints_stay(api: FakeAPI, running: Running) -> None:
     add_node(api, ready="False", unschedulable=True, taints=[{"key": "mine", "effect": "NoSchedule"}])
+    add_other(api)
     await start(running)
     assert taints(api) == {
         ("mine", "NoSchedule"),
@@ -214,6 +238,7 @@ async def test_a_kubelet_that_says_its_node_is_not_ready_speaks_for_its_pods_its
     api: FakeAPI, running: Running
 ) -> None:
     add_node(api, ready="False")
+    add_other(api)
     add_pod(api, "p", tolerations=[{"operator": "Exists"}])
     await start(running)
     assert taints(api) == {(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")}
@@ -222,6 +247,7 @@ async def test_a_kubelet_that_says_its_node_is_not_ready_speaks_for_its_pods_its
 
 async def test_what_keeps_pods_off_a_node_comes_before_what_takes_them_away(api: FakeAPI, running: Running) -> None:
     add_node(api, ready="False", unschedulable=True)
+    add_other(api)
     await start(running)
     node = api.get("nodes", "n1")
     assert node is not None
