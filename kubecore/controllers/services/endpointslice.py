@@ -6,7 +6,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Object
 from kubecore.controllers import pods
-from kubecore.controllers.base import ControllerContext
+from kubecore.controllers.base import ControllerContext, RetryLater
 from kubecore.controllers.services import service_endpoints as rules
 from kubecore.controllers.services import zone_hints
 from kubecore.controllers.services.service_watch import ServiceController
@@ -74,9 +74,13 @@ class EndpointSliceController(ServiceController):
         self._writes.confirm(key, existing)
         labels = slice_labels(service)
         since = self._times.since(service, self.chosen_pods(service))
-        changes = plan(self._groups(service, existing), existing, labels)
+        homeless: list[str] = []
+        groups = self._groups(service, existing, homeless)
+        changes = plan(groups, existing, labels, owner=meta.uid(service))
         self._plan_hints(key, service, existing, changes)
         await self._write(key, service, labels, changes, since)
+        if homeless:
+            raise RetryLater(f"{key} is served by pods of nodes that are not known: {', '.join(homeless)}")
         return None
 
     def _plan_hints(self, key: str, service: Object, existing: list[Object], changes: Plan) -> None:
@@ -105,12 +109,16 @@ class EndpointSliceController(ServiceController):
         reason = "TopologyAwareHintsEnabled" if kind == "Normal" else "TopologyAwareHintsDisabled"
         self._recorder.event(service, kind, reason, f"{what}, addressType: {family}")
 
-    def _groups(self, service: Object, existing: list[Object]) -> list[Group]:
+    def _groups(self, service: Object, existing: list[Object], homeless: list[str]) -> list[Group]:
+        """`homeless` gets the names of pods whose node is gone, or not known yet: nothing there answers."""
         groups: dict[GroupKey, Group] = {}
         hinted = zone_hints.known_hints(existing) if zone_hints.is_wanted(service) else None
         families = rules.families(service)
         for pod in self.chosen_pods(service):
             if not rules.may_serve(pod, terminating=True):
+                continue
+            if self._is_homeless(pod) and not service["spec"].get("publishNotReadyAddresses"):
+                homeless.append(meta.name(pod))
                 continue
             ports = rules.endpoint_ports(service, pod)
             for family in families:
@@ -126,6 +134,10 @@ class EndpointSliceController(ServiceController):
                 empty = Group(family, [])
                 groups[empty.key] = empty
         return list(groups.values())
+
+    def _is_homeless(self, pod: Object) -> bool:
+        name = pods.node_name(pod)
+        return bool(name) and self._nodes.get(name) is None
 
     def _endpoint(
         self, service: Object, pod: Object, addresses: list[str], hinted: zone_hints.Hinted | None

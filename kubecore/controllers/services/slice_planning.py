@@ -40,57 +40,94 @@ class Plan:
     delete: list[Object] = field(default_factory=list)
 
 
-def plan(wanted: Iterable[Group], existing: Iterable[Object], labels: dict[str, str]) -> Plan:
-    """Slices to write. Those to create hold addressType, ports and endpoints only; the others are whole objects."""
+def plan(wanted: Iterable[Group], existing: Iterable[Object], labels: dict[str, str], *, owner: str) -> Plan:
+    """Slices to write. Those to create hold addressType, ports and endpoints only; the others are whole objects.
+
+    `owner`: the Service's uid. What belongs to an earlier Service of its name goes with that one."""
     result = Plan()
     by_key: dict[GroupKey, list[Object]] = {}
-    for one in existing:
-        by_key.setdefault((one["addressType"], ports_key(one.get("ports") or [])), []).append(one)
+    for one in sorted(existing, key=meta.name):
+        if any(reference["uid"] == owner for reference in meta.owner_references(one)):
+            by_key.setdefault((one["addressType"], ports_key(one.get("ports") or [])), []).append(one)
+        else:
+            result.delete.append(one)
+    spare: list[Object] = []
     for group in wanted:
-        _plan_group(group, by_key.pop(group.key, []), labels, result)
+        spare += _plan_group(group, by_key.pop(group.key, []), labels, result)
     for left_over in by_key.values():
-        result.delete += left_over
+        spare += left_over
+    _reuse(spare, labels, result)
     return result
 
 
-def _plan_group(group: Group, existing: list[Object], labels: dict[str, str], result: Plan) -> None:
+def _plan_group(group: Group, existing: list[Object], labels: dict[str, str], result: Plan) -> list[Object]:
+    """Returns slices that the group has no use for."""
     missing = {endpoint_key(endpoint): endpoint for endpoint in group.endpoints}
-    kept: list[tuple[Object, list[Endpoint]]] = []
-    for one in sorted(existing, key=meta.name):
-        stay = []
-        for endpoint in one.get("endpoints") or ():
-            wanted = missing.pop(endpoint_key(endpoint), None)
-            if wanted is not None:
-                stay.append(wanted)
-        kept.append((one, stay))
+    changed: list[_Filling] = []
+    unchanged: list[_Filling] = []
+    spare: list[Object] = []
+    for one in existing:
+        before = one.get("endpoints") or []
+        found = (missing.pop(endpoint_key(endpoint), None) for endpoint in before)
+        stay = [endpoint for endpoint in found if endpoint is not None]
+        same = stay == before and meta.labels(one) == labels and (one.get("ports") or []) == group.ports
+        if (before and not stay) or (not group.endpoints and (changed or unchanged)):
+            spare.append(one)
+        else:
+            (unchanged if same else changed).append(_Filling(one, stay))
     rest = list(missing.values())
-    # slices that change anyhow take new endpoints first, then those with most room
-    for one, stay in sorted(kept, key=lambda entry: (entry[1] == entry[0].get("endpoints"), len(entry[1]))):
-        room = MAXIMUM_PER_SLICE - len(stay)
-        stay += rest[:room]
-        rest = rest[room:]
-        _plan_slice(one, stay, group, labels, result)
+    # slices that change anyhow take new endpoints first, the fullest before others
+    for slice in sorted(changed, key=lambda one: -len(one.endpoints)):
+        rest = slice.fill(rest)
     while rest:
-        result.create.append(
-            {"addressType": group.address_type, "ports": group.ports, "endpoints": rest[:MAXIMUM_PER_SLICE]}
-        )
-        rest = rest[MAXIMUM_PER_SLICE:]
-    has_slice = result.create or any(one not in result.delete for one, _ in kept)
-    if not group.endpoints and not has_slice:
+        fitting = [one for one in unchanged if one.room >= len(rest)]
+        if fitting:
+            # one more slice changes only where that spares making another
+            closest = min(fitting, key=lambda one: one.room)
+            rest = closest.fill(rest)
+            unchanged.remove(closest)
+            changed.append(closest)
+        else:
+            first, rest = rest[:MAXIMUM_PER_SLICE], rest[MAXIMUM_PER_SLICE:]
+            result.create.append({"addressType": group.address_type, "ports": group.ports, "endpoints": first})
+    if not group.endpoints and not changed and not unchanged:
         result.create.append({"addressType": group.address_type, "ports": group.ports, "endpoints": []})
+    result.update += [_as(one.slice, group.ports, one.endpoints, labels) for one in changed]
+    return spare
 
 
-def _plan_slice(one: Object, endpoints: list[Endpoint], group: Group, labels: dict[str, str], result: Plan) -> None:
-    if not endpoints and group.endpoints:
-        result.delete.append(one)
-        return
-    same_endpoints = endpoints == (one.get("endpoints") or [])
-    if same_endpoints and meta.labels(one) == labels and (one.get("ports") or []) == group.ports:
-        return
-    changed = meta.deepcopy(one)
-    changed["endpoints"], changed["ports"] = endpoints, group.ports
+@dataclass(slots=True)
+class _Filling:
+    slice: Object
+    endpoints: list[Endpoint]
+
+    @property
+    def room(self) -> int:
+        return MAXIMUM_PER_SLICE - len(self.endpoints)
+
+    def fill(self, rest: list[Endpoint]) -> list[Endpoint]:
+        """Takes what it has room for, and returns what is left."""
+        room = max(0, self.room)
+        self.endpoints = [*self.endpoints, *rest[:room]]
+        return rest[room:]
+
+
+def _reuse(spare: list[Object], labels: dict[str, str], result: Plan) -> None:
+    """What is to go takes the place of what is to come: a change is sent to every node once, and leaves no gap."""
+    for one in spare:
+        made = next((made for made in reversed(result.create) if made["addressType"] == one["addressType"]), None)
+        if made is None:
+            result.delete.append(one)
+        else:
+            result.create.remove(made)
+            result.update.append(_as(one, made["ports"], made["endpoints"], labels))
+
+
+def _as(one: Object, ports: list[Port], endpoints: list[Endpoint], labels: dict[str, str]) -> Object:
+    changed: Object = meta.deepcopy(one)
+    changed["endpoints"], changed["ports"] = endpoints, ports
     changed["metadata"]["labels"] = dict(labels)
-    result.update.append(changed)
+    return changed
 
 
 def endpoint_key(endpoint: Endpoint) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ def pod(name: str, ip: str, *, ready: bool = True, deleting: bool = False, **spe
 
 
 async def start(running: Running) -> None:
+    if running.api.get("nodes", "n1") is None:
+        running.api.add("nodes", {"metadata": {"name": "n1"}, "spec": {}})
     await running.start(EndpointSliceController(running.context), EndpointsController(running.context))
 
 
@@ -176,6 +178,53 @@ async def test_a_slice_holds_a_hundred_endpoints(api: FakeAPI, running: Running)
     await running.settle()
     assert sum(len(one["endpoints"]) for one in api.all(SLICES)) == 149
     assert len(api.writes(f"update {SLICES}")) == 1, "the other slice has not changed"
+
+
+async def test_slices_of_an_earlier_service_of_the_name_are_not_carried_on(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    api.add("pods", pod("a", "10.0.0.1"))
+    await start(running)
+    first = only_slice(api)
+    api.remove("services", "web")
+    later = api.add("services", service())
+    await running.settle()
+    one = only_slice(api)
+    assert one["metadata"]["uid"] != first["metadata"]["uid"]
+    assert [owner["uid"] for owner in one["metadata"]["ownerReferences"]] == [later["metadata"]["uid"]]
+
+
+async def test_a_slice_whose_ports_change_stays_the_same_slice(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    api.add("pods", pod("a", "10.0.0.1"))
+    await start(running)
+    name = only_slice(api)["metadata"]["name"]
+    api.change("services", "web", spec={"ports": [{"name": "http", "port": 80, "targetPort": 9090}]})
+    await running.settle()
+    one = only_slice(api)
+    assert (one["metadata"]["name"], one["ports"][0]["port"]) == (name, 9090)
+    api.remove("pods", "a")
+    await running.settle()
+    one = only_slice(api)
+    assert (one["metadata"]["name"], one["endpoints"], one["ports"]) == (name, [], [])
+    api.add("pods", pod("b", "10.0.0.2"))
+    await running.settle()
+    assert only_slice(api)["metadata"]["name"] == name
+    assert len(api.writes(f"create {SLICES}")) == 1 and api.writes(f"delete {SLICES}") == []
+
+
+async def test_a_pod_of_a_node_that_is_gone_is_no_endpoint(api: FakeAPI, running: Running) -> None:
+    api.add("services", service())
+    api.add("pods", pod("a", "10.0.0.1"))
+    api.add("pods", pod("lost", "10.0.0.2", nodeName="gone"))
+    api.add("services", service("published", publishNotReadyAddresses=True))
+    await start(running)
+    told = {one["metadata"]["labels"]["kubernetes.io/service-name"]: one["endpoints"] for one in api.all(SLICES)}
+    assert [one["targetRef"]["name"] for one in told["web"]] == ["a"]
+    assert sorted(one["targetRef"]["name"] for one in told["published"]) == ["a", "lost"]
+    api.add("nodes", {"metadata": {"name": "gone"}, "spec": {}})
+    await running.clock.advance(5)
+    told = {one["metadata"]["labels"]["kubernetes.io/service-name"]: one["endpoints"] for one in api.all(SLICES)}
+    assert sorted(one["targetRef"]["name"] for one in told["web"]) == ["a", "lost"]
 
 
 async def test_endpoints_group_ready_and_not_ready_addresses(api: FakeAPI, running: Running) -> None:

@@ -159,7 +159,7 @@ class TestDoingWithout:
         assert world.told()[0][1] == f"{zone_hints.INSUFFICIENT_NODES}, addressType: IPv4"
 
     async def test_an_endpoint_without_a_zone(self, world: World) -> None:
-        world.api.add("pods", pod("lost", "10.0.0.99", nodeName="n-nowhere"))
+        world.api.add("pods", pod("lost", "10.0.0.99", nodeName=""))
         await world.start("aabbcc")
         assert world.meant() == {"": 7}
         assert world.told()[0][1] == f"{zone_hints.NO_ZONE}, addressType: IPv4"
