@@ -20,6 +20,7 @@ from kubecore.controllers.services.trigger_times import TriggerTimes, annotate
 _MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 _MANAGER = "endpoint-controller"
 _OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
+_LEADER = "control-plane.alpha.kubernetes.io/leader"
 _MAXIMUM = 1000
 _FAILED_TO_CREATE = ("FailedToCreateEndpoint", "Failed to create endpoint for service")
 _FAILED_TO_UPDATE = ("FailedToUpdateEndpoint", "Failed to update endpoint")
@@ -32,16 +33,24 @@ class EndpointsController(ServiceController):
         super().__init__(context)
         self._recorder = context.recorder(self.name)
         endpoints = self.informer("endpoints")
+        self._all_endpoints = endpoints
         self._endpoints = Ahead(endpoints, context.clock)
         endpoints.add_handler(on_delete=self.enqueue)
         self._times = TriggerTimes()
+
+    async def started(self) -> None:
+        """Services may have gone while nobody looked. Endpoints that serve as locks never had one."""
+        for one in self._all_endpoints.list():
+            if self.services.get(meta.key(one)) is None and _LEADER not in meta.annotations(one):
+                self.enqueue(one)
 
     async def sync(self, key: str) -> float | None:
         service = self.services.get(key)
         current = self._endpoints.get(key)
         if service is None:
             self._times.forget(key)
-            if current is not None and meta.labels(current).get(_MANAGED_BY) == _MANAGER:
+            if current is not None:
+                # those that people made for it, too
                 await self._delete(current)
             return None
         if meta.is_deleting(service) or not rules.has_selector(service):

@@ -248,6 +248,31 @@ async def test_endpoints_go_with_their_service(api: FakeAPI, running: Running) -
     assert api.all("endpoints") == []
 
 
+def own_endpoints(name: str, **metadata: Any) -> Object:
+    return {"metadata": {"name": name, **metadata}, "subsets": [{"addresses": [{"ip": "192.0.2.1"}]}]}
+
+
+async def test_endpoints_that_people_made_go_with_their_service(api: FakeAPI, running: Running) -> None:
+    made = service()
+    made["spec"].pop("selector")
+    api.add("services", made)
+    api.add("endpoints", own_endpoints("web"))
+    await start(running)
+    assert names(api.all("endpoints")) == ["web"]
+    api.remove("services", "web")
+    await running.settle()
+    assert api.all("endpoints") == []
+
+
+async def test_endpoints_whose_service_went_while_nobody_looked_are_found_at_the_start(
+    api: FakeAPI, running: Running
+) -> None:
+    api.add("endpoints", own_endpoints("left"))
+    api.add("endpoints", own_endpoints("lock", annotations={"control-plane.alpha.kubernetes.io/leader": "{}"}))
+    await start(running)
+    assert names(api.all("endpoints")) == ["lock"]
+
+
 async def test_what_others_change_is_put_right(api: FakeAPI, running: Running) -> None:
     api.add("services", service())
     api.add("pods", pod("a", "10.0.0.1"))
