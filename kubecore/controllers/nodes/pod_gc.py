@@ -48,6 +48,8 @@ class PodGCController(Controller):
             self.queue.add_after(f"node/{node}", _QUARANTINE_SECONDS)
         if meta.is_deleting(pod) and not node:
             self.queue.add(f"pod/{key}")
+        elif meta.is_deleting(pod) and (there := self._nodes.get(node)) is not None and _is_out_of_service(there):
+            self.queue.add(f"node/{node}")
         if not pods.is_finished(pod):
             self._finished.discard(key)
             return
@@ -124,7 +126,9 @@ class PodGCController(Controller):
 
 
 def _is_out_of_service(node: Object) -> bool:
-    return any(taint["key"] == _OUT_OF_SERVICE for taint in node["spec"].get("taints") or ())
+    """Somebody says that it is off. One that is ready is not, and its kubelet sees to its pods."""
+    is_said = any(taint["key"] == _OUT_OF_SERVICE for taint in node["spec"].get("taints") or ())
+    return is_said and not conditions.is_true(node, "Ready")
 
 
 def _is_evicted(pod: Object) -> bool:

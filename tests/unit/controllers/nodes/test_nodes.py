@@ -181,6 +181,34 @@ async def test_pods_of_a_node_that_is_gone_are_removed_after_a_while(
     assert api.all("pods") == []
 
 
+async def test_pods_that_an_out_of_service_node_cannot_end_are_removed(
+    api: FakeAPI, running: Running, clock: VirtualClock
+) -> None:
+    add_node(api, ready="Unknown")
+    add_other(api)
+    forever = [{"operator": "Exists"}]
+    add_pod(api, "leaves")
+    add_pod(api, "deleted-later", tolerations=forever)
+    add_pod(api, "stays", tolerations=forever)
+    await start(running)
+    api.change("nodes", "n1", spec={"taints": [{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]})
+    await running.settle()
+    assert names(api.all("pods")) == ["deleted-later", "stays"]
+    await running.context.client.delete("pods", "deleted-later", "default")
+    await running.settle()
+    assert names(api.all("pods")) == ["stays"]
+
+
+async def test_a_ready_node_ends_its_pods_itself_whatever_its_taints_say(api: FakeAPI, running: Running) -> None:
+    add_node(api, taints=[{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}])
+    add_pod(api, "a")
+    await start(running)
+    api.change("nodes", "n1", metadata={"labels": {"any": "change"}})
+    await running.settle()
+    pod = api.get("pods", "a")
+    assert pod is not None and pod["metadata"]["deletionTimestamp"] and pod["status"]["phase"] == "Running"
+
+
 async def test_finished_pods_beyond_the_threshold_go_oldest_first(
     api: FakeAPI, running: Running, clock: VirtualClock
 ) -> None:
