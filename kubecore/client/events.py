@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections import OrderedDict, deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +18,14 @@ from typing import Any, Protocol
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
+from kubecore.api.label_names import SUBDOMAIN_RE
 from kubecore.client.client import Client, Object
 from kubecore.clock import Clock
 
 log = logging.getLogger(__name__)
 
 _REMEMBERED = 4096
+_LONGEST_NAME = 253
 # A burst of a component's work is told in full; only what never ends is cut off.
 _QUEUED = 20_000
 _AT_ONCE = 64
@@ -209,7 +212,11 @@ class EventRecorder:
     def _name(self, obj: Object, now: datetime) -> str:
         """With nanoseconds, made unique, since two events about one object may come within one reading of the clock."""
         self._sequence = max(self._sequence + 1, int(now.timestamp() * 1e6) * 1000)
-        return f"{meta.name(obj)}.{self._sequence:x}"
+        name = f"{meta.name(obj)}.{self._sequence:x}"
+        if len(name) <= _LONGEST_NAME and SUBDOMAIN_RE.fullmatch(name):
+            return name
+        # the object may have a name that no event can have
+        return str(uuid.uuid4())
 
     async def _write_all(self) -> None:
         try:

@@ -25,6 +25,7 @@ class _Named(msgspec.Struct):
 
 
 _LONGEST_BATCH = 64
+_LONGEST_NAME = 253
 _NAMED = msgspec.json.Decoder(_Named)
 
 
@@ -84,7 +85,7 @@ def _pod_of(owner: Object, template: Object, reference: Object) -> Object:
     """Likewise, with parts that are still the template's."""
     source = template.get("metadata") or {}
     metadata: Object = {
-        "generateName": f"{meta.name(owner)}-",
+        "generateName": _prefix(meta.name(owner)),
         "namespace": meta.namespace(owner),
         "ownerReferences": [reference],
     }
@@ -92,6 +93,11 @@ def _pod_of(owner: Object, template: Object, reference: Object) -> Object:
         if source.get(field):
             metadata[field] = source[field]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
+def _prefix(owner: str) -> str:
+    """What the names of its pods begin with: with a dash, where that makes no prefix that is too long for a name."""
+    return f"{owner}-" if len(owner) < _LONGEST_NAME else owner
 
 
 async def slow_start(count: int, step: Callable[[], Awaitable[object]]) -> tuple[int, BaseException | None]:

@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import uuid
 from collections.abc import Iterable
 
 import pytest
@@ -38,6 +39,17 @@ async def test_an_event_names_the_object_the_source_and_the_time(api: FakeAPI, r
     assert event["source"] == {"component": "tester", "host": "node-1"}
     assert (event["type"], event["reason"], event["message"], event["count"]) == ("Warning", "Failed", "it failed", 1)
     assert event["firstTimestamp"] == event["lastTimestamp"] == "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("name", ["d" * 250, "system:node-proxier"])
+async def test_an_event_has_a_name_even_where_it_cannot_have_its_objects(
+    api: FakeAPI, recorder: EventRecorder, name: str
+) -> None:
+    recorder.event({**POD, "metadata": {**POD["metadata"], "name": name}}, "Normal", "Pulled", "image is there")
+    await recorder.flush()
+    (event,) = api.all("events")
+    assert event["involvedObject"]["name"] == name
+    assert str(uuid.UUID(event["metadata"]["name"])) == event["metadata"]["name"]
 
 
 async def test_the_same_event_again_counts_up(api: FakeAPI, clock: VirtualClock, recorder: EventRecorder) -> None:
