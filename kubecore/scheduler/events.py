@@ -31,6 +31,8 @@ class EventKind(enum.Enum):
     VOLUME = "a PersistentVolume was added or changed"
     STORAGE_CLASS = "a StorageClass was added or changed"
     CSI_NODE = "a CSINode was added or changed"
+    CSI_DRIVER = "a CSIDriver was added or changed"
+    STORAGE_CAPACITY = "a CSIStorageCapacity was added or changed"
     ATTACHMENT_REMOVED = "a VolumeAttachment is gone"
 
 
@@ -88,6 +90,8 @@ _STORED = {
     EventKind.VOLUME: "PersistentVolume",
     EventKind.STORAGE_CLASS: "storage.k8s.io/StorageClass",
     EventKind.CSI_NODE: "storage.k8s.io/CSINode",
+    EventKind.CSI_DRIVER: "storage.k8s.io/CSIDriver",
+    EventKind.STORAGE_CAPACITY: "storage.k8s.io/CSIStorageCapacity",
     EventKind.ATTACHMENT_REMOVED: "storage.k8s.io/VolumeAttachment",
 }
 

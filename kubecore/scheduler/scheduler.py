@@ -61,6 +61,8 @@ _STORAGE = {
     EventKind.VOLUME: "persistentvolumes",
     EventKind.STORAGE_CLASS: "storageclasses.storage.k8s.io",
     EventKind.CSI_NODE: "csinodes.storage.k8s.io",
+    EventKind.CSI_DRIVER: "csidrivers.storage.k8s.io",
+    EventKind.STORAGE_CAPACITY: "csistoragecapacities.storage.k8s.io",
     EventKind.ATTACHMENT_REMOVED: "volumeattachments.storage.k8s.io",
 }
 

@@ -26,7 +26,7 @@ BIND_TIMEOUT_SECONDS = 600.0
 
 _CLAIMS = "persistentvolumeclaims"
 _VOLUMES = "persistentvolumes"
-_FREE = "scheduler-free-volumes"
+_FREE, _OF_CLASS = "scheduler-free-volumes", "scheduler-capacities-of-class"
 _UNBOUND = PreFilterResult(refusal="pod has unbound immediate PersistentVolumeClaims")
 
 
@@ -65,7 +65,15 @@ class _Assumed:
 class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
     name = "VolumeBinding"
     wakes = frozenset(
-        {EventKind.NODE_ADDED, EventKind.NODE_LABELS, EventKind.CLAIM, EventKind.VOLUME, EventKind.STORAGE_CLASS}
+        {
+            EventKind.NODE_ADDED,
+            EventKind.NODE_LABELS,
+            EventKind.CLAIM,
+            EventKind.VOLUME,
+            EventKind.STORAGE_CLASS,
+            EventKind.CSI_DRIVER,
+            EventKind.STORAGE_CAPACITY,
+        }
     )
 
     def __init__(
@@ -79,7 +87,10 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
         self._classes = informers.informer("storageclasses.storage.k8s.io")
         self._nodes = informers.informer("nodes")
         self._pods = informers.informer("pods")
+        self._drivers = informers.informer("csidrivers.storage.k8s.io")
+        self._capacities = informers.informer("csistoragecapacities.storage.k8s.io")
         self._volumes.add_index(_FREE, _class_of_free)
+        self._capacities.add_index(_OF_CLASS, _class_of_room)
         self._assumed_volumes = _Assumed()
         """Volume → key of the claim it is reserved for, until the watch shows it."""
         self._assumed_nodes = _Assumed()
@@ -128,16 +139,20 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
             reasons.append(choices.NODE_CONFLICT)
         if noted.unbound:
             choice = choices.choose(noted.unbound, node.obj)
-            if choice is None:
-                reasons.append(choices.BIND_CONFLICT)
+            if isinstance(choice, str):
+                reasons.append(choice)
             else:
                 noted.choices[node.name] = choice
         return Hopeless(reasons)
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
-        if isinstance(event, StorageEvent) and event.kind is EventKind.CLAIM:
+        if not isinstance(event, StorageEvent):
+            return True
+        if event.kind is EventKind.CLAIM:
             return meta.key(event.obj) in volumes.claim_keys_of_pod(pod.obj)
-        return True
+        if event.kind is EventKind.CSI_DRIVER:
+            return event.old is not None and _tells_capacity(event.old) and not _tells_capacity(event.obj)
+        return event.kind is not EventKind.STORAGE_CAPACITY or _has_more_room(event)
 
     def _is_delayed(self, claim: Object, storage_class: Object) -> bool:
         """A claim that names its volume is left to the binder, whatever its class."""
@@ -154,7 +169,11 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
             if self._assumed_volumes.get(meta.name(volume), key) == key
             and (not volume["spec"].get("claimRef") or volumes.is_bound_to(volume, claim))
         ]
-        return Unbound(claim, storage_class, free)
+        driver = self._drivers.get(storage_class.get("provisioner") or "")
+        rooms = None
+        if driver is not None and _tells_capacity(driver):
+            rooms = self._capacities.by_index(_OF_CLASS, meta.name(storage_class))
+        return Unbound(claim, storage_class, free, rooms)
 
     # ------------------------------------------------------------------ binding
     def reserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
@@ -246,6 +265,22 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
 def _class_of_free(volume: Object) -> list[str]:
     """Index: the class of a volume; those that are bound are no candidates."""
     return [] if (volume.get("status") or {}).get("phase") == "Bound" else [volumes.class_of(volume)]
+
+
+def _class_of_room(room: Object) -> list[str]:
+    """Index: the class of which volumes may be that large."""
+    return [room.get("storageClassName") or ""]
+
+
+def _tells_capacity(driver: Object) -> bool:
+    return bool((driver.get("spec") or {}).get("storageCapacity"))
+
+
+def _has_more_room(event: StorageEvent) -> bool:
+    old, new = event.old, event.obj
+    if old is None or old.get("nodeTopology") != new.get("nodeTopology"):
+        return True
+    return choices.limit_of(new) > choices.limit_of(old)
 
 
 def _refusal(pod: PodInfo, name: str, claim: Object | None, *, ephemeral: bool) -> str:

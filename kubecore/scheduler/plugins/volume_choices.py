@@ -1,7 +1,6 @@
 """Which volumes a pod's claims would get on a node, and whether a binding that was asked for has come about.
 
-(kubernetes `pkg/scheduler/framework/plugins/volumebinding/binder.go`. The capacity that CSI drivers publish is not
-looked at.)
+(kubernetes `pkg/scheduler/framework/plugins/volumebinding/binder.go`.)
 """
 
 from __future__ import annotations
@@ -9,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from kubecore.api import meta
+from kubecore.api import meta, quantity
 from kubecore.api import persistent_volumes as volumes
 from kubecore.api.node_selection import matches_topology
+from kubecore.api.selectors import Selector
 from kubecore.client.client import Object
 from kubecore.scheduler.framework import PluginError
 
 NODE_CONFLICT = "node(s) didn't match PersistentVolume's node affinity"
 BIND_CONFLICT = "node(s) didn't find available persistent volumes to bind"
+NO_SPACE = "node(s) did not have enough free storage"
 NO_VOLUME = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 
 
@@ -31,6 +32,8 @@ class Unbound:
     claim: Object
     storage_class: Object
     candidates: Sequence[Object]
+    capacities: Sequence[Object] | None = None
+    """What the class's driver says that it has room for, where it says so."""
 
 
 @dataclass(slots=True)
@@ -45,24 +48,26 @@ class Choice:
         return bool(self.matched or self.provisioned)
 
 
-def choose(unbound: Iterable[Unbound], node: Object) -> Choice | None:
-    """None when the node cannot serve one of the claims. Small claims choose first, and leave what is large."""
+def choose(unbound: Iterable[Unbound], node: Object) -> Choice | str:
+    """Why not, when the node cannot serve one of the claims. Small claims choose first, and leave what is large."""
     choice = Choice()
     taken: set[str] = set()
     for one in sorted(unbound, key=lambda one: volumes.requested(one.claim)):
         selected = meta.annotations(one.claim).get(volumes.SELECTED_NODE)
         if selected is not None and selected != meta.name(node):
-            return None
+            return BIND_CONFLICT
         found = None
         if selected is None:
             found = volumes.find_matching(one.claim, one.candidates, node=node, excluded=taken, delayed=True)
         if found is not None:
             taken.add(meta.name(found))
             choice.matched.append((found, one.claim))
-        elif _can_provision(one.storage_class, node):
-            choice.provisioned.append(one.claim)
+        elif not _can_provision(one.storage_class, node):
+            return BIND_CONFLICT
+        elif not _has_room(one, node):
+            return NO_SPACE
         else:
-            return None
+            choice.provisioned.append(one.claim)
     return choice
 
 
@@ -70,6 +75,25 @@ def _can_provision(storage_class: Object, node: Object) -> bool:
     provisioner = storage_class.get("provisioner") or volumes.NO_PROVISIONER
     topologies = storage_class.get("allowedTopologies")
     return provisioner != volumes.NO_PROVISIONER and matches_topology(topologies, meta.labels(node))
+
+
+def _has_room(one: Unbound, node: Object) -> bool:
+    """Room counts by volume: whether several fit together the driver alone knows."""
+    wanted = volumes.requested(one.claim)
+    if one.capacities is None or not wanted:
+        return True
+    return any(limit_of(room) >= wanted and _is_accessible(room, node) for room in one.capacities)
+
+
+def _is_accessible(room: Object, node: Object) -> bool:
+    topology = room.get("nodeTopology")
+    return topology is not None and Selector.from_label_selector(topology).matches(meta.labels(node))
+
+
+def limit_of(room: Object) -> int:
+    """The largest volume that a CSIStorageCapacity has room for, in billionths of a byte; -1 for none."""
+    limit = room.get("maximumVolumeSize") or room.get("capacity")
+    return -1 if limit is None else quantity.nano(limit)
 
 
 def check_matched(volume: Object | None, claim: Object | None, written: Object, node: Object) -> bool:

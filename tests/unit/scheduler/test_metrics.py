@@ -128,9 +128,17 @@ class TestNamesOfEvents:
         assert label_of(StorageEvent(EventKind.ATTACHMENT_REMOVED, {})) == "storage.k8s.io/VolumeAttachmentDelete"
 
     def test_every_kind_has_one(self) -> None:
-        stored = {EventKind.CLAIM, EventKind.VOLUME, EventKind.STORAGE_CLASS, EventKind.CSI_NODE}
+        stored = {
+            EventKind.CLAIM,
+            EventKind.VOLUME,
+            EventKind.STORAGE_CLASS,
+            EventKind.CSI_NODE,
+            EventKind.CSI_DRIVER,
+            EventKind.STORAGE_CAPACITY,
+            EventKind.ATTACHMENT_REMOVED,
+        }
         for kind in EventKind:
-            if kind in stored or kind is EventKind.ATTACHMENT_REMOVED:
+            if kind in stored:
                 assert label_of(StorageEvent(kind, {}))
             else:
                 assert label_of(NodeEvent(kind, None, None))

@@ -212,6 +212,63 @@ async def test_without_a_free_volume_the_provisioner_is_told_the_node(cluster: R
     assert cluster.node_of() == "in-b"
 
 
+DRIVERS, CAPACITIES = "csidrivers.storage.k8s.io", "csistoragecapacities.storage.k8s.io"
+
+
+def room(name: str, capacity: str, *, zone: str = "a", **fields: Any) -> Object:
+    """What the driver of class `late` says of a zone."""
+    metadata = {"name": name, "namespace": "kube-system"}
+    topology = {"matchLabels": {"zone": zone}}
+    return {"metadata": metadata, "storageClassName": "late", "nodeTopology": topology, "capacity": capacity, **fields}
+
+
+def driver(*, tells_capacity: bool = True) -> Object:
+    return {"metadata": {"name": "example.com/disks"}, "spec": {"storageCapacity": tells_capacity}}
+
+
+async def test_a_volume_is_provisioned_where_its_driver_says_that_there_is_room(cluster: Running) -> None:
+    cluster.api.add(DRIVERS, driver())
+    for one in (
+        room("little", "1Gi"),
+        room("enough", "10Gi", zone="b"),
+        room("of-another-class", "10Gi", storageClassName="other"),
+        room("in-small-pieces", "10Gi", maximumVolumeSize="1Gi"),
+        room("nowhere", "10Gi", nodeTopology=None),
+    ):
+        cluster.api.add(CAPACITIES, one, "kube-system")
+    await two_zones(cluster)
+    cluster.api.add(CLAIMS, wanting(size="5Gi"))
+    await cluster.add_pod("p", volumes=_CLAIMED)
+    assert selected(cluster) == "in-b"
+
+
+async def test_a_pod_whose_volume_has_no_room_waits_for_some(cluster: Running) -> None:
+    cluster.api.add(DRIVERS, driver())
+    cluster.api.add(CAPACITIES, room("c", "1Gi"), "kube-system")
+    await two_zones(cluster)
+    cluster.api.add(CLAIMS, wanting(size="5Gi"))
+    await cluster.add_pod("p", volumes=_CLAIMED)
+    assert "2 node(s) did not have enough free storage." in cluster.condition()["message"]
+    tries = len(cluster.events("FailedScheduling"))
+    cluster.api.change(CAPACITIES, "c", "kube-system", capacity="512Mi")
+    await cluster.clock.advance(15)
+    assert len(cluster.events("FailedScheduling")) == tries and selected(cluster) == ""
+    cluster.api.change(CAPACITIES, "c", "kube-system", capacity="5Gi")
+    await cluster.clock.advance(15)
+    assert selected(cluster) == "in-a"
+
+
+async def test_the_capacity_of_a_driver_that_tells_none_is_not_asked_for(cluster: Running) -> None:
+    cluster.api.add(DRIVERS, driver())
+    await two_zones(cluster)
+    cluster.api.add(CLAIMS, wanting(size="5Gi"))
+    await cluster.add_pod("p", volumes=_CLAIMED)
+    assert selected(cluster) == ""
+    cluster.api.change(DRIVERS, "example.com/disks", spec={"storageCapacity": False})
+    await cluster.clock.advance(15)
+    assert selected(cluster) != ""
+
+
 async def test_a_claim_keeps_to_the_node_that_was_selected_for_it(cluster: Running) -> None:
     await two_zones(cluster)
     cluster.api.add(CLAIMS, wanting(metadata={"annotations": {_SELECTED: "in-b"}}))
