@@ -136,6 +136,10 @@ class DisruptionZones:
         """The nodes that are next, one of each zone in which some wait."""
         return [zone.first() for zone in self._zones.values() if zone.waiting]
 
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """By zone: its nodes that are ready, and those that are not."""
+        return {name: (zone.counts[True], zone.counts[False]) for name, zone in list(self._zones.items())}
+
     def _zone(self, name: str, now: float) -> _Zone:
         found = self._zones.get(name)
         if found is None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kubecore.api import meta
@@ -14,7 +15,7 @@ from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.nodes.disruption_zones import DisruptionZones, EvictionRates, zone_of
 from kubecore.controllers.readiness import mark_not_ready
-from kubecore.metrics import Counter, Named
+from kubecore.metrics import Counter, Metric, Named, Reading
 
 LEASE_NAMESPACE = "kube-node-lease"
 NODE_INDEX = "node"
@@ -64,7 +65,6 @@ class NodeLifecycleController(Controller):
         super().__init__(context)
         self._recorder = context.recorder("node-controller")
         self._evictions = Counter(Named("node_collector_evictions_total", _EVICTIONS, ("zone",)))
-        self.metrics = (self._evictions,)
         self._grace_seconds = grace_seconds
         self._startup_grace_seconds = startup_grace_seconds
         self._nodes = self.informer("nodes")
@@ -75,6 +75,7 @@ class NodeLifecycleController(Controller):
         self._heard: dict[str, float] = {}
         self._zones = DisruptionZones(rates or EvictionRates())
         self._was_disrupted = False
+        self.metrics = (self._evictions, *_metrics_of(self._zones))
         self._nodes.add_handler(self._node_added, self._node_updated, self._node_deleted)
         self._leases.add_handler(self._lease_seen, self._lease_renewed)
 
@@ -203,6 +204,21 @@ class NodeLifecycleController(Controller):
         for pod in self._pods.by_index(NODE_INDEX, meta.name(node)):
             if pods.is_ready(pod) and await mark_not_ready(self.client, pod, self.clock.now()):
                 self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
+
+
+def _metrics_of(zones: DisruptionZones) -> list[Metric]:
+    def told(name: str, what: str, of: Callable[[int, int], float]) -> Metric:
+        named = Named(f"node_collector_{name}", f"[ALPHA] Gauge measuring {what}.", ("zone",))
+        return Reading(named, lambda: [((zone,), of(*counts)) for zone, counts in sorted(zones.counts().items())])
+
+    def health(ready: int, unready: int) -> float:
+        return 100 * ready / (ready + unready) if ready + unready else 100
+
+    return [
+        told("zone_size", "number of registered Nodes per zones", lambda ready, unready: ready + unready),
+        told("zone_health", "percentage of healthy nodes per zone", health),
+        told("unhealthy_nodes_in_zone", "number of not Ready Nodes per zones", lambda _, unready: unready),
+    ]
 
 
 def _evicts(taint: Taint) -> bool:

@@ -104,3 +104,15 @@ async def test_a_node_that_pods_must_leave_is_an_eviction_of_its_zone(
     await heartbeats(api, clock, 60, of=["other"])
     assert counts(lifecycle, "node_collector_evictions_total") == {'zone=":\0:a"': 1}
     assert "taint_eviction_controller_pod_deletions_total 1" in told(eviction)
+
+
+async def test_how_many_nodes_of_a_zone_are_well_is_told(api: FakeAPI, running: Running, clock: VirtualClock) -> None:
+    controller = NodeLifecycleController(running.context, grace_seconds=50)
+    for name in ("n1", "n2", "n3", "n4"):
+        add_node(api, name)
+        api.change("nodes", name, metadata={"labels": {"topology.kubernetes.io/zone": "a"}})
+    await running.start(controller)
+    await heartbeats(api, clock, 60, of=["n1", "n2", "n3"])
+    zone = 'zone=":\0:a"'
+    for name, value in (("zone_size", 4), ("zone_health", 75), ("unhealthy_nodes_in_zone", 1)):
+        assert counts(controller, f"node_collector_{name}") == {zone: value}
