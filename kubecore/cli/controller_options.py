@@ -102,6 +102,10 @@ UnhealthyZoneThreshold = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Part of a zone's nodes that makes it unhealthy when they are lost.")
 ]
 
+TerminatedPodGCThreshold = Annotated[
+    int, typer.Option(help="Pods that have ended beyond so many are deleted, the oldest first; 0: none are.")
+]
+
 
 def _of_nodes(
     node_monitor_grace_period: NodeMonitorGracePeriod = "50s",
@@ -110,6 +114,7 @@ def _of_nodes(
     secondary_node_eviction_rate: SecondaryNodeEvictionRate = 0.01,
     large_cluster_size_threshold: LargeClusterSizeThreshold = 50,
     unhealthy_zone_threshold: UnhealthyZoneThreshold = 0.55,
+    terminated_pod_gc_threshold: TerminatedPodGCThreshold = 12500,
 ) -> dict[str, Any]:
     """Fields of a ControllerManagerConfig."""
     from kubecore.controllers.nodes.disruption_zones import EvictionRates
@@ -124,7 +129,8 @@ def _of_nodes(
         "node_monitor_grace_seconds": seconds(node_monitor_grace_period),
         "node_startup_grace_seconds": seconds(node_startup_grace_period),
         "eviction_rates": rates,
+        "terminated_pod_threshold": terminated_pod_gc_threshold,
     }
 
 
-node_options = stands_for("nodes", _of_nodes, "Options of lost nodes")
+node_options = stands_for("nodes", _of_nodes, "Options of nodes and pods that are lost or over")

@@ -44,6 +44,7 @@ OF_CONTROLLERS = {
     "--secondary-node-eviction-rate",
     "--large-cluster-size-threshold",
     "--unhealthy-zone-threshold",
+    "--terminated-pod-gc-threshold",
     "--horizontal-pod-autoscaler-sync-period",
     "--horizontal-pod-autoscaler-tolerance",
     "--horizontal-pod-autoscaler-downscale-stabilization",
