@@ -36,6 +36,7 @@ _CONDITION_TAINTS = {
     "NetworkUnavailable": {"True": "node.kubernetes.io/network-unavailable"},
 }
 _MANAGED = {UNSCHEDULABLE, *(taint for taints in _CONDITION_TAINTS.values() for taint in taints.values())}
+_RENAMED = {"kubernetes.io/os": "beta.kubernetes.io/os", "kubernetes.io/arch": "beta.kubernetes.io/arch"}
 _HEARTBEAT_CONDITIONS = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -142,6 +143,7 @@ class NodeLifecycleController(Controller):
             self._judge_zones(self._zones.see(node, self.clock.monotonic()))
         if was_ready and left <= 0:
             self._recorder.event(node, "Normal", "NodeNotReady", f"Node {key} status is now: NodeNotReady")
+        node = await self._align_labels(node)
         node, turn = await self._taint(node)
         await self._take_pods_out(node)
         # a lost node is looked at again when it speaks: that changes its status
@@ -167,6 +169,17 @@ class NodeLifecycleController(Controller):
             return node
         status["conditions"] = found
         return await self.client.update("nodes", changed, subresource="status")
+
+    async def _align_labels(self, node: Object) -> Object:
+        """Labels that have been renamed say under their old names what they say under the new ones."""
+        labels = meta.labels(node)
+        missing = {
+            old: labels[new] for new, old in _RENAMED.items() if new in labels and labels.get(old) != labels[new]
+        }
+        if not missing:
+            return node
+        patch = {"metadata": {"labels": missing}}
+        return await self.client.patch("nodes", meta.name(node), patch, patch_type="merge")
 
     async def _taint(self, node: Object) -> tuple[Object, float | None]:
         """The node with its taints, and in how many seconds pods may be taken from it, if that is for later."""

@@ -168,6 +168,17 @@ async def test_conditions_and_cordon_become_taints_and_foreign_taints_stay(api: 
     }
 
 
+async def test_labels_that_were_renamed_follow_their_new_names(api: FakeAPI, running: Running) -> None:
+    add_node(api)
+    api.change("nodes", "n1", metadata={"labels": {"kubernetes.io/os": "linux", "beta.kubernetes.io/arch": "amd64"}})
+    await start(running)
+    wanted = {"kubernetes.io/os": "linux", "beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": "amd64"}
+    assert api.get("nodes", "n1")["metadata"]["labels"] == wanted  # type: ignore[index]
+    api.change("nodes", "n1", metadata={"labels": {"kubernetes.io/arch": "arm64"}})
+    await running.settle()
+    assert api.get("nodes", "n1")["metadata"]["labels"]["beta.kubernetes.io/arch"] == "arm64"  # type: ignore[index]
+
+
 async def test_pods_of_a_node_that_is_gone_are_removed_after_a_while(
     api: FakeAPI, running: Running, clock: VirtualClock
 ) -> None:
