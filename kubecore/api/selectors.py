@@ -57,6 +57,19 @@ class Selector:
         return hash(self._native)
 
 
+def as_go_prints(selector: Mapping[str, Any] | None) -> str:
+    """A metav1.LabelSelector in messages of Kubernetes' controllers."""
+    if selector is None:
+        return "nil"
+    labels = "".join(f"{name}: {value}," for name, value in sorted((selector.get("matchLabels") or {}).items()))
+    terms = ""
+    for one in selector.get("matchExpressions") or ():
+        values = " ".join(one.get("values") or ())
+        terms += f"LabelSelectorRequirement{{Key:{one['key']},Operator:{one['operator']},Values:[{values}],}},"
+    inside = f"MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{terms}}},"
+    return f"&LabelSelector{{{inside}}}"
+
+
 class FieldSelector:
     """A field selector over an object's selectable fields; immutable."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
-from kubecore.api.selectors import Selector
+from kubecore.api.selectors import Selector, as_go_prints
 from kubecore.client.client import Object
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
@@ -134,7 +134,7 @@ class DisruptionController(Controller):
             await self._close(budget, error)
             return None
         if expected.unmanaged:
-            text = _UNMANAGED.format(_shown(budget["spec"].get("selector")))
+            text = _UNMANAGED.format(as_go_prints(budget["spec"].get("selector") or {}))
             self._recorder.event(budget, "Warning", "UnmanagedPods", text)
         now = self.clock.now()
         granted, recheck = self._under_way(budget, mine, now)
@@ -288,15 +288,3 @@ def _marked_since(pod: Object) -> datetime | None:
     if meta.is_deleting(pod) or pods.is_finished(pod):
         return None
     return meta.parse_time(mark["lastTransitionTime"])
-
-
-def _shown(selector: Any) -> str:
-    """A label selector as Go prints it."""
-    given = selector or {}
-    labels = "".join(f"{name}: {value}," for name, value in sorted((given.get("matchLabels") or {}).items()))
-    terms = ""
-    for one in given.get("matchExpressions") or ():
-        values = " ".join(one.get("values") or ())
-        terms += f"LabelSelectorRequirement{{Key:{one['key']},Operator:{one['operator']},Values:[{values}],}},"
-    inside = f"MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{terms}}},"
-    return f"&LabelSelector{{{inside}}}"

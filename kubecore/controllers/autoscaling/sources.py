@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kubecore.api import quantity
-from kubecore.api.selectors import Selector
+from kubecore.api.selectors import Selector, as_go_prints
 from kubecore.client.client import Object
 from kubecore.controllers.autoscaling import replicas
 from kubecore.controllers.autoscaling.metrics import MetricsClient, MetricsError
@@ -65,7 +65,8 @@ class MetricSources:
             return await handlers[kind](scaled, source, name, selector)
         except (MetricsError, ValueError) as error:
             subject = f"{name} external metric" if kind == "External" else f"{kind.lower()} metric"
-            raise SourceFailed(f"FailedGet{kind}Metric", error, f"failed to get {subject} value: {error}") from error
+            told = f"failed to get {subject} value: {_inner(kind, name, source['target'])}{error}"
+            raise SourceFailed(f"FailedGet{kind}Metric", error, told) from error
 
     async def _resource(self, scaled: Scaled, source: Object, kind: str, field: str) -> Measured:
         resource, target, container = source["name"], source["target"], source.get("container") or ""
@@ -124,18 +125,32 @@ class MetricSources:
             raise MetricsError(f"unable to get metric {name}: {error} on {what}") from error
         found, current = _for_all(scaled, source["target"], usage)
         status = {"metric": source["metric"], "current": current, "describedObject": described}
-        return Measured(found, f"{described['kind']} metric {name}", {"type": "Object", "object": status})
+        # as upstream names what each pod is to have its share of
+        shared = source["target"].get("averageValue") is not None
+        named = _external_name(source["metric"]) if shared else f"{described['kind']} metric {name}"
+        return Measured(found, named, {"type": "Object", "object": status})
 
     async def _external(self, scaled: Scaled, source: Object, name: str, selector: str) -> Measured:
-        shown = selector or "nil"
         try:
             usage = sum(await self._metrics.external(name, scaled.namespace, selector))
         except MetricsError as error:
+            shown = as_go_prints(source["metric"].get("selector"))
             told = f"unable to get external metric {scaled.namespace}/{name}/{shown}: {error}"
             raise MetricsError(told) from error
         found, current = _for_all(scaled, source["target"], usage)
         status = {"metric": source["metric"], "current": current}
-        return Measured(found, f"external metric {name}({shown})", {"type": "External", "external": status})
+        return Measured(found, _external_name(source["metric"]), {"type": "External", "external": status})
+
+
+def _external_name(metric: Object) -> str:
+    return f"external metric {metric['name']}({as_go_prints(metric.get('selector'))})"
+
+
+def _inner(kind: str, name: str, target: Object) -> str:
+    """What upstream puts before an error of a metric that is one for all pods."""
+    if target.get("averageValue") is not None and kind in ("Object", "External"):
+        return f"failed to get {name} {kind.lower()} metric: "
+    return f"failed to get external metric {name}: " if kind == "External" else ""
 
 
 def _for_all(scaled: Scaled, target: Object, usage: int) -> tuple[Proposal, Object]:

@@ -380,7 +380,8 @@ async def test_pods_object_and_external_metrics(scaled: Scaled, api: ScalingAPI)
     rate = {"metric": {"name": "rate"}, "target": {"type": "AverageValue", "averageValue": "10"}}
     front = {"kind": "Service", "name": "front", "apiVersion": "v1"}
     hits = {"metric": {"name": "hits"}, "describedObject": front, "target": {"type": "Value", "value": "400"}}
-    queue = {"metric": {"name": "queue"}, "target": {"type": "AverageValue", "averageValue": "6"}}
+    chosen = {"name": "queue", "selector": {"matchLabels": {"a": "1"}}}
+    queue = {"metric": chosen, "target": {"type": "AverageValue", "averageValue": "6"}}
     await scaled.start(
         2, {"type": "Pods", "pods": rate}, {"type": "Object", "object": hits}, {"type": "External", "external": queue},
         maxReplicas=100,
@@ -391,7 +392,8 @@ async def test_pods_object_and_external_metrics(scaled: Scaled, api: ScalingAPI)
     assert pods["pods"] == {"metric": {"name": "rate"}, "current": {"averageValue": "15"}}
     assert described["object"]["current"] == {"value": "1k"}
     assert external["external"]["current"] == {"averageValue": "21"}
-    assert api.condition("ScalingActive")[2].endswith("from external metric queue(nil)")
+    selector = "&LabelSelector{MatchLabels:map[string]string{a: 1,},MatchExpressions:[]LabelSelectorRequirement{},}"
+    assert api.condition("ScalingActive")[2].endswith(f"from external metric queue({selector})")
 
 
 async def test_one_metric_that_fails_keeps_from_shrinking_only(scaled: Scaled, api: ScalingAPI) -> None:
@@ -404,6 +406,27 @@ async def test_one_metric_that_fails_keeps_from_shrinking_only(scaled: Scaled, a
     assert await scaled.later(900) == 4
     assert api.condition("ScalingActive")[:2] == ("False", "FailedGetExternalMetric")
     assert api.status()["currentMetrics"][0] == {"type": ""}
+
+
+@pytest.mark.parametrize(
+    ("target", "inner"),
+    [
+        ({"type": "AverageValue", "averageValue": "6"}, "failed to get queue external metric"),
+        ({"type": "Value", "value": "6"}, "failed to get external metric queue"),
+    ],
+)
+async def test_an_external_metric_that_cannot_be_had_is_told_in_upstreams_words(
+    scaled: Scaled, api: ScalingAPI, target: Object, inner: str
+) -> None:
+    missing = {"metric": {"name": "queue", "selector": {"matchLabels": {"a": "1"}}}, "target": target}
+    await scaled.start(2, {"type": "External", "external": missing})
+    (why,) = events(api, "FailedGetExternalMetric")
+    selector = "&LabelSelector{MatchLabels:map[string]string{a: 1,},MatchExpressions:[]LabelSelectorRequirement{},}"
+    assert why.startswith(f"unable to get external metric default/queue/{selector}: unable to fetch metrics from ")
+    assert events(api, "FailedComputeMetricsReplicas") == [
+        "invalid metrics (1 invalid out of 1), first error is: "
+        f"failed to get queue external metric value: {inner}: {why}"
+    ]
 
 
 async def test_no_custom_metrics_api_is_told(scaled: Scaled, api: ScalingAPI) -> None:
