@@ -198,7 +198,7 @@ class EventRecorder:
             },
             "involvedObject": reference(obj),
             "reason": reason,
-            "message": message[:1024],
+            "message": message,
             "source": source,
             "firstTimestamp": told,
             "lastTimestamp": told,

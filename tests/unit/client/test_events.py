@@ -52,6 +52,14 @@ async def test_an_event_has_a_name_even_where_it_cannot_have_its_objects(
     assert str(uuid.UUID(event["metadata"]["name"])) == event["metadata"]["name"]
 
 
+async def test_a_long_message_is_told_to_its_end(api: FakeAPI, recorder: EventRecorder) -> None:
+    told = f"{'refused, for ' * 200}this reason"
+    recorder.event(POD, "Warning", "FailedCreate", told)
+    await recorder.flush()
+    (event,) = api.all("events")
+    assert event["message"] == told
+
+
 async def test_the_same_event_again_counts_up(api: FakeAPI, clock: VirtualClock, recorder: EventRecorder) -> None:
     for _ in range(3):
         recorder.event(POD, "Normal", "Pulled", "image is there")
