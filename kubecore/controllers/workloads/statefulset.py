@@ -203,22 +203,29 @@ class StatefulSetController(Controller):
         return True
 
     async def _roll(self, step: _Pass) -> None:
-        """Delete pods of other revisions, highest ordinal first, as many as maxUnavailable lets."""
+        """Delete pods of other revisions, highest ordinal first, as many as maxUnavailable lets.
+
+        Pods of a parallel set that do not work go first and at once: they are not to keep the template that mends
+        them from coming.
+        """
         one, now = step.stateful_set, self.clock.now()
-        unavailable = sum(identity.is_unavailable(one, pod, now) for pod in step.replicas)
-        budget = identity.max_unavailable(one) - unavailable
+        budget = identity.max_unavailable(one) - sum(identity.is_unavailable(one, pod, now) for pod in step.replicas)
         wanted = meta.name(step.update)
-        for pod in reversed(step.replicas[identity.partition(one) :]):
-            if budget <= 0:
-                return
-            if identity.revision_of(pod) == wanted or meta.is_deleting(pod):
-                continue
+        old = [
+            pod
+            for pod in reversed(step.replicas[identity.partition(one) :])
+            if identity.revision_of(pod) != wanted and not meta.is_deleting(pod)
+        ]
+        free: list[Object] = []
+        if identity.is_parallel(one):
+            free = [pod for pod in old if identity.is_unavailable(one, pod, now)]
+            old = [pod for pod in old if pod not in free]
+        for pod in [*free, *old[: max(budget, 0)]]:
             try:
                 await self._pod_control.delete(one, pod)
             except StatusError as error:
                 if not errors.is_not_found(error):
                     raise
-            budget -= 1
             step.leaving += identity.revision_of(pod) == meta.name(step.current)
 
     # ------------------------------------------------------------------ history

@@ -288,6 +288,20 @@ async def test_as_many_pods_as_max_unavailable_are_updated_at_once(api: FakeAPI,
     assert set(images(api).values()) == {"app:2"}
 
 
+async def test_what_does_not_work_in_a_parallel_set_does_not_keep_its_update_from_coming(
+    api: FakeAPI, running: Running
+) -> None:
+    api.add(SETS, stateful_set(3, podManagementPolicy="Parallel", updateStrategy=rolling()))
+    await start(running)
+    make_ready(api, "db-2")
+    await running.settle()
+    change_image(api, "app:2")
+    await running.settle()
+    assert images(api) == {"db-0": "app:2", "db-1": "app:2", "db-2": "app:1"}
+    await complete(api, running)
+    assert set(images(api).values()) == {"app:2"}
+
+
 async def test_on_delete_a_pod_is_updated_when_somebody_deletes_it(api: FakeAPI, running: Running) -> None:
     api.add(SETS, stateful_set(2, updateStrategy={"type": "OnDelete"}))
     await start(running)
