@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,11 @@ def simulation(data_dir: Path) -> Iterator[RunningCluster]:
 def web(simulation: RunningCluster) -> list[Object]:
     """The pods of a Deployment that is rolled out."""
     kubectl = at_cluster(simulation)
+    with kubectl.running("get", "nodes", "--watch", "-o", "name", stdout=subprocess.PIPE) as watch:
+        assert watch.stdout is not None
+        there: set[bytes] = set()
+        while len(there) < 50 and (line := watch.stdout.readline()):
+            there.add(line)
     kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=180s")
     kubectl("create", "deployment", "web", "--image=nginx", "--replicas=200")
     kubectl("rollout", "status", "deployment/web", "--timeout=180s")
