@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _CUT_SECONDS = 0.5
+AFTER_CUT_SECONDS = 2.5
+"""For an end that is not to be waited for any longer: what takes no longer than an end should is done properly."""
 
 
 async def unless(happened: asyncio.Event, work: Coroutine[Any, Any, T]) -> tuple[bool, T | None]:
@@ -48,11 +50,13 @@ async def see_out(*tasks: asyncio.Task[Any]) -> None:
 
 
 async def ended(tasks: Collection[asyncio.Task[None]], seconds: float, cut: asyncio.Event, log: logging.Logger) -> None:
-    """They have been cancelled: wait for their end, so long and not once the wait is cut. Those that are late are told
-    of and cancelled again, in case it was their cleaning up that takes long."""
+    """They have been cancelled: wait for their end, so long, and but a moment once the wait is cut. Those that are late
+    are told of and cancelled again, in case it was their cleaning up that takes long."""
     if not tasks:
         return
-    await unless(cut, asyncio.wait(tasks, timeout=seconds))
+    done, _ = await unless(cut, asyncio.wait(tasks, timeout=seconds))
+    if not done:
+        await asyncio.wait(tasks, timeout=min(seconds, AFTER_CUT_SECONDS))
     late = [task for task in tasks if not task.done()]
     for task in late:
         log.warning("%s did not end in time", task.get_name())

@@ -471,7 +471,7 @@ class Cluster:
         await asyncio.gather(*(kubelet.shut_down() for kubelet in self._kubelets))
 
     def cut_stop(self) -> None:
-        """A stop waits for no part any more; pods that a container runtime still has then go at the next start."""
+        """A stop waits only a moment more; pods that a container runtime still has then go at the next start."""
         self._stop_cut.set()
 
     async def stop(self) -> None:

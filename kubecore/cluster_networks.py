@@ -202,9 +202,14 @@ def _judge(config: ClusterConfig, chosen: Networks) -> None:
 
 
 def _read(file: Path) -> Networks:
-    held = json.loads(file.read_text())
-    services, pods = (tuple(one for one in held[what].split(",") if one) for what in ("services", "pods"))
-    return Networks(held["mode"], services, pods)
+    """Raises ValueError for a file that is damaged."""
+    try:
+        held = json.loads(file.read_bytes())
+        services, pods = (tuple(one for one in held[what].split(",") if one) for what in ("services", "pods"))
+        return Networks(held["mode"], services, pods)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        lost = "it tells which networks the cluster has; when it is removed they are chosen anew"
+        raise ValueError(f"{file} is damaged: {lost}") from error
 
 
 def _write(file: Path, chosen: Networks) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
@@ -48,6 +47,7 @@ from kubecore.cli.kubelet_options import (
 from kubecore.cli.leading import Leading, leads, seconds
 from kubecore.cli.proxy_options import RuntimeConfig
 from kubecore.cli.serving_options import Serving, serves
+from kubecore.cli.stop_signals import stop_signals
 from kubecore.cli.up import (
     IngressAccessLog,
     IngressPort,
@@ -72,11 +72,11 @@ Kubeconfig = Annotated[Path, typer.Option(help="How to reach the API server.", e
 async def _until_signal(
     work: Callable[[], Awaitable[None]], leave: Callable[[], Coroutine[Any, Any, None]] | None = None
 ) -> int:
-    """Run `work` until it ends or SIGINT or SIGTERM comes; 0 on a signal, 1 when it died by itself. After the signal
+    """Run `work` until it ends or a signal to stop comes; 0 then, 1 when it died by itself. After the signal
     `leave` is given the time it takes, unless another one comes."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
     running = asyncio.ensure_future(work())
     ended = asyncio.create_task(stopping.wait(), name="signal")

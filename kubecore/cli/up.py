@@ -33,6 +33,7 @@ from kubecore.cli.kubelet_options import (
 from kubecore.cli.one_command import CANNOT_BE_RUN, Place, Stopping
 from kubecore.cli.option_groups import headed, stands_for
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
+from kubecore.cli.stop_signals import stop_signals
 from kubecore.event_loops import loop_factory
 
 if TYPE_CHECKING:
@@ -238,9 +239,9 @@ def up(
 ) -> None:
     """Start API server, controllers, scheduler, kubelet, service proxy, DNS and Ingress in the foreground.
 
-    Prints one line when the cluster is ready. Ctrl-C or SIGTERM ends it, and its pods' processes with it; a second one
-    does not wait for a container runtime that takes its time. When it is killed they go on for five minutes, in which
-    another start with the same data directory takes them over."""
+    Prints one line when the cluster is ready. Ctrl-C, SIGTERM or the end of its terminal (not under nohup) ends it, and
+    its pods' processes with it; a second one waits only a moment for a container runtime that takes its time. When it
+    is killed they go on for five minutes, in which another start with the same data directory takes them over."""
     from kubecore.cluster import CLUSTER_DOMAIN, Cluster, ClusterConfig
 
     with place.folder() as data_dir:
@@ -327,7 +328,7 @@ async def _serve(cluster: Cluster, command: Sequence[str]) -> int:
         if stopping.told(number):
             cluster.cut_stop()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         loop.add_signal_handler(number, stop, number)
     log.info("starting with %s", cluster.config)
     try:

@@ -324,10 +324,11 @@ class Kubelet:
         self.workers.follow(pods)
 
     async def _shut_down(self, server: KubeletServer) -> None:
-        """The network goes last, also where the rest takes too long."""
+        """The network goes last, also where the rest takes too long; what keeps containers ends with them then, too."""
         try:
             await self._end(server)
         finally:
+            self._own_runtimes.tell_end()
             with suppress(OSError):
                 self._network.close()
 

@@ -70,7 +70,7 @@ def test_client_go_gets_what_it_gets_from_kubernetes(
 @pytest.fixture
 def widgets(kubectl: Kubectl) -> Iterator[None]:
     kubectl("create", "-f", "-", stdin=WIDGETS)
-    kubectl("wait", "--for=condition=Established", "crd/widgets.judges.example.com", "--timeout=180s")
+    kubectl.established("widgets.judges.example.com")
     yield
     kubectl("delete", "crd", "widgets.judges.example.com", "--wait=false")
 

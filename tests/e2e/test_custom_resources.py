@@ -98,7 +98,7 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
 @pytest.fixture(scope="module")
 def crontabs(kubectl: Kubectl) -> Iterator[str]:
     kubectl("create", "-f", "-", stdin=CRONTABS)
-    kubectl("wait", "--for=condition=Established", "crd/crontabs.stable.example.com", "--timeout=180s")
+    kubectl.established("crontabs.stable.example.com")
     yield "crontabs.stable.example.com"
     kubectl("delete", "crd", "crontabs.stable.example.com", "--ignore-not-found", "--timeout=180s")
 
@@ -134,7 +134,7 @@ def ctabs(kubectl: Kubectl, namespace: str) -> Iterator[str]:
     definition = CRONTABS.replace("crontabs", "ctabs").replace("crontab", "ctab").replace("CronTab", "CTab")
     definition = definition.replace("stable.example.com", "soon.example.com").replace("[ct]", "[cx]")
     kubectl("create", "-f", "-", stdin=definition)
-    kubectl("wait", "--for=condition=Established", "crd/ctabs.soon.example.com", "--timeout=180s")
+    kubectl.established("ctabs.soon.example.com")
     yield "ctabs.soon.example.com"
     kubectl("delete", "crd", "ctabs.soon.example.com", "--timeout=180s")
 
@@ -304,7 +304,7 @@ def test_two_versions_and_a_webhook_between_them(kubectl: Kubectl, namespace: st
             "spec": {**spec, "conversion": conversion},
         }
         kubectl("create", "-f", "-", stdin=json.dumps(definition))
-        kubectl("wait", "--for=condition=Established", "crd/hosts.hosts.example.com", "--timeout=180s")
+        kubectl.established("hosts.hosts.example.com")
         old = {"apiVersion": "hosts.example.com/v1beta1", "kind": "Host", "metadata": {"name": "a"}}
         kubectl("-n", namespace, "create", "-f", "-", stdin=json.dumps({**old, "spec": {"hostPort": "here:80"}}))
         assert kubectl.json("-n", namespace, "get", "hosts", "a")["spec"] == {"host": "here", "port": "80"}
@@ -321,5 +321,5 @@ def test_deleting_the_definition_deletes_its_instances(kubectl: Kubectl, crontab
     refused = kubectl.run("-n", namespace, "get", "ct")
     assert refused.status == 1
     kubectl("create", "-f", "-", stdin=CRONTABS)
-    kubectl("wait", "--for=condition=Established", "crd/crontabs.stable.example.com", "--timeout=180s")
+    kubectl.established("crontabs.stable.example.com")
     assert kubectl.json("-n", namespace, "get", "ct")["items"] == []

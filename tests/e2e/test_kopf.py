@@ -219,7 +219,7 @@ def peering(kopf: Kopf, kubectl: Kubectl, namespace: str) -> Iterator[str]:
     file = str(kopf.source / "peering.yaml")
     # kubectl looks for all kinds before it makes the first definition, and makes those it can.
     kubectl.run("apply", "-f", file)
-    kubectl("wait", "--for=condition=Established", "crd/kopfpeerings.kopf.dev", "--timeout=180s")
+    kubectl.established("kopfpeerings.kopf.dev")
     peering = f"apiVersion: kopf.dev/v1\nkind: KopfPeering\nmetadata: {{name: peers, namespace: {namespace}}}\n"
     kubectl("apply", "-f", "-", stdin=peering)
     yield "peers"

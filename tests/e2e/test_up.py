@@ -35,7 +35,7 @@ def children_of(pid: int) -> list[int]:
     return direct + [below for child in direct for below in children_of(child)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_within_five_seconds_with_status_0_and_no_process_left(tmp_path: Path, number: int) -> None:
     with running_cluster(tmp_path / "data") as cluster:
         kubectl = kubectl_for(cluster.kubeconfig, tmp_path)
@@ -44,6 +44,18 @@ def test_a_signal_ends_it_within_five_seconds_with_status_0_and_no_process_left(
         children = children_of(cluster.process.pid)
         assert children
         assert cluster.stop(number=number, seconds=5) == 0
+        assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_a_second_signal_leaves_no_process_either(tmp_path: Path) -> None:
+    with running_cluster(tmp_path / "data") as cluster:
+        kubectl = kubectl_for(cluster.kubeconfig, tmp_path)
+        kubectl("create", "deployment", "ends", "--image=none", "--replicas=3", "--", "sleep", "1000")
+        kubectl("rollout", "status", "deployment/ends", "--timeout=180s")
+        children = children_of(cluster.process.pid)
+        assert len(children) > 3
+        cluster.process.send_signal(signal.SIGINT)
+        assert cluster.stop(number=signal.SIGINT, seconds=60) == 0
         assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
 
 

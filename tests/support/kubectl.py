@@ -97,6 +97,16 @@ class Kubectl:
         )
         return Answer(done.returncode, done.stdout, done.stderr)
 
+    def established(self, definition: str) -> None:
+        """Wait until what a CustomResourceDefinition defines is served. kubectl gives up where the conditions are null
+        still, as they are for a moment in Kubernetes, too."""
+        wait = ("wait", "--for=condition=Established", f"crd/{definition}", "--timeout=180s")
+        for _ in range(100):
+            answer = self.run(*wait)
+            if "accessor error: <nil>" not in answer.errors:
+                break
+        assert answer.status == 0, answer.errors
+
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "-o", "json"))
 

@@ -228,6 +228,15 @@ def test_a_directory_made_with_network_namespaces_does_not_fall_back(choose: Cho
         choose()
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"mode": "loopback", "services": 1, "pods": ""}', "\xff"])
+def test_a_damaged_file_of_networks_is_told_by_its_name(choose: Choose, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "data/networks.json"
+    file.parent.mkdir()
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=f"^{re.escape(str(file))} is damaged: "):
+        choose()
+
+
 def test_a_directory_keeps_its_mode(choose: Choose) -> None:
     release(choose())
     with pytest.raises(PermissionError, match="was made with pod network loopback and keeps it"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kubecore import background_tasks
 from kubecore import cluster as cluster_module
 from kubecore.cluster import Cluster, ClusterConfig
 from kubecore.kubelet.settings.kubelet_config import CriConfig
@@ -67,7 +68,8 @@ async def test_but_a_container_runtime_outside_gets_the_time_it_takes(tmp_path: 
     assert part.ended
 
 
-async def test_unless_the_stop_is_cut(tmp_path: Path) -> None:
+async def test_unless_the_stop_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_tasks, "AFTER_CUT_SECONDS", 0.0)
     cluster = of_runtime(tmp_path)
     part = await begun(cluster)
     stopping = asyncio.create_task(cluster.stop())
@@ -75,3 +77,15 @@ async def test_unless_the_stop_is_cut(tmp_path: Path) -> None:
     cluster.cut_stop()
     await stopping
     assert not part.ended
+
+
+async def test_which_leaves_the_time_of_an_end_as_it_should_be(tmp_path: Path) -> None:
+    cluster = of_runtime(tmp_path)
+    part = await begun(cluster)
+    cluster.cut_stop()
+    stopping = asyncio.create_task(cluster.stop())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    part.let.set()
+    await stopping
+    assert part.ended

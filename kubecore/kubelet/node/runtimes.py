@@ -114,6 +114,11 @@ class NodeRuntimes:
         for runtime in set(self.by_handler.values()):
             await runtime.start()
 
+    def tell_end(self) -> None:
+        """Whoever keeps containers is to end with them, and nobody waits for that."""
+        if self.link is not None:
+            self.link.tell("end")
+
     async def close(self) -> None:
         try:
             await self.monitor.cut_short()

@@ -1,11 +1,12 @@
 //! The file itself: opened, marked, grown; and what it says when it cannot.
 
+use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use crate::encryption::Encryption;
 use crate::layout;
@@ -14,6 +15,8 @@ pub(crate) type Db = Database<Bytes, Bytes>;
 
 const DATABASES: u32 = 3;
 const FIRST_MAP_BYTES: usize = 64 << 20;
+/// The end of a record is no such run of zeros.
+const ZEROS: [u8; 16] = [0; 16];
 /// With less left on the file system, a write that failed has failed for want of room.
 const NO_ROOM_BYTES: u64 = 1 << 20;
 
@@ -148,10 +151,30 @@ impl LogFile {
         }
         // SAFETY: this process holds the directory and opens it once; nobody else changes the file under the map.
         let env = unsafe { options.open(directory) }?;
+        let cut = missing_bytes(&env, bytes);
+        if cut > 0 {
+            // What the map shows behind the end of the file is the end of the process that looks there.
+            let file = OpenOptions::new().write(true).open(directory.join("data.mdb"));
+            file.and_then(|file| file.set_len(bytes + cut)).map_err(heed::Error::Io)?;
+        }
+        Self::of(env, cut > 0).map_err(|failure| {
+            if cut == 0 {
+                return failure;
+            }
+            let why = failure.text();
+            Failure::Other(format!("it has been cut short, to {bytes} of {} bytes: {why}", bytes + cut))
+        })
+    }
+
+    /// `doubtful`: pages at the end are missing.
+    fn of(env: Env<WithoutTls>, doubtful: bool) -> Outcome<Self> {
         let mut txn = env.write_txn()?;
         let current = env.create_database(&mut txn, Some(layout::CURRENT))?;
         let log = env.create_database(&mut txn, Some(layout::LOG))?;
         let meta = env.create_database(&mut txn, Some(layout::META))?;
+        if doubtful {
+            check_whole(&txn, &[current, log])?;
+        }
         txn.commit()?;
         Ok(Self { env, current, log, meta, encryption: Arc::default() })
     }
@@ -208,9 +231,69 @@ impl LogFile {
     }
 }
 
+/// How much shorter the file is than its pages are.
+fn missing_bytes(env: &Env<WithoutTls>, bytes: u64) -> u64 {
+    if bytes == 0 {
+        return 0; // it has just been made
+    }
+    let pages = env.info().last_page_number as u64 + 1;
+    (pages * u64::from(env.stat().page_size)).saturating_sub(bytes)
+}
+
+/// A file may lack pages at its end that nothing is in: LMDB does not write those that one transaction has taken and
+/// given back. It is damaged where others are missing, too, which are zeros now.
+fn check_whole(txn: &RwTxn<'_>, databases: &[Db]) -> Outcome<()> {
+    for database in databases {
+        for record in database.iter(txn)? {
+            let (_, value) = record?;
+            if value.ends_with(&ZEROS) {
+                return Err(Failure::Other("a value is missing".to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// With so many values of 10,000 bytes in its log; how long the file is.
+    fn filled(directory: &Path, values: u64) -> u64 {
+        let file = LogFile::open(directory, false).unwrap();
+        let mut txn = file.env.write_txn().unwrap();
+        for number in 1..=values {
+            file.log.put(&mut txn, &layout::number(number), &[b'x'; 10_000]).unwrap();
+        }
+        txn.commit().unwrap();
+        drop(file);
+        std::fs::metadata(directory.join("data.mdb")).unwrap().len()
+    }
+
+    fn cut(directory: &Path, bytes: u64) {
+        OpenOptions::new().write(true).open(directory.join("data.mdb")).unwrap().set_len(bytes).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_cut_short_is_told_of_wherever_it_was_cut() {
+        for part in [1, 2, 3, 5, 8, 13, 15] {
+            let place = tempfile::tempdir().unwrap();
+            let whole = filled(place.path(), 200);
+            cut(place.path(), whole * part / 16);
+            let refused = LogFile::open(place.path(), false).err();
+            let Some(OpenError::Unreadable(why)) = refused else { panic!("{part}/16 of it: {refused:?}") };
+            assert!(why.contains("cut short"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_which_all_that_is_in_use_is_there_is_whole() {
+        let place = tempfile::tempdir().unwrap();
+        filled(place.path(), 20);
+        let file = LogFile::open(place.path(), false).unwrap();
+        let txn = file.env.write_txn().unwrap();
+        assert_eq!(check_whole(&txn, &[file.current, file.log]), Ok(()));
+    }
 
     #[test]
     fn a_full_disk_is_called_so_however_lmdb_calls_it() {
