@@ -121,11 +121,12 @@ def _cluster_ip(name: str, spec: Object, endpoints: Iterable[_Endpoint], zone: Z
         yield zone.pointer(address, name)
     for port in _ports(spec.get("ports") or ()):
         yield from _service_records_of_port(name, port, name, zone)
-    # beyond the specification: pods that were given a name below this Service have it
+    # beyond the specification: pods behind this Service have a name below it (CoreDNS, and the documentation's "A/AAAA
+    # records" of pods)
     for endpoint in endpoints:
-        if endpoint.hostname:
-            yield zone.address(f"{endpoint.label}.{name}", endpoint.address)
-            yield zone.pointer(endpoint.address, f"{endpoint.label}.{name}")
+        own = f"{endpoint.label}.{name}"
+        yield zone.address(own, endpoint.address)
+        yield zone.pointer(endpoint.address, own)
 
 
 def _headless(name: str, endpoints: Iterable[_Endpoint], zone: Zone) -> Iterator[Record]:

@@ -103,14 +103,20 @@ class TestServiceWithClusterIP:
     def test_the_address_leads_back_to_the_name(self, address: str, reverse: str) -> None:
         assert records(service(address))[reverse, "PTR"] == [f"{WEB}."]
 
-    def test_it_is_named_without_any_endpoint_and_endpoints_without_hostname_add_nothing(self) -> None:
-        alone = records(service("10.96.0.7"))
-        assert records(service("10.96.0.7"), endpoint_slice(endpoint("10.244.0.3"))) == alone
+    def test_it_is_named_without_any_endpoint(self) -> None:
+        assert records(service("10.96.0.7"))[WEB, "A"] == ["10.96.0.7"]
 
-    def test_pods_that_were_given_a_name_below_it_have_it(self) -> None:
-        found = records(service("10.96.0.7"), endpoint_slice(endpoint("10.244.0.3", "one")))
-        assert found[f"one.{WEB}", "A"] == ["10.244.0.3"]
-        assert found["3.0.244.10.in-addr.arpa", "PTR"] == [f"one.{WEB}."]
+    @pytest.mark.parametrize(("hostname", "label"), [("one", "one"), ("", "10-244-0-3")])
+    def test_pods_behind_it_have_a_name_below_it(self, hostname: str, label: str) -> None:
+        found = records(service("10.96.0.7"), endpoint_slice(endpoint("10.244.0.3", hostname)))
+        assert found[f"{label}.{WEB}", "A"] == ["10.244.0.3"]
+        assert found["3.0.244.10.in-addr.arpa", "PTR"] == [f"{label}.{WEB}."]
+        assert found[WEB, "A"] == ["10.96.0.7"]
+        assert found[f"_http._tcp.{WEB}", "SRV"] == [f"0 100 80 {WEB}."]
+
+    def test_pods_that_are_not_ready_have_none(self) -> None:
+        unready = endpoint_slice(endpoint("10.244.0.3", ready=False))
+        assert records(service("10.96.0.7"), unready) == records(service("10.96.0.7"))
 
     def test_one_that_has_no_address_yet_has_no_name(self) -> None:
         assert records(service()) == {}
