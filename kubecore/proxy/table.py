@@ -35,7 +35,6 @@ class ServiceTable:
     """
 
     mode: Mode = "userspace"
-    unfinished = False
 
     def __init__(
         self,
@@ -64,7 +63,7 @@ class ServiceTable:
             freebind=freebind or addresses is not None,
             namespaces=inside,
         )
-        self._held = HeldAddresses(addresses)
+        self._held = HeldAddresses(addresses, self._used_addresses)
         self._claims = Claims()
         self._ports = ports
         self._applied: dict[ServerKey, VirtualServer] = {}
@@ -90,8 +89,13 @@ class ServiceTable:
         problems += [problem for server in granted.servers if (problem := self._serve(server))]
         return problems, granted.heirs
 
+    @property
+    def unfinished(self) -> bool:
+        return self._held.unfinished
+
     def commit(self) -> None:
-        """What was applied is in effect already."""
+        """What was applied is in effect already, but for addresses that only open connections may still need."""
+        self._held.settle()
 
     def sweep(self) -> list[str]:
         if self._borrowed is not None:
@@ -132,6 +136,9 @@ class ServiceTable:
                 {**row, "service": self._claims.owner(key), "purpose": purpose, "listening": key in self._bound}
             )
         return found
+
+    def _used_addresses(self) -> set[str]:
+        return {target for _, (target, _), _ in self.forwarder.connections()}
 
     def _give_up(self, key: ServerKey) -> None:
         if key in self._applied:

@@ -306,19 +306,41 @@ class TestHeldAddresses:
         table.apply("default/web", [at(1), at(1, port=8081), at(2, purpose="NodePort")])
         assert book.held == {vip(1): 1}
         table.apply("default/web", [])
+        table.commit()
         assert book.held == {}
+        assert not table.unfinished
+
+    def test_those_of_a_service_that_is_gone_stay_for_connections_that_came_by_them(
+        self, table: ServiceTable, book: Book
+    ) -> None:
+        with socket.create_server((vip(9), 0)) as server:
+            table.apply("default/web", [replace(HTTP, endpoints=((vip(9), server.getsockname()[1]),)), at(2)])
+            with socket.create_connection((HTTP.address, HTTP.port)) as client, server.accept()[0] as taken:
+                table.apply("default/web", [])
+                table.commit()
+                assert (book.held, table.unfinished) == ({vip(1): 1}, True)
+                client.sendall(b"on")
+                taken.settimeout(60)
+                assert taken.recv(2) == b"on"
+            while table.forwarder.connections():
+                time.sleep(0.001)
+            table.commit()
+            assert (book.held, table.unfinished) == ({}, False)
 
     def test_one_address_of_two_services_stays_until_both_are_gone(self, table: ServiceTable, book: Book) -> None:
         table.apply("default/a", [at(1)])
         table.apply("default/b", [at(1, port=8081)])
         table.apply("default/a", [])
+        table.commit()
         assert book.held == {vip(1): 1}
 
     def test_one_that_was_let_go_is_not_let_go_again_at_the_end(self, table: ServiceTable, book: Book) -> None:
         table.apply("default/a", [at(1), at(2)])
         table.apply("default/a", [at(2)])
+        table.commit()
         table.apply("default/b", [at(1)])
         table.apply("default/a", [])
+        table.commit()
         assert book.held == {vip(1): 1}
 
     def test_addresses_may_be_held_for_others_to_listen_on(self, table: ServiceTable, book: Book) -> None:
