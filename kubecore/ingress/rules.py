@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubecore.api import meta
-from kubecore.ingress.terms import DEFAULT, Terms, read
+from kubecore.ingress.terms import DEFAULT, Terms, read, without_effect
 
 Object = Mapping[str, Any]
 
@@ -82,6 +82,9 @@ def compile_ingress(ingress: Object) -> Compiled:
     space = meta.namespace(ingress)
     terms, wrong = read(ingress)
     made.problems += [Problem("BadAnnotation", text) for text in wrong]
+    if unread := without_effect(ingress):
+        text = f"annotations that have no effect here: {', '.join(unread)}"
+        made.problems.append(Problem("UnsupportedAnnotation", text))
     if spec.get("defaultBackend"):
         made.default = _backend(spec["defaultBackend"], space, terms, "spec.defaultBackend", made.problems)
     for index, rule in enumerate(spec.get("rules") or ()):

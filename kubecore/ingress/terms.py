@@ -16,7 +16,18 @@ from kubecore.api import meta
 
 Object = Mapping[str, Any]
 
-PREFIXES = ("kubecore.dev/", "nginx.ingress.kubernetes.io/")
+_NGINX = "nginx.ingress.kubernetes.io/"
+PREFIXES = ("kubecore.dev/", _NGINX)
+_READ = (
+    "backend-protocol",
+    "proxy-connect-timeout",
+    "proxy-read-timeout",
+    "proxy-ssl-name",
+    "proxy-ssl-secret",
+    "proxy-ssl-verify",
+)
+# Nobody is redirected: who asks for just that has it.
+_TRUE_ANYHOW = {"ssl-redirect": "false", "force-ssl-redirect": "false"}
 _PROTOCOLS = {"HTTP": "http", "HTTPS": "https", "GRPC": "h2c", "GRPCS": "h2"}
 _SWITCH = {"on": True, "off": False}
 
@@ -75,6 +86,16 @@ def read(ingress: Object) -> tuple[Terms, list[str]]:
         read_seconds=seconds("proxy-read-timeout"),
     )
     return made, problems
+
+
+def without_effect(ingress: Object) -> list[str]:
+    """Annotations of ingress-nginx by which something else is expected than what is done here, sorted."""
+    given = {
+        name.removeprefix(_NGINX): value for name, value in meta.annotations(ingress).items() if name.startswith(_NGINX)
+    }
+    return sorted(
+        _NGINX + name for name, value in given.items() if name not in _READ and _TRUE_ANYHOW.get(name) != value.strip()
+    )
 
 
 def _ours(annotations: Mapping[str, str]) -> Iterator[tuple[str, str]]:

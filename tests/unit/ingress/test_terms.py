@@ -53,6 +53,20 @@ def test_annotations_that_make_no_sense_are_told_and_left_out_of_account(name: s
     assert {one.terms for one in made.backends()} == {DEFAULT}
 
 
+def test_annotations_of_ingress_nginx_that_are_not_known_here_are_told_in_one_event() -> None:
+    given = {
+        f"{NGINX}rewrite-target": "/$1",
+        f"{NGINX}force-ssl-redirect": "true",
+        f"{NGINX}ssl-redirect": "false",
+        f"{NGINX}proxy-read-timeout": "5",
+        "example.com/owner": "me",
+    }
+    (problem,) = compile_ingress(ingress(annotations=given)).problems
+    assert problem.reason == "UnsupportedAnnotation"
+    expected = f"annotations that have no effect here: {NGINX}force-ssl-redirect, {NGINX}rewrite-target"
+    assert problem.message == expected
+
+
 def test_ingresses_with_terms_of_their_own_have_backends_of_their_own() -> None:
     made = [
         compile_ingress(ingress(annotations=annotations)).backends().pop().name
