@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from kubecore.api import meta
 from kubecore.client.client import Object
 from kubecore.controllers.base import Controller, ControllerContext
+from kubecore.controllers.services.load_balancer_changes import change
 
 FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
 CLASS = "kubecore.dev/pool"
@@ -68,15 +69,26 @@ class LoadBalancerController(Controller):
         super().__init__(context)
         self._pool = AddressRanges(ranges)
         self._services = self.informer("services")
-        self._services.add_handler(self.enqueue, lambda _, new: self.enqueue(new), self._gone)
+        self._services.add_handler(self.enqueue, self._updated, self._gone)
         self._recorder = context.recorder("service-controller")
         # What was given and may not be in the cache yet, by Service.
         self._given: dict[str, list[str]] = {}
         self._waiting: set[str] = set()
+        # Those that have changed in what a load balancer is asked for.
+        self._asked_anew: set[str] = set()
+
+    def _updated(self, old: Object, new: Object) -> None:
+        found = change(old, new, had=_is_balanced(old), has=_is_balanced(new))
+        if found is not None:
+            self._asked_anew.add(meta.key(new))
+            if found.reason:
+                self._recorder.event(new, "Normal", found.reason, found.message)
+        self.enqueue(new)
 
     def _gone(self, service: Object) -> None:
         self._given.pop(meta.key(service), None)
         self._waiting.discard(meta.key(service))
+        self._asked_anew.discard(meta.key(service))
         self._let_others_try()
 
     def _let_others_try(self) -> None:
@@ -99,13 +111,16 @@ class LoadBalancerController(Controller):
         wanted, missing = self._choose(key, service)
         finalizers = meta.finalizers(service)
         protected = finalizers if FINALIZER in finalizers else [*finalizers, FINALIZER]
-        if protected != finalizers:
+        told = protected != finalizers or key in self._asked_anew
+        if told:
             self._recorder.event(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer")
-        if protected != finalizers or wanted != _ingress_ips(service):
+            self._asked_anew.discard(key)
+        written = protected != finalizers or wanted != _ingress_ips(service)
+        if written:
             self._given[key] = wanted
             await self._write(service, protected, wanted)
-            if not missing:
-                self._recorder.event(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
+        if (told or written) and not missing:
+            self._recorder.event(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
         if not missing:
             self._waiting.discard(key)
             return None
@@ -153,6 +168,7 @@ class LoadBalancerController(Controller):
         self._recorder.event(service, "Normal", "DeletingLoadBalancer", "Deleting load balancer")
         await self._write(service, [one for one in meta.finalizers(service) if one != FINALIZER], [])
         self._given.pop(key, None)
+        self._asked_anew.discard(key)
         self._recorder.event(service, "Normal", "DeletedLoadBalancer", "Deleted load balancer")
         self._let_others_try()
 
@@ -167,10 +183,13 @@ class LoadBalancerController(Controller):
         await self.client.patch("services", name, patch, namespace, patch_type="merge", subresource="status")
 
 
-def _wants(service: Object) -> bool:
+def _is_balanced(service: Object) -> bool:
     spec = service["spec"]
-    ours = spec.get("loadBalancerClass") in (None, "", CLASS)
-    return spec.get("type") == "LoadBalancer" and ours and not meta.is_deleting(service)
+    return spec.get("type") == "LoadBalancer" and spec.get("loadBalancerClass") in (None, "", CLASS)
+
+
+def _wants(service: Object) -> bool:
+    return _is_balanced(service) and not meta.is_deleting(service)
 
 
 def _ingress_ips(service: Object) -> list[str]:

@@ -118,3 +118,53 @@ class TestTakingBack:
         found = api.get("services", "web")
         assert found is not None
         assert (addresses(api), found["metadata"].get("finalizers") or []) == ([], [])
+
+
+class TestEvents:
+    """Those of a Service that changes while it has its address."""
+
+    @pytest.mark.parametrize(
+        ("changed", "told"),
+        [
+            ({"loadBalancerSourceRanges": ["10.0.0.0/8", "192.0.2.0/24"]}, "[] -> [10.0.0.0/8 192.0.2.0/24]"),
+            ({"loadBalancerIP": "192.0.2.1"}, " -> 192.0.2.1"),
+            ({"externalIPs": ["198.51.100.1"]}, "Count: 0 -> 1"),
+            ({"externalTrafficPolicy": "Local"}, "Cluster -> Local"),
+            ({"healthCheckNodePort": 30001}, "0 -> 30001"),
+            ({"ports": [{"port": 81}]}, None),
+            ({"sessionAffinity": "ClientIP"}, None),
+        ],
+    )
+    async def test_what_has_changed_is_told_and_the_balancer_ensured_anew(
+        self, api: FakeAPI, pool: Running, changed: Object, told: str | None
+    ) -> None:
+        before = service(externalTrafficPolicy="Cluster", ports=[{"port": 80}])
+        api.add("services", before)
+        await pool.settle()
+        known = len(events(api))
+        api.change("services", "web", spec={**before["spec"], **changed})
+        await pool.settle()
+        ensured = ["Ensuring load balancer", "Ensured load balancer"]
+        assert set(events(api)[known:]) <= {told, *ensured}
+        assert (told in events(api)) == (told is not None)
+        assert sum(one["count"] for one in api.all("events") if one["message"] in ensured) == 4
+        assert addresses(api) == ["192.0.2.1"]
+
+    async def test_another_type_is_told(self, api: FakeAPI, pool: Running) -> None:
+        api.add("services", service())
+        await pool.settle()
+        api.change("services", "web", spec={"type": "ClusterIP"})
+        await pool.settle()
+        api.change("services", "web", spec=service()["spec"])
+        await pool.settle()
+        assert events(api, "Type") == ["LoadBalancer -> ClusterIP", "ClusterIP -> LoadBalancer"]
+
+    async def test_what_does_not_concern_a_load_balancer_is_not_told(self, api: FakeAPI, pool: Running) -> None:
+        api.add("services", service())
+        api.add("services", service("inside", type="ClusterIP"))
+        await pool.settle()
+        known = events(api)
+        api.change("services", "web", spec={**service()["spec"], "selector": {"app": "other"}})
+        api.change("services", "inside", spec={"type": "ClusterIP", "externalIPs": ["198.51.100.1"]})
+        await pool.settle()
+        assert events(api) == known
