@@ -30,11 +30,13 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Endpoints for the policies Cluster and Local, sorted, each once. `anywhere`: whether there are any that could
-    take connections, be it on other nodes."""
+    take connections, be it on other nodes. `draining`: those that are terminating and still serving, on any node, with
+    whom stays who has come to them."""
 
     cluster: tuple[Endpoint, ...] = ()
     local: tuple[Endpoint, ...] = ()
     anywhere: bool = False
+    draining: tuple[Endpoint, ...] = ()
 
 
 NONE = Choice()
@@ -81,11 +83,11 @@ def _choice(candidates: list[_Candidate], places: Sequence[Place]) -> Choice:
     draining = [one for one in candidates if one.draining and not one.ready]
     if not places[0].node:
         cluster = _sorted(ready or draining)
-        return Choice(cluster, cluster, anywhere=bool(cluster))
+        return Choice(cluster, cluster, bool(cluster), _sorted(draining))
     names = [place.node for place in places]
     local = [one for one in ready if one.node in names] or [one for one in draining if one.node in names]
     cluster = _sorted(_hinted_to_any(ready, places) or draining)
-    return Choice(cluster, _sorted(local), anywhere=bool(ready or draining))
+    return Choice(cluster, _sorted(local), bool(ready or draining), _sorted(draining))
 
 
 def ready_here(slices: Iterable[Object], port: Object, family: str, places: Sequence[Place]) -> dict[str, str]:

@@ -178,7 +178,7 @@ class ServiceTable:
         asked = tuple(rules(server))
         led = self._groups.setdefault(server.key, _Groups())
         wanted = endpoints_of(server, asked)
-        marks = {group: self._balance_group(led, group, server, endpoints) for group, endpoints in wanted.items()}
+        marks = {group: self._balance_group(led, group, server, found) for group, found in wanted.items()}
         if before is None or _access(before) != _access(server) or led.asked != asked:
             local = server.inside is not None
             borrows = local and self._borrowed is not None and self._borrowed.allowed()
@@ -199,11 +199,12 @@ class ServiceTable:
         """As the server is, from now on; returns its mark."""
         known = led.balanced.get(group) or _Balanced(next(self._next_mark))
         key, options = (_BY_MARK, "", known.mark), (server.scheduler, server.affinity_seconds)
+        destinations = _weighed(endpoints, server)
         if known.options != options:
             self._put_service(key, server)
-        if known.endpoints != endpoints:
-            self._set_destinations(key, endpoints)
-        known.options, known.endpoints = options, endpoints
+        if known.destinations != destinations:
+            self.balancer.set_destinations(*key, destinations)
+        known.options, known.destinations = options, destinations
         led.balanced[group] = known
         return known.mark
 
@@ -219,19 +220,21 @@ class ServiceTable:
             *key, scheduler=server.scheduler, persistence_seconds=server.affinity_seconds, hash_fallback=True
         )
 
-    def _set_destinations(self, key: ServerKey, endpoints: Iterable[Endpoint]) -> None:
-        self.balancer.set_destinations(*key, [(ip, port, 1) for ip, port in endpoints])
-
     def _balance(self, server: VirtualServer) -> None:
         known = self._applied.get(server.key)
         options = (server.scheduler, server.affinity_seconds)
         if known is None or options != (known.scheduler, known.affinity_seconds):
             self._put_service(server.key, server)
-            held = known.endpoints if known is not None else ()
-            known = self._applied[server.key] = replace(server, endpoints=held)
-        if known.endpoints != server.endpoints:
-            self._set_destinations(server.key, server.endpoints)
+            held, draining = (known.endpoints, known.draining) if known is not None else ((), ())
+            known = self._applied[server.key] = replace(server, endpoints=held, draining=draining)
+        destinations = _weighed(server.endpoints, server)
+        if destinations != _weighed(known.endpoints, known):
+            self.balancer.set_destinations(*server.key, destinations)
         self._applied[server.key] = server
+
+
+_Weighed = tuple[str, int, int]
+"""(address, port, weight)"""
 
 
 @dataclass(slots=True)
@@ -240,7 +243,7 @@ class _Balanced:
 
     mark: int
     options: tuple[str, float | None] | None = None
-    endpoints: tuple[Endpoint, ...] = ()
+    destinations: list[_Weighed] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -249,6 +252,15 @@ class _Groups:
 
     asked: tuple[Rule, ...] = ()
     balanced: dict[Group, _Balanced] = field(default_factory=dict)
+
+
+def _weighed(endpoints: Iterable[Endpoint], server: VirtualServer) -> list[_Weighed]:
+    """To those of weight 0 nobody comes, but who is there stays. With session affinity a client would come back."""
+    weights = dict.fromkeys(endpoints, 1)
+    if server.affinity_seconds is None:
+        for one in server.draining:
+            weights.setdefault(one, 0)
+    return [(ip, port, weight) for (ip, port), weight in weights.items()]
 
 
 def _admitted(server: VirtualServer) -> tuple[Any, ...]:

@@ -105,7 +105,7 @@ class NftablesTable:
         for key in before.keys() | after.keys():
             if before.get(key) != after.get(key):
                 one = after.get(key)
-                self._udp[key] = set(one.all_endpoints()) if one is not None else set()
+                self._udp[key] = {*one.all_endpoints(), *one.draining} if one is not None else set()
 
     def _replace(self, service: str, new: Elements) -> None:
         old = self._elements.get(service, _NOTHING)
@@ -143,6 +143,7 @@ class NftablesTable:
     def commit(self) -> None:
         if self._changed or not self._in_force:
             self._commit()
+        self._end_stale_udp()
         self._handover.settle()
 
     def _commit(self) -> None:
@@ -155,7 +156,6 @@ class NftablesTable:
             self._forget_commits()
             self._tell()
         self._remember_commit()
-        self._end_stale_udp()
 
     def _end_stale_udp(self) -> None:
         if not self._udp:

@@ -366,6 +366,14 @@ class TestUdp:
         plane.have(server(ONE, TWO, protocol="UDP"))
         assert {client() for _ in range(20)} == {f"one {NODE}"}
 
+    def test_nor_with_one_that_drains(self, world: World, plane: Plane, client: Callable[[], str]) -> None:
+        plane.have(server(ONE, protocol="UDP"))
+        assert client() == f"one {NODE}"
+        plane.have(server(TWO, protocol="UDP", draining=(ONE,)))
+        assert client() == f"one {NODE}"
+        plane.have(server(TWO, protocol="UDP"))
+        assert client() == f"two {NODE}"
+
     def test_at_node_ports_too(self, world: World, plane: Plane, client: Callable[[], str]) -> None:
         self.to = ("192.0.2.1", 30080)
         plane.have(node_port(ONE, protocol="UDP"))

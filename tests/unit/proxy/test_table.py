@@ -7,7 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
@@ -135,6 +135,34 @@ class TestChanges:
         table.apply("default/web", [replace(HTTP, endpoints=(("127.0.0.1", 2), ("127.0.0.1", 3)))])
         (row,) = table.rows()
         assert {one["port"]: one["connections"] for one in row["destinations"]} == {2: 2, 3: 0}
+
+    @pytest.mark.parametrize(("affinity", "stays"), [(None, True), (60.0, False)])
+    def test_a_flow_of_udp_stays_with_an_endpoint_that_drains_and_no_new_one_comes(
+        self, table: ServiceTable, affinity: float | None, stays: bool
+    ) -> None:
+        with ExitStack() as sockets:
+            one, other, client, stranger = (
+                sockets.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(4)
+            )
+            for here in (one, other):
+                here.bind((vip(9), 0))
+            server = replace(HTTP, protocol="UDP", affinity_seconds=affinity)
+
+            def asked(who: socket.socket) -> socket.socket:
+                who.sendto(b"who", (HTTP.address, HTTP.port))
+                (heard,), _, _ = select.select([one, other], [], [], 60)
+                heard.recv(9)
+                return heard
+
+            table.apply("default/web", [replace(server, endpoints=(one.getsockname(),))])
+            assert asked(client) is one
+            table.apply(
+                "default/web", [replace(server, endpoints=(other.getsockname(),), draining=(one.getsockname(),))]
+            )
+            assert asked(client) is (one if stays else other)
+            assert asked(stranger) is other
+            table.apply("default/web", [replace(server, endpoints=(other.getsockname(),))])
+            assert asked(client) is other
 
     def test_connections_that_are_closed_are_listed_as_inactive_for_as_long_as_ipvs_remembers_them(self) -> None:
         clock = Clock.virtual(0.0)

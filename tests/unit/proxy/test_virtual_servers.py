@@ -192,6 +192,16 @@ class TestReadiness:
         ended = endpoint("10.0.0.2", ready=False, serving=False, terminating=True)
         assert self.usable(draining, ended) == ["10.0.0.1"]
 
+    @pytest.mark.parametrize("node", [ALL, HERE])
+    def test_flows_of_udp_stay_with_those_that_end_but_still_serve(self, node: NodeView) -> None:
+        draining = endpoint("10.0.0.2", node="there", ready=False, serving=True, terminating=True)
+        ended = endpoint("10.0.0.3", node="here", ready=False, serving=False, terminating=True)
+        ports = [port(53, protocol=one) for one in ("UDP", "TCP")]
+        pieces = [endpoint_slice(endpoint("10.0.0.1"), draining, ended, ports=[one]) for one in ports]
+        found = {one.protocol: one for one in servers(service("dns", *ports), *pieces, node=node)}
+        assert found["UDP"].endpoints == (("10.0.0.1", 53),)
+        assert (found["UDP"].draining, found["TCP"].draining) == ((("10.0.0.2", 53),), ())
+
     def test_serving_is_taken_for_granted_when_not_said(self) -> None:
         assert self.usable(endpoint("10.0.0.1", ready=False, terminating=True)) == ["10.0.0.1"]
 
