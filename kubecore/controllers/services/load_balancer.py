@@ -130,7 +130,7 @@ class LoadBalancerController(Controller):
 
     def _choose(self, key: str, service: Object) -> tuple[list[str], str]:
         """The addresses it should have, those that it has if they are good, and what is missing."""
-        versions = [6 if family == "IPv6" else 4 for family in service["spec"].get("ipFamilies") or ["IPv4"]]
+        versions = self._versions(service["spec"])
         asked = service["spec"].get("loadBalancerIP") or ""
         taken = self._taken_by_others(key)
         chosen: list[str] = []
@@ -140,6 +140,12 @@ class LoadBalancerController(Controller):
                 return chosen, problem
             chosen.append(address)
         return chosen, ""
+
+    def _versions(self, spec: Object) -> list[int]:
+        """Of the families to be served. A second one that is only preferred is done without where the pool lacks it."""
+        asked = [6 if family == "IPv6" else 4 for family in spec.get("ipFamilies") or ["IPv4"]]
+        had = [version for version in asked if self._pool.has(version)]
+        return had if had and spec.get("ipFamilyPolicy") == "PreferDualStack" else asked
 
     def _address(self, version: int, service: Object, asked: str, taken: set[str]) -> tuple[str, str]:
         if asked and (":" in asked) == (version == 6):

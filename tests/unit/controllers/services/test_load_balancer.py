@@ -75,6 +75,13 @@ class TestWant:
         assert addresses(api) == ["192.0.2.1"]
         assert "the pool 192.0.2.0/30 has no range of IPv6" in events(api)[-1]
 
+    async def test_but_not_where_the_service_only_prefers_both(self, api: FakeAPI, running: Running) -> None:
+        await running.start(LoadBalancerController(running.context, ["192.0.2.0/30"]))
+        api.add("services", service(ipFamilies=["IPv6", "IPv4"], ipFamilyPolicy="PreferDualStack"))
+        await running.settle()
+        assert addresses(api) == ["192.0.2.1"]
+        assert events(api) == ["Ensuring load balancer", "Ensured load balancer"]
+
     async def test_a_pool_that_is_used_up_is_told_and_waited_for(self, api: FakeAPI, pool: Running) -> None:
         for name in ("a", "b", "c"):
             api.add("services", service(name))
