@@ -247,6 +247,29 @@ class TestForwarding:
         reply = await ask_udp(address, query("out.default.svc.cluster.local"))
         assert (reply.answers, reply.addresses) == (2, ["192.0.2.1"])
 
+    @pytest.mark.parametrize("tcp", [True, False])
+    async def test_what_an_alias_leads_to_is_asked_for_by_tcp_where_a_datagram_is_too_small(
+        self, server: DnsServer, tcp: bool
+    ) -> None:
+        def cut(wire: bytes) -> bytes:
+            return wire[:2] + struct.pack("!5H", 0x8380, 1, 0, 0, 0) + wire[12:]
+
+        async def whole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            (length,) = struct.unpack("!H", await reader.readexactly(2))
+            reply = answer_to(await reader.readexactly(length), address="192.0.2.1")
+            writer.write(struct.pack("!H", len(reply)) + reply)
+            writer.close()
+
+        port = free_port()
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(lambda: Resolver(cut), local_addr=("127.0.0.1", port))
+        if tcp:
+            await asyncio.start_server(whole, "127.0.0.1", port)
+        server.set_upstreams([f"127.0.0.1:{port}"])
+        reply = await ask_udp(server.listen("127.0.0.1", 0), query("out.default.svc.cluster.local"))
+        assert (reply.answers, reply.addresses) == ((2, ["192.0.2.1"]) if tcp else (1, []))
+        assert reply.truncated is not tcp
+
     async def test_a_failing_resolver_is_passed_over(self, server: DnsServer, upstream: Upstream) -> None:
         _, failing = await upstream(lambda wire: answer_to(wire, address="192.0.2.9", code=2))
         _, good = await upstream(lambda wire: answer_to(wire, address="192.0.2.1"))

@@ -217,6 +217,17 @@ impl Shared {
         upstream.ask(query, udp).await
     }
 
+    /// For a query of our own: what does not fit into a datagram is asked for once more by TCP, which the client could
+    /// only do for the name that it has asked for. Where that fails, the client hears that there is more.
+    async fn forward_for(&self, query: &Message, udp: bool) -> Message {
+        let found = self.forward(query, udp).await;
+        if !(udp && found.metadata.truncation) {
+            return found;
+        }
+        let whole = self.forward(query, false).await;
+        if whole.metadata.response_code == ResponseCode::ServFail { found } else { whole }
+    }
+
     /// The first of `names` that exists, with an alias to it from the name that was asked for; `missing` when none does.
     async fn search(&self, missing: Message, names: Vec<Name>, udp: bool) -> Message {
         let Some(question) = missing.queries.first().cloned() else { return missing };
@@ -230,7 +241,8 @@ impl Shared {
                 Resolved::Done => {}
                 Resolved::Leads(target) => reply = self.follow(reply, target, udp).await,
                 Resolved::Elsewhere if self.forwarding.any() => {
-                    let found = self.forward(&plain(asked), udp).await;
+                    let found = self.forward_for(&plain(asked), udp).await;
+                    reply.metadata.truncation = found.metadata.truncation;
                     reply.metadata.response_code = found.metadata.response_code;
                     reply.metadata.authoritative = false;
                     reply.add_answers(found.answers);
@@ -250,9 +262,10 @@ impl Shared {
 
     async fn follow(&self, mut reply: Message, target: Name, udp: bool) -> Message {
         let Some(kind) = reply.queries.first().map(Query::query_type) else { return reply };
-        let found = self.forward(&plain(Query::query(target, kind)), udp).await;
+        let found = self.forward_for(&plain(Query::query(target, kind)), udp).await;
         // An alias whose target does not exist or cannot be resolved is still an answer.
         if found.metadata.response_code == ResponseCode::NoError {
+            reply.metadata.truncation = found.metadata.truncation;
             reply.add_answers(found.answers);
         }
         reply
