@@ -122,11 +122,12 @@ def _cluster_ip(name: str, spec: Object, endpoints: Iterable[_Endpoint], zone: Z
     for port in _ports(spec.get("ports") or ()):
         yield from _service_records_of_port(name, port, name, zone)
     # beyond the specification: pods behind this Service have a name below it (CoreDNS, and the documentation's "A/AAAA
-    # records" of pods)
+    # records" of pods). Their addresses lead back to those that were given: a headless Service may name the pod, too
     for endpoint in endpoints:
         own = f"{endpoint.label}.{name}"
         yield zone.address(own, endpoint.address)
-        yield zone.pointer(endpoint.address, own)
+        if endpoint.hostname:
+            yield zone.pointer(endpoint.address, own)
 
 
 def _headless(name: str, endpoints: Iterable[_Endpoint], zone: Zone) -> Iterator[Record]:
