@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import grpc.aio
@@ -161,6 +162,42 @@ async def test_a_failure_carries_its_code_and_the_whole_status(
     assert caught.value.to_status() == error.to_status()
     assert isinstance(caught.value.__cause__, grpc.aio.AioRpcError)
     assert caught.value.__cause__.code() == code
+
+
+@pytest.mark.parametrize("value", ["x" * 2_700, "x" * 20_000, "é%\n" * 50_000])
+async def test_a_failure_too_long_for_headers_is_cut(setup: Setup, value: str) -> None:
+    """Many clients take 8 KiB of headers: they would tell of these, not of the failure."""
+    error = errors.invalid("ConfigMap", "x", [errors.FieldError.required("data." + value)])
+    setup.api.react("create configmaps", error)
+    async with setup.client() as objects:
+        with pytest.raises(StatusError) as caught:
+            await objects.create(MAPS, config_map("x"), "default")
+    told, whole = caught.value.to_status(), error.to_status()
+    assert (told["code"], told["reason"]) == (422, "Invalid")
+    assert told["message"].endswith("...") and whole["message"].startswith(told["message"].removesuffix("..."))
+    del whole["details"]["causes"]
+    assert told["details"] == whole["details"]
+    cause = caught.value.__cause__
+    assert isinstance(cause, grpc.aio.AioRpcError)
+    assert cause.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert cause.details() == told["message"]
+    details = sum(len(part) for _, part in cause.trailing_metadata() or ())
+    assert len(quote(told["message"])) + details * 4 // 3 < 8_000
+
+
+class Text:
+    """A transport that answers lines, as a log does."""
+
+    async def request(self, *_: Any, **__: Any) -> tuple[int, bytes]:
+        return 200, b"a line\n"
+
+
+async def test_what_is_no_object_is_left_to_the_rest_api(setup: Setup) -> None:
+    setup.transport = Text()
+    async with setup.client() as objects:
+        with pytest.raises(StatusError, match="no object in JSON") as caught:
+            await objects.get("v1/pods/log", "x", "default")
+    assert caught.value.code == 400
 
 
 class Pages:
@@ -318,6 +355,15 @@ async def test_a_request_without_a_resource_is_an_invalid_argument(setup: Setup)
             await objects._unary("Get", pb.GetRequest(), pb.Object, None)
 
 
+async def test_a_subresource_of_no_object_is_refused_and_not_one_of_the_collection(setup: Setup) -> None:
+    async with setup.client() as objects:
+        with pytest.raises(StatusError, match="name must be set"):
+            await objects.create("v1/serviceaccounts/token", {"metadata": {"name": "x"}}, "default")
+        with pytest.raises(StatusError, match="name must be set"):
+            await objects.list("v1/pods/status", "default")
+    assert setup.api.get("serviceaccounts", "x") is None
+
+
 def raw_channel(setup: Setup) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(setup.target, grpc.ssl_channel_credentials(setup.ca_pem))
 
@@ -342,7 +388,47 @@ async def test_reflection_lists_the_services(setup: Setup, version: str) -> None
     assert {"kubecore.v1.Objects", "grpc.health.v1.Health"} <= names
 
 
-@pytest.mark.parametrize("path", ["pods", "v1", "apps/v1/deployments/scale/more", "apps//deployments"])
+@pytest.mark.parametrize("path", ["", "pods", "v1", "/v1/pods", "apps/v1/deployments/scale/more", "apps//deployments"])
 def test_a_resource_is_group_version_plural(path: str) -> None:
     with pytest.raises(ValueError, match="not GROUP/VERSION/RESOURCE"):
         resource(path)
+
+
+def test_a_group_may_begin_as_a_version_does() -> None:
+    found = resource("v1.example.com/v1beta1/things/status")
+    assert (found.group, found.version, found.resource) == ("v1.example.com", "v1beta1", "things")
+    assert found.subresource == "status"
+
+
+class Heard:
+    """A transport that keeps what it is asked."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.queries: list[Mapping[str, str]] = []
+
+    async def request(self, *_: Any, query: Mapping[str, str], **__: Any) -> tuple[int, bytes]:
+        self.queries.append(query)
+        return 200, orjson.dumps(self.answer)
+
+
+async def test_a_client_applies_under_its_name(setup: Setup) -> None:
+    setup.transport = heard = Heard(config_map("x"))
+    async with connect(setup.target, ca=setup.ca_pem, token="secret", field_manager="me") as objects:
+        await objects.patch(MAPS, "x", config_map("x"), "default", kind="apply", force=True, field_validation="Strict")
+    assert heard.queries == [{"fieldManager": "me", "fieldValidation": "Strict", "force": "true"}]
+
+
+async def test_a_list_may_be_of_a_certain_version(setup: Setup) -> None:
+    setup.transport = heard = Heard({"metadata": {"resourceVersion": "5"}, "items": []})
+    async with setup.client() as objects:
+        await objects.list(MAPS, resource_version="5", resource_version_match="Exact")
+    assert heard.queries[0]["resourceVersion"] == "5"
+    assert heard.queries[0]["resourceVersionMatch"] == "Exact"
+
+
+async def test_a_method_that_is_not_there_is_no_internal_error(setup: Setup) -> None:
+    async with setup.client() as objects:
+        with pytest.raises(StatusError) as caught:
+            await objects._unary("Nothing", pb.GetRequest(), pb.Object, None)
+    assert (caught.value.code, caught.value.reason) == (405, "MethodNotAllowed")

@@ -10,8 +10,9 @@ from kubecore.api.v1pb import objects_pb2 as pb
 
 DETAILS_KEY = "grpc-status-details-bin"
 _TYPE_URL = "type.googleapis.com/kubecore.v1.KubernetesStatus"
-# Trailers are headers: what does not fit into them is cut off.
-_MOST_DETAILS = 6144
+# The message and the details are headers, of which many clients take 8 KiB in all and fail a call that has more.
+_MOST_HEADER_BYTES = 6144
+_MOST_MESSAGE_BYTES = 1536
 
 _BY_REASON = {
     "AlreadyExists": grpc.StatusCode.ALREADY_EXISTS,
@@ -54,10 +55,32 @@ def rpc_status(error: StatusError) -> pb.RpcStatus:
     return pb.RpcStatus(code=number, message=error.message, details=[AnyMessage(type_url=_TYPE_URL, value=detail)])
 
 
+def fitting(error: StatusError) -> StatusError:
+    """The error, or where its message and details are too long for headers: its message cut, and without its causes."""
+    # The details are sent in base64.
+    if _sent_bytes(error.message) + rpc_status(error).ByteSize() * 4 // 3 <= _MOST_HEADER_BYTES:
+        return error
+    short = {key: value for key, value in (error.details or {}).items() if key != "causes"}
+    shorter = StatusError(error.code, error.reason, _cut(error.message), short or None)
+    if rpc_status(shorter).ByteSize() * 4 // 3 + _MOST_MESSAGE_BYTES <= _MOST_HEADER_BYTES:
+        return shorter
+    return StatusError(error.code, error.reason, shorter.message)
+
+
 def trailer(error: StatusError) -> tuple[tuple[str, bytes], ...]:
-    """The trailing metadata that carries the details."""
-    details = rpc_status(error).SerializeToString()
-    if len(details) > _MOST_DETAILS:
-        short = StatusError(error.code, error.reason, error.message[:1024])
-        details = rpc_status(short).SerializeToString()
-    return ((DETAILS_KEY, details),)
+    """The trailing metadata that carries the details of an error which fits."""
+    return ((DETAILS_KEY, rpc_status(error).SerializeToString()),)
+
+
+def _sent_bytes(message: str) -> int:
+    """Of a message as a header has it: what is not printable ASCII, and %, takes three bytes for one."""
+    return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in message.encode())
+
+
+def _cut(message: str) -> str:
+    taken = 0
+    for index, character in enumerate(message):
+        taken += _sent_bytes(character)
+        if taken > _MOST_MESSAGE_BYTES:
+            return message[:index] + "..."
+    return message

@@ -9,9 +9,13 @@ from kubecore.api.v1pb import objects_pb2 as pb
 
 
 def path_of(resource: pb.Resource, namespace: str, name: str = "") -> str:
-    """The path of a collection, an object or a subresource. Raises StatusError (400) for a request without them."""
+    """The path of a collection, an object or a subresource. Raises StatusError (400) for a request without them,
+    and for a subresource of no object."""
     if not resource.version or not resource.resource:
         raise errors.bad_request("resource.version and resource.resource must be set")
+    if resource.subresource and not name:
+        # Without this the request would be one to the collection: a token asked for would make a service account.
+        raise errors.bad_request("a subresource is one of an object: name must be set, and none are listed or watched")
     parts = ["/apis", resource.group, resource.version] if resource.group else ["/api", resource.version]
     if namespace:
         parts += ["namespaces", namespace]

@@ -27,7 +27,7 @@ from kubecore.api import errors
 from kubecore.api.errors import StatusError
 from kubecore.api.v1pb import objects_pb2 as pb
 from kubecore.apiserver.grpc import service
-from kubecore.apiserver.grpc.failures import code_of, trailer
+from kubecore.apiserver.grpc.failures import code_of, fitting, trailer
 from kubecore.apiserver.grpc.service import Transport
 
 if TYPE_CHECKING:
@@ -173,4 +173,5 @@ async def _abort(context: grpc.aio.ServicerContext, error: Exception) -> Any:
             raise error
         log.error("a gRPC call failed", exc_info=error)
         error = errors.internal_error(f"{type(error).__name__}: {error}")
+    error = fitting(error)
     await context.abort(code_of(error), error.message, trailer(error))

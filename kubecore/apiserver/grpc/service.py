@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
 import orjson
 
 from kubecore.api import errors
@@ -59,19 +60,27 @@ async def _call(
     return answer
 
 
+def _object(answer: bytes) -> pb.Object:
+    """Raises StatusError (400) where a subresource answers something else, such as lines of a log."""
+    try:
+        return object_message(answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise errors.bad_request("what it answers is no object in JSON: ask for it by the REST API") from None
+
+
 async def get(transport: Transport, request: pb.GetRequest) -> pb.Object:
     path = path_of(request.resource, request.namespace, required(request.name))
-    return object_message(await _call(transport, "GET", path))
+    return _object(await _call(transport, "GET", path))
 
 
 async def create(transport: Transport, request: pb.CreateRequest) -> pb.Object:
     path = path_of(request.resource, request.namespace, request.name)
-    return object_message(await _call(transport, "POST", path, write_query(request.options), request.json))
+    return _object(await _call(transport, "POST", path, write_query(request.options), request.json))
 
 
 async def update(transport: Transport, request: pb.UpdateRequest) -> pb.Object:
     path = path_of(request.resource, request.namespace, required(request.name))
-    return object_message(await _call(transport, "PUT", path, write_query(request.options), request.json))
+    return _object(await _call(transport, "PUT", path, write_query(request.options), request.json))
 
 
 async def patch(transport: Transport, request: pb.PatchRequest) -> pb.Object:
@@ -80,7 +89,7 @@ async def patch(transport: Transport, request: pb.PatchRequest) -> pb.Object:
         raise errors.bad_request("type must say which kind of patch it is")
     path = path_of(request.resource, request.namespace, required(request.name))
     query = write_query(request.options, force="true" if request.force else "")
-    return object_message(await _call(transport, "PATCH", path, query, request.patch, content_type))
+    return _object(await _call(transport, "PATCH", path, query, request.patch, content_type))
 
 
 async def delete(transport: Transport, request: pb.DeleteRequest) -> pb.DeleteResponse:
@@ -96,7 +105,7 @@ async def delete(transport: Transport, request: pb.DeleteRequest) -> pb.DeleteRe
         options["dryRun"] = ["All"]
     path = path_of(request.resource, request.namespace, required(request.name))
     answer = await _call(transport, "DELETE", path, body=orjson.dumps(options))
-    message = object_message(answer)
+    message = _object(answer)
     if message.metadata.kind == "Status" and message.metadata.api_version == "v1":
         return pb.DeleteResponse(status=pb.KubernetesStatus(json=answer))
     return pb.DeleteResponse(object=message)

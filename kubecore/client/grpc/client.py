@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, TypeVar
@@ -33,6 +34,9 @@ _EVENT_NAMES = {
 }
 # HTTP codes for failures that carry no Status: the connection's own.
 _HTTP_CODES = {
+    grpc.StatusCode.CANCELLED: (499, "Cancelled"),
+    grpc.StatusCode.INVALID_ARGUMENT: (400, "BadRequest"),
+    grpc.StatusCode.UNIMPLEMENTED: (405, "MethodNotAllowed"),
     grpc.StatusCode.DEADLINE_EXCEEDED: (504, "Timeout"),
     grpc.StatusCode.UNAVAILABLE: (503, "ServiceUnavailable"),
     grpc.StatusCode.UNAUTHENTICATED: (401, "Unauthorized"),
@@ -40,6 +44,7 @@ _HTTP_CODES = {
     grpc.StatusCode.NOT_FOUND: (404, "NotFound"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (413, "RequestEntityTooLarge"),
 }
+_VERSION = re.compile(r"v[0-9]+((alpha|beta)[0-9]+)?")
 _OPTIONS = (("grpc.max_receive_message_length", 64 * 1024 * 1024),)
 
 _Answer = TypeVar("_Answer", bound=Message)
@@ -75,9 +80,11 @@ class Listing(NamedTuple):
 def resource(path: str) -> pb.Resource:
     """`v1/pods`, `apps/v1/deployments`, `apps/v1/deployments/scale` as a Resource. Raises ValueError."""
     parts = path.split("/")
-    # A version is v1, v2beta1, ...; a group never looks like one.
-    if len(parts) >= 2 and parts[0][:1] == "v" and parts[0][1:2].isdigit():
+    # A version is v1, v2beta1, ...; a group never looks like one, though v1.example.com is a group.
+    if _VERSION.fullmatch(parts[0]):
         parts.insert(0, "")
+    elif not parts[0]:
+        parts = []
     if len(parts) not in (3, 4) or not all(parts[1:]):
         raise ValueError(f"not GROUP/VERSION/RESOURCE: {path!r}")
     group, version, plural, *subresource = parts
@@ -92,17 +99,20 @@ def connect(
     key: bytes | None = None,
     token: str = "",
     server_name: str = "",
+    field_manager: str = "",
 ) -> GrpcClient:
     """A client of the server at `host:port`; `ca`, `certificate` and `key` are PEM.
 
     Give a certificate with its key, or a token, or neither for an anonymous caller. `server_name` is the name the
-    server's certificate is checked against where it is not the host's.
+    server's certificate is checked against where it is not the host's. `field_manager` is the name that writes go by,
+    without which nothing can be applied.
     """
     options = [*_OPTIONS]
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))  # type: ignore[arg-type]
     credentials = grpc.ssl_channel_credentials(ca, key, certificate)
-    return GrpcClient(grpc.aio.secure_channel(target, credentials, options=options), token=token)
+    channel = grpc.aio.secure_channel(target, credentials, options=options)
+    return GrpcClient(channel, token=token, field_manager=field_manager)
 
 
 def status_error(error: grpc.aio.AioRpcError) -> StatusError:
@@ -182,9 +192,12 @@ class GrpcClient:
         limit: int = 0,
         page_size: int = 0,
         continue_token: str = "",
+        resource_version: str = "",
+        resource_version_match: str = "",
         deadline: float | None = None,
     ) -> Listing:
-        """All objects of one resource version, or the first `limit` of them."""
+        """All objects of one resource version, or the first `limit` of them. `resource_version_match` says how that one
+        stands to `resource_version`: Exact or NotOlderThan."""
         request = pb.ListRequest(
             resource=resource(path),
             namespace=namespace,
@@ -193,6 +206,8 @@ class GrpcClient:
             limit=limit,
             page_size=page_size,
             continue_token=continue_token,
+            resource_version=resource_version,
+            resource_version_match=resource_version_match,
         )
         items: list[Item] = []
         version = token = ""
@@ -252,8 +267,10 @@ class GrpcClient:
         kind: PatchKind = "merge",
         force: bool = False,
         dry_run: bool = False,
+        field_validation: str = "",
         deadline: float | None = None,
     ) -> Item:
+        """Kind apply needs the name of a `field_manager` (see `connect`), and with `force` takes fields from others."""
         request = pb.PatchRequest(
             resource=resource(path),
             namespace=namespace,
@@ -261,7 +278,7 @@ class GrpcClient:
             type=_PATCH_TYPES[kind],
             patch=_json(patch),
             force=force,
-            options=self._options(dry_run),
+            options=self._options(dry_run, field_validation),
         )
         return _item(await self._unary("Patch", request, pb.Object, deadline))
 
