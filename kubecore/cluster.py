@@ -138,9 +138,11 @@ class Cluster:
 
     async def start(self) -> None:
         """Start every part. Returns when the API is ready and has the nodes; simulated ones, and pods, follow within
-        moments."""
+        moments. RuntimeError when it runs already."""
+        if self._server is not None:
+            raise RuntimeError("the cluster has been started")
         self.hold()
-        self._stop_cut.clear()
+        self._stop_cut = asyncio.Event()  # of this loop, which need not be a former start's
         self.failed = asyncio.get_running_loop().create_future()
         self._networks = Networks()
         try:
@@ -452,8 +454,7 @@ class Cluster:
         self._run_task(name, partial(election.run, component.run))
 
     def _run_task(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(self._guard(name, work), name=name)
-        self._tasks.append(task)
+        self._tasks.append(asyncio.create_task(self._guard(name, work), name=name))
 
     async def _guard(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """One part's death is the cluster's: half a cluster that looks alive helps nobody."""

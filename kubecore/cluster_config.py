@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from kubecore.apiserver.admission.options import AdmissionOptions
 from kubecore.apiserver.aggregation.options import AggregationOptions
@@ -27,10 +27,24 @@ ProxyMode = Literal["userspace", "nftables", "ipvs"]
 SIMULATED = "simulated"
 """The runtime of nodes that run nothing."""
 
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "default_runtime": ("host", "oci", "cri", SIMULATED),
+    "proxy_mode": get_args(ProxyMode),
+    "network_mode": ("auto", *get_args(Mode)),
+}
+_NUMBERS = {
+    **dict.fromkeys(("secure_port", "grpc_port", "insecure_port", "dns_port"), (0, 65535)),
+    **dict.fromkeys(("nodes", "simulated_nodes"), (0, None)),
+    "max_pods": (1, None),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
-    """What `kubecore up` can be told. Ports: 0 picks a free one, except `insecure_port`, where 0 means off."""
+    """What `kubecore up` can be told. Ports: 0 picks a free one, except `insecure_port`, where 0 means off.
+
+    TypeError and ValueError tell of a field that is not what it should be.
+    """
 
     data_dir: Path = field(default_factory=lambda: Path.home() / ".kubecore")
     """A path in a str will do."""
@@ -86,6 +100,21 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", Path(self.data_dir))
+        self._check()
+
+    def _check(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        for name, (least, most) in _NUMBERS.items():
+            _check_number(name, getattr(self, name), least, most)
+        for one in fields(self):
+            value = getattr(self, one.name)
+            # Each letter would be taken for a part of it.
+            if isinstance(value, str) and str(one.type).startswith("tuple["):
+                raise TypeError(f"{one.name} is a tuple, such as ({value!r},), not a text")
+        if self.kubelet:
+            _check_kubelet(self.kubelet)
 
     @classmethod
     def throwaway(cls, data_dir: Path, **fields: Any) -> Self:
@@ -97,3 +126,22 @@ class ClusterConfig:
     def real_nodes(self) -> int:
         """Nodes that run something."""
         return 0 if self.default_runtime == SIMULATED else self.nodes
+
+
+def _check_number(name: str, value: object, least: int, most: int | None) -> None:
+    if value is None and name == "dns_port":
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is a number, not {value!r}")
+    if value < least or (most is not None and value > most):
+        limits = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} is {limits}, not {value}")
+
+
+def _check_kubelet(settings: Mapping[str, Any]) -> None:
+    """Before the cluster is there, which a node that cannot be made would end."""
+    from kubecore.kubelet.settings.kubelet_config import KubeletConfig
+
+    unknown = sorted(settings.keys() - {one.name for one in fields(KubeletConfig)})
+    if unknown:
+        raise TypeError(f"kubelet: a KubeletConfig has no {', '.join(unknown)}")

@@ -65,6 +65,48 @@ async def test_a_cluster_ends_with_what_failed_within_its_context(tmp_path: Path
         _ = cluster.url
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("secure_port", "6443", "secure_port is a number, not '6443'"),
+        ("grpc_port", 70000, "grpc_port is from 0 to 65535, not 70000"),
+        ("dns_port", -1, "dns_port is from 0 to 65535, not -1"),
+        ("nodes", -1, "nodes is at least 0, not -1"),
+        ("simulated_nodes", True, "simulated_nodes is a number, not True"),
+        ("max_pods", 0, "max_pods is at least 1, not 0"),
+        ("default_runtime", "docker", "default_runtime is one of host, oci, cri, simulated, not 'docker'"),
+        ("proxy_mode", "iptables", "proxy_mode is one of userspace, nftables, ipvs, not 'iptables'"),
+        ("network_mode", "host", "network_mode is one of auto, netns, rootless, loopback, not 'host'"),
+        ("service_cidrs", "10.96.0.0/16", r"service_cidrs is a tuple, such as \('10.96.0.0/16',\), not a text"),
+        ("authorization_modes", "RBAC", r"authorization_modes is a tuple, such as \('RBAC',\), not a text"),
+        ("kubelet", {"maxPods": 5}, "kubelet: a KubeletConfig has no maxPods"),
+    ],
+)
+def test_a_field_that_is_wrong_is_told_before_there_is_a_cluster(
+    tmp_path: Path, field: str, value: Any, told: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{told}$"):
+        ClusterConfig.throwaway(tmp_path, **{field: value})
+
+
+async def test_a_cluster_that_runs_is_not_started_again_and_goes_on(tmp_path: Path) -> None:
+    async with small(tmp_path) as cluster:
+        with pytest.raises(RuntimeError, match="has been started"):
+            await cluster.start()
+        assert await cluster.client.get("namespaces", "default")
+
+
+def test_a_cluster_starts_again_on_another_loop(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubecore.cluster.STOP_BUDGET_SECONDS", 600.0)  # however slow the machine is
+    cluster = ThreadedCluster(ClusterConfig.throwaway(tmp_path, nodes=0))
+    for _ in range(2):
+        with cluster:
+            cluster.delete_namespace(cluster.make_namespace("test-"))
+    assert "did not end in time" not in caplog.text
+
+
 def taken_port() -> tuple[socket.socket, int]:
     listener = socket.create_server(("127.0.0.1", 0))
     return listener, listener.getsockname()[1]
