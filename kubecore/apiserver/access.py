@@ -16,7 +16,7 @@ from kubecore.apiserver.authentication.issuer_metrics import IssuerMetrics
 from kubecore.apiserver.authentication.legacy_tokens import LegacyTokens
 from kubecore.apiserver.authentication.modules import TokenModule, TokenModules
 from kubecore.apiserver.authentication.oidc import Issuer, OIDCAuthenticator, Unreachable
-from kubecore.apiserver.authentication.pki import have_in_common
+from kubecore.apiserver.authentication.pki import have_in_common, holds_certificates
 from kubecore.apiserver.authentication.token_file import read_tokens
 from kubecore.apiserver.authentication.token_webhook import TokenWebhook
 from kubecore.apiserver.authorization import abac, configuration
@@ -119,6 +119,11 @@ class Access:
     def _judge_certificates(self) -> None:
         given, headers = self._options.client_ca_file, self._options.request_header
         files = {file: file.read_bytes() for file in (given, headers.client_ca_file) if file is not None}
+        for file, bundle in files.items():
+            if not holds_certificates(bundle):
+                raise ValueError(
+                    f"unable to load client CA file {file}: data does not contain any valid RSA or ECDSA certificates"
+                )
         of_clients = self._own_ca + (b"\n" + files[given] if given is not None else b"")
         of_proxies = files[headers.client_ca_file] if headers.client_ca_file is not None else b""
         if not headers.allowed_names and have_in_common(of_clients, of_proxies):

@@ -52,7 +52,12 @@ def load(
 def list_images(data_dir: DataDir = options.DATA_DIR) -> None:
     """List images by name."""
     rows = [("IMAGE", "ID", "SIZE")]
-    for image in _store(data_dir).images():
+    try:
+        held = _store(data_dir).images()
+    except OSError as error:
+        typer.echo(f"kubecore: {told(error)}", err=True)
+        raise typer.Exit(1) from None
+    for image in held:
         short, size = image.id.removeprefix("sha256:")[:12], f"{image.size / 10**6:.1f}MB"
         rows += [(name, short, size) for name in image.names or image.digests or ("<none>",)]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
@@ -72,8 +77,8 @@ def remove(
     for image in images:
         try:
             found = _store(data_dir).remove(image)
-        except InvalidReference as error:
-            typer.echo(f"kubecore: {error}", err=True)
+        except (InvalidReference, OSError) as error:
+            typer.echo(f"kubecore: {told(error)}", err=True)
             failed = True
             continue
         typer.echo(f"Removed: {image}" if found else f"kubecore: no such image: {image}", err=not found)

@@ -41,7 +41,11 @@ def user(
             raise typer.Exit(1)
         authority = CertificateAuthority(data_dir / "pki", RealClock())
         server = Kubeconfig.load(administrator).server
-        pair = authority.issue_client(client_name, org or [])
+        try:
+            pair = authority.issue_client(client_name, org or [])
+        except ValueError:
+            words = "a name in a certificate has 1 to 64 characters"
+            raise typer.BadParameter(words, param_hint="--client-name") from None
     except OSError as error:
         typer.echo(f"kubecore: {told(error)}", err=True)
         raise typer.Exit(1) from None

@@ -209,6 +209,14 @@ def have_in_common(one: bytes, other: bytes) -> bool:
         return False
 
 
+def holds_certificates(bundle: bytes) -> bool:
+    """Whether there is one to trust in a PEM bundle."""
+    try:
+        return bool(x509.load_pem_x509_certificates(bundle))
+    except ValueError:
+        return False
+
+
 def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -61,8 +61,8 @@ class Sealing:
         """Raises InvalidConfiguration, OSError."""
         self._clock = clock
         self._file = options.config_file if options.reload else None
-        self._content = options.config_file.read_bytes() if options.config_file is not None else b""
-        self.rules = load(self._content.decode()) if self._content else []
+        self._content = b"" if options.config_file is None else options.config_file.read_bytes()
+        self.rules: list[Rule] = [] if options.config_file is None else _load_first(options.config_file, self._content)
         self._reloads = ReloadMetrics("encryption", "ALPHA", clock)
         self.metrics = self._reloads.metrics
         if self._content:
@@ -76,6 +76,16 @@ class Sealing:
         if self._file is None:
             return []
         return [FollowedFile(self._file, self._clock, changed, known=self._content, told=self._reloads)]
+
+
+def _load_first(file: Path, content: bytes) -> list[Rule]:
+    """At the start, where nobody else says which file it is."""
+    if not content:
+        raise InvalidConfiguration(f'encryption provider configuration file "{file}" is empty')
+    try:
+        return load(content.decode())
+    except (InvalidConfiguration, UnicodeDecodeError) as error:
+        raise InvalidConfiguration(f'encryption provider configuration file "{file}": {error}') from error
 
 
 def load(text: str) -> list[Rule]:

@@ -226,6 +226,15 @@ async def test_extension_servers_are_told_whom_we_trust(proxies: CertificateAuth
 # --- certificates
 
 
+async def test_a_file_without_certificates_is_no_ca(tmp_path: Path) -> None:
+    """Nobody would have been let in by it, and nobody would have been told."""
+    file = tmp_path / "clients.crt"
+    file.write_bytes(b"not a certificate\n")
+    with pytest.raises(ValueError, match=rf"{file}: data does not contain any valid RSA or ECDSA certificates"):
+        async with served(tmp_path, authentication=AuthenticationOptions(client_ca_file=file)):
+            pass
+
+
 async def test_a_given_ca_counts_until_its_file_says_something_else(tmp_path: Path) -> None:
     first, second = (CertificateAuthority(tmp_path / name, RealClock()) for name in ("first", "second"))
     file = tmp_path / "clients.crt"

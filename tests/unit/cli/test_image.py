@@ -39,3 +39,10 @@ def test_an_archive_without_images_is_named_in_a_line(tmp_path: Path) -> None:
 
 def test_an_image_that_is_not_there_cannot_be_removed(tmp_path: Path) -> None:
     assert refused("rm", "app:v1", "--data-dir", tmp_path) == "kubecore: no such image: app:v1\n"
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["rm", "busybox"]])
+def test_a_data_directory_that_is_none_is_told_in_a_line(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "file").touch()
+    said = refused(*arguments, "--data-dir", tmp_path / "file")
+    assert said.startswith("kubecore: ") and said.endswith(": Not a directory\n")

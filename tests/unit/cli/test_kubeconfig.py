@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
@@ -52,3 +53,13 @@ def test_a_data_directory_that_may_not_be_read_is_told_in_a_line(tmp_path: Path)
     status, said = ask(tmp_path, "--client-name", "me")
     assert status == 1
     assert said.startswith(f"kubecore: {tmp_path}/pki") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65])
+def test_a_name_that_no_certificate_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    authority = CertificateAuthority(tmp_path / "pki", RealClock())
+    administrator = kubeconfig("https://127.0.0.1:1", authority.certificate, authority.issue_client("a"), user="a")
+    (tmp_path / "admin.kubeconfig").write_bytes(administrator)
+    status, said = ask(tmp_path, "--client-name", name)
+    assert status == 2
+    assert "a name in a certificate has 1 to 64 characters" in said

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kubecore.api.configuration_file import InvalidConfiguration
-from kubecore.apiserver.storage.encryption import load
+from kubecore.apiserver.storage.encryption import EncryptionOptions, Sealing, load
+from kubecore.clock import VirtualClock
 
 SECRET = bytes(range(32))
 KEY = {"name": "one", "secret": base64.b64encode(SECRET).decode()}
@@ -67,3 +69,12 @@ def test_what_is_not_right_is_told_with_its_place(entries: list[dict[str, Any]],
         load(text(*entries))
     assert told in str(refused.value)
     assert KEY["secret"] not in str(refused.value)
+
+
+@pytest.mark.parametrize(("content", "told"), [("", "is empty"), ("kind: [", "error converting YAML to JSON")])
+def test_a_file_that_is_no_configuration_is_refused_by_name(tmp_path: Path, content: str, told: str) -> None:
+    """An empty one would leave everything as it is, unencrypted."""
+    file = tmp_path / "encryption.yaml"
+    file.write_text(content)
+    with pytest.raises(InvalidConfiguration, match=f'^encryption provider configuration file "{file}".*{told}'):
+        Sealing(EncryptionOptions(config_file=file), VirtualClock())
