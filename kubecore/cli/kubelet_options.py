@@ -89,7 +89,9 @@ BootstrapKubeconfig = Annotated[
         dir_okay=False,
     ),
 ]
-RootDir = Annotated[Path, typer.Option(callback=options.folder, help="Pods' files and logs.")]
+RootDir = Annotated[
+    Path, typer.Option(parser=options.named, metavar="<path>", callback=options.folder, help="Pods' files and logs.")
+]
 ClientAuthority = Annotated[
     Path | None,
     typer.Option(

@@ -31,6 +31,8 @@ Command = Annotated[
 DataDir = Annotated[
     Path | None,
     typer.Option(
+        parser=options.named,
+        metavar="<path>",
         callback=options.folder_if_any,
         help=options.KEPT_THERE,
         show_default=str(options.DATA_DIR),

@@ -50,10 +50,17 @@ def folder(path: Path) -> Path:
         raise typer.BadParameter(f"{str(path)!r}: this user has no home directory, choose another folder") from None
 
 
+def named(path: str | Path) -> Path:
+    """Of what was given: as a Path, nothing at all (of a variable that is not set) would be the working directory."""
+    if not path:
+        raise typer.BadParameter("it must name a folder")
+    return Path(path)
+
+
 DATA_DIR = Path("~/.kubecore")
 """Of a cluster of which nobody has said where it is."""
 KEPT_THERE = "Where certificates, objects and pods' files live."
-DataDir = Annotated[Path, typer.Option(callback=folder, help=KEPT_THERE)]
+DataDir = Annotated[Path, typer.Option(parser=named, metavar="<path>", callback=folder, help=KEPT_THERE)]
 
 
 def folder_if_any(path: Path | None) -> Path | None:

@@ -294,6 +294,10 @@ def test_the_version_is_one_line(argument: str) -> None:
         ("up --authorization-mode RBAC,Node,RBAC", "'RBAC' is specified more than once"),
         ("up --authorization-mode=,", "at least one authorization-mode must be passed"),
         ("up --ingress-access-log /nowhere/at/all", "there is no folder /nowhere/at"),
+        # What follows keeps a cluster from being started in the working directory where this is not refused.
+        ("up --data-dir= -v 99", "Invalid value for '--data-dir': it must name a folder"),
+        ("apiserver --data-dir= -v 99", "Invalid value for '--data-dir': it must name a folder"),
+        ("kubelet --root-dir= -v 99", "Invalid value for '--root-dir': it must name a folder"),
         ("up --frobnicate", "No such option: --frobnicate"),
         ("up now", "Got unexpected extra argument(s) (now)"),
         ("frobnicate", "No such command 'frobnicate'"),
