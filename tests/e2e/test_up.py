@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,15 @@ def children_of(pid: int) -> list[int]:
     return direct + [below for child in direct for below in children_of(child)]
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """SIGHUP is, by what is started here, also where the tests were themselves started by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_within_five_seconds_with_status_0_and_no_process_left(tmp_path: Path, number: int) -> None:
     with running_cluster(tmp_path / "data") as cluster:
