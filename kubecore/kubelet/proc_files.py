@@ -28,7 +28,7 @@ def lines(file: Path) -> list[str]:
     return [line for line in os.fsdecode(file.read_bytes()).split("\n") if line]
 
 
-def stat_fields(process: Path) -> list[str]:
+def stat_fields(process: Path | str) -> list[str]:
     """Of /proc/PID: what its `stat` tells after the program's name, from the state on (proc(5) counts from 3 there).
     Raises OSError."""
-    return os.fsdecode((process / "stat").read_bytes()).rpartition(")")[2].split()
+    return os.fsdecode(content(f"{process}/stat")).rpartition(")")[2].split()

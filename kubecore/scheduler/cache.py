@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from kubecore.api import meta
+from kubecore.api.zones import region_and_zone
 from kubecore.client.client import Object
 from kubecore.scheduler.nominations import NominationObserver, Nominations
 from kubecore.scheduler.pods import PodInfo, Resources, amounts, is_placed_as_it_was
-
-_ZONE_LABELS = ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone")
-_REGION_LABELS = ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region")
 
 
 class NodeInfo:
@@ -68,10 +66,7 @@ class NodeInfo:
     @property
     def zone(self) -> tuple[str, str]:
         """Region and zone, for the order in which nodes are tried."""
-        return (self._first_label(_REGION_LABELS), self._first_label(_ZONE_LABELS))
-
-    def _first_label(self, names: tuple[str, ...]) -> str:
-        return next((self.labels[name] for name in names if name in self.labels), "")
+        return region_and_zone(self.labels)
 
     def clone(self) -> NodeInfo:
         """A copy to add pods to and remove them from."""

@@ -380,15 +380,17 @@ class TestUdp:
 
     async def test_a_flow_ends_once_its_destination_refuses_it(self) -> None:
         plane = Plane("UDP", udp_timeout=3600)
-        with socket.socket(type=socket.SOCK_DGRAM) as destination:
-            destination.bind(("127.0.0.1", 0))
-            with self.client(plane.serve([destination.getsockname()[1]])) as one:
-                one.send(b"1")
-                await eventually(lambda: plane.forwarder.statistics()["open"] == 1)
-                destination.connect(destination.getsockname())  # so that it takes nobody else's packets
-                one.send(b"2")
-                await eventually(lambda: plane.forwarder.statistics()["open"] == 0)
-        plane.forwarder.shutdown()
+        try:
+            with socket.socket(type=socket.SOCK_DGRAM) as destination:
+                destination.bind(("127.0.0.1", 0))
+                with self.client(plane.serve([destination.getsockname()[1]])) as one:
+                    one.send(b"1")
+                    await eventually(lambda: plane.forwarder.statistics()["open"] == 1)
+                    destination.connect(destination.getsockname())  # so that it takes nobody else's packets
+                    one.send(b"2")
+                    await eventually(lambda: plane.forwarder.statistics()["open"] == 0)
+        finally:
+            plane.forwarder.shutdown()
 
     async def test_without_destinations_the_port_is_unreachable(self, plane: Plane) -> None:
         address = plane.serve([])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubecore.api import errors, meta, protobuf
-from kubecore.api.schemas import BuiltinKind, apart, media_type
+from kubecore.api.schemas import BuiltinKind, apart
 from kubecore.api.scheme import split_group_version
 from kubecore.apiserver.admission.dynamic.subjects import OwnKind
 from kubecore.apiserver.audit.recording import record_object, record_patch, record_sent
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer, forbidden
 from kubecore.apiserver.handlers import applying, negotiation, versions
-from kubecore.apiserver.handlers.failing import as_status, telling, warned
+from kubecore.apiserver.handlers.delete_options import sent_options
+from kubecore.apiserver.handlers.failing import telling, warned
 from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options, type_of_patch
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
+from kubecore.apiserver.handlers.status_writes import of_status, says_status_alone, writes_status
 from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
 from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import OF_STATUS, loads
@@ -141,10 +142,10 @@ class Writing:
         decoded = versions.decode(served, request.body, request.content_type or JSON_TYPE, ctx.field_validation)
         ctx.warnings += decoded.warnings
         ctx.sent = _opaquely(store, decoded, request.content_type)
-        part = _writes_status(ctx, served)
+        part = writes_status(ctx, served)
 
         def make(old: JSON, stored: Stored) -> JSON:
-            sent = _of_status(decoded.body) if part else decoded.body
+            sent = of_status(decoded.body) if part else decoded.body
             obj = in_storage(loads(sent), store.resource, served.resource)
             obj.setdefault("metadata", {})
             if ctx.audit is not None:
@@ -184,7 +185,7 @@ class Writing:
             change = await self._application(ctx, request, user, served, force=bool(options.force))
         else:
             patcher = self._patcher(ctx, request, served, patch_type)
-            change = Change(patcher, without_owners=_writes_status(ctx, served))
+            change = Change(patcher, without_owners=writes_status(ctx, served))
         return await self._updated(store, ctx, change, shape)
 
     async def _application(
@@ -218,8 +219,8 @@ class Writing:
 
     def _patcher(self, ctx: RequestContext, request: Request, served: Served, patch_type: str) -> Any:
         store = served.stored()
-        part = _writes_status(ctx, served)
-        only_status = part and not served.custom and _says_status_alone(request.body, patch_type)
+        part = writes_status(ctx, served)
+        only_status = part and not served.custom and says_status_alone(request.body, patch_type)
         told = False
 
         def make(old: JSON, stored: Stored) -> JSON:
@@ -233,7 +234,7 @@ class Writing:
                 ctx.warnings += decoded.warnings
                 told = True
             ctx.sent = _opaquely(store, decoded, patch_type)
-            made = _of_status(decoded.body) if part else decoded.body
+            made = of_status(decoded.body) if part else decoded.body
             obj = in_storage(loads(made), store.resource, served.resource)
             metadata = obj.setdefault("metadata", {})
             if not metadata.get("resourceVersion"):
@@ -277,28 +278,10 @@ class Writing:
         return Response(200, body, media, warning_headers(ctx.warnings))
 
     def _options_of(self, ctx: RequestContext, request: Request) -> bytes:
-        given = self._json(request)
+        given = sent_options(self._schemas, request)
         if given and ctx.audit is not None:
             ctx.audit.requested(given)
         return given
-
-    def _json(self, request: Request) -> bytes:
-        """DeleteOptions as JSON, in whichever form they came. Raises 400, 415."""
-        body = request.body
-        if not body:
-            return body
-        media = media_type(request.content_type) if request.content_type else JSON_TYPE
-        if media == JSON_TYPE and body.lstrip()[:1] == b"{" and _is_json(body):
-            return body
-        try:
-            return self._schemas.decode("v1/DeleteOptions", body, request.content_type, "Ignore").body
-        except Exception as failure:
-            refused = as_status(failure)
-            if refused is None:
-                raise
-            # Upstream says what is wrong with options as their decoder does, and not as with objects.
-            refused.message = _OF_OBJECT.sub(r"\1", refused.message)
-            raise refused from failure
 
     def shape(self, request: Request, served: Served) -> Shape:
         """Settled before anything is written: what cannot be shown is refused."""
@@ -418,53 +401,9 @@ def _warned_of(ctx: RequestContext, store: Store, options: DeleteOptions) -> lis
     return ctx.warnings
 
 
-_OF_OBJECT = re.compile(
-    r"the object provided is unrecognized \(must be of type DeleteOptions\): (.*) \(.*\)$", re.DOTALL
-)
-
-
 def _opaquely(store: Store, decoded: Decoded, content_type: str) -> bytes:
     """The body that says how opaque members are written. Go escapes those that come as JSON when it shows them."""
     return store.codec.opaque.sent(decoded.body, escaped=not content_type.startswith(protobuf.MEDIA))
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        loads(body)
-    except orjson.JSONDecodeError:
-        return False
-    return True
-
-
-def _of_status(body: bytes) -> bytes:
-    """The object without what does not count, unless there is next to nothing of that: components send none, and what
-    the decoder makes of no spec is short. The store takes the spec from what it has in any case."""
-    spec = body.find(b'"spec":')
-    if 0 <= spec < len(body) - _SHORT or b'"managedFields":' in body:
-        return apart(body, OF_STATUS)[0]
-    return body
-
-
-def _says_status_alone(patch: bytes, patch_type: str) -> bool:
-    """Whether a patch says nothing of other parts of an object than a write of its status can change."""
-    if patch_type not in _MERGES:
-        return False
-    try:
-        said = loads(patch)
-    except orjson.JSONDecodeError:
-        return False
-    return isinstance(said, dict) and said.keys() <= _SAID_OF_STATUS
-
-
-_SHORT = 64
-_SAID_OF_STATUS = frozenset(OF_STATUS)
-# Patches that are like the object, those of a few members of it alone.
-_MERGES = ("application/strategic-merge-patch+json", "application/merge-patch+json")
-
-
-def _writes_status(ctx: RequestContext, served: Served) -> bool:
-    """Only the status (and a little metadata) is read of what is sent; no conversion asks for more."""
-    return ctx.subresource == "status" and served.stored().resource is served.resource
 
 
 # As upstream's, whose storage of these does not tell a write of the status from one of the whole.

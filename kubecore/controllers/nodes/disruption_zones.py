@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from kubecore.api import meta
+from kubecore.api.zones import region_and_zone
 from kubecore.client.client import Object
 from kubecore.controllers import conditions
 
@@ -165,10 +166,6 @@ class DisruptionZones:
 
 
 def zone_of(node: Object) -> str:
-    """As metrics tell it, too (component-helpers `node/topology`)."""
-    labels = meta.labels(node)
-    zone, region = (
-        labels.get(f"failure-domain.beta.kubernetes.io/{one}", labels.get(f"topology.kubernetes.io/{one}", ""))
-        for one in ("zone", "region")
-    )
+    """As metrics tell it, too."""
+    region, zone = region_and_zone(meta.labels(node))
     return f"{region}:\0:{zone}" if region or zone else ""

@@ -35,13 +35,13 @@ def container_mark(node: str, container_id: str) -> str:
 def end_of_node(node: str) -> int:
     """Kill what containers of a former run of this node left. Returns how many processes that were."""
     wanted = f"\0{VARIABLE}={node}-".encode()
-    return _end_all(lambda process: wanted in _environment(process))
+    return _end_all(lambda process: wanted in environment(process))
 
 
 def end_of_container(mark: str, session: int) -> int:
     """Kill what is left of a container. `session` is the pid of its first process, which must not be reaped yet."""
     wanted = f"\0{VARIABLE}={mark}\0".encode()
-    return _end_all(lambda process: _session(process) == session or wanted in _environment(process))
+    return _end_all(lambda process: _session(process) == session or wanted in environment(process))
 
 
 def _end_all(belongs: Callable[[Path], bool]) -> int:
@@ -85,10 +85,10 @@ def _wait(descriptor: int) -> None:
     poll.poll(_WAIT_MILLISECONDS)
 
 
-def _environment(process: Path) -> bytes:
+def environment(process: Path) -> bytes:
     """Each variable between zero bytes; nothing of a process that is gone or not ours to look into."""
     with suppress(OSError):
-        return b"\0" + (process / "environ").read_bytes()
+        return b"\0" + proc_files.content(f"{process}/environ")
     return b""
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from kubecore.kubelet import proc_files
-from kubecore.kubelet.runtime.leftovers import VARIABLE
+from kubecore.kubelet.runtime.leftovers import VARIABLE, environment
 
 # Numbers come to stand for other processes: after so many looks all are looked at anew.
 _ALL_ANEW = 32
@@ -48,8 +47,8 @@ class _Seen(NamedTuple):
 def told_of(pid: int, proc: Path | str = "/proc") -> Told | None:
     """None of a process that is gone."""
     try:
-        fields = proc_files.content(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
-        return Told(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[6]), int(fields[19]))
+        fields = proc_files.stat_fields(f"{proc}/{pid}")
+        return Told(fields[0], int(fields[1]), int(fields[3]), int(fields[6]), int(fields[19]))
     except (OSError, IndexError):
         return None
 
@@ -125,11 +124,8 @@ class Owners:
         before = self._seen.get(number)
         if not marks or (before is not None and before.began == told.began):
             return ""
-        with suppress(OSError):
-            environment = b"\0" + proc_files.content(f"{self._proc}/{number}/environ")
-            mark = environment.partition(_MARK)[2].partition(b"\0")[0]
-            return marks.get(mark.decode(errors="replace"), "")
-        return ""
+        mark = environment(self._proc / str(number)).partition(_MARK)[2].partition(b"\0")[0]
+        return marks.get(mark.decode(errors="replace"), "")
 
 
 def _up_to_a_known_one(number: int, fresh: Mapping[int, Told], known: Mapping[int, str]) -> Sequence[int]:
