@@ -71,7 +71,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.root
 async def test_a_full_disk_costs_lines_of_the_log_but_no_container(isolated: Node, small_disk: Path) -> None:
-    """And what comes once there is room again is whole."""
+    """And what comes once there is room again is whole, where we write the log: a container runtime's own writer may go
+    on behind the half of a line that still went onto the disk, wherever that was cut."""
     sandbox, _ = await isolated.sandbox()
     log, ballast, go = small_disk / "0.log", small_disk / "ballast", isolated.root / "go"
     ballast.write_bytes(b"x" * 700_000)
@@ -89,7 +90,8 @@ async def test_a_full_disk_costs_lines_of_the_log_but_no_container(isolated: Nod
     assert (await isolated.end()).exit_code == 5
     lines = log.read_text().splitlines()
     assert lines[-1].endswith(" stdout F there is room again")
-    assert all(line.split(" ", 3)[1:3] == ["stdout", "F"] for line in lines)
+    if not isinstance(isolated.runtime, CriRuntime):
+        assert all(line.split(" ", 3)[1:3] == ["stdout", "F"] for line in lines)
     assert 1000 < len(lines) < 20_000
 
 
