@@ -26,6 +26,9 @@ use crate::pending::{Pending, interface, python_event};
 /// Work handed over in one turn of the event loop stays together, up to so much: the writer begins with that while the
 /// loop goes on. Commits are far dearer than what is in them.
 const BURST: usize = 32;
+/// Keys whose place in the index may wait: so many at a time share its pages some six to one among 50,000. Each is some
+/// 150 bytes, and read again, with its object, when the store is opened after a crash.
+const UNINDEXED: usize = 8192;
 
 /// Who waits, and a write's value. Its objects go back to the loop's thread with the answer, where they may be dropped.
 struct Waiting {
@@ -236,7 +239,7 @@ impl Store {
             unanswered: AtomicUsize::new(0),
         });
         let host = LoopHost { outbox: Arc::clone(&outbox), sink, clock: clock.core.clone() };
-        let limits = Limits { max_events, min_events, max_age, sync };
+        let limits = Limits { max_events, min_events, max_age, sync, unindexed: UNINDEXED };
         let encryption = sealing(encryption)?;
         let opened = released(py, || Core::open(&directory, limits, encryption, host))?;
         let core = opened.map_err(|error| unusable(py, &directory, error))?;

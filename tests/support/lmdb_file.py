@@ -2,7 +2,7 @@
 
     current   key                → mod revision, create revision, value or, where it is the log's, nothing
     log       revision           → type, time, previous revision, length of the key, key, value
-    meta      name               → revision | compacted | format
+    meta      name               → revision | compacted | indexed | format
 
 Numbers are big-endian, of 8 bytes, but for the type (1) and the length (2).
 """

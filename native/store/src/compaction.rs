@@ -40,7 +40,12 @@ impl Compaction {
     }
 
     /// Does a little; true when nothing is left to do. `newest` is the store's revision.
-    pub fn slice(&mut self, file: &LogFile, newest: u64) -> Outcome<bool> {
+    pub fn slice(&mut self, file: &mut LogFile, newest: u64) -> Outcome<bool> {
+        if file.recent.indexed() < self.revision {
+            // Whose value is to be moved must be in `current`.
+            file.fold_slice(newest)?;
+            return Ok(false);
+        }
         if self.scanned < newest && !self.marked {
             self.scan(file)?;
             return Ok(false);

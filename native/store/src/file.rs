@@ -10,6 +10,7 @@ use heed::{Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, With
 
 use crate::encryption::Encryption;
 use crate::layout;
+use crate::recent::Recent;
 
 pub(crate) type Db = Database<Bytes, Bytes>;
 
@@ -97,6 +98,7 @@ pub struct LogFile {
     pub(crate) log: Db,
     pub(crate) meta: Db,
     pub(crate) encryption: Arc<Encryption>,
+    pub(crate) recent: Recent,
 }
 
 /// Why a directory's file cannot be used.
@@ -117,7 +119,16 @@ pub enum OpenError {
 
 impl LogFile {
     /// Opens or makes the file in `directory`. Without `sync` nothing is sure to survive a crash of the machine.
-    pub fn open(directory: &Path, sync: bool) -> Result<Self, OpenError> {
+    /// `unindexed`: how many keys may be written before `current` is brought up to date.
+    pub fn open(directory: &Path, sync: bool, unindexed: usize) -> Result<Self, OpenError> {
+        let mut file = Self::open_known(directory, sync)?;
+        let recalled = file.recall(unindexed);
+        recalled.map_err(|failure| OpenError::Unreadable(failure.text()))?;
+        Ok(file)
+    }
+
+    /// A file of a format that is known, or a new one.
+    fn open_known(directory: &Path, sync: bool) -> Result<Self, OpenError> {
         let opened = Self::open_file(directory, sync).and_then(|file| Ok((file.format()?, file)));
         let (format, file) = opened.map_err(|failure| {
             if failure.is_full(|| bytes_left(directory)) {
@@ -128,7 +139,7 @@ impl LogFile {
         })?;
         match format {
             None => file.mark(directory),
-            Some(format) if format == layout::FORMER.as_bytes() => {
+            Some(format) if layout::FORMER.iter().any(|former| format == former.as_bytes()) => {
                 // What is in it stays as it is.
                 file.marked(directory, Ok(true))
             }
@@ -176,7 +187,7 @@ impl LogFile {
             check_whole(&txn, &[current, log])?;
         }
         txn.commit()?;
-        Ok(Self { env, current, log, meta, encryption: Arc::default() })
+        Ok(Self { env, current, log, meta, encryption: Arc::default(), recent: Recent::default() })
     }
 
     /// The format mark, None where there is none.
@@ -200,6 +211,8 @@ impl LogFile {
     fn marked(self, directory: &Path, ours: Outcome<bool>) -> Result<Self, OpenError> {
         let mark = || -> Outcome<()> {
             let mut txn = self.env.write_txn()?;
+            let revision = layout::number(self.meta_number(&txn, layout::META_REVISION)?);
+            self.meta.put(&mut txn, layout::META_INDEXED, &revision)?;
             self.meta.put(&mut txn, layout::META_FORMAT, layout::FORMAT.as_bytes())?;
             Ok(txn.commit()?)
         };
@@ -260,10 +273,13 @@ mod tests {
 
     /// With so many values of 10,000 bytes in its log; how long the file is.
     fn filled(directory: &Path, values: u64) -> u64 {
-        let file = LogFile::open(directory, false).unwrap();
+        let file = LogFile::open(directory, false, 100).unwrap();
         let mut txn = file.env.write_txn().unwrap();
+        let (mut record, value) = (Vec::new(), [b'x'; 10_000]);
+        layout::Logged { deleted: false, time: 0, previous: 0, key: b"/registry/a", value: &value }
+            .encode(&mut record);
         for number in 1..=values {
-            file.log.put(&mut txn, &layout::number(number), &[b'x'; 10_000]).unwrap();
+            file.log.put(&mut txn, &layout::number(number), &record).unwrap();
         }
         txn.commit().unwrap();
         drop(file);
@@ -280,7 +296,7 @@ mod tests {
             let place = tempfile::tempdir().unwrap();
             let whole = filled(place.path(), 200);
             cut(place.path(), whole * part / 16);
-            let refused = LogFile::open(place.path(), false).err();
+            let refused = LogFile::open(place.path(), false, 100).err();
             let Some(OpenError::Unreadable(why)) = refused else { panic!("{part}/16 of it: {refused:?}") };
             assert!(why.contains("cut short"), "{why}");
         }
@@ -290,7 +306,7 @@ mod tests {
     fn a_file_of_which_all_that_is_in_use_is_there_is_whole() {
         let place = tempfile::tempdir().unwrap();
         filled(place.path(), 20);
-        let file = LogFile::open(place.path(), false).unwrap();
+        let file = LogFile::open(place.path(), false, 100).unwrap();
         let txn = file.env.write_txn().unwrap();
         assert_eq!(check_whole(&txn, &[file.current, file.log]), Ok(()));
     }

@@ -3,12 +3,15 @@
 //! ```text
 //! current   key                → mod revision, create revision, value or nothing
 //! log       revision           → type, time, previous revision, key, value
-//! meta      name               → revision | compacted | format
+//! meta      name               → revision | compacted | indexed | format
 //! ```
 //!
 //! A value is written once, into `log`. A record of `current` without a value (no value is empty) has that of its
 //! revision's record there; it gets a value of its own when a compaction takes that record, and then the object is one
 //! that has lasted. In format 1 each record of `current` had its value.
+//!
+//! `current` may lack what was written after `indexed` (0 where that is not there): such keys stand as the log has them.
+//! In formats 1 and 2 it lacked nothing.
 //!
 //! Numbers are big-endian, so that byte order is numeric order. A record of `log` at or below `compacted` is no history
 //! any more: it is the value a later record replaced, kept so that reads at a revision in the window find it.
@@ -21,10 +24,11 @@ pub const META: &str = "meta";
 
 pub const META_REVISION: &[u8] = b"revision";
 pub const META_COMPACTED: &[u8] = b"compacted";
+pub const META_INDEXED: &[u8] = b"indexed";
 pub const META_FORMAT: &[u8] = b"format";
-pub const FORMAT: &str = "kubecore/2";
-/// What is read, too, and becomes `FORMAT` when it is opened.
-pub const FORMER: &str = "kubecore/1";
+pub const FORMAT: &str = "kubecore/3";
+/// What are read, too, and become `FORMAT` when it is opened.
+pub const FORMER: [&str; 2] = ["kubecore/1", "kubecore/2"];
 
 /// LMDB's compiled-in limit; longer keys cannot be stored.
 pub const MAX_KEY_BYTES: usize = 511;

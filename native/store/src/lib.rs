@@ -7,6 +7,7 @@ mod file;
 mod layout;
 mod operation;
 mod reading;
+mod recent;
 mod resealing;
 mod writer;
 mod writing;

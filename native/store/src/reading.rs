@@ -1,7 +1,7 @@
 //! Reads, each within a transaction of its own: nothing is written meanwhile, since the same thread does both.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -37,8 +37,7 @@ impl LogFile {
 
     fn get(&self, key: &str) -> Outcome<Answer> {
         let txn = self.env.read_txn()?;
-        let Some(raw) = self.current.get(&txn, key.as_bytes())? else { return Ok(Answer::Nothing) };
-        let found = Current::decode(raw).ok_or_else(|| Failure::damaged("current"))?;
+        let Some(found) = self.standing(&txn, key.as_bytes())? else { return Ok(Answer::Nothing) };
         let value = self.opened(key.as_bytes(), self.value(&txn, found)?)?;
         Ok(Answer::Stored { revision: found.revision, value })
     }
@@ -67,13 +66,22 @@ impl LogFile {
         // One more than asked for tells where to go on.
         let enough = if replaced.is_empty() { limit.saturating_add(1) } else { usize::MAX };
         let begin = prefix.as_bytes().max(start.as_bytes());
+        let recent: HashMap<_, _> = self.recent.under(prefix.as_bytes(), begin).collect();
         let mut entries = Vec::new();
         for item in self.current.range(&txn, &(Bound::Included(begin), Bound::Unbounded))? {
             let (key, raw) = item?;
             if !key.starts_with(prefix.as_bytes()) || entries.len() == enough {
                 break;
             }
+            if recent.contains_key(key) {
+                continue;
+            }
             let found = Current::decode(raw).ok_or_else(|| Failure::damaged("current"))?;
+            if found.revision <= at {
+                entries.push(self.entry(key, found.revision, self.value(&txn, found)?)?);
+            }
+        }
+        for (key, found) in recent.iter().filter_map(|(key, place)| Some((*key, place.record()?))) {
             if found.revision <= at {
                 entries.push(self.entry(key, found.revision, self.value(&txn, found)?)?);
             }
@@ -81,7 +89,7 @@ impl LogFile {
         for &(key, previous) in replaced.iter().filter(|(key, previous)| *previous != 0 && *key >= begin) {
             entries.push(self.entry(key, previous, self.logged(&txn, previous)?.value)?);
         }
-        if !replaced.is_empty() {
+        if !replaced.is_empty() || !recent.is_empty() {
             entries.sort_by(|a, b| a.key.cmp(&b.key));
         }
         let next = entries.get(limit).map(|more| more.key.clone());

@@ -23,6 +23,9 @@ use crate::writing::{Standing, Valued, Written};
 const MAX_BATCH: usize = 1024;
 /// After so many writes the writer looks whether a compaction is due.
 const CHECK_EVERY: u64 = 1000;
+/// Keys that go into `current` with a commit, for each of its writes and at least.
+const FOLDED_EACH: usize = 4;
+const FOLDED_LEAST: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -49,13 +52,15 @@ pub trait Host: Send + 'static {
 }
 
 /// How much history is kept: at most `max_events` writes, and of those older than `max_age` seconds none beyond the
-/// newest `min_events`. Without `sync` nothing is sure to survive a crash of the machine.
+/// newest `min_events`. Without `sync` nothing is sure to survive a crash of the machine. `unindexed` keys may be known
+/// in memory and by the log alone, which who opens the file reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub max_events: u64,
     pub min_events: u64,
     pub max_age: f64,
     pub sync: bool,
+    pub unindexed: usize,
 }
 
 /// What others may look at while the thread works.
@@ -84,7 +89,7 @@ impl<T: Ticket> Store<T> {
         encryption: Encryption,
         host: H,
     ) -> Result<Self, OpenError> {
-        let mut file = LogFile::open(directory, limits.sync)?;
+        let mut file = LogFile::open(directory, limits.sync, limits.unindexed)?;
         let told = |failure: Failure| OpenError::Unreadable(failure.told(directory));
         if !encryption.is_empty() {
             file.encrypt(Arc::new(encryption))
@@ -175,9 +180,22 @@ impl<H: Host> Writer<H> {
         }
     }
 
-    /// Closes the file first: who was told that the store is closed may open it again.
+    /// Brings the index up to date, and closes the file first: who was told that the store is closed may open it again.
     fn end(self, answers: Vec<(H::Ticket, Answer)>) {
-        let Self { file, mut host, .. } = self;
+        let Self { mut file, mut host, shared, directory, .. } = self;
+        let newest = shared.revision.load(Ordering::Acquire);
+        while !file.recent.is_empty() {
+            let folded = file.fold_slice(newest);
+            let grown = if folded == Err(Failure::MapFull) { file.grow().map(drop) } else { folded };
+            if let Err(failure) = grown {
+                // What is missing is in the log.
+                host.log(
+                    Level::Info,
+                    format!("storage: the index is not whole: {}", failure.told(&directory)),
+                );
+                break;
+            }
+        }
         drop(file);
         host.answer(answers);
     }
@@ -278,10 +296,13 @@ impl<H: Host> Writer<H> {
 
     fn commit(&mut self, writes: &[Valued<'_>]) -> Outcome<Vec<Result<Written, Refusal>>> {
         let (standing, now) = (self.standing(), self.host.now() as u64);
+        let mut fold = FOLDED_LEAST.max(FOLDED_EACH * writes.len());
         loop {
             let needed = self.compaction.as_mut().map(|compaction| &mut compaction.needed);
-            match self.file.write(writes, (standing, now), needed) {
+            match self.file.write(writes, (standing, now), needed, fold) {
                 Err(Failure::MapFull) => self.grow()?,
+                // A disk that is nearly full may have room for the writes.
+                Err(_) if fold > 0 => fold = 0,
                 done => return done,
             }
         }
@@ -390,7 +411,7 @@ impl<H: Host> Writer<H> {
     fn compaction_slice(&mut self) {
         let standing = self.standing();
         let Some(compaction) = &mut self.compaction else { return };
-        let finished = compaction.slice(&self.file, standing.revision);
+        let finished = compaction.slice(&mut self.file, standing.revision);
         if compaction.marked && standing.compacted < compaction.revision {
             self.shared.compacted.store(compaction.revision, Ordering::Release);
             self.host.compacted(compaction.revision);

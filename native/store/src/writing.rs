@@ -1,13 +1,14 @@
 //! Many writes in one durable transaction.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use heed::{PutFlags, RwTxn};
 
-use crate::file::{Failure, LogFile, Outcome};
-use crate::layout::{self, Current, Logged, MAX_KEY_BYTES};
+use crate::file::{LogFile, Outcome};
+use crate::layout::{self, Logged, MAX_KEY_BYTES};
 use crate::operation::{Kind, Refusal, Write};
+use crate::recent::Place;
 use crate::resealing::sealed;
 
 /// Where the store stands before a batch.
@@ -28,23 +29,35 @@ pub struct Written {
     pub value: Bytes,
 }
 
+/// What the writes of one transaction share.
+struct Batch<'w> {
+    now: u64,
+    compacted: u64,
+    /// Where those stand that were written in it.
+    places: HashMap<&'w [u8], Place>,
+    /// A buffer.
+    record: Vec<u8>,
+}
+
 impl LogFile {
     /// Applies the writes in their order, each at the next revision; a failed precondition fails its own write only.
     /// When this returns, they are durable, or none of them is there. `needed` are the revisions that a compaction
-    /// under way must keep: those replaced are added. `now` is unix seconds.
+    /// under way must keep: those replaced are added. `now` is unix seconds. `fold`: so many keys that were written
+    /// before may go into `current` with them.
     pub fn write(
-        &self,
+        &mut self,
         writes: &[Valued<'_>],
         (standing, now): (Standing, u64),
         mut needed: Option<&mut HashSet<u64>>,
+        fold: usize,
     ) -> Outcome<Vec<Result<Written, Refusal>>> {
         let mut txn = self.env.write_txn()?;
         let mut last = standing.revision;
-        let mut record = Vec::new();
+        let mut batch =
+            Batch { now, compacted: standing.compacted, places: HashMap::new(), record: Vec::new() };
         let mut outcomes = Vec::with_capacity(writes.len());
         for write in writes {
-            let outcome =
-                self.apply(&mut txn, write, (Standing { revision: last, ..standing }, now), &mut record)?;
+            let outcome = self.apply(&mut txn, write, last + 1, &mut batch)?;
             if let Ok(written) = &outcome {
                 last = written.revision;
                 if let Some(needed) = &mut needed {
@@ -54,32 +67,33 @@ impl LogFile {
             outcomes.push(outcome);
         }
         if last != standing.revision {
+            let folded = self.fold(&mut txn, fold)?;
             self.meta.put(&mut txn, layout::META_REVISION, &layout::number(last))?;
             txn.commit()?;
+            self.recent.folded(folded);
+            self.recent.add(batch.places, last);
         }
         Ok(outcomes)
     }
 
-    fn apply(
+    fn apply<'w>(
         &self,
         txn: &mut RwTxn<'_>,
-        (write, (head, tail)): &Valued<'_>,
-        (standing, now): (Standing, u64),
-        record: &mut Vec<u8>,
+        (write, (head, tail)): &'w Valued<'_>,
+        revision: u64,
+        Batch { now, compacted, places, record }: &mut Batch<'w>,
     ) -> Outcome<Result<Written, Refusal>> {
         let key = write.key.as_bytes();
         if key.len() > MAX_KEY_BYTES {
             return Ok(Err(Refusal::Failed(format!("key too long: {}", write.key))));
         }
-        let (mut previous, mut created) = (0, 0);
         record.clear();
-        if let Some(raw) = self.current.get(txn, key)? {
-            let replaced = Current::decode(raw).ok_or_else(|| Failure::damaged("current"))?;
-            (previous, created) = (replaced.revision, replaced.created);
-            if previous <= standing.compacted && !replaced.value.is_empty() {
-                // Compaction took or may take its record: reads in the window need the value.
-                Logged { deleted: false, time: 0, previous: 0, key, value: replaced.value }.encode(record);
-            }
+        let found = places.get(key).map_or_else(|| self.standing(txn, key), |place| Ok(place.record()))?;
+        let (previous, created) = found.map_or((0, revision), |found| (found.revision, found.created));
+        if let Some(replaced) = found.filter(|found| found.revision <= *compacted && !found.value.is_empty())
+        {
+            // Compaction took or may take its record: reads in the window need the value.
+            Logged { deleted: false, time: 0, previous: 0, key, value: replaced.value }.encode(record);
         }
         if let Some(refusal) = refusal(write, previous) {
             return Ok(Err(refusal));
@@ -87,19 +101,12 @@ impl LogFile {
         if !record.is_empty() {
             self.log.put(txn, &layout::number(previous), record)?;
         }
-        let revision = standing.revision + 1;
         let value = rendered(head, revision, tail);
         let stored = self.encryption.seal(key, &value).map_err(|why| sealed(key, &why))?;
         let deleted = write.kind == Kind::Delete;
-        if deleted {
-            self.current.delete(txn, key)?;
-        } else {
-            let created = if created == 0 { revision } else { created };
-            let put = Current { revision, created, value: b"" };
-            self.current.put_reserved(txn, key, put.length(), |space| put.write(space))?;
-        }
-        Logged { deleted, time: now, previous, key, value: &stored }.encode(record);
+        Logged { deleted, time: *now, previous, key, value: &stored }.encode(record);
         self.log.put_with_flags(txn, PutFlags::APPEND, &layout::number(revision), record)?;
+        places.insert(key, Place { revision, created: if deleted { 0 } else { created } });
         Ok(Ok(Written { revision, previous, value: value.into() }))
     }
 }

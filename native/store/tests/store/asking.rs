@@ -69,7 +69,8 @@ impl Host for TestHost {
     }
 }
 
-pub const LIMITS: Limits = Limits { max_events: 100_000, min_events: 10_000, max_age: 600.0, sync: false };
+pub const LIMITS: Limits =
+    Limits { max_events: 100_000, min_events: 10_000, max_age: 600.0, sync: false, unindexed: 5 };
 
 pub struct Asked {
     pub store: Store<Asker>,

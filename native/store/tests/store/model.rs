@@ -25,6 +25,8 @@ enum Step {
         limit: u8,
     },
     Reopen,
+    /// The file as a crash leaves it is what is opened next.
+    Crash,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -35,6 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Compact),
         3 => (any::<u8>(), 0..12u8, 0..6u8).prop_map(|(at, start, limit)| Step::Read { at, start, limit }),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
     ]
 }
 
@@ -134,7 +137,7 @@ proptest! {
 
     #[test]
     fn the_store_answers_as_a_model_that_forgets_nothing(steps in prop::collection::vec(step(), 1..120)) {
-        let directory = tempfile::tempdir().unwrap();
+        let mut directory = tempfile::tempdir().unwrap();
         let mut model = Model::default();
         let mut asked = Asked::open(directory.path(), LIMITS);
         let mut since = 0;
@@ -160,13 +163,19 @@ proptest! {
                     hand_over(other(Work::Read(Read::List { prefix, start, limit, revision: at })), page);
                     hand_over(other(Work::Read(Read::Events { since: at, limit })), model.events(at, limit));
                 }
-                Step::Reopen => {
+                Step::Reopen | Step::Crash => {
                     for (answer, expected) in waiting.drain(..) {
                         prop_assert_eq!(answer.recv().unwrap(), expected);
                     }
                     prop_assert_eq!(&told(&asked)[..], &model.history[since..]);
                     since = model.history.len();
+                    let left = tempfile::tempdir().unwrap();
+                    // Nobody writes now: all that was asked for is answered.
+                    std::fs::copy(directory.path().join("data.mdb"), left.path().join("data.mdb")).unwrap();
                     asked.close();
+                    if matches!(step, Step::Crash) {
+                        directory = left;
+                    }
                     asked = Asked::open(directory.path(), LIMITS);
                     prop_assert_eq!(asked.store.revision(), model.revision());
                     prop_assert_eq!(asked.store.compacted(), model.compacted);

@@ -84,7 +84,7 @@ fn history_is_kept_by_count() {
     let directory = tempfile::tempdir().unwrap();
     let asked = Asked::open(
         directory.path(),
-        Limits { max_events: 1000, min_events: 100, max_age: 1e9, sync: false },
+        Limits { max_events: 1000, min_events: 100, max_age: 1e9, sync: false, unindexed: 5 },
     );
     for n in 0..2600 {
         asked.ask(create(&format!("/a/{n}")));
@@ -100,7 +100,8 @@ fn history_is_kept_by_count() {
 #[test]
 fn history_goes_when_it_is_old() {
     let directory = tempfile::tempdir().unwrap();
-    let limits = Limits { max_events: u64::MAX / 2, min_events: 100, max_age: 600.0, sync: false };
+    let limits =
+        Limits { max_events: u64::MAX / 2, min_events: 100, max_age: 600.0, sync: false, unindexed: 5 };
     let asked = Asked::open(directory.path(), limits);
     for n in 0..1500 {
         asked.ask(create(&format!("/a/{n}")));

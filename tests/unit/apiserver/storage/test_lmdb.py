@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kubecore.apiserver.storage.interface import DELETE, PUT, DataDirError, Event, StorageError, Template
+from kubecore.apiserver.storage.interface import DELETE, PUT, DataDirError, Event, KeyExists, StorageError, Template
 from kubecore.apiserver.storage.lmdb import LMDBConfig, LMDBStorage
 from kubecore.clock import RealClock, VirtualClock
 from tests.support import lmdb_file
@@ -168,7 +168,8 @@ async def test_the_file_is_what_another_reader_of_its_format_reads(tmp_path: Pat
         3: (PUT, now, 1, "/registry/a", changed.value),
         4: (DELETE, now, 2, "/registry/b", b"<4>" + b"x" * 10),
     }
-    assert found.meta == {b"format": b"kubecore/2", b"revision": lmdb_file.number(4)}
+    four = lmdb_file.number(4)
+    assert found.meta == {b"format": b"kubecore/3", b"revision": four, b"indexed": four}
 
 
 async def test_a_compaction_leaves_values_where_they_are_current(tmp_path: Path) -> None:
@@ -193,7 +194,38 @@ async def test_a_compaction_leaves_values_where_they_are_current(tmp_path: Path)
     await storage.close()
 
 
-async def test_a_file_of_the_former_format_is_opened(tmp_path: Path) -> None:
+async def test_a_file_whose_index_lacks_the_last_writes_is_opened(tmp_path: Path) -> None:
+    """As a crash leaves it: `current` stands at revision 2, after which `a` was changed, `b` deleted and `c` made."""
+    contents = lmdb_file.Contents(
+        current={"/registry/a": lmdb_file.CurrentRecord(1, 1, b""), "/registry/b": lmdb_file.CurrentRecord(2, 2, b"")},
+        log={
+            1: lmdb_file.LogRecord(PUT, 1700000000, 0, "/registry/a", b"a1"),
+            2: lmdb_file.LogRecord(PUT, 1700000000, 0, "/registry/b", b"b2"),
+            3: lmdb_file.LogRecord(PUT, 1700000001, 1, "/registry/a", b"a3"),
+            4: lmdb_file.LogRecord(DELETE, 1700000001, 2, "/registry/b", b"b4"),
+            5: lmdb_file.LogRecord(PUT, 1700000001, 0, "/registry/c", b"c5"),
+        },
+        meta={b"format": b"kubecore/3", b"revision": lmdb_file.number(5), b"indexed": lmdb_file.number(2)},
+    )
+    lmdb_file.write(tmp_path, contents)
+    storage = LMDBStorage(tmp_path, RealClock(), NullSink())
+    page = await storage.list("/registry/")
+    assert [(key, stored.revision, stored.value) for key, stored in page.items] == [
+        ("/registry/a", 3, b"a3"),
+        ("/registry/c", 5, b"c5"),
+    ]
+    assert await storage.get("/registry/b") is None
+    with pytest.raises(KeyExists):
+        await storage.create("/registry/c", _value())
+    await storage.update("/registry/a", _value(), expected=3)
+    await storage.close()
+    found = lmdb_file.read(tmp_path)
+    assert found.current == {"/registry/a": (6, 1, b""), "/registry/c": (5, 5, b"")}
+    assert found.meta[b"indexed"] == lmdb_file.number(6)
+
+
+@pytest.mark.parametrize("former", [b"kubecore/1", b"kubecore/2"])
+async def test_a_file_of_a_former_format_is_opened(tmp_path: Path, former: bytes) -> None:
     """As a store of an earlier version left it: compacted to 2, whose record of `a` is kept since 3 has replaced it."""
     contents = lmdb_file.Contents(
         current={
@@ -205,7 +237,7 @@ async def test_a_file_of_the_former_format_is_opened(tmp_path: Path) -> None:
             3: lmdb_file.LogRecord(PUT, 1700000001, 1, "/registry/a", b"a3"),
         },
         meta={
-            b"format": b"kubecore/1",
+            b"format": former,
             b"revision": lmdb_file.number(3),
             b"compacted": lmdb_file.number(2),
         },
@@ -220,7 +252,7 @@ async def test_a_file_of_the_former_format_is_opened(tmp_path: Path) -> None:
     assert stored.revision == 4
     await storage.close()
     found = lmdb_file.read(tmp_path)
-    assert found.meta[b"format"] == b"kubecore/2"
+    assert found.meta[b"format"] == b"kubecore/3"
     assert found.current == {"/registry/a": (3, 1, b"a3"), "/registry/b": (4, 2, b"")}
     assert found.log[4].value == stored.value
     assert found.log[2] == (PUT, 0, 0, "/registry/b", b"b2" + b"x" * 5000)
