@@ -15,12 +15,14 @@ from kubecore.api.selectors import Selector
 from kubecore.client.client import Object
 from kubecore.client.discovery import custom_resources
 from kubecore.controllers.autoscaling.behavior import Bounds, History, limit
+from kubecore.controllers.autoscaling.measures import INTERNAL, NONE, SPEC, AutoscalerMeasures
 from kubecore.controllers.autoscaling.metrics import MetricsClient, MetricsError
 from kubecore.controllers.autoscaling.replicas import Rules, Tolerance
-from kubecore.controllers.autoscaling.sources import MetricSources, Scaled, SourceFailed
+from kubecore.controllers.autoscaling.sources import Measured, MetricSources, Scaled, SourceFailed
 from kubecore.controllers.base import Controller, ControllerContext
 
 _UPDATE_TRIES = 5
+_UNKNOWN_SOURCE = "InvalidMetricSourceType"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,10 @@ class _Work:
     selector: str = ""
     current: int = 0
     running: int = 0
+    scaled_to: int | None = None
+    """How many replicas the target was told to have."""
+    failed: str = NONE
+    """SPEC or INTERNAL where something failed."""
 
     @property
     def spec(self) -> Object:
@@ -67,6 +73,10 @@ class _Work:
             known.update(made)
 
 
+class _BadReference(MetricsError):
+    """The target cannot be meant by any version."""
+
+
 class HorizontalPodAutoscalerController(Controller):
     name = "horizontal-pod-autoscaler-controller"
     queue_name = "horizontalpodautoscaler"
@@ -80,6 +90,8 @@ class HorizontalPodAutoscalerController(Controller):
         self._autoscalers = self.informer("horizontalpodautoscalers.autoscaling")
         self._autoscalers.add_handler(self.enqueue, self._changed, self.enqueue)
         self._pods = self.informer("pods")
+        self._measures = AutoscalerMeasures(lambda: len(self._autoscalers.list()))
+        self.metrics = self._measures.all
         self._histories: dict[str, History] = {}
         self._selectors: dict[str, Selector] = {}
 
@@ -93,12 +105,22 @@ class HorizontalPodAutoscalerController(Controller):
             # Here, for a look that was under way when it went has remembered it once more.
             self._histories.pop(key, None)
             self._selectors.pop(key, None)
+            self._measures.forget(*meta.split_key(key))
             return None
         now = meta.format_time(self.clock.now())
         work = _Work(hpa, key, now, meta.deepcopy(hpa.get("status") or {}))
-        await self._reconcile(work)
-        if work.status != (hpa.get("status") or {}):
-            await self._write_status(work)
+        began = self.clock.monotonic()
+        try:
+            await self._reconcile(work)
+            if work.status != (hpa.get("status") or {}):
+                await self._write_status(work)
+        except Exception:
+            work.failed = INTERNAL
+            raise
+        finally:
+            self._measures.looked(
+                self.clock.monotonic() - began, current=work.current, desired=work.scaled_to, error=work.failed
+            )
         return self._config.sync_period
 
     async def _write_status(self, work: _Work) -> None:
@@ -120,6 +142,7 @@ class HorizontalPodAutoscalerController(Controller):
             scale = await self.client.get(resource.key, name, work.namespace, subresource="scale")
         except (StatusError, MetricsError) as error:
             told = error.message if isinstance(error, StatusError) else str(error)
+            work.failed = SPEC if isinstance(error, _BadReference) else INTERNAL
             self._recorder.event(work.hpa, "Warning", "FailedGetScale", told)
             message = f"the HPA controller was unable to get the target's current scale: {told}"
             work.set_condition("AbleToScale", "False", "FailedGetScale", message)
@@ -139,18 +162,21 @@ class HorizontalPodAutoscalerController(Controller):
             try:
                 await self._rescale(work, resource, scale, desired, reason)
             except StatusError as error:
+                work.failed = INTERNAL
                 self._tell_failed(work, desired, reason, error)
                 self._set_status(work, work.status.get("desiredReplicas") or 0, statuses, rescaled=False)
                 return
+            work.scaled_to = desired
             history.note_change(work.spec.get("behavior"), self.clock.monotonic(), work.current, desired)
         self._set_status(work, desired, statuses, rescaled=desired != work.current)
+        self._measures.desired(work.namespace, meta.name(work.hpa), desired)
 
     async def _target(self, work: _Work) -> Resource:
         """Raises MetricsError for a kind that nobody serves."""
         reference = work.spec["scaleTargetRef"]
         api_version, kind = reference.get("apiVersion") or "v1", reference["kind"]
         if api_version.count("/") > 1:
-            raise MetricsError(f"unexpected GroupVersion string: {api_version}")
+            raise _BadReference(f"unexpected GroupVersion string: {api_version}")
         found = self.client.resource_for_kind(api_version, kind)
         group = scheme.split_group_version(api_version)[0]
         if found is None:
@@ -177,6 +203,7 @@ class HorizontalPodAutoscalerController(Controller):
         try:
             proposed, metric = await self._propose(work, statuses)
         except MetricsError as error:
+            work.failed = work.failed if work.failed != NONE else INTERNAL
             self._set_status(work, work.status.get("desiredReplicas") or 0, statuses or None, rescaled=False)
             self._recorder.event(work.hpa, "Warning", "FailedComputeMetricsReplicas", str(error))
             return None
@@ -229,11 +256,14 @@ class HorizontalPodAutoscalerController(Controller):
         """The most that any metric asks for, and its name. Raises MetricsError."""
         target = self._scaled(work, self._selected(work))
         specs = work.spec.get("metrics") or []
-        best, named, failures = 0, "", []
+        best, named = 0, ""
+        failures: list[SourceFailed] = []
         for spec in specs:
             try:
-                proposal, metric, current = await self._sources.evaluate(target, spec)
+                proposal, metric, current = await self._measured(work, target, spec)
             except SourceFailed as failed:
+                if not failures:
+                    work.failed = _error_of(failed)
                 self._recorder.event(work.hpa, "Warning", failed.reason, failed.why)
                 failures.append(failed)
                 statuses.append({"type": ""})
@@ -249,6 +279,21 @@ class HorizontalPodAutoscalerController(Controller):
         told = f"the HPA was able to successfully calculate a replica count from {named}"
         work.set_condition("ScalingActive", "True", "ValidMetricFound", told)
         return best, named
+
+    async def _measured(self, work: _Work, target: Scaled, spec: Object) -> Measured:
+        """What one metric asks for. Raises SourceFailed."""
+        began, known = self.clock.monotonic(), work.status.get("currentReplicas") or 0
+        proposed, error = known, NONE
+        try:
+            found = await self._sources.evaluate(target, spec)
+            proposed = found.proposal.replicas
+            return found
+        except SourceFailed as failed:
+            error = _error_of(failed)
+            raise
+        finally:
+            took = self.clock.monotonic() - began
+            self._measures.computed(spec["type"], took, current=known, proposed=proposed, error=error)
 
     def _selected(self, work: _Work) -> list[Object]:
         """The target's pods. Raises MetricsError for a selector that is none, or not this autoscaler's alone."""
@@ -298,3 +343,7 @@ class HorizontalPodAutoscalerController(Controller):
             initial_delay=config.initial_readiness_delay,
         )
         return Scaled(work.namespace, work.selector, pods, work.current, work.running, rules)
+
+
+def _error_of(failed: SourceFailed) -> str:
+    return SPEC if failed.reason == _UNKNOWN_SOURCE else INTERNAL

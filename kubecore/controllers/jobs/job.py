@@ -60,14 +60,19 @@ class JobController(Controller):
         self.metrics = self._metrics.all
         self._tracker = Tracker(self.client, self.clock, self._recorder, self._releases, self._metrics)
         control = PodControl(self.client, self._recorder)
-        self._control = JobPods(self.client, self.clock, control, self._expectations)
+        self._control = JobPods(self.client, self.clock, control, self._expectations, self._metrics)
         self._jobs = self.informer(JOBS)
         self._pods = self.informer("pods")
         self._pods.add_index(OWNER_INDEX, controller_uid, of=Of.METADATA)
-        self._jobs.add_handler(self.enqueue, self._job_updated, self._job_deleted)
+        self._jobs.add_handler(self._job_added, self._job_updated, self._job_deleted)
         self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_gone)
 
     # ------------------------------------------------------------------ books
+    def _job_added(self, job: Object) -> None:
+        if managed_elsewhere(job):
+            self._metrics.left_to(job["spec"]["managedBy"])
+        self.enqueue(job)
+
     def _job_updated(self, old: Object, new: Object) -> None:
         if meta.generation(old) != meta.generation(new):
             self.enqueue(new)
@@ -88,6 +93,7 @@ class JobController(Controller):
         self.queue.add_after(meta.key(job), _BATCH_SECONDS)
 
     def _pod_added(self, pod: Object) -> None:
+        self._metrics.seen(None, pod)
         if meta.is_deleting(pod):
             # seen for the first time and already on its way out, after a restart of ours
             self._pod_leaving(pod, gone=False)
@@ -100,6 +106,7 @@ class JobController(Controller):
             self._enqueue_matching(pod)
 
     def _pod_updated(self, old: Object, new: Object) -> None:
+        self._metrics.seen(old, new)
         if meta.is_deleting(new):
             self._pod_leaving(new, gone=False)
             return
@@ -116,6 +123,7 @@ class JobController(Controller):
             self._enqueue_matching(new)
 
     def _pod_gone(self, pod: Object) -> None:
+        self._metrics.seen(pod, None)
         self._pod_leaving(pod, gone=True)
 
     def _pod_leaving(self, pod: Object, *, gone: bool) -> None:

@@ -23,7 +23,7 @@ from kubecore.controllers.jobs.indexes import (
     ignored_failures_before,
     name_prefix,
 )
-from kubecore.controllers.jobs.metrics import CREATED, DELETED
+from kubecore.controllers.jobs.metrics import CREATED, DELETED, JobMetrics
 from kubecore.controllers.jobs.metrics import TRACKING as COUNTED
 from kubecore.controllers.jobs.policies import judge_failure
 from kubecore.controllers.jobs.state import (
@@ -47,7 +47,10 @@ _MOST_PER_SYNC = 500
 class JobPods:
     """Changes the counts of the `JobSync` it is given by what it did."""
 
-    def __init__(self, client: Client, clock: Clock, control: PodControl, expectations: Expectations) -> None:
+    def __init__(
+        self, client: Client, clock: Clock, control: PodControl, expectations: Expectations, metrics: JobMetrics
+    ) -> None:
+        self._metrics = metrics
         self._client = client
         self._clock = clock
         self._control = control
@@ -131,9 +134,11 @@ class JobPods:
             give_environment(template)
         reference = meta.controller_reference(state.job, JOB_API, JOB_KIND)
         self._expectations.expect_creations(key, len(indexes))
-        left = iter(indexes)
+        left, tried = iter(indexes), 0
 
         async def create() -> None:
+            nonlocal tried
+            tried += 1
             index = next(left)
             if index == UNKNOWN:
                 await self._control.create(state.job, template, reference)
@@ -145,6 +150,7 @@ class JobPods:
         done, error = await slow_start(len(indexes), create)
         # those that failed, and those a failure kept from being tried, will never be seen
         self._expectations.creation_observed(key, len(indexes) - done)
+        self._metrics.made(state.job, tried=tried, done=done, failed=state.failed, terminating=state.terminating)
         state.active_count += done
         if isinstance(error, StatusError) and error.has_cause("NamespaceTerminating"):
             return None

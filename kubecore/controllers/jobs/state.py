@@ -27,6 +27,7 @@ JOBS = "jobs.batch"
 JOB_API, JOB_KIND = "batch/v1", "Job"
 TRACKING = "batch.kubernetes.io/job-tracking"
 _CONTROLLER = "kubernetes.io/job-controller"
+FAILED_INDEXES = "failed indexes"
 
 
 # ------------------------------------------------------------------ about a Job
@@ -135,7 +136,7 @@ class JobSync:
     held_per_index: dict[int, Object] = field(default_factory=dict)
     """Failed pods kept until their replacement has taken over the count of failures."""
     stored: dict[str, int] = field(init=False)
-    """How many pods the stored status counts, by how they ended."""
+    """How many pods the stored status counts, by how they ended, and how many FAILED_INDEXES."""
     again: float | None = None
     """Seconds until something is due that no event will tell."""
 
@@ -150,7 +151,9 @@ class JobSync:
         self.stored = self.counted()
 
     def counted(self) -> dict[str, int]:
-        return {ending: self.status.get(ending) or 0 for ending in ("succeeded", "failed")}
+        counts = {ending: self.status.get(ending) or 0 for ending in ("succeeded", "failed")}
+        failed = self.status.get("failedIndexes")
+        return {**counts, FAILED_INDEXES: len(Indexes.parse(failed, self.completions)) if failed else 0}
 
     @property
     def spec(self) -> dict[str, Any]:

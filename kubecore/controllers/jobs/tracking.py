@@ -86,7 +86,8 @@ class Tracker:
         """
         held = {meta.uid(pod) for pod in sync.pods if sync.is_uncounted(pod)}
         changed |= _settle(sync.status, held)
-        chosen, counted, full = self._choose(sync)
+        actions: list[str] = []
+        chosen, counted, full = self._choose(sync, actions)
         changed |= counted
         if is_indexed(sync.job):
             changed |= _write_indexes(sync, chosen)
@@ -94,6 +95,7 @@ class Tracker:
         flushed = changed
         if changed:
             await self._write(sync)
+        self._metrics.handled(actions)
         failure = await self._release(sync, chosen, held)
         changed = _settle(sync.status, held)
         if failure is not None:
@@ -108,8 +110,10 @@ class Tracker:
         return flushed, finished
 
     # ------------------------------------------------------------------ choosing
-    def _choose(self, sync: JobSync) -> tuple[list[Object], bool, bool]:
-        """Pods to let go, whether the status changed by them, and whether there are more than fit."""
+    def _choose(self, sync: JobSync, actions: list[str]) -> tuple[list[Object], bool, bool]:
+        """Pods to let go, whether the status changed by them, and whether there are more than fit. What a
+        podFailurePolicy makes of each is added to `actions`.
+        """
         uncounted = sync.status.setdefault("uncountedTerminatedPods", {})
         succeeded, failed = uncounted.setdefault("succeeded", []), uncounted.setdefault("failed", [])
         chosen: list[Object] = []
@@ -128,14 +132,14 @@ class Tracker:
                 elif uid not in sync.uncounted_succeeded:
                     succeeded.append(uid)
                     changed = True
-            elif self._counts_as_failed(sync, pod, failing=failing):
+            elif self._counts_as_failed(sync, pod, actions, failing=failing):
                 failed.append(uid)
                 changed = True
             if new_indexes + len(succeeded) + len(failed) >= _MOST_UNCOUNTED:
                 return chosen, changed, True
         return chosen, changed, False
 
-    def _counts_as_failed(self, sync: JobSync, pod: Object, *, failing: bool) -> bool:
+    def _counts_as_failed(self, sync: JobSync, pod: Object, actions: list[str], *, failing: bool) -> bool:
         # when a Job fails, so do those of its pods that still run; when it succeeds, they count for nothing
         job_failed = sync.finished is not None and sync.finished["type"] != "SuccessCriteriaMet"
         if not failing and not job_failed:
@@ -144,7 +148,10 @@ class Tracker:
             return False
         if is_indexed(sync.job) and not has_valid_index(pod, sync.completions):
             return False
-        return judge_failure(sync.spec.get("podFailurePolicy"), pod).counts
+        verdict = judge_failure(sync.spec.get("podFailurePolicy"), pod)
+        if verdict.action:
+            actions.append(verdict.action)
+        return verdict.counts
 
     # ------------------------------------------------------------------ the end
     def _note_interim(self, sync: JobSync) -> bool:

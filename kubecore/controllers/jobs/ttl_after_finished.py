@@ -7,9 +7,14 @@ from kubecore.api.errors import StatusError
 from kubecore.client.client import Object
 from kubecore.controllers import conditions
 from kubecore.controllers.base import Controller, ControllerContext
+from kubecore.metrics import Histogram, Named, exponential
 
 _JOBS = "jobs.batch"
 _FINISHED = ("Complete", "Failed")
+_LATE = Named(
+    "ttl_after_finished_controller_job_deletion_duration_seconds",
+    "[ALPHA] The time it took to delete the job since it became eligible for deletion",
+)
 
 
 class TTLAfterFinishedController(Controller):
@@ -20,6 +25,8 @@ class TTLAfterFinishedController(Controller):
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
+        self._late = Histogram(_LATE, exponential(0.1, 2, 14))
+        self.metrics = (self._late,)
         self._jobs = self.informer(_JOBS)
         self._jobs.add_handler(self._seen, lambda _, new: self._seen(new))
 
@@ -49,6 +56,7 @@ class TTLAfterFinishedController(Controller):
         await self.client.delete(
             _JOBS, meta.name(fresh), meta.namespace(fresh), uid=meta.uid(fresh), propagation_policy="Foreground"
         )
+        self._late.observe(-left)
         return None
 
     def _seconds_left(self, job: Object) -> float:

@@ -12,11 +12,16 @@ from kubecore.client.informer import Of
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.nodes.node_lifecycle import NODE_INDEX, pod_node
+from kubecore.metrics import Counter, Named
 
 # A node that is deleted and comes back within this time keeps its pods.
 _QUARANTINE_SECONDS = 40.0
 _FINISHED = "finished"
 _OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+
+_LABELS = ("namespace", "reason")
+_DELETIONS = "[ALPHA] Number of pods that are being forcefully deleted since the Pod GC Controller started."
+_ERRORS = "[ALPHA] Number of errors encountered when forcefully deleting the pods since the Pod GC Controller started."
 
 
 class PodGCController(Controller):
@@ -28,6 +33,9 @@ class PodGCController(Controller):
     def __init__(self, context: ControllerContext, *, threshold: int) -> None:
         super().__init__(context)
         self._threshold = threshold
+        self._deletions = Counter(Named("pod_gc_collector_force_delete_pods_total", _DELETIONS, _LABELS))
+        self._errors = Counter(Named("pod_gc_collector_force_delete_pod_errors_total", _ERRORS, _LABELS))
+        self.metrics = (self._deletions, self._errors)
         self._nodes = self.informer("nodes")
         self._pods = self.informer("pods")
         self._pods.add_index(NODE_INDEX, pod_node, of=Of.SPEC)
@@ -71,7 +79,7 @@ class PodGCController(Controller):
         elif kind == "pod":
             pod = self._pods.get(name)
             if pod is not None and meta.is_deleting(pod) and not pods.node_name(pod):
-                await self._remove(pod, "")
+                await self._remove(pod, "unscheduled")
         else:
             await self._collect_finished()
         return None
@@ -84,8 +92,10 @@ class PodGCController(Controller):
             return
         for pod in self._pods.by_index(NODE_INDEX, name):
             # of a node that is only out of service, those go that are on their way out
-            if node is None or meta.is_deleting(pod):
-                await self._remove(pod, "PodGC: node no longer exists" if node is None else "")
+            if node is None:
+                await self._remove(pod, "orphaned", "PodGC: node no longer exists")
+            elif meta.is_deleting(pod):
+                await self._remove(pod, "out-of-service")
 
     async def _is_really_gone(self, name: str) -> bool:
         try:
@@ -101,10 +111,12 @@ class PodGCController(Controller):
         found = [pod for pod in (self._pods.get(key) for key in self._finished) if pod is not None]
         found.sort(key=lambda pod: (not _is_evicted(pod), pod["metadata"]["creationTimestamp"], meta.key(pod)))
         for pod in found[: max(0, surplus)]:
-            await self._remove(pod, "")
+            await self._remove(pod, "terminated")
 
-    async def _remove(self, pod: Object, message: str) -> None:
-        """Delete without grace; a pod that did not finish is told to have failed first, for those who count."""
+    async def _remove(self, pod: Object, reason: str, message: str = "") -> None:
+        """Delete without grace; a pod that did not finish is told to have failed first, for those who count. `reason`
+        is told in metrics, `message` to the pod.
+        """
         try:
             if not pods.is_finished(pod):
                 await self._fail(pod, message)
@@ -112,8 +124,11 @@ class PodGCController(Controller):
                 "pods", meta.name(pod), meta.namespace(pod), uid=meta.uid(pod), grace_period_seconds=0
             )
         except StatusError as error:
-            if not errors.is_not_found(error):
-                raise
+            if errors.is_not_found(error):
+                return
+            self._errors.add(meta.namespace(pod), reason)
+            raise
+        self._deletions.add(meta.namespace(pod), reason)
 
     async def _fail(self, pod: Object, message: str) -> None:
         status: Object = {"phase": "Failed", "observedGeneration": meta.generation(pod)}

@@ -17,11 +17,16 @@ from kubecore.client.informer import Of
 from kubecore.controllers import conditions, pods
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.nodes.node_lifecycle import NODE_INDEX, pod_node
-from kubecore.metrics import Counter, Named
+from kubecore.metrics import Counter, Histogram, Named
 
 Taint = dict[str, Any]
 
 _DELETIONS = "[ALPHA] Total number of Pods deleted by TaintEvictionController since its start."
+_LATENCY = (
+    "[ALPHA] Latency, in seconds, between the time when a taint effect has been activated for the Pod and its "
+    "deletion via TaintEvictionController."
+)
+_LATENCY_BOUNDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 120.0, 180.0, 240.0)
 
 
 class TaintEvictionController(Controller):
@@ -33,7 +38,9 @@ class TaintEvictionController(Controller):
         super().__init__(context)
         self._recorder = context.recorder(self.name)
         self._deletions = Counter(Named("taint_eviction_controller_pod_deletions_total", _DELETIONS))
-        self.metrics = (self._deletions,)
+        latency = Named("taint_eviction_controller_pod_deletion_duration_seconds", _LATENCY)
+        self._latency = Histogram(latency, _LATENCY_BOUNDS)
+        self.metrics = (self._deletions, self._latency)
         self._nodes = self.informer("nodes")
         self._pods = self.informer("pods")
         self._pods.add_index(NODE_INDEX, pod_node, of=Of.SPEC)
@@ -79,10 +86,10 @@ class TaintEvictionController(Controller):
         if due > 0:
             self._scheduled.setdefault(key, now)
             return due
-        await self._evict(pod)
+        await self._evict(pod, late=-due)
         return None
 
-    async def _evict(self, pod: Object) -> None:
+    async def _evict(self, pod: Object, *, late: float) -> None:
         key = meta.key(pod)
         self._recorder.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}")
         message = "Taint manager: deleting due to NoExecute taint"
@@ -93,6 +100,7 @@ class TaintEvictionController(Controller):
             await self.client.update("pods", {**pod, "status": status}, subresource="status")
             await self.client.delete("pods", meta.name(pod), meta.namespace(pod), uid=meta.uid(pod))
             self._deletions.add()
+            self._latency.observe(late)
         except StatusError as error:
             if not errors.is_not_found(error):
                 raise

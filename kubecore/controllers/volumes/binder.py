@@ -15,6 +15,7 @@ from kubecore.client.client import Object
 from kubecore.client.informer import Of
 from kubecore.controllers.base import Controller, ControllerContext, RetryLater
 from kubecore.controllers.volumes.files import StoredFiles
+from kubecore.controllers.volumes.measures import VolumeMeasures
 from kubecore.controllers.volumes.reclaim import Reclaiming
 from kubecore.controllers.volumes.writes import CLAIMS, BindingWrites
 
@@ -52,6 +53,8 @@ class VolumeBinder(Controller):
         held.add_index(_BY_USE, _use_of_volume)
         self._pods.add_index(volumes.PODS_BY_CLAIM, volumes.claim_keys_of_pod, of=Of.SPEC)
         self._claims_seen, self._volumes_seen = claims, held
+        self._measures = VolumeMeasures(held.list, claims.list)
+        self.metrics = self._measures.all
         self._claims, self._volumes = Ahead(claims, context.clock), Ahead(held, context.clock)
         self._recorder = context.recorder("persistentvolume-controller")
         self._writes = BindingWrites(context.client, self._claims, self._volumes)
@@ -126,7 +129,7 @@ class VolumeBinder(Controller):
             chosen = volumes.default_class(self._classes.list())
             if chosen is not None:
                 spec = {**claim["spec"], "storageClassName": meta.name(chosen)}
-                await self._writes.update_claim({**claim, "spec": spec})
+                await self._assign_class({**claim, "spec": spec})
                 return
         if delayed and volumes.SELECTED_NODE not in meta.annotations(claim):
             self._tell_of_consumers(claim)
@@ -137,6 +140,14 @@ class VolumeBinder(Controller):
             message = "no persistent volumes available for this claim and no storage class is set"
             self._recorder.event(claim, "Normal", "FailedBinding", message)
         await self._writes.set_claim(claim, "Pending")
+
+    async def _assign_class(self, claim: Object) -> None:
+        try:
+            await self._writes.update_claim(claim)
+        except StatusError:
+            self._measures.assigned(succeeded=False)
+            raise
+        self._measures.assigned(succeeded=True)
 
     def _find(self, claim: Object, *, delayed: bool) -> Object | None:
         """Volumes with the fewest access modes are tried first, the smallest of them before larger ones."""

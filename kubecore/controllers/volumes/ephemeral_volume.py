@@ -12,8 +12,10 @@ from kubecore.client.client import Object
 from kubecore.client.informer import Of
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.volumes.writes import CLAIMS
+from kubecore.metrics import Counter, Named
 
 _OF_CLAIM = "ephemeral-claims"
+_TOLD = "[ALPHA] Number of PersistentVolumeClaim creation requests"
 
 
 class ForeignClaim(Exception):
@@ -29,6 +31,9 @@ class EphemeralVolumeController(Controller):
         super().__init__(context)
         self._pods = self.informer("pods")
         self._claims = self.informer(CLAIMS)
+        self._made = Counter(Named("ephemeral_volume_controller_create_total", _TOLD))
+        self._failed = Counter(Named("ephemeral_volume_controller_create_failures_total", _TOLD))
+        self.metrics = (self._made, self._failed)
         self._recorder = context.recorder("ephemeral_volume")
         self._pods.add_index(_OF_CLAIM, _ephemeral_claims, of=Of.SPEC)
         self._pods.add_handler(self._pod_seen)
@@ -71,7 +76,12 @@ class EphemeralVolumeController(Controller):
             "annotations": meta.annotations(template),
             "labels": meta.labels(template),
         }
-        await self.client.create(CLAIMS, {"metadata": metadata, "spec": template["spec"]})
+        self._made.add()
+        try:
+            await self.client.create(CLAIMS, {"metadata": metadata, "spec": template["spec"]})
+        except StatusError:
+            self._failed.add()
+            raise
 
 
 def _ephemeral_claims(pod: Object) -> list[str]:

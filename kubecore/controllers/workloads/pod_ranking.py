@@ -33,6 +33,18 @@ def choose(candidates: Iterable[Object], related: Iterable[Object], count: int, 
     return sorted(listed, key=functools.cmp_to_key(compare))[:count]
 
 
+def age_ratios(candidates: Iterable[Object], chosen: Iterable[Object], now: datetime) -> list[float]:
+    """How many times as old as the youngest of the ready `candidates` each of the ready `chosen` is."""
+    ages = _ages(candidates, now)
+    youngest = min(ages, default=0.0)
+    return [age / youngest for age in _ages(chosen, now)] if youngest > 0 else []
+
+
+def _ages(found: Iterable[Object], now: datetime) -> list[float]:
+    created = [meta.creation_timestamp(pod) for pod in found if pods.is_ready(pod)]
+    return [(now - when).total_seconds() for when in created if when is not None]
+
+
 def _compare(one: Object, other: Object, on_node: Counter[str], now: datetime) -> int:
     """Negative when `one` should go first."""
     first, second = _rank(one, on_node), _rank(other, on_node)

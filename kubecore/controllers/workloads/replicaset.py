@@ -20,6 +20,7 @@ from kubecore.controllers.pod_control import PodControl, slow_start_of_many
 from kubecore.controllers.workloads import pod_ranking
 from kubecore.controllers.workloads.pod_census import Census, State, Tally
 from kubecore.controllers.workloads.status_writing import write_status
+from kubecore.metrics import Histogram, Named, exponential
 
 REPLICA_SETS = "replicasets.apps"
 _BURST = 500
@@ -28,6 +29,13 @@ _REST_SECONDS_A_POD = 20e-6
 _SHORTEST_REST_SECONDS = 0.005
 _LONGEST_REST_SECONDS = 2.0
 OWNER_INDEX = "controller-uid"
+_AGES = Named(
+    "replicaset_controller_sorting_deletion_age_ratio",
+    "[ALPHA] The ratio of chosen deleted pod's ages to the current youngest pod's age (at the time). Should be <2. The "
+    "intent of this metric is to measure the rough efficacy of the LogarithmicScaleDown feature gate's effect on the "
+    "sorting (and deletion) of pods when a replicaset scales down. This only considers Ready pods when calculating and "
+    "reporting.",
+)
 
 
 def controller_uid(obj: Object) -> Sequence[str]:
@@ -49,6 +57,10 @@ class ReplicaSetController(Controller):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._recorder = context.recorder(self.name)
+        self._ages = Histogram(_AGES, exponential(0.25, 2, 6))
+        if self.kind == "ReplicaSet":
+            # a subclass would tell it a second time
+            self.metrics = (self._ages,)
         self._pod_control = PodControl(self.client, self._recorder)
         self._expectations = Expectations(self.clock)
         self._leaving: set[str] = set()
@@ -239,7 +251,11 @@ class ReplicaSetController(Controller):
         return error
 
     async def _delete(self, key: str, replica_set: Object, active: list[Object], count: int) -> BaseException | None:
-        chosen = pod_ranking.choose(active, self._related(replica_set), count, self.clock.now())
+        now = self.clock.now()
+        chosen = pod_ranking.choose(active, self._related(replica_set), count, now)
+        if len(chosen) < len(active):
+            for ratio in pod_ranking.age_ratios(active, chosen, now):
+                self._ages.observe(ratio)
         self._expectations.expect_deletions(key, [meta.uid(pod) for pod in chosen])
         results = await asyncio.gather(
             *(self._pod_control.delete(replica_set, pod) for pod in chosen), return_exceptions=True

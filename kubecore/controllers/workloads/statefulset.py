@@ -24,9 +24,21 @@ from kubecore.controllers.workloads.replicaset import OWNER_INDEX, controller_ui
 from kubecore.controllers.workloads.revisions import REVISIONS, History
 from kubecore.controllers.workloads.statefulset_pods import CLAIMS, StatefulPodControl
 from kubecore.controllers.workloads.status_writing import write_status
+from kubecore.metrics import Gauge, Named
 
 STATEFUL_SETS = "statefulsets.apps"
 _REVISION_HASH = "controller.kubernetes.io/hash"
+_LABELS = ("statefulset_namespace", "statefulset_name", "pod_management_policy")
+_MOST = Named(
+    "statefulset_controller_statefulset_max_unavailable",
+    "[ALPHA] Maximum number of unavailable pods allowed during StatefulSet rolling updates",
+    _LABELS,
+)
+_UNAVAILABLE = Named(
+    "statefulset_controller_statefulset_unavailable_replicas",
+    "[ALPHA] Current number of unavailable pods in StatefulSet",
+    _LABELS,
+)
 
 
 @dataclass(slots=True)
@@ -57,6 +69,8 @@ class StatefulSetController(Controller):
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)
         self._recorder = context.recorder(self.name)
+        self._most, self._unavailable = Gauge(_MOST), Gauge(_UNAVAILABLE)
+        self.metrics = (self._most, self._unavailable)
         self._sets = self.informer(STATEFUL_SETS)
         self._pods = self.informer("pods")
         self._claims = self.informer(CLAIMS)
@@ -89,6 +103,7 @@ class StatefulSetController(Controller):
     async def sync(self, key: str) -> float | None:
         stateful_set = self._sets.get(key)
         if stateful_set is None:
+            self._forget(key)
             return None
         selector = _selector(stateful_set)
         known = await self._history.claim(stateful_set, selector)
@@ -209,7 +224,9 @@ class StatefulSetController(Controller):
         them from coming.
         """
         one, now = step.stateful_set, self.clock.now()
-        budget = identity.max_unavailable(one) - sum(identity.is_unavailable(one, pod, now) for pod in step.replicas)
+        unavailable = sum(identity.is_unavailable(one, pod, now) for pod in step.replicas)
+        self._unavailable.set(unavailable, *_measured_as(one))
+        budget = identity.max_unavailable(one) - unavailable
         wanted = meta.name(step.update)
         old = [
             pod
@@ -275,7 +292,18 @@ class StatefulSetController(Controller):
             leaving=step.leaving,
             now=self.clock.now(),
         )
+        self._most.set(identity.max_unavailable(one), *_measured_as(one))
         await write_status(self.client, STATEFUL_SETS, one, lambda _: status)
+
+    def _forget(self, key: str) -> None:
+        """Sets that are gone are measured no more."""
+        for gauge in (self._most, self._unavailable):
+            gauge.forget(lambda values: values[:2] == meta.split_key(key))
+
+
+def _measured_as(stateful_set: Object) -> tuple[str, str, str]:
+    policy = stateful_set["spec"].get("podManagementPolicy") or "OrderedReady"
+    return meta.namespace(stateful_set), meta.name(stateful_set), policy
 
 
 def _selector(stateful_set: Object) -> Selector:

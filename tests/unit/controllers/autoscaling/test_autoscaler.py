@@ -106,8 +106,15 @@ def api(clock: VirtualClock) -> ScalingAPI:
 class Scaled:
     """A Deployment whose pods follow its size at once and are ready for long, and its autoscaler."""
 
-    def __init__(self, api: ScalingAPI, running: Running, clock: VirtualClock) -> None:
+    def __init__(
+        self,
+        api: ScalingAPI,
+        running: Running,
+        clock: VirtualClock,
+        controller: HorizontalPodAutoscalerController | None = None,
+    ) -> None:
         self.api, self.running, self.clock = api, running, clock
+        self.controller = controller or HorizontalPodAutoscalerController(running.context)
 
     async def start(self, replicas: int, *metrics: Object, cpu: str = "100m", **spec: Any) -> None:
         selector = {"matchLabels": LABELS}
@@ -125,7 +132,7 @@ class Scaled:
             **spec,
         }
         self.api.add(HPAS, {"metadata": {"name": "web"}, "spec": made})
-        await self.running.start(HorizontalPodAutoscalerController(self.running.context))
+        await self.running.start(self.controller)
 
     def follow(self) -> None:
         names = {meta.name(pod) for pod in self.api.all("pods")}
