@@ -17,6 +17,7 @@ from kubecore.api.errors import StatusError
 from kubecore.api.node_selection import matches_topology
 from kubecore.client.client import Object
 from kubecore.client.events import reference
+from kubecore.client.workqueue import RateLimits
 from kubecore.controllers import conditions
 from kubecore.controllers.base import Controller, ControllerContext, RetryLater
 from kubecore.controllers.volumes.files import StoredFiles
@@ -41,6 +42,8 @@ class LocalProvisioner(Controller):
     """
 
     name = "local-volume-provisioner-controller"
+    # what a claim asks for in vain it is told of now and then (the external-provisioner's --retry-interval-start, -max)
+    limits = RateLimits(base=1.0, maximum=300.0)
 
     def __init__(self, context: ControllerContext, folder: Path, files: StoredFiles) -> None:
         super().__init__(context)
@@ -51,8 +54,11 @@ class LocalProvisioner(Controller):
         self._classes = self.informer(_CLASSES)
         self._nodes = self.informer("nodes")
         self._recorder = context.recorder(PROVISIONER)
+        self._homeless: set[str] = set()
+        """Claims that no node suits."""
         self._claims.add_handler(self._claim_seen, lambda _, new: self._claim_seen(new))
         self._volumes.add_handler(self._volume_seen, lambda _, new: self._volume_seen(new))
+        self._nodes.add_handler(self._node_seen, self._node_changed)
 
     def _claim_seen(self, claim: Object) -> None:
         # Of its class nothing may be known yet.
@@ -62,6 +68,16 @@ class LocalProvisioner(Controller):
     def _volume_seen(self, volume: Object) -> None:
         if meta.annotations(volume).get(volumes.PROVISIONED_BY) == PROVISIONER:
             self.queue.add(f"volume:{meta.name(volume)}")
+
+    def _node_changed(self, old: Object, new: Object) -> None:
+        if self._homeless and (not _is_usable(old) or meta.labels(old) != meta.labels(new)):
+            self._node_seen(new)
+
+    def _node_seen(self, node: Object) -> None:
+        if _is_usable(node):
+            for claim in self._homeless:
+                self.queue.add(f"claim:{claim}")
+            self._homeless.clear()
 
     async def started(self) -> None:
         self.queue.add(_SET_UP)
@@ -137,6 +153,7 @@ class LocalProvisioner(Controller):
         terms = storage_class.get("allowedTopologies")
         ready = [one for one in self._nodes.list() if _is_usable(one) and matches_topology(terms, meta.labels(one))]
         if not ready:
+            self._homeless.add(meta.key(claim))
             raise _Impossible("no node is there to hold the volume")
         ready.sort(key=meta.name)
         return ready[zlib.crc32(meta.uid(claim).encode()) % len(ready)]

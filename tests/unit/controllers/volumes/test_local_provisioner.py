@@ -151,6 +151,34 @@ async def test_what_a_folder_cannot_be_is_told(
     )
 
 
+async def test_what_cannot_be_provisioned_is_tried_less_and_less_often(
+    api: FakeAPI, running: Running, folders: Folders, clock: VirtualClock
+) -> None:
+    api.add("nodes", node())
+    await start(running, folders)
+    api.add(CLAIMS, selecting(volumeMode="Block"))
+    tries: list[int] = []
+    for seconds in (5, 55, 540):
+        await clock.advance(seconds)
+        tries.append(sum(one.get("count", 1) for one in api.all("events") if one["reason"] == "ProvisioningFailed"))
+    # after 0, 1, 3; 7, 15, 31; 63, 127, 255 and 511 seconds
+    assert tries == [3, 6, 10]
+
+
+async def test_a_claim_that_no_node_suits_is_provisioned_once_one_is_ready(
+    api: FakeAPI, running: Running, folders: Folders, clock: VirtualClock
+) -> None:
+    api.add("nodes", node(ready=False))
+    api.add(CLASSES, storage_class("now", provisioner=PROVISIONER))
+    await start(running, folders)
+    api.add(CLAIMS, claim(storageClassName="now"))
+    await clock.advance(3600)
+    assert api.all(VOLUMES) == []
+    api.change("nodes", "n", status={"conditions": [{"type": "Ready", "status": "True"}]})
+    await running.settle()
+    assert len(api.all(VOLUMES)) == 1
+
+
 async def test_when_the_selected_node_is_gone_another_may_be_selected(
     api: FakeAPI, running: Running, folders: Folders
 ) -> None:
@@ -201,7 +229,7 @@ async def test_a_folder_that_cannot_be_removed_is_told_and_tried_again(
     api: FakeAPI, running: Running, folders: Folders, clock: VirtualClock
 ) -> None:
     await provision(api, running, folders, selecting())
-    folders.refusals = [OSError("busy")] * 8
+    folders.refusals = [OSError("busy")] * 4
     api.remove(CLAIMS, "data")
     await running.settle()
     assert set(events(api, "VolumeFailedDelete")) == {"busy"}
