@@ -49,6 +49,7 @@ from kubecore.controllers.volumes.expansion import ExpandController
 from kubecore.controllers.volumes.files import HostFiles
 from kubecore.controllers.volumes.local_provisioner import LocalProvisioner
 from kubecore.controllers.volumes.protection import AttributesClassProtection, ClaimProtection, VolumeProtection
+from kubecore.controllers.volumes.recycler import VolumeRecycler
 from kubecore.controllers.workloads.daemonset import DaemonSetController
 from kubecore.controllers.workloads.deployment import DeploymentController
 from kubecore.controllers.workloads.replicaset import ReplicaSetController
@@ -162,6 +163,8 @@ class ControllerManager:
             ),
             PodGCController(context(PodGCController), threshold=threshold),
             VolumeBinder(context(VolumeBinder), HostFiles()),
+            # a part of the binder upstream, whose account it has
+            VolumeRecycler(context(VolumeBinder)),
             HorizontalPodAutoscalerController(context(HorizontalPodAutoscalerController), config=config.autoscaler),
             ResourceQuotaController(context(ResourceQuotaController), sync_seconds=quota_period),
             PolicyStatusController(context(PolicyStatusController), definitions=client),

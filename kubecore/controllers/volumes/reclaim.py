@@ -1,4 +1,4 @@
-"""What becomes of a volume whose claim is gone: retained, deleted, or said not to be recyclable.
+"""What becomes of a volume whose claim is gone: retained, deleted, left to `recycler.py` or said not to be recyclable.
 
 (kubernetes `pkg/controller/volume/persistentvolume/pv_controller.go`, reclaimVolume, and the deleter of
 `pkg/volume/hostpath`.)
@@ -17,6 +17,7 @@ from kubecore.client.client import Client, Object
 from kubecore.client.events import EventRecorder
 from kubecore.controllers.base import RetryLater
 from kubecore.controllers.volumes.files import StoredFiles
+from kubecore.controllers.volumes.recycler import is_recyclable
 from kubecore.controllers.volumes.writes import VOLUMES, BindingWrites
 
 _TEMPORARY = "/tmp/"
@@ -44,6 +45,9 @@ class Reclaiming:
             await self._fail(volume, "VolumeUnknownReclaimPolicy", _UNKNOWN)
 
     async def _recycle(self, volume: Object, users: list[str]) -> None:
+        if is_recyclable(volume):
+            # takes its time, and has a controller of its own
+            return
         reference = volume["spec"]["claimRef"]
         if users and self._claims.get(meta.make_key(reference["namespace"], reference["name"])) is None:
             told = f"Volume is used by pods: {','.join(sorted(users))}"

@@ -39,7 +39,7 @@ def volume(
         "persistentVolumeReclaimPolicy": policy,
         "volumeMode": "Filesystem",
     }
-    if "csi" not in fields:
+    if not {"csi", "nfs"} & fields.keys():
         spec["hostPath"] = {"path": f"/tmp/volumes/{name}"}
     return {"metadata": metadata, "spec": {**spec, **fields}, "status": status}
 

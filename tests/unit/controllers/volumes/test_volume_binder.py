@@ -405,15 +405,20 @@ async def test_a_volume_of_a_provisioner_is_left_to_it(api: FakeAPI, running: Ru
     assert folders.removed == []
 
 
-async def test_recycling_is_answered_by_an_event(api: FakeAPI, running: Running, folders: Folders) -> None:
-    await release(api, running, folders, volume(policy="Recycle"))
+NFS = {"server": "files.example.com", "path": "/"}
+
+
+async def test_what_nobody_can_recycle_is_answered_by_an_event(
+    api: FakeAPI, running: Running, folders: Folders
+) -> None:
+    await release(api, running, folders, volume(policy="Recycle", nfs=NFS))
     assert phase(api, VOLUMES, "v") == "Failed"
     assert events(api, "VolumeFailedRecycle") == ["No recycler plugin found for the volume!"]
 
 
 async def test_a_volume_in_use_is_not_recycled_yet(api: FakeAPI, running: Running, folders: Folders) -> None:
     api.add("pods", pod_with("data"))
-    await release(api, running, folders, volume(policy="Recycle"))
+    await release(api, running, folders, volume(policy="Recycle", nfs=NFS))
     assert phase(api, VOLUMES, "v") == "Released"
     assert set(events(api, "VolumeFailedRecycle")) == {"Volume is used by pods: default/p"}
     api.remove("pods", "p")
