@@ -21,7 +21,8 @@ from kubecore.kubelet.simulated.script import Script, ScriptError
 Object = dict[str, Any]
 
 RUNTIME = "simulated"
-_KILLED = 137
+_STOPPED, _KILLED = 143, 137
+"""How containers end that are asked to, and that do not do as they are asked."""
 _FINAL = ("Succeeded", "Failed")
 
 
@@ -204,7 +205,7 @@ class SimulatedPod:
         step.gone = True
         # Who holds the pod by a finalizer wants to know how it ended; nobody else will ever see its last status.
         if metadata.get("finalizers") and any(record.attempted for record in self._records.values()):
-            self._stop_all(self._records.values(), _KILLED if wanted > grace else 0, now)
+            self._stop_all(self._records.values(), _KILLED if wanted > grace else _STOPPED, now)
             for record in self._records.values():
                 if record.state == "waiting" and record.latest is not None:
                     record.end(record.latest)

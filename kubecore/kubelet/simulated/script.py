@@ -9,7 +9,7 @@ every container attempt takes its own value, the same at every look.
 | ready-delay | from a container's start until it is ready | 0s |
 | run-for | from a container's start until it ends by itself | for ever; pods of a Job 1s; init containers 0s |
 | exit-code | how it ends then | 0 |
-| stop-delay | from the pod's deletion until its containers have ended, within the grace period | 0s |
+| stop-delay | from the pod's deletion until its containers have ended (with 143), within the grace period | 0s |
 | waiting | `Reason` or `Reason: message` for which containers cannot start, as long as it says so | |
 | ready | `false`: running containers are not ready, as long as it says so | true |
 | restart-at | an RFC 3339 time: containers that started before it are killed then | |
