@@ -21,6 +21,7 @@ class PolicyStatusController(Controller):
     """Keys are policies; one is looked at once in each generation."""
 
     name = "validatingadmissionpolicy-status-controller"
+    queue_name = "validatingadmissionpolicy-status"
     workers = 1
 
     def __init__(self, context: ControllerContext, definitions: Client) -> None:

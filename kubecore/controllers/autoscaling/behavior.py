@@ -176,7 +176,3 @@ def _chosen(
     if not found:
         return current
     return narrowest(found) if select == "Min" else widest(found)
-
-
-def _since(changes: list[Dated], when: float) -> int:
-    return sum(one.replicas for one in changes if one.when > when)

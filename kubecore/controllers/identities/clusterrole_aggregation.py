@@ -20,6 +20,7 @@ class ClusterRoleAggregationController(Controller):
     """Keys are ClusterRoles."""
 
     name = "clusterrole-aggregation-controller"
+    queue_name = "ClusterRoleAggregator"
     workers = 1
 
     def __init__(self, context: ControllerContext) -> None:

@@ -50,6 +50,7 @@ class NodeLifecycleController(Controller):
     """Keys are nodes. Heartbeats only note the time; one timer per node looks whether there were any."""
 
     name = "node-lifecycle-controller"
+    queue_name = "node_lifecycle_controller"
     # Thousands of nodes may come at once, and get no pods before they were looked at; where the API is busy, each takes
     # as long as its writes wait.
     workers = 32

@@ -28,6 +28,7 @@ class PodGCController(Controller):
     """Keys are "node/<name>" for a node that may be gone, "pod/<key>" for a pod, and "finished"."""
 
     name = "pod-garbage-collector-controller"
+    queue_name = "orphaned_pods_nodes"
     workers = 1
 
     def __init__(self, context: ControllerContext, *, threshold: int) -> None:

@@ -33,6 +33,7 @@ class TaintEvictionController(Controller):
     """Keys are pods."""
 
     name = "taint-eviction-controller"
+    queue_name = "noexec_taint_pod"
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)

@@ -63,6 +63,7 @@ class LoadBalancerController(Controller):
     """Keys are Services. One worker: two could give away the same address."""
 
     name = "service-lb-controller"
+    queue_name = "service"
     workers = 1
 
     def __init__(self, context: ControllerContext, ranges: Sequence[str]) -> None:

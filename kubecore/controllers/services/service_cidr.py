@@ -30,6 +30,7 @@ class ServiceCIDRController(Controller):
     """Keys are ServiceCIDRs."""
 
     name = "service-cidrs-controller"
+    queue_name = "ipaddresses"
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)

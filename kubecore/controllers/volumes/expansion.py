@@ -21,6 +21,7 @@ class ExpandController(Controller):
     """Keys are claims."""
 
     name = "persistentvolume-expander-controller"
+    queue_name = "volume_expand"
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)

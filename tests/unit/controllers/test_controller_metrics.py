@@ -9,6 +9,7 @@ from kubecore.controllers.identities.root_ca import RootCAPublisher
 from kubecore.controllers.jobs.cronjob import CronJobController
 from kubecore.controllers.jobs.job import JobController
 from kubecore.controllers.jobs.ttl_after_finished import TTLAfterFinishedController
+from kubecore.controllers.manager import ControllerManager
 from kubecore.controllers.nodes.node_lifecycle import NodeLifecycleController
 from kubecore.controllers.nodes.pod_gc import PodGCController
 from kubecore.controllers.nodes.taint_eviction import TaintEvictionController
@@ -317,3 +318,44 @@ async def test_the_publishing_of_the_authority_is_told_by_namespace_synced(api: 
     synced = {'code="200"': len(api.all("namespaces"))}
     assert counts(controller, "root_ca_cert_publisher_sync_total") == synced
     assert counts(controller, "root_ca_cert_publisher_sync_duration_seconds_count") == synced
+
+
+async def test_queues_are_told_by_the_names_of_upstreams(api: FakeAPI) -> None:
+    manager = ControllerManager(api.client("manager"), api.clock)
+    lines = [line for metric in manager.metrics for line in metric.lines() if line.startswith("workqueue_depth{")]
+    told_of = {line.split('"')[1] for line in lines}
+    assert told_of >= {
+        "ClusterRoleAggregator",
+        "bootstrap_signer_queue",
+        "claims",
+        "cronjob",
+        "daemonset",
+        "deployment",
+        "disruption",
+        "endpoint",
+        "endpoint_slice",
+        "endpoint_slice_mirroring",
+        "ephemeral_volume",
+        "garbage_collector_attempt_to_delete",
+        "horizontalpodautoscaler",
+        "ipaddresses",
+        "job",
+        "job_orphan_pod",
+        "namespace",
+        "node_lifecycle_controller",
+        "noexec_taint_pod",
+        "orphaned_pods_nodes",
+        "pvcprotection",
+        "pvprotection",
+        "replicaset",
+        "replicationmanager",
+        "resourcequota_primary",
+        "serviceaccount",
+        "statefulset",
+        "token_cleaner",
+        "ttl_jobs_to_delete",
+        "ttlcontroller",
+        "vacprotection",
+        "validatingadmissionpolicy-status",
+        "volume_expand",
+    }
