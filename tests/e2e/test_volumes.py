@@ -174,3 +174,33 @@ def test_an_ephemeral_volume_comes_and_goes_with_its_pod(kubectl: Kubectl, names
     said = run_to_end(kubectl, namespace, "short", "echo here > /data/file; cat /data/file", "", ephemeral)
     assert said == "here\n"
     kubectl("-n", namespace, "wait", "--for=delete", "pvc/short-data", "--timeout=180s")
+
+
+RECYCLED = """
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: recycled}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  storageClassName: recycled
+  persistentVolumeReclaimPolicy: Recycle
+  hostPath: {path: FOLDER}
+"""
+
+
+def test_a_volume_that_is_recycled_is_emptied_and_available_again(
+    kubectl: Kubectl, namespace: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "recycled"
+    folder.mkdir()
+    (folder / "file").write_text("of the last one")
+    made = kubectl.run("apply", "-f", "-", stdin=RECYCLED.replace("FOLDER", str(folder)))
+    assert "The Recycle reclaim policy is deprecated" in made.errors
+    apply(kubectl, namespace, CLAIM, NAME="data", CLASS="storageClassName: recycled")
+    kubectl("-n", namespace, "wait", "--for=jsonpath={.status.phase}=Bound", "pvc/data", "--timeout=180s")
+    kubectl("-n", namespace, "delete", "pvc", "data", "--timeout=180s")
+    kubectl("wait", "--for=jsonpath={.status.phase}=Available", "pv/recycled", "--timeout=180s")
+    assert list(folder.iterdir()) == []
+    assert kubectl.event("default", "VolumeRecycled")["message"] == "Volume recycled"
+    kubectl("delete", "pv", "recycled", "--timeout=180s")
