@@ -9,9 +9,10 @@ from kubecore.controllers import pods
 from kubecore.controllers.base import ControllerContext, RetryLater
 from kubecore.controllers.services import service_endpoints as rules
 from kubecore.controllers.services import zone_hints
+from kubecore.controllers.services.measures import ServiceSliceMeasures
 from kubecore.controllers.services.service_watch import ServiceController
 from kubecore.controllers.services.slice_planning import Endpoint, Group, GroupKey, Plan, endpoint_key, plan
-from kubecore.controllers.services.slice_writes import SLICES, SliceWrites
+from kubecore.controllers.services.slice_writes import SLICES, SliceWrites, Unconfirmed
 from kubecore.controllers.services.trigger_times import TRIGGER_ANNOTATION, TriggerTimes, annotate
 from kubecore.controllers.services.zone_topology import ZONE_LABEL, HintedServices, NodeCpus
 
@@ -33,7 +34,9 @@ class EndpointSliceController(ServiceController):
         self._slices = self.informer(SLICES)
         self._slices.add_index(_SERVICE_INDEX, _service_of)
         self._slices.add_handler(None, self._slice_updated, self._slice_deleted)
-        self._writes = SliceWrites(context.client, context.clock)
+        self._measures = ServiceSliceMeasures()
+        self.metrics = self._measures.all
+        self._writes = SliceWrites(context.client, context.clock, self._measures)
         self._cpus = NodeCpus()
         self._hinted = HintedServices()
         self._times = TriggerTimes()
@@ -62,14 +65,27 @@ class EndpointSliceController(ServiceController):
             self.queue.add(key)
 
     async def sync(self, key: str) -> float | None:
+        result = "error"
+        try:
+            await self._sync(key)
+            result = "success"
+        except Unconfirmed:
+            result = "stale"
+            raise
+        finally:
+            self._measures.synced(result)
+        return None
+
+    async def _sync(self, key: str) -> None:
         service = self.services.get(key)
         if service is None:
+            self._measures.forget(key)
             self._writes.forget(key)
             self._hinted.forget(key)
             self._times.forget(key)
-            return None
+            return
         if meta.is_deleting(service) or not rules.has_selector(service):
-            return None
+            return
         existing = self._slices.by_index(_SERVICE_INDEX, key)
         self._writes.confirm(key, existing)
         labels = slice_labels(service)
@@ -78,10 +94,17 @@ class EndpointSliceController(ServiceController):
         groups = self._groups(service, existing, homeless)
         changes = plan(groups, existing, labels, owner=meta.uid(service))
         self._plan_hints(key, service, existing, changes)
+        created, updated, deleted = len(changes.create), len(changes.update), len(changes.delete)
+        self._measures.planned(key, groups, existing, created=created, updated=updated, deleted=deleted)
         await self._write(key, service, labels, changes, since)
+        self._measures.written(
+            key,
+            created + updated + deleted,
+            hinted=zone_hints.is_wanted(service),
+            distribution=service["spec"].get("trafficDistribution") or "",
+        )
         if homeless:
             raise RetryLater(f"{key} is served by pods of nodes that are not known: {', '.join(homeless)}")
-        return None
 
     def _plan_hints(self, key: str, service: Object, existing: list[Object], changes: Plan) -> None:
         """As the annotation asks; tells of it. Hints of trafficDistribution are planned with the endpoints."""

@@ -13,6 +13,7 @@ from kubecore.client.client import Object
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.services import service_endpoints as rules
 from kubecore.controllers.services.endpointslice import MANAGED_BY, SERVICE_LABEL
+from kubecore.controllers.services.measures import MirrorMeasures
 from kubecore.controllers.services.slice_planning import Endpoint, Group, GroupKey
 from kubecore.controllers.services.slice_writes import SLICES, SliceWrites
 from kubecore.controllers.services.trigger_times import TRIGGER_ANNOTATION
@@ -38,7 +39,9 @@ class EndpointSliceMirroringController(Controller):
         self._slices = self.informer(SLICES)
         self._slices.add_index(_SERVICE_INDEX, _mirrored_of)
         self._recorder = context.recorder("endpoint-slice-mirroring-controller")
-        self._writes = SliceWrites(context.client, context.clock)
+        self._measures = MirrorMeasures()
+        self.metrics = self._measures.all
+        self._writes = SliceWrites(context.client, context.clock, self._measures)
         self.enqueue_on_change(self._endpoints)
         self._services.add_handler(self.enqueue, self._service_updated, self.enqueue)
         self._slices.add_handler(None, self._slice_updated, self._slice_deleted)
@@ -62,9 +65,14 @@ class EndpointSliceMirroringController(Controller):
         if endpoints is None or service is None or not _is_mirrored(endpoints) or rules.has_selector(service):
             await self._writes.write(key, create=(), update=(), delete=existing)
             self._writes.forget(key)
+            self._measures.forget(key)
             return None
         self._writes.confirm(key, existing)
-        await self._mirror(key, endpoints, existing)
+        began = self.clock.monotonic()
+        try:
+            await self._mirror(key, endpoints, existing)
+        finally:
+            self._measures.took(self.clock.monotonic() - began)
         return None
 
     async def _mirror(self, key: str, endpoints: Object, existing: list[Object]) -> None:
@@ -72,7 +80,8 @@ class EndpointSliceMirroringController(Controller):
         for one in existing:
             by_key.setdefault((one["addressType"], rules.ports_key(one.get("ports") or [])), []).append(one)
         create, update = [], []
-        for group in self._groups(endpoints):
+        groups = self._groups(endpoints)
+        for group in groups:
             # a group has one slice, for no more than it holds is mirrored
             present = by_key.get(group.key) or []
             wanted = _slice(endpoints, group)
@@ -90,6 +99,8 @@ class EndpointSliceMirroringController(Controller):
                 update.append(_in_place_of(found, wanted))
         if meta.is_deleting(endpoints):
             create = []
+        created, updated, deleted = len(create), len(update), len(spare)
+        self._measures.planned(key, groups, existing, created=created, updated=updated, deleted=deleted)
         await self._writes.write(key, create=create, update=update, delete=spare)
 
     def _groups(self, endpoints: Object) -> list[Group]:
@@ -108,6 +119,7 @@ class EndpointSliceMirroringController(Controller):
                 f"{found.skipped} addresses were skipped"
             )
             self._recorder.event(endpoints, "Warning", "TooManyAddressesToMirror", told)
+        self._measures.skipped(found.invalid + found.skipped)
         return list(found.groups.values())
 
 

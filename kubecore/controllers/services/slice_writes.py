@@ -13,28 +13,34 @@ from kubecore.api.errors import StatusError
 from kubecore.client.client import Client, Object
 from kubecore.clock import Clock
 from kubecore.controllers.base import RetryLater
+from kubecore.controllers.services.measures import SliceMeasures
 
 SLICES = "endpointslices.discovery.k8s.io"
 # How long to wait for the cache to show our own write before believing it all the same.
 _CONFIRM_SECONDS = 60.0
 
 
+class Unconfirmed(RetryLater):
+    """The cache lacks what was written."""
+
+
 class SliceWrites:
     """By the key of the Service whose slices they are."""
 
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, client: Client, clock: Clock, measures: SliceMeasures) -> None:
+        self._measures = measures
         self._client = client
         self._clock = clock
         # service key -> slice name -> resourceVersion we wrote (0: deleted), and when
         self._unconfirmed: dict[str, tuple[float, dict[str, int]]] = {}
 
     def confirm(self, key: str, existing: Iterable[Object]) -> None:
-        """Raises RetryLater while `existing` lacks what was written."""
+        """Raises Unconfirmed while `existing` lacks what was written."""
         since, written = self._unconfirmed.get(key, (0.0, {}))
         seen = {meta.name(one): int(meta.resource_version(one)) for one in existing}
         stale = any(seen.get(name, -1) < version if version else name in seen for name, version in written.items())
         if stale and self._clock.monotonic() - since < _CONFIRM_SECONDS:
-            raise RetryLater(f"the cache lacks what was written for {key}")
+            raise Unconfirmed(f"the cache lacks what was written for {key}")
         self._unconfirmed.pop(key, None)
 
     def forget(self, key: str) -> None:
@@ -54,12 +60,15 @@ class SliceWrites:
         try:
             for one in create:
                 made = await self._client.create(SLICES, one)
+                self._measures.changed("create")
                 written[meta.name(made)] = int(meta.resource_version(made))
             for one in update:
                 made = await self._client.update(SLICES, one)
+                self._measures.changed("update")
                 written[meta.name(made)] = int(meta.resource_version(made))
             for one in delete:
                 await self._delete(one)
+                self._measures.changed("delete")
                 written[meta.name(one)] = 0
         finally:
             if written:
