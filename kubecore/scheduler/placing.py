@@ -19,6 +19,7 @@ from kubecore.scheduler.framework import (
     Refused,
     Reserve,
 )
+from kubecore.scheduler.metrics import PointTimes
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.profile import Profile
 from kubecore.scheduler.reporting import SCHEDULER_ERROR, UNSCHEDULABLE
@@ -37,8 +38,9 @@ class Failure:
 
 
 class Placing:
-    def __init__(self, profile: Profile, waiting: WaitingPods, extenders: Extenders | None = None) -> None:
-        self._extenders = extenders or Extenders()
+    def __init__(self, profile: Profile, waiting: WaitingPods, times: PointTimes, extenders: Extenders) -> None:
+        self._extenders = extenders
+        self._times = times
         self._waiting = waiting
         self._reserving, self._permitting = profile.at(Reserve), profile.at(Permit)
         self._preparing, self._binding, self._telling = profile.at(PreBind), profile.at(Bind), profile.at(PostBind)
@@ -46,7 +48,13 @@ class Placing:
     # ------------------------------------------------------------------ before another pod is decided
     def commit(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
         """Reserve what the pod needs and ask whether it may be bound; all is undone when that fails."""
-        failure = self._reserve(state, pod, node) or self._permit(state, pod, node)
+        began = self._times.now()
+        failure = self._reserve(state, pod, node)
+        self._times.ended("Reserve", began, _status(failure))
+        if failure is None:
+            began = self._times.now()
+            failure = self._permit(state, pod, node)
+            self._times.ended("Permit", began, "Wait" if self.is_waiting(pod) else _status(failure))
         if failure is not None:
             self.unreserve(state, pod, node)
         return failure
@@ -63,11 +71,13 @@ class Placing:
         return None
 
     def unreserve(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        began = self._times.now()
         for plugin in reversed(self._reserving):
             try:
                 plugin.unreserve(state, pod, node)
             except Exception:
                 log.exception("Reserve plugin %s failed to undo what it reserved for %s", plugin.name, pod.key)
+        self._times.ended("Unreserve", began)
 
     def _permit(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
         waits: dict[str, float] = {}
@@ -103,6 +113,12 @@ class Placing:
         return _refused(str(refused), refused.plugin) if refused is not None else None
 
     async def prepare(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
+        began = self._times.now()
+        failure = await self._prepare(state, pod, node)
+        self._times.ended("PreBind", began, _status(failure))
+        return failure
+
+    async def _prepare(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
         for plugin in self._preparing:
             try:
                 if plugin.has_work(state, pod, node):
@@ -121,6 +137,12 @@ class Placing:
                     return None
             except ExtenderError as error:
                 return Failure(SCHEDULER_ERROR, str(error))
+        began = self._times.now()
+        failure = await self._bind(state, pod, node)
+        self._times.ended("Bind", began, _status(failure))
+        return failure
+
+    async def _bind(self, state: CycleState, pod: PodInfo, node: str) -> Failure | None:
         for binder in self._binding:
             try:
                 if not binder.handles(state, pod, node):
@@ -133,11 +155,20 @@ class Placing:
         return Failure(SCHEDULER_ERROR, "binding rejected: no Bind plugin handles the pod")
 
     def bound(self, state: CycleState, pod: PodInfo, node: str) -> None:
+        began = self._times.now()
         for plugin in self._telling:
             try:
                 plugin.post_bind(state, pod, node)
             except Exception:
                 log.exception("PostBind plugin %s failed for %s", plugin.name, pod.key)
+        self._times.ended("PostBind", began)
+
+
+def _status(failure: Failure | None) -> str:
+    """As upstream names the code of a status."""
+    if failure is None:
+        return "Success"
+    return "Unschedulable" if failure.reason == UNSCHEDULABLE else "Error"
 
 
 def _refused(message: str, plugin: str) -> Failure:

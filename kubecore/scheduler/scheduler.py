@@ -39,7 +39,7 @@ from kubecore.scheduler.framework import (
     PostFilterResult,
 )
 from kubecore.scheduler.handle import Handle
-from kubecore.scheduler.metrics import ERROR, SCHEDULED, SchedulerMetrics
+from kubecore.scheduler.metrics import ERROR, SCHEDULED, PointTimes, SchedulerMetrics
 from kubecore.scheduler.metrics import UNSCHEDULABLE as NOT_SCHEDULABLE
 from kubecore.scheduler.placement import evaluator_for
 from kubecore.scheduler.placing import Failure, Placing
@@ -90,6 +90,7 @@ class _Lane:
     """Decides when extenders have a say, which are asked in the midst of it."""
     placing: Placing
     reporter: Reporter
+    times: PointTimes
 
 
 class Scheduler:
@@ -155,8 +156,9 @@ class Scheduler:
             extenders=self._extenders,
         )
         profile = make_profile(config, handle, registry, self.config.percentage)
-        placing = Placing(profile, self.waiting, self._extenders)
-        return _Lane(profile, make_evaluator(profile), PluginEvaluator(profile), placing, reporter)
+        times = self._measures.times(config.name, self._clock)
+        placing = Placing(profile, self.waiting, times, self._extenders)
+        return _Lane(profile, make_evaluator(profile), PluginEvaluator(profile), placing, reporter, times)
 
     # ------------------------------------------------------------------ running
     async def run(self) -> None:
@@ -211,6 +213,8 @@ class Scheduler:
                     # it has gone, or was given a node by somebody else
                     return
             self._measures.algorithm.observe(self._clock.monotonic() - began)
+            # all that is decided by Rust at once, scores too
+            lane.times.ended("Filter", began)
             if decision.diagnosis is None:
                 self._cache.assume(pod, decision.node)
                 self._take_back_nomination(pod, unless=decision.node)
@@ -218,12 +222,15 @@ class Scheduler:
             self._give_back(entry, Failure(SCHEDULER_ERROR, str(error)))
             return
         except Exception as error:
+            lane.times.ended("Filter", began, "Error")
             log.exception("scheduling %s failed", pod.key)
             self._give_back(entry, Failure(SCHEDULER_ERROR, str(error)))
             return
         if decision.diagnosis is not None:
             diagnosis = decision.diagnosis
+            began = self._clock.monotonic()
             nominated = await self._post_filter(lane, decision.state, pod, diagnosis)
+            lane.times.ended("PostFilter", began, "Success" if nominated else "Unschedulable")
             failure = Failure(UNSCHEDULABLE, diagnosis.message(), frozenset(diagnosis.plugins))
             self._give_back(entry, failure, nominated)
             return

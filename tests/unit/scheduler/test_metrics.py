@@ -142,3 +142,24 @@ class TestNamesOfEvents:
                 assert label_of(StorageEvent(kind, {}))
             else:
                 assert label_of(NodeEvent(kind, None, None))
+
+
+async def test_extension_points_are_timed_by_how_they_ended(cluster: Running) -> None:
+    await cluster.start()
+    await cluster.add_node("n1")
+    await cluster.add_pod("a", requests=BIG)
+    await cluster.add_pod("b", requests=BIG)
+    name = "scheduler_framework_extension_point_duration_seconds_count"
+    counts = {series.removeprefix(name): count for series, count in told(cluster).items() if series.startswith(name)}
+
+    def at(point: str, status: str) -> str:
+        return f'{{extension_point="{point}",profile="default-scheduler",status="{status}"}}'
+
+    assert counts == {
+        at("Filter", "Success"): 2,
+        at("PostFilter", "Unschedulable"): 1,
+        at("Reserve", "Success"): 1,
+        at("Permit", "Success"): 1,
+        at("Bind", "Success"): 1,
+        at("PostBind", "Success"): 1,
+    }
