@@ -1,11 +1,12 @@
 """Reads containers' logs as `kubectl logs` wants them: tail, since, timestamps, a byte limit, following.
 
-After upstream `pkg/kubelet/kuberuntime/logs`. Following waits for the writer's notice, never polls.
+After upstream `staging/src/k8s.io/cri-client/pkg/logs`. Following waits for the writer's notice, never polls.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import stat
 from collections.abc import AsyncIterator, Iterator
@@ -15,9 +16,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from kubecore.kubelet.logs.lines import instant, parse, shown
 from kubecore.kubelet.logs.writing import LogBook, format_nanoseconds, rotated_files
 
+log = logging.getLogger(__name__)
+
 _BLOCK = 64 * 1024
+_TOLD_BYTES = 200
 _TRIES = 100
 """How often a log may be rotated while its next file is looked for; the next notice looks again."""
 
@@ -38,23 +43,38 @@ class LogOptions:
 class _Formatter:
     """Turns CRI lines into what the user sees; knows when the byte limit is spent."""
 
-    def __init__(self, options: LogOptions) -> None:
+    def __init__(self, path: Path, options: LogOptions) -> None:
+        self._path = path
         self._timestamps = options.timestamps
         self._stream = options.stream.encode()
         self._since = format_nanoseconds(options.since).encode() if options.since else b""
         self._left = options.limit_bytes
+        self._within_a_line = False
+        self._told = False
         self.exhausted = self._left == 0
 
     def format(self, lines: list[bytes]) -> bytes:
+        """A line that came in parts has one timestamp. What is no line of a log is left out."""
         out: list[bytes] = []
-        for line in lines:
-            timestamp, stream, tag, content = _split(line)
-            if timestamp < self._since or (self._stream and stream != self._stream):
+        for raw in lines:
+            try:
+                stamp, stream, partial, content = parse(raw)
+            except ValueError as error:
+                self._tell(raw, error)
                 continue
-            if tag != b"P":
-                content += b"\n"
-            out.append(timestamp + b" " + content if self._timestamps else content)
+            if (self._stream and stream != self._stream) or (self._since and instant(stamp) < self._since):
+                continue
+            if self._timestamps and not self._within_a_line:
+                out.append(shown(stamp) + b" ")
+            out.append(content if partial else content + b"\n")
+            self._within_a_line = partial
         return self._limit(b"".join(out))
+
+    def _tell(self, raw: bytes, error: ValueError) -> None:
+        """Of the first one."""
+        if not self._told:
+            self._told = True
+            log.warning("a line of %s is left out, %s: %r", self._path, error, raw[:_TOLD_BYTES])
 
     def _limit(self, data: bytes) -> bytes:
         if self._left is None:
@@ -65,22 +85,12 @@ class _Formatter:
         return data
 
 
-def _split(line: bytes) -> tuple[bytes, bytes, bytes, bytes]:
-    """Timestamp, stream, tag, content; a line that is none of ours is all content."""
-    parts = line.split(b" ", 3)
-    if len(parts) == 4:
-        return parts[0], parts[1], parts[2], parts[3]
-    if len(parts) == 3:
-        return parts[0], parts[1], parts[2], b""
-    return b"", b"", b"F", line
-
-
 async def read_log(path: Path, options: LogOptions, book: LogBook) -> AsyncIterator[bytes]:
     """Pieces of output. Raises FileNotFoundError when there is no such log.
 
     Following ends when the container has ended and all is read; a rotated log is read to its end, then its successor.
     """
-    formatter = _Formatter(options)
+    formatter = _Formatter(path, options)
     grown = asyncio.Event()
     stop_following = book.follow(path, grown.set)
     file: BinaryIO = path.open("rb")
@@ -93,9 +103,8 @@ async def read_log(path: Path, options: LogOptions, book: LogBook) -> AsyncItera
             still_open = book.is_open(path)
             for lines, remainder in _whole_lines(file, rest):
                 rest = remainder
-                shown = formatter.format(lines)
-                if shown:
-                    yield shown
+                if piece := formatter.format(lines):
+                    yield piece
                 if formatter.exhausted:
                     return
             successor = _successor(path, file)
@@ -188,14 +197,16 @@ def _line_starts(buffer: bytes, *, complete: bool) -> list[int]:
     `complete`: the buffer begins where the file does. Else its first line may be cut, and tells nothing.
     """
     starts: list[int] = []
-    previous = b"F" if complete else b""
+    ended = complete
     offset = 0
     lines = buffer.split(b"\n")
     if not lines[-1]:
         lines.pop()
     for index, line in enumerate(lines):
-        if previous == b"F":
-            starts.append(offset)
-        previous = b"" if index == 0 and not complete else _split(line)[2]
+        with suppress(ValueError):  # what is no line is not shown
+            _, _, partial, _ = parse(line)
+            if ended:
+                starts.append(offset)
+            ended = not partial and (index > 0 or complete)
         offset += len(line) + 1
     return starts

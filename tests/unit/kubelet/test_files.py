@@ -84,6 +84,47 @@ async def test_logs_are_read_whole_by_tail_since_limit_and_with_timestamps(tmp_p
     assert await output(path, LogOptions(tail=1, timestamps=True)) == b"2026-01-01T00:00:04.000000000Z 4\n"
 
 
+async def test_a_line_that_came_in_parts_has_one_timestamp(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    path = tmp_path / "0.log"
+    writer = LogWriter(path, clock, LogBook())
+    writer.write("stdout", b"x" * 20000)
+    await clock.advance(1)
+    writer.write("stdout", b"x" * 20000 + b"\nlast\n")
+    writer.close()
+    assert [line[:32] for line in (await output(path, LogOptions(timestamps=True))).splitlines()] == [
+        b"2026-01-01T00:00:00.000000000Z x",
+        b"2026-01-01T00:00:01.000000000Z l",
+    ]
+
+
+async def test_what_is_no_line_of_a_log_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "0.log"
+    stamp = b"2026-01-01T00:00:00.000000000Z"
+    wrong = [b"no line", b"", stamp + b" stdin F a", b"yesterday stdout F a", stamp + b" stdout F", b"\xff x y z"]
+    for number, line in enumerate(wrong):
+        path.write_bytes(b"".join(one + b"\n" for one in (stamp + b" stdout F one", line, stamp + b" stderr F two")))
+        assert await output(path, LogOptions()) == b"one\ntwo\n", line
+        assert await output(path, LogOptions(tail=2)) == b"one\ntwo\n", line
+        assert len(caplog.records) == 2 * number + 2, "once for each reading"
+
+
+async def test_times_of_another_writer_are_told_and_compared_in_one_form(tmp_path: Path) -> None:
+    """containerd leaves out zeros at the end, and tells the machine's local time."""
+    path = tmp_path / "0.log"
+    path.write_bytes(
+        b"2026-01-01T02:00:00.5+02:00 stdout F first\n"
+        b"2026-01-01T02:00:01+02:00 stdout F:x second\n"
+        b"2026-01-01T00:00:01.25Z stdout P thi\n"
+        b"2026-01-01T00:00:01.3+00:00 stdout F:x rd\n"
+    )
+    since = VirtualClock().now() + timedelta(seconds=1)
+    assert await output(path, LogOptions(since=since, timestamps=True)) == (
+        b"2026-01-01T02:00:01.000000000+02:00 second\n2026-01-01T00:00:01.250000000Z third\n"
+    )
+    assert await output(path, LogOptions(since=since - timedelta(seconds=0.5))) == b"first\nsecond\nthird\n"
+
+
 async def test_who_follows_a_log_that_is_rotated_faster_than_he_reads_misses_nothing(tmp_path: Path) -> None:
     clock, book = VirtualClock(), LogBook(LogRotation(100, 50))
     path = tmp_path / "0.log"
