@@ -6,7 +6,7 @@ from typing import Any
 
 from kubecore.clock import Clock
 from kubecore.kubelet.pods import http_get
-from kubecore.kubelet.pods.http_get import BadRequest, NoAnswer, NotTls
+from kubecore.kubelet.pods.http_get import BadRequest, BrokenBody, NoAnswer, NotTls
 from kubecore.kubelet.pods.probes import Result, Target, Verdict
 
 Object = dict[str, Any]
@@ -46,4 +46,6 @@ async def _http(action: Object, target: Target) -> Verdict:
             return Verdict(Result.WARNING, told)
     except (BadRequest, NoAnswer) as error:
         return Verdict(Result.FAILURE, str(error))
+    except BrokenBody:
+        pass
     return Verdict(Result.SUCCESS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -36,11 +37,22 @@ class NotTls(NoAnswer):
     """Who was asked by HTTPS speaks HTTP."""
 
 
+class BrokenBody(Exception):
+    """An answer that has begun does not come to its end. In the words of Go's HTTP client."""
+
+
 class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     """Names in lower case."""
     body: str
+
+
+@dataclass
+class Progress:
+    """`in_body`: the head of an answer is there."""
+
+    in_body: bool = False
 
 
 def resolve_port(port: int | str, ports: Mapping[str, int]) -> int:
@@ -81,12 +93,14 @@ def _parsed(url: str) -> SplitResult:
     return parts
 
 
-async def get(url: str, headers: Sequence[Object], agent: str) -> Answer:
-    """The last answer there is when redirects have been followed. `headers`: of a HTTPGetAction. Raises NoAnswer."""
+async def get(url: str, headers: Sequence[Object], agent: str, progress: Progress | None = None) -> Answer:
+    """The last answer there is when redirects have been followed. `headers`: of a HTTPGetAction. Raises NoAnswer,
+    BrokenBody."""
     asked, host = url, _hostname(url)
+    progress = progress or Progress()
     fields = _headers(headers, agent)
     for _ in range(_MOST_REDIRECTS):
-        answer = await _get(asked, fields)
+        answer = await _get(asked, fields, progress)
         location = answer.headers.get("location")
         if answer.status not in _REDIRECTS or not location:
             return answer
@@ -128,7 +142,7 @@ def _headers(given: Sequence[Object], agent: str) -> list[tuple[str, str]]:
     return [*found, *((name, value) for name, value in usual if name.lower() not in names)]
 
 
-async def _get(url: str, fields: Sequence[tuple[str, str]]) -> Answer:
+async def _get(url: str, fields: Sequence[tuple[str, str]], progress: Progress) -> Answer:
     parts = urlsplit(url)
     address = joined(parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 80))
     try:
@@ -136,7 +150,7 @@ async def _get(url: str, fields: Sequence[tuple[str, str]]) -> Answer:
         try:
             writer.write(_request(parts, fields))
             await writer.drain()
-            return await _response(reader)
+            return await _response(reader, progress)
         finally:
             writer.close()
     except ConnectionRefusedError as error:
@@ -171,16 +185,55 @@ def _request(parts: SplitResult, fields: Sequence[tuple[str, str]]) -> bytes:
     return ("\r\n".join([f"GET {path} HTTP/1.1", *lines]) + "\r\n\r\n").encode("utf-8", "surrogateescape")
 
 
-async def _response(reader: asyncio.StreamReader) -> Answer:
+async def _response(reader: asyncio.StreamReader, progress: Progress) -> Answer:
+    progress.in_body = False
+    status, headers = await _head(reader)
+    while 100 <= status < 200 and status != 101:  # it is only announced
+        status, headers = await _head(reader)
+    progress.in_body = True
+    try:
+        body = await _body(reader, status, headers)
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
+        raise BrokenBody("unexpected EOF") from error
+    except OSError as error:
+        raise BrokenBody(reason(error)) from error
+    return Answer(status, headers, body.decode("utf-8", "replace"))
+
+
+async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     head = await reader.readuntil(b"\r\n\r\n")
     line, *rest = head.decode("latin-1").split("\r\n")
     status = line.split(" ")
     if not status[0].startswith("HTTP/") or len(status) < 2:
         raise ValueError("malformed HTTP status line")
     fields = (field.partition(":") for field in rest if field)
-    headers = {name.strip().lower(): value.strip() for name, _, value in fields}
-    body = await reader.read(_BODY_BYTES)
-    return Answer(int(status[1]), headers, body.decode("utf-8", "replace"))
+    return int(status[1]), {name.strip().lower(): value.strip() for name, _, value in fields}
+
+
+async def _body(reader: asyncio.StreamReader, status: int, headers: Mapping[str, str]) -> bytes:
+    """As much of it as counts, however it comes: who says it is not to find the connection closed meanwhile."""
+    if status in (101, 204, 304):
+        return b""
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        return await _chunked(reader)
+    if (length := headers.get("content-length")) is not None:
+        return await reader.readexactly(min(int(length), _BODY_BYTES))
+    body = b""
+    while len(body) < _BODY_BYTES and (piece := await reader.read(_BODY_BYTES - len(body))):
+        body += piece
+    return body
+
+
+async def _chunked(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while len(body) < _BODY_BYTES:
+        size = int((await reader.readuntil(b"\n")).partition(b";")[0], 16)
+        if size == 0:
+            break
+        body += await reader.readexactly(min(size, _BODY_BYTES - len(body)))
+        if len(body) < _BODY_BYTES:
+            await reader.readexactly(2)
+    return body
 
 
 def reason(error: BaseException) -> str:

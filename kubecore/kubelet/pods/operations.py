@@ -41,7 +41,7 @@ _LEAST_GRACE_SECONDS = 2.0
 _TROUBLES = {
     Result.FAILURE: "failed: {}",
     Result.WARNING: "warning: {}",
-    Result.UNKNOWN: "errored and resulted in unknown state: {}",
+    Result.UNKNOWN: "errored and resulted in {1} state: {0}",
 }
 
 
@@ -348,7 +348,7 @@ class ContainerOperations:
 
     def _troubled(self, record: ContainerRecord, kind: Kind, verdict: Verdict) -> None:
         if record.state == "running":
-            told = _TROUBLES[verdict.result].format(verdict.output)
+            told = _TROUBLES[verdict.result].format(verdict.output, verdict.state)
             reason = "ProbeWarning" if verdict.result is Result.WARNING else "Unhealthy"
             self._event(record, "Warning", reason, f"{kind.capitalize()} probe {told}")
 

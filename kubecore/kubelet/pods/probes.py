@@ -18,12 +18,13 @@ from kubecore.clock import Clock
 from kubecore.kubelet.pods import http_get
 from kubecore.kubelet.pods.expansion import expand
 from kubecore.kubelet.pods.grpc_target import grpc_target
-from kubecore.kubelet.pods.http_get import BadRequest, NoAnswer, joined, reason, resolve_port
+from kubecore.kubelet.pods.http_get import BadRequest, BrokenBody, NoAnswer, Progress, joined, reason, resolve_port
 from kubecore.kubelet.runtime.interface import ExecResult, RuntimeFailure
 
 Object = dict[str, Any]
 
 _OUTPUT_BYTES = 10 * 1024
+_LATE_BODY = "context deadline exceeded (Client.Timeout or context cancellation while reading body)"
 USER_AGENT = "kube-probe/1.35"
 
 
@@ -38,8 +39,11 @@ class Result(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
+    """`state`: what one that is UNKNOWN is told to have resulted in."""
+
     result: Result
     output: str = ""
+    state: str = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,9 @@ async def probe_once(probe: Object, target: Target, clock: Clock) -> Verdict:
             return await _exec(probe["exec"], target, seconds)
         if "grpc" in probe:
             return await _grpc(probe["grpc"], target, seconds, clock)
+        if "httpGet" in probe:
+            return await _http(probe["httpGet"], target, seconds, clock)
         async with clock.timeout(seconds):
-            if "httpGet" in probe:
-                return await _http(probe["httpGet"], target)
             if "tcpSocket" in probe:
                 return await _tcp(probe["tcpSocket"], target)
     except BadRequest as error:
@@ -111,12 +115,21 @@ async def _tcp(action: Object, target: Target) -> Verdict:
     return Verdict(Result.SUCCESS)
 
 
-async def _http(action: Object, target: Target) -> Verdict:
+async def _http(action: Object, target: Target, seconds: float, clock: Clock) -> Verdict:
+    """What has begun to answer and does not come to its end is no verdict, whatever its status. Raises TimeoutError."""
     url = http_get.url_of(action, target.pod_ip, target.ports)
+    progress = Progress()
     try:
-        answer = await http_get.get(url, action.get("httpHeaders") or [], USER_AGENT)
+        async with clock.timeout(seconds):
+            answer = await http_get.get(url, action.get("httpHeaders") or [], USER_AGENT, progress)
     except NoAnswer as error:
         return Verdict(Result.FAILURE, str(error))
+    except BrokenBody as error:
+        return Verdict(Result.UNKNOWN, str(error), "failure")
+    except TimeoutError:
+        if not progress.in_body:
+            raise
+        return Verdict(Result.UNKNOWN, _LATE_BODY, "failure")
     if 200 <= answer.status < 300:
         return Verdict(Result.SUCCESS, answer.body)
     if 300 <= answer.status < 400:

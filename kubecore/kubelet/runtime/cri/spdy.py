@@ -68,12 +68,11 @@ class SpdyConnection:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             if head.split(" ", 2)[1:2] != ["101"]:
-                body = await reader.read(_LARGEST)
-                raise SpdyError(body.decode("utf-8", "replace").strip() or head.partition("\r\n")[0])
+                raise SpdyError((await _why(reader, head)).strip() or head.partition("\r\n")[0])
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             writer.close()
             raise SpdyError("the streaming server said nothing") from error
-        except SpdyError:
+        except BaseException:
             writer.close()
             raise
         return cls(reader, writer)
@@ -148,3 +147,14 @@ class SpdyConnection:
             if stream is not None:
                 stream.end()
         return bool(kind != _GOAWAY)
+
+
+async def _why(reader: asyncio.StreamReader, head: str) -> str:
+    """The body of an answer that refuses, or what came of it. Go tells the length of short ones."""
+    fields = dict(line.lower().split(":", 1) for line in head.split("\r\n")[1:] if ":" in line)
+    length = fields.get("content-length", "").strip()
+    try:
+        body = await reader.readexactly(min(int(length), _LARGEST)) if length else await reader.read(_LARGEST)
+    except asyncio.IncompleteReadError as error:
+        body = error.partial
+    return body.decode("utf-8", "replace")

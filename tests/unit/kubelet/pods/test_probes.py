@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -14,7 +15,8 @@ import pytest
 import trustme
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from kubecore.clock import RealClock
+from kubecore.clock import RealClock, VirtualClock
+from kubecore.kubelet.pods import http_get as http_probe
 from kubecore.kubelet.pods.hooks import run_hook
 from kubecore.kubelet.pods.probes import Result, Target, Verdict, probe_once
 from kubecore.kubelet.runtime.interface import ExecResult, RuntimeFailure
@@ -95,6 +97,76 @@ async def http_get(port: int | str, ports: Mapping[str, int] | None = None, **ac
 async def test_the_status_decides(answer: str, verdict: Verdict) -> None:
     async with web({"/": answer}) as server:
         assert await http_get(server.port) == verdict
+
+
+class Answered:
+    """An answer that comes in pieces (between `|`), none of which is read with the next one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: str, *, ends: bool = True) -> None:
+        self._pieces = f"HTTP/1.1 {answer}".encode().split(b"|")
+        self._ends = ends
+        self._reader = asyncio.StreamReader()
+        monkeypatch.setattr(http_probe, "_connect", self._connect)
+        self.waited_for = asyncio.Event()
+
+    async def _connect(self, parts: Any) -> tuple[asyncio.StreamReader, Any]:
+        self._said = asyncio.create_task(self._say())
+        return self._reader, SimpleNamespace(write=lambda data: None, drain=self._drain, close=lambda: None)
+
+    async def _drain(self) -> None:
+        """Sent at once."""
+
+    async def _say(self) -> None:
+        for piece in self._pieces:
+            self._reader.feed_data(piece)
+            for _ in range(10):
+                await asyncio.sleep(0)
+        if self._ends:
+            self._reader.feed_eof()
+        self.waited_for.set()
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        ("200 OK\r\n\r\none|, two|, three", "one, two, three"),
+        ("200 OK\r\nContent-Length: 8\r\n\r\none|, two|, and what does not count", "one, two"),
+        ("200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r|\none\r\n5;x=y\r\n|, two\r\n0\r\n\r\n", "one, two"),
+        ("103 Early Hints\r\nLink: </style.css>\r\n\r\n|HTTP/1.1 200 OK\r\n\r\nfine", "fine"),
+        (f"200 OK\r\n\r\n{'x' * 9000}|{'x' * 9000}", "x" * 10 * 1024),
+        ("204 No Content\r\nContent-Length: 5\r\n\r\n", ""),
+    ],
+)
+async def test_a_body_is_read_to_its_end_however_it_comes(
+    answer: str, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Answered(monkeypatch, answer)
+    assert await http_get(80) == Verdict(Result.SUCCESS, body)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "Content-Length: 5\r\n\r\nhalf",
+        "Content-Length: five\r\n\r\nall",
+        "Transfer-Encoding: chunked\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\nmuch\r\n",
+    ],
+)
+async def test_a_body_that_breaks_off_is_no_verdict(rest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """(`pkg/probe/http`: that is an error of the probe.)"""
+    Answered(monkeypatch, f"503 Unavailable\r\n{rest}")
+    assert await http_get(80) == Verdict(Result.UNKNOWN, "unexpected EOF", "failure")
+
+
+async def test_a_body_that_does_not_come_in_time_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = VirtualClock()
+    answered = Answered(monkeypatch, "200 OK\r\nContent-Length: 5\r\n\r\n|half", ends=False)
+    verdict = asyncio.ensure_future(probe_once({"httpGet": {"port": 80}, "timeoutSeconds": 5}, target(), clock))
+    await answered.waited_for.wait()
+    await clock.advance(5)
+    late = "context deadline exceeded (Client.Timeout or context cancellation while reading body)"
+    assert await verdict == Verdict(Result.UNKNOWN, late, "failure")
 
 
 @pytest.mark.parametrize(
