@@ -118,11 +118,12 @@ class Kubelet:
         self._keeper: NodeKeeper | None = None
         self._machine: Machine | None = None
         self._eviction_changed: Callable[[], None] = lambda: None
+        self._usage = UsageReader()
         self._eviction, self.stats = self._make_observers()
 
     def _make_observers(self) -> tuple[EvictionManager, NodeStats]:
         """Who look at what pods use: to end some before nothing is left, and to tell."""
-        clock, config, usage = self._clock, self._config, UsageReader()
+        clock, config, usage = self._clock, self._config, self._usage
         disks = PodDisks(config.root_dir, lambda: set(self._runtimes.values()))
         pods = NodePods(disks, usage, self.workers.all)
         eviction = EvictionManager(
@@ -386,6 +387,7 @@ class Kubelet:
             left=self._left,
             namespaces=config.pod_namespaces,
             runtime_for=self._runtime_for,
+            memory_use=self._usage.memory_of,
             services=services.list,
             slices=slices.list if slices is not None else list,
         )

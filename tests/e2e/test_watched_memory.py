@@ -16,6 +16,7 @@ from tests.support.unprivileged_cluster import Running, up
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LAST = "{.status.containerStatuses[0].lastState.terminated"
+IN_PROGRESS = '{.status.conditions[?(@.type=="PodResizeInProgress")]'
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +97,30 @@ def test_a_limit_of_the_pod_holds_for_its_containers_together(cluster: Running) 
     assert cluster.value("{.status.containerStatuses[1].state.running}", "pod", "pair")
 
 
-def test_a_limit_that_was_lowered_holds_at_once(cluster: Running) -> None:
-    create(cluster, "resized", limited("main", takes(100), "400Mi"))
-    cluster.kubectl("wait", "pod", "resized", "--for=condition=Ready", "--timeout=180s")
-    amounts = {"requests": {"memory": "32Mi"}, "limits": {"memory": "32Mi"}}
+def resize(running: Running, name: str, memory: str) -> None:
+    amounts = {"requests": {"memory": memory}, "limits": {"memory": memory}}
     wanted = {"spec": {"containers": [{"name": "main", "resources": amounts}]}}
-    cluster.kubectl("patch", "pod", "resized", "--subresource=resize", "-p", json.dumps(wanted))
+    running.kubectl("patch", "pod", name, "--subresource=resize", "-p", json.dumps(wanted))
+
+
+def test_a_limit_is_lowered_to_no_less_than_there_is_and_holds_from_then_on(cluster: Running, somebody: User) -> None:
+    taken, sign = somebody.home / "taken", somebody.home / "take more"
+    command = takes(100)
+    ready, more = f"open({str(taken)!r}, 'w').close()", takes(400, after=sign)[2]
+    command[2] = command[2].replace("time.sleep(1000)", f"{ready}\nfirst = kept\n{more}")
+    probe = {"exec": {"command": ["test", "-e", str(taken)]}, "periodSeconds": 1}
+    create(cluster, "resized", limited("main", command, "400Mi") | {"readinessProbe": probe})
+    cluster.kubectl("wait", "pod", "resized", "--for=condition=Ready", "--timeout=180s")
+    resize(cluster, "resized", "32Mi")
+    wait(cluster, "resized", f"{IN_PROGRESS}.reason}}", "Error")
+    told = cluster.value(f"{IN_PROGRESS}.message}}", "pod", "resized")
+    assert told.startswith(
+        "cannot decrease memory limits: [attempting to set pod memory limit (33554432) below current"
+    )
+    resize(cluster, "resized", "200Mi")
+    wait(cluster, "resized", "{.status.containerStatuses[0].resources.limits.memory}", "200Mi")
+    assert cluster.value("{.status.containerStatuses[0].restartCount}", "pod", "resized") == "0"
+    sign.touch()
     wait(cluster, "resized", f"{LAST}.reason}}", "OOMKilled")
 
 

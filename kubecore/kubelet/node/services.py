@@ -17,6 +17,7 @@ from kubecore.kubelet.pods.admission import PodAdmission
 from kubecore.kubelet.pods.adoption import LeftPods
 from kubecore.kubelet.pods.fields import NodeFacts
 from kubecore.kubelet.pods.image_pulling import ImagePuller
+from kubecore.kubelet.pods.memory_decrease import Ask
 from kubecore.kubelet.pods.name_files import Naming
 from kubecore.kubelet.pods.objects import ReferencedObjects
 from kubecore.kubelet.pods.pod_cgroups import PodCgroups
@@ -67,6 +68,7 @@ class NodeServices:
     namespaces: PodNamespaces | None
     """Who is told of pods' network namespaces."""
     runtime_for: Callable[[Object], Awaitable[ChosenRuntime]]
+    memory_use: Ask
     services: Callable[[], list[Object]]
     slices: Callable[[], list[Object]]
 

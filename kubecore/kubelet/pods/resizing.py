@@ -14,12 +14,13 @@ from kubecore.api import meta
 from kubecore.kubelet.cgroups import limits
 from kubecore.kubelet.cgroups.interface import CgroupError, Limits
 from kubecore.kubelet.node.services import NodeServices
-from kubecore.kubelet.pods import allocations
+from kubecore.kubelet.pods import allocations, memory_decrease
 from kubecore.kubelet.pods.back_off import BackOff
 from kubecore.kubelet.pods.operations import ContainerOperations
 from kubecore.kubelet.pods.records import RESIZED, ContainerRecord
 from kubecore.kubelet.pods.status import RESIZE_IN_PROGRESS, RESIZE_PENDING
 from kubecore.kubelet.runtime.interface import RuntimeFailure
+from kubecore.kubelet.serving import usage
 
 Object = dict[str, Any]
 
@@ -88,6 +89,8 @@ class Resizer:
         self, pod: Object, records: Mapping[str, ContainerRecord], publish: Callable[[], Awaitable[None]]
     ) -> str:
         """Why it could not be done, "" if it was."""
+        if why_not := await self._refusal(pod, records):
+            return why_not
         try:
             # The pod's own limits are raised first and lowered last: no container of it may have more than they allow.
             self._services.cgroups.widen(pod)
@@ -102,6 +105,12 @@ class Resizer:
         except RuntimeFailure as failure:
             return failure.message
         return ""
+
+    async def _refusal(self, pod: Object, records: Mapping[str, ContainerRecord]) -> str:
+        changed = [one for one in records.values() if one.to_resize]
+        restarted = {one.name for one in changed if _needs_restart(one.spec, one.in_force, one.granted)}
+        running = usage.running_pod(pod, records.values(), self._operations.place)
+        return await memory_decrease.refusal(pod, records, restarted, running, self._services.memory_use)
 
     async def _limit_sandbox(self, wanted: Limits) -> None:
         if (place := self._operations.place) is not None:

@@ -8,8 +8,9 @@ tell us that, anonymous and shared pages.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -164,6 +165,13 @@ def disk_of(folder: Path) -> DiskUse | None:
     )
 
 
+class MemoryUse(NamedTuple):
+    """Bytes, with what is only cached; None where nobody can tell. `containers`: by name, of those that run."""
+
+    containers: Mapping[str, int]
+    pod: int | None
+
+
 class UsageReader:
     """Reads files: not for the event loop."""
 
@@ -176,14 +184,23 @@ class UsageReader:
         that the kernel has counted."""
         found = {"": of_machine()}
         for pod in pods:
-            of_pod = [
-                (one, used) for one in pod.containers if (used := self.of_container(one, details=details)) is not None
-            ]
-            found |= {one.id: used for one, used in of_pod}
-            if of_pod:
-                found[pod.uid] = self._of_pod(pod.uid, of_pod, details=details)
+            found |= self._with_containers(pod, details=details)
         self._known = {name: known for name, known in self._known.copy().items() if name in found}
         return found
+
+    def _with_containers(self, pod: RunningPod, *, details: bool = False) -> dict[str, Used]:
+        of_pod = [
+            (one, used) for one in pod.containers if (used := self.of_container(one, details=details)) is not None
+        ]
+        found = {one.id: used for one, used in of_pod}
+        return found | {pod.uid: self._of_pod(pod.uid, of_pod, details=details)} if of_pod else found
+
+    async def memory_of(self, pod: RunningPod) -> MemoryUse:
+        """For whoever is about to limit it."""
+        used = await asyncio.to_thread(self._with_containers, pod)
+        bytes_of = {key: one.counted.memory.usage if one.counted.memory else one.memory for key, one in used.items()}
+        by_name = {one.name: bytes_of[one.id] for one in pod.containers if one.id in bytes_of}
+        return MemoryUse(by_name, bytes_of.get(pod.uid))
 
     def of_container(self, container: RunningContainer, *, details: bool = False) -> Used | None:
         """None when it is gone."""

@@ -11,6 +11,7 @@ import pytest
 from kubecore.kubelet.cgroups import detection
 from kubecore.kubelet.cgroups.interface import CgroupError, Limits, Places
 from kubecore.kubelet.runtime.interface import RuntimeFailure
+from kubecore.kubelet.serving.usage import MemoryUse, RunningPod, UsageReader
 from tests.unit.kubelet.conftest import Node, container
 
 Object = dict[str, Any]
@@ -133,6 +134,79 @@ async def test_what_was_granted_is_carried_out_though_more_is_asked_for(node: No
     await node.settle(10)
     assert conditions(node) == [("PodResizePending", "Infeasible")]
     assert amounts(node) == ("20m", "20m")
+
+
+# ---- memory that is in use
+
+
+def in_memory(limit: str | None, name: str = "main", **fields: Any) -> Object:
+    amount = {"memory": limit} if limit else {}
+    return container(name, resources={"requests": {"cpu": "10m"}, "limits": amount}, **fields)
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Bytes that containers have, by name; the pod has them all."""
+    found: dict[str, int] = {}
+
+    async def memory_of(reader: UsageReader, pod: RunningPod) -> MemoryUse:
+        assert {one.name for one in pod.containers} >= found.keys()
+        return MemoryUse(found, sum(found.values()) if found else None)
+
+    monkeypatch.setattr(UsageReader, "memory_of", memory_of)
+    return found
+
+
+async def test_no_memory_limit_is_lowered_below_what_there_is(used: dict[str, int], node: Node) -> None:
+    await node.run(in_memory("4096"))
+    used["main"] = 2048
+    await resize(node, in_memory("2048"))
+    assert conditions(node) == [("PodResizeInProgress", "Error")]
+    assert node.condition("PodResizeInProgress")["message"] == (
+        "cannot decrease memory limits: [attempting to set pod memory limit (2048) below current usage (2048), "
+        'attempting to set container "main" memory limit (2048) below current usage (2048)]'
+    )
+    assert (node.runtime.limits, len(node.events("ResizeError"))) == ({}, 1)
+    assert node.container()["resources"]["limits"]["memory"] == "4096"
+    used["main"] = 2047
+    await node.settle(10)
+    assert (conditions(node), node.runtime.limits["main"].memory) == ([], 2048)
+
+
+async def test_a_limit_where_there_was_none_is_none_below_use_either(used: dict[str, int], node: Node) -> None:
+    await node.run(in_memory(None), in_memory(None, "other"))
+    used |= {"main": 2048, "other": 4096}
+    spec = {**node.pod()["spec"], "containers": [in_memory("1024"), in_memory(None, "other")]}
+    node.api.change("pods", "pod", spec=spec)
+    await node.settle()
+    assert node.condition("PodResizeInProgress")["message"] == (
+        'cannot decrease memory limits: attempting to set container "main" memory limit (1024) '
+        "below current usage (2048)"
+    )
+
+
+async def test_what_nobody_can_tell_the_use_of_keeps_its_limits(used: dict[str, int], node: Node) -> None:
+    await node.run(in_memory("4096"))
+    await resize(node, in_memory("2048"))
+    assert node.condition("PodResizeInProgress")["message"] == (
+        'cannot decrease memory limits: [missing pod memory usage, missing container "main" memory usage]'
+    )
+
+
+async def test_limits_that_are_raised_or_of_containers_that_start_anew_may_be_any(
+    used: dict[str, int], node: Node
+) -> None:
+    policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+    await node.run(in_memory("4096", resizePolicy=policy))
+    used["main"] = 4000
+    await resize(node, in_memory("8192", resizePolicy=policy))
+    await node.settle(60)
+    assert (conditions(node), node.container()["restartCount"]) == ([], 1)
+    used["main"] = 8000
+    await resize(node, in_memory("1024", resizePolicy=policy))
+    await node.settle(60)
+    assert (conditions(node), node.container()["restartCount"]) == ([], 2)
+    assert node.runtime.config("main").limits.memory == 1024
 
 
 # ---- the pod's own group

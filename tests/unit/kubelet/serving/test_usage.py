@@ -75,6 +75,23 @@ def test_what_the_kernel_has_counted_of_a_container_is_not_summed_up_over_its_pr
     assert (pod.cpu, pod.memory) == (5_000_000_000, 8192)
 
 
+async def test_who_limits_memory_hears_what_the_kernel_holds_the_group_to(tmp_path: Path) -> None:
+    """With what is only cached, which the kernel would have to drop."""
+    groups = machine_with_groups(tmp_path, "/node/kubepods/poduid/c1")
+    (tmp_path / "fs/node/kubepods/poduid/c1/memory.stat").write_text("inactive_file 4000\n")
+    gone = RunningContainer("gone", "c2", 0, OWN.started_at)
+    pod = RunningPod("default", "web-0", "uid", (OWN, gone))
+    assert await UsageReader(groups).memory_of(pod) == ({"main": 4096}, 8192)
+    assert await UsageReader(groups).memory_of(RunningPod("default", "web-0", "uid", (gone,))) == ({}, None)
+
+
+async def test_where_the_kernel_counts_nothing_it_is_what_processes_have(tmp_path: Path) -> None:
+    groups = machine_with_groups(tmp_path, "/user.slice/session")
+    found = await UsageReader(groups).memory_of(RunningPod("default", "web-0", "uid", (OWN,)))
+    assert found.containers["main"] == found.pod
+    assert found.containers["main"] > 4096
+
+
 def test_a_group_that_is_not_the_containers_own_tells_nothing_of_it(tmp_path: Path) -> None:
     read = UsageReader(machine_with_groups(tmp_path, "/user.slice/session"))
     found = read([RunningPod("default", "web-0", "uid", (OWN,))])
