@@ -60,9 +60,12 @@ def _start_unless_running(pod: Object, record: ContainerRecord, now: datetime, a
         ended = None
     if ended is not None and not restarts(pod, record):
         return
-    if ended is not None and ended.finished_at is not None:
-        remaining = record.back_off.remaining(ended.finished_at, now)
+    counted = record.counted_end
+    if ended is not None and counted is not None and counted.finished_at is not None:
+        remaining = record.back_off.remaining(counted.finished_at, now)
         if remaining > timedelta(0):
+            if ended.finished_at is not None:
+                remaining = record.back_off.remaining(ended.finished_at, now)
             actions.back_off[record.name] = remaining
             return
     actions.start.append(record.name)

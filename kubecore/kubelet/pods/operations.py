@@ -158,8 +158,9 @@ class ContainerOperations:
             return error.reason
         record.image_id = image.told if image is not None else ""
         self._event(record, "Normal", "Created", "Container created")
-        if record.latest is not None and record.latest.finished_at is not None and not record.latest.interrupted:
-            record.back_off.restarted(record.latest.finished_at, self._services.clock.now())
+        ended = record.counted_end
+        if ended is not None and ended.finished_at is not None and not ended.interrupted:
+            record.back_off.restarted(ended.finished_at, self._services.clock.now())
         previous = record.id
         record.restart_count = attempt
         container_files.link_log(self._services, self.pod, record, container_id, config.log_path)

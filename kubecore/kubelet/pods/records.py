@@ -126,6 +126,12 @@ class ContainerRecord:
         """How it ended last."""
         return self.termination or self.last
 
+    @property
+    def counted_end(self) -> Termination | None:
+        """Where the wait for its next attempt begins. One that was ended to be started anew is started at once, unless
+        the one before ended too short ago. (Upstream kills and starts it in one sync, by what it knew before that.)"""
+        return self.last if self.changed and self.state == "terminated" else self.latest
+
     def wait(self, reason: str, message: str = "") -> None:
         """It does not run, and why; what ended before becomes the last state."""
         if self.termination is not None:

@@ -165,6 +165,23 @@ async def test_who_fails_its_liveness_is_started_again_unless_never_however_it_e
     assert node.status()["phase"] == ("Running" if restarted else "Succeeded")
 
 
+async def test_who_fails_its_liveness_waits_only_where_the_attempt_before_ended_too_short_ago(node: Node) -> None:
+    """(`kuberuntime_manager.go`: doBackOff sees the pod as it was before the container was killed.)"""
+    await node.run(dying(node))
+    await node.settle(1)
+    for attempts in (2, 3, 4, 5):  # the waits are 0, 0, 10 and 20 seconds since the end before
+        await node.settle(20)
+        assert node.runtime.attempts("main") == attempts
+    assert node.events("BackOff") == []
+    await node.settle(20)
+    assert (node.runtime.attempts("main"), len(node.events("BackOff"))) == (5, 1)
+    assert node.container()["state"]["waiting"]["message"].startswith("back-off 40s restarting failed container=main")
+    await node.settle(37)  # from its own end on
+    assert node.runtime.attempts("main") == 5
+    await node.settle(3)
+    assert node.runtime.attempts("main") == 6
+
+
 async def test_of_a_sidecar_that_fails_its_liveness_is_said_what_it_is(node: Node) -> None:
     await node.run(container(), initContainers=[dying(node, "side", restartPolicy="Always")])
     await node.settle(21)

@@ -95,6 +95,22 @@ async def test_what_was_started_and_ready_stays_so_until_its_probes_say_otherwis
     assert set(asked) == {"readiness"}
 
 
+async def test_the_main_containers_of_a_pod_go_on_beside_a_sidecar_that_had_started(node: Node) -> None:
+    """(kubernetes/kubernetes#136910)"""
+    node.runtime.execute = lambda name, argv: ExecResult(b"", b"", 0)
+    probe = {"exec": {"command": ["startup"]}, "periodSeconds": 5}
+    await node.run(container(), initContainers=[container("side", restartPolicy="Always", startupProbe=probe)])
+    await node.settle(10)
+    await node.kill()
+    node.runtime.execute = lambda name, argv: ExecResult(b"", b"", 1)
+    await node.start()
+    assert node.container("side")["started"]
+    assert node.condition("Initialized")["status"] == "True"
+    node.runtime.end("main", 1)
+    await node.settle()
+    assert node.runtime.attempts("main") == 2
+
+
 async def test_a_pod_that_was_removed_meanwhile_ends(node: Node) -> None:
     await node.run()
     await node.kill()
