@@ -15,14 +15,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kubecore.clock import Clock
 from kubecore.kubelet import own_process
 from kubecore.kubelet.keeper import messages, place
 from kubecore.kubelet.keeper.channel import Channel
 from kubecore.kubelet.keeper.differences import differences
-from kubecore.kubelet.keeper.messages import Call, Failure, Holdings, KeeperSettings, Method, Said
+from kubecore.kubelet.keeper.messages import Call, Failure, Holdings, KeeperSettings, Said
 from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.runtime.interface import ContainerStatus, RuntimeFailure
 from kubecore.kubelet.runtime.processes import Ended, close_all
@@ -34,6 +34,14 @@ PATIENCE_SECONDS = 4.0
 _CREDENTIALS = struct.Struct("=iII")
 _MODULE = "kubecore.kubelet.keeper.process"
 _GONE = "the keeper of this node's containers has ended"
+
+
+class _Waiting(NamedTuple):
+    """For the answer to a call; cancelled, it stays until that comes, or the keeper goes."""
+
+    answer: asyncio.Future[Any]
+    runtime: str
+    method: str
 
 
 class KeeperLink:
@@ -59,7 +67,7 @@ class KeeperLink:
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = asyncio.Lock()
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, tuple[asyncio.Future[Any], Method]] = {}
+        self._waiting: dict[int, _Waiting] = {}
         self._streams: dict[int, asyncio.Future[Ended]] = {}
         self._closed = asyncio.Event()
         self._ending = False
@@ -142,15 +150,20 @@ class KeeperLink:
             raise RuntimeFailure("NotFound", _GONE)
         number = next(self._numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = (answer, messages.method(runtime, method))
+        waiting = self._waiting[number] = _Waiting(answer, runtime, method)
         self._send(channel, number, runtime, method, arguments)
         try:
             return await answer
         except asyncio.CancelledError:
             self.tell("cancel", number)
+            if not answer.cancelled() and answer.exception() is None:
+                self._unwanted(waiting, answer.result())
             raise
-        finally:
-            self._waiting.pop(number, None)
+
+    def _unwanted(self, waiting: _Waiting, made: Any) -> None:
+        """It has come to be before the keeper heard that nobody waits for it: nobody else would remove a sandbox."""
+        if waiting.method == "run_pod_sandbox" and self._channel is not None:
+            self._send(self._channel, next(self._numbers), waiting.runtime, "remove_pod_sandbox", (made.id,))
 
     def tell(self, method: str, *arguments: Any) -> None:
         """Ask the keeper itself for something and wait for no answer."""
@@ -212,9 +225,15 @@ class KeeperLink:
             self.listeners[said.runtime](status, said.kind == "ended")
 
     def _answered(self, said: Said, descriptors: list[int]) -> None:
-        answer, method = self._waiting.get(said.number, (None, None))
-        if answer is None or method is None or answer.done():
+        waiting = self._waiting.pop(said.number, None)
+        if waiting is None:
             close_all(*descriptors)
+            return
+        answer, method = waiting.answer, messages.method(waiting.runtime, waiting.method)
+        if answer.done():
+            close_all(*descriptors)
+            if said.kind == "answer":
+                self._unwanted(waiting, messages.decode(said.value, method.result))
         elif said.kind == "failure":
             failure: Failure = messages.decode(said.value, Failure)
             answer.set_exception(
@@ -228,9 +247,10 @@ class KeeperLink:
         self._channel = None
         self._closed.set()
         gone = _GONE if self._heard or self._ending else f"{_GONE} at its start: {_last_words(self.settings.root)}"
-        for answer, _ in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(RuntimeFailure("NotFound", gone))
+        for one in self._waiting.values():
+            if not one.answer.done():
+                one.answer.set_exception(RuntimeFailure("NotFound", gone))
+        self._waiting.clear()
         for ended in self._streams.values():
             if not ended.done():
                 ended.set_result(Ended(137, 9))

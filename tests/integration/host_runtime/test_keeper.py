@@ -15,7 +15,7 @@ from kubecore.clock import RealClock
 from kubecore.kubelet.keeper import place
 from kubecore.kubelet.keeper.kept_runtime import LOST, KeptRuntime
 from kubecore.kubelet.keeper.link import KeeperLink
-from kubecore.kubelet.keeper.messages import KeeperSettings
+from kubecore.kubelet.keeper.messages import KeeperSettings, Said
 from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.networks import loopback_ranges
 from kubecore.kubelet.networks.network import LoopbackNetwork
@@ -182,6 +182,28 @@ async def test_it_ends_at_once_when_it_is_alone_and_keeps_nothing(kubelets: Kube
     await kubelets.links[0].leave()
     await kubelets.gone()
     assert not place.is_kept(node.root)
+
+
+async def test_a_sandbox_that_comes_to_be_as_it_is_given_up_does_not_stay(
+    kubelets: Kubelets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await kubelets.one()
+    kept, _ = await node.sandbox()  # the keeper runs
+    link = kubelets.links[0]
+    take = link._answered
+
+    def given_up_before(said: Said, descriptors: list[int]) -> None:
+        making.cancel()
+        take(said, descriptors)
+
+    monkeypatch.setattr(link, "_answered", given_up_before)
+    making = asyncio.create_task(node.sandbox())
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    monkeypatch.undo()
+    async with asyncio.timeout(60):
+        while [one.id for one in (await link.call("", "take over", None)).held["host"].sandboxes] != [kept]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_pods_of_a_node_that_was_made_otherwise_end(kubelets: Kubelets) -> None:
