@@ -5,6 +5,8 @@ kernel gave no namespaces ("plain")."""
 from __future__ import annotations
 
 import asyncio
+import fnmatch
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -345,8 +347,20 @@ def processes(marker: str) -> list[int]:
 
 
 def open_descriptors() -> int:
-    """Of this process."""
+    """Of this process, without those of what nobody can reach any more: they would be closed at any time."""
+    gc.collect()
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def cgroups_named(*patterns: str) -> list[Path]:
+    """Folders of control groups whose path ends like one of these (`fnmatch`, `*` for anything). Others come and go
+    while one looks, of which `Path.glob` makes an error."""
+    wanted = [f"*/{pattern}" for pattern in patterns]
+    return [
+        Path(folder)
+        for folder, _, _ in os.walk("/sys/fs/cgroup")
+        if any(fnmatch.fnmatchcase(folder, one) for one in wanted)
+    ]
 
 
 async def until(condition: Callable[[], bool]) -> None:

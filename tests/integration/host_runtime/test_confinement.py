@@ -19,7 +19,7 @@ from kubecore.kubelet.runtime.interface import (
     Mount,
     RuntimeFailure,
 )
-from tests.integration.host_runtime.conftest import Node, processes, settled
+from tests.integration.host_runtime.conftest import Node, processes, settled, until
 from tests.support.pod_processes import first_process_beside
 
 
@@ -151,6 +151,7 @@ async def test_containers_of_a_pod_may_share_their_processes(isolated: Node) -> 
     sandbox, _ = await isolated.sandbox(share_processes=True)
     marker = f"7{os.getpid()}{isolated.pods}"
     first = await isolated.start(sandbox, "sleep", marker, name="first")
+    await until(lambda: processes(marker) != [])  # runc has told it to begin, and does not see that it has
     said = await isolated.output(sandbox, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '; echo; echo $$", name="second")
     assert f"sleep {marker}" in said
     assert said.splitlines()[-1] != "1"

@@ -119,7 +119,6 @@ def in_memory() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.timeout(120)
 async def test_a_link_that_is_changed_while_it_is_mounted_never_leads_out_of_its_volume(
     isolated: Node, in_memory: Path
 ) -> None:
@@ -149,7 +148,6 @@ async def test_a_link_that_is_changed_while_it_is_mounted_never_leads_out_of_its
     assert set(said) == {""}
 
 
-@pytest.mark.timeout(120)
 async def test_what_a_container_changes_of_its_image_is_told_where_only_its_runtime_knows(node: Node) -> None:
     sandbox, _ = await node.sandbox()
     if not isinstance(node.runtime, CriRuntime):  # containers of `host` would write to this machine's own folders

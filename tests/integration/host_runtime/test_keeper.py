@@ -77,7 +77,8 @@ async def run(node: Node, script: str) -> str:
 
 
 def output(node: Node) -> list[str]:
-    return [line.split(" ", 3)[3] for line in (node.root / "0.log").read_text().splitlines()]
+    """Whole lines: another process writes them meanwhile."""
+    return [line.split(" ", 3)[3] for line in (node.root / "0.log").read_text().split("\n")[:-1]]
 
 
 def status_of(node: Node, container: str) -> ContainerStatus:

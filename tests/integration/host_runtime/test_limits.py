@@ -15,7 +15,7 @@ from kubecore.kubelet.pods.pod_cgroups import PodCgroups
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime
 from kubecore.kubelet.runtime.interface import ContainerState
 from kubecore.kubelet.serving.usage import RunningContainer, RunningPod, UsageReader
-from tests.integration.host_runtime.conftest import Node, processes, settled, until
+from tests.integration.host_runtime.conftest import Node, cgroups_named, processes, settled, until
 
 MEBI = 1024 * 1024
 POD = "podtest"
@@ -50,7 +50,7 @@ def at_one_path(cgroups: v1.CgroupsV1) -> v1.CgroupsV1:
 
 def groups() -> list[Path]:
     """All that is left of this test's."""
-    return [one for one in Path("/sys/fs/cgroup").glob(f"**/kubecore-test-{os.getpid()}/**/*") if one.is_dir()]
+    return cgroups_named(f"kubecore-test-{os.getpid()}/*")
 
 
 async def test_a_container_that_takes_more_memory_than_it_may_is_killed_and_says_why(
@@ -95,7 +95,7 @@ async def test_limits_hold_for_commands_in_a_container_and_may_be_changed(node: 
 
 def limit_files(container: str) -> list[Path]:
     names = ("memory.limit_in_bytes", "memory.max")
-    return [one for name in names for one in Path("/sys/fs/cgroup").glob(f"**/{POD}/{container}/{name}")]
+    return [one / name for one in cgroups_named(f"{POD}/{container}") for name in names if (one / name).exists()]
 
 
 async def test_a_pod_and_its_container_are_resized_up_and_down(node: Node, cgroups: Cgroups) -> None:
@@ -122,7 +122,7 @@ async def test_a_pod_and_its_container_are_resized_up_and_down(node: Node, cgrou
 
 def quotas(group: str) -> list[str]:
     names = ("cpu.cfs_quota_us", "cpu.max")
-    return [one.read_text() for name in names for one in Path("/sys/fs/cgroup").glob(f"**/{group}/{name}")]
+    return [(one / name).read_text() for one in cgroups_named(group) for name in names if (one / name).exists()]
 
 
 async def test_what_containers_and_pods_have_used_is_read_from_their_own_groups(node: Node, cgroups: Cgroups) -> None:
@@ -171,7 +171,7 @@ def test_a_node_removes_the_groups_of_dead_nodes_and_leaves_those_of_living_ones
     living = detection.detect(names[0]).cgroups
     if living is None:
         pytest.skip(detection.detect(names[0]).reason)
-    groups = Path("/sys/fs/cgroup").glob(f"**/kubecore-{names[0]}/kubepods")
+    groups = cgroups_named(f"kubecore-{names[0]}/kubepods")
     dead = [one.parent.parent / f"kubecore-{names[1]}/kubepods" for one in groups]
     for folder in dead:
         folder.mkdir(parents=True)
@@ -182,4 +182,4 @@ def test_a_node_removes_the_groups_of_dead_nodes_and_leaves_those_of_living_ones
     living.make(POD, Limits(), inner=True)
     for cgroups in (living, new):
         cgroups.close()
-    assert not list(Path("/sys/fs/cgroup").glob(f"**/kubecore-test-{os.getpid()}-*"))
+    assert cgroups_named(f"kubecore-test-{os.getpid()}-*") == []

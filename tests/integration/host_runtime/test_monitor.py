@@ -92,7 +92,7 @@ async def test_a_program_that_nobody_waits_for_any_more_has_some_seconds_to_end_
     assert processes(bench.marker) != []
     await bench.clock.advance(2)
     assert await settled(lambda: processes(bench.marker) == [] and bench.link.idle)
-    assert open_descriptors() == before
+    assert await settled(lambda: open_descriptors() == before)
 
 
 async def test_what_a_program_writes_that_nobody_waits_for_any_more_does_not_stay(bench: Bench) -> None:
@@ -165,7 +165,7 @@ async def test_a_program_whose_descriptors_cannot_be_copied_is_not_run_and_none_
     with pytest.raises(MonitorFailure, match=r"failed to run true: .*Bad file descriptor"):
         await bench.run(command)
     assert bench.link.idle
-    assert open_descriptors() == before
+    assert await settled(lambda: open_descriptors() == before)
 
 
 async def test_a_process_that_a_program_leaves_is_not_begun_without_a_pipe_for_its_end(
@@ -178,7 +178,7 @@ async def test_a_process_that_a_program_leaves_is_not_begun_without_a_pipe_for_i
     monkeypatch.setattr(link.os, "pipe2", none_left)
     with pytest.raises(MonitorFailure, match="Too many open files"):
         await bench.run(bench.command("true", leaves=True))
-    assert open_descriptors() == before
+    assert await settled(lambda: open_descriptors() == before)
 
 
 @pytest.mark.parametrize("bench", [VirtualClock], indirect=True)
@@ -215,7 +215,7 @@ async def test_a_monitor_that_is_closed_while_it_is_started_does_not_stay(monkey
     go_on.set()
     await asyncio.gather(starting, closing)
     assert started.pid == -1
-    assert open_descriptors() == before
+    assert await settled(lambda: open_descriptors() == before)
 
 
 async def test_none_is_started_for_a_program_that_waits_for_its_turn_when_it_is_closed(bench: Bench) -> None:
@@ -303,7 +303,7 @@ async def test_a_monitor_whose_runtime_has_gone_ends_programs_with_all_that_they
     await bench.link.close()
     with pytest.raises(MonitorFailure, match="has ended"):
         await running
-    assert processes(bench.marker) == []
+    assert await settled(lambda: processes(bench.marker) == [])
 
 
 async def test_programs_that_run_when_the_node_ends_have_a_moment_and_are_cut_and_others_run_on(bench: Bench) -> None:

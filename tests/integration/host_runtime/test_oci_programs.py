@@ -185,6 +185,7 @@ async def test_a_command_whose_client_goes_while_it_is_being_started_ends_and_no
     container = await node.start(sandbox, "sleep", "1000")
     gate = node.root / "gate"
     os.mkfifo(gate)
+    opened = os.open(gate, os.O_RDWR | os.O_CLOEXEC)  # whoever says so waits for nobody to hear it
     before = open_descriptors()
     with program.replaced(f'"$runc" "$@"; code=$?; read line < {gate}; exit $code'):
         wanted = StreamsWanted(stdin=True, stdout=True, tty=tty)
@@ -192,10 +193,11 @@ async def test_a_command_whose_client_goes_while_it_is_being_started_ends_and_no
         await until(lambda: processes(marker) != [])
         running.cancel()
         await asyncio.wait([running])
-        gate.write_text("\n")
+        os.write(opened, b"\n")
         assert await settled(lambda: processes(marker) == [] and runtime.monitor.idle)
     assert await settled(lambda: open_descriptors() == before)
     assert files_of_commands(node) == []
+    os.close(opened)
 
 
 async def test_a_command_whose_terminal_is_not_handed_over_is_ended(node: Node, program: Program, marker: str) -> None:
@@ -206,7 +208,7 @@ async def test_a_command_whose_terminal_is_not_handed_over_is_ended(node: Node, 
     with program.replaced(script), pytest.raises(RuntimeFailure, match="OCI runtime exec failed"):
         await node.runtime.exec(container, ["sh"], StreamsWanted(stdin=True, stdout=True, tty=True))
     assert await settled(lambda: processes(marker) == [])
-    assert open_descriptors() == before
+    assert await settled(lambda: open_descriptors() == before)
     assert files_of_commands(node) == []
 
 
