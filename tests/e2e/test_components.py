@@ -207,7 +207,7 @@ def test_their_leases_tell_of_the_parts_that_lead(web: Kubectl) -> None:
 def test_a_second_manager_stands_by_until_the_first_gives_the_lease_back(web: Kubectl, parts: Parts) -> None:
     second = parts.start_manager("second-manager", *PATIENT)
     second.wait_for("kube-controller-manager stands by")
-    assert parts.commands["controller-manager"].stop(seconds=10) == 0
+    assert parts.commands["controller-manager"].stop() == 0
     second.wait_for("kube-controller-manager is ready")
     web("-n", "web", "scale", "deployment", "frontend", "--replicas=3")
     web("-n", "web", "rollout", "status", "deployment/frontend", "--timeout=180s")
@@ -305,7 +305,7 @@ def test_each_part_ends_within_five_seconds_with_status_0_and_no_process_is_left
         children = [child for node in NODES for child in children_of(parts.commands[node].process.pid)]
         assert children
         for name, command in reversed(parts.commands.items()):
-            assert command.stop(seconds=5) == 0, f"{name}: {command.errors}"
+            assert command.stop_within(5) == 0, f"{name}: {command.errors}"
         assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
 
 

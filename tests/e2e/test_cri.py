@@ -101,9 +101,13 @@ def test_what_a_container_changes_of_its_image_is_told_and_counts_for_its_limit(
             kubectl("apply", "-f", "-", stdin=json.dumps(one))
         kubectl("wait", "pod", "greedy", "--for=jsonpath={.status.reason}=Evicted", "--timeout=180s")
         node = kubectl.json("get", "pod", "modest")["spec"]["nodeName"]
-        summary = json.loads(kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
-        (told,) = [one for one in summary["pods"] if one["podRef"]["name"] == "modest"]
-        assert told["containers"][0]["rootfs"]["usedBytes"] >= 3_000_000
+        deadline = time.monotonic() + 180
+        while True:  # containerd looks every ten seconds, and may have looked at this one as it was writing
+            summary = json.loads(kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
+            (told,) = [one for one in summary["pods"] if one["podRef"]["name"] == "modest"]
+            if told["containers"][0]["rootfs"]["usedBytes"] >= 3_000_000:
+                break
+            assert time.monotonic() < deadline, told
         assert told["ephemeral-storage"]["usedBytes"] >= 3_000_000
         assert summary["node"]["runtime"]["imageFs"]["usedBytes"] > 0
         kubectl("delete", "pod", "modest", "greedy", "--timeout=180s")

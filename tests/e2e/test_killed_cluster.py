@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from tests.support.kubectl import Kubectl, of_version
-from tests.support.process import running_cluster
+from tests.support.ports import free_port
+from tests.support.process import PATIENCE, running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 COUNT = "echo mine > /data/kept; i=0; while :; do i=$((i + 1)); echo $i; sleep 0.02; done"
-HOST_PORT = 28081
 WAIT = "until [ -e {go} ]; do sleep 0.02; done; exit 3"
 
 
@@ -50,13 +50,13 @@ def test_pods_go_on_without_their_cluster_and_the_next_start_takes_them_over(tmp
         assert kubectl("exec", "counting", "--", "sh", "-c", "readlink /proc/1/ns/net /proc/1/ns/mnt") == inside
         lines = [int(line) for line in kubectl("logs", "counting").split()]
         assert lines == list(range(1, len(lines) + 1))
-        assert cluster.stop(seconds=30) == 0
+        assert cluster.stop() == 0
     assert list(data.glob("nodes/*/keeper.sock")) == []
 
 
-def said_at(status: dict[str, Any]) -> str:
+def said_at(status: dict[str, Any], port: int) -> str:
     """By whatever has the host port at the node of the pod with this status."""
-    with urllib.request.urlopen(f"http://{status['hostIP']}:{HOST_PORT}/", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://{status['hostIP']}:{port}/", timeout=PATIENCE) as answer:
         return str(answer.read().decode())
 
 
@@ -72,7 +72,7 @@ def not_served(kubectl: Kubectl, *, by: int) -> list[str]:
 
 def test_pods_of_several_nodes_are_taken_over_and_still_reach_each_other(tmp_path: Path) -> None:
     """So do clients of their nodes' ports: each node has one at its own address, whoever has it at the machine's."""
-    data = tmp_path / "data"
+    data, host_port = tmp_path / "data", free_port()
     serve = "python3 -m http.server 8080 --bind $KUBECORE_POD_IP --directory /data"
     with running_cluster(data, "--nodes", "3") as cluster:
         kubectl = of_version("1.37", cluster.kubeconfig, tmp_path)
@@ -85,21 +85,21 @@ def test_pods_of_several_nodes_are_taken_over_and_still_reach_each_other(tmp_pat
             script = f"echo of node {number} > /data/index.html; {serve}"
             probe = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
             one = pod(f"web-{number}", script, nodeName=node)
-            port = {"containerPort": 8080, "hostPort": HOST_PORT}
+            port = {"containerPort": 8080, "hostPort": host_port}
             one["spec"]["containers"][0] |= {"readinessProbe": probe, "ports": [port]}
             kubectl("apply", "-f", "-", stdin=json.dumps(one))
         kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=180s")
         before = [one["status"] for one in kubectl.json("get", "pods")["items"]]
-        assert [said_at(status) for status in before] == [f"of node {number}\n" for number in range(3)]
-        why = f"host port TCP {HOST_PORT}: cannot listen on 127.0.0.1"
+        assert [said_at(status, host_port) for status in before] == [f"of node {number}\n" for number in range(3)]
+        why = f"host port TCP {host_port}: cannot listen on 127.0.0.1"
         assert all(message.startswith(why) for message in not_served(kubectl, by=2))
         cluster.stop(number=signal.SIGKILL)
     with running_cluster(data, "--nodes", "3") as cluster:
         assert [one["status"] for one in kubectl.json("get", "pods")["items"]] == before
         for number, status in enumerate(before):
-            fetch = f"import urllib.request as r; print(r.urlopen('http://{status['podIP']}:8080', timeout=20).read())"
+            fetch = f"import urllib.request as r; print(r.urlopen('http://{status['podIP']}:8080', timeout=60).read())"
             said = kubectl("exec", f"web-{(number + 1) % 3}", "--", "python3", "-c", fetch)
             assert f"of node {number}" in said
-        assert [said_at(status) for status in before] == [f"of node {number}\n" for number in range(3)]
-        assert cluster.stop(seconds=30) == 0
+        assert [said_at(status, host_port) for status in before] == [f"of node {number}\n" for number in range(3)]
+        assert cluster.stop() == 0
     assert list(data.glob("nodes/*/keeper.sock")) == []

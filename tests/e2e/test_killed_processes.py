@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from kubecore.kubelet.runtime.oci_programs import finding
 from tests.support.kubectl import Kubectl, of_version
 from tests.support.pod_processes import first_process_beside, with_word
-from tests.support.process import ROOT, RunningCluster, running_cluster
+from tests.support.process import PATIENCE, ROOT, RunningCluster, running_cluster
 from tests.support.small_image import SmallImage, programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.root]
@@ -70,8 +71,11 @@ class Pod:
         kubectl("wait", f"pod/{self.name}", "--for=condition=Ready", "--timeout=180s")
 
     def child(self) -> int:
-        (found,) = with_word(self.word)
-        return found
+        """The pod is ready before its shell has come to start it."""
+        ends = time.monotonic() + PATIENCE
+        while len(found := with_word(self.word)) != 1:
+            assert time.monotonic() < ends, found
+        return found[0]
 
     def status(self) -> Any:
         (status,) = self.kubectl.json("get", "pod", self.name)["status"]["containerStatuses"]
@@ -107,7 +111,9 @@ def test_another_process_of_a_container_goes_alone(kubectl: Kubectl, runtime: st
     )
     assert said == "still here\n"
     assert pod.status() == before
-    assert with_word(pod.word) == []
+    ends = time.monotonic() + PATIENCE
+    while with_word(pod.word):
+        assert time.monotonic() < ends
 
 
 @RUNTIMES

@@ -98,6 +98,7 @@ def talker(kubectl: Kubectl, _namespace: None) -> str:
     kubectl("-n", NAMESPACE, "wait", restarted, "pod/talker", "--timeout=180s")
     kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "pod/talker", "--timeout=180s")
     assert first_lines(kubectl, 11, "talker", "-c", "main")[-1] == "line 9"
+    assert first_lines(kubectl, 1, "talker", "-c", "other") == ["wrong"]
     return "talker"
 
 

@@ -75,7 +75,8 @@ def test_containers_have_the_file_system_of_their_image_in_which_they_are_root(
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "imaged"}, "spec": spec}
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(pod))
     cluster.kubectl("wait", "pod/imaged", "--for=condition=Ready", "--timeout=180s")
-    assert cluster.kubectl("exec", "imaged", "--", "cat", "/made", "/disk/made") == "1\n2\n"
+    once_made = "until [ -s /disk/made ]; do sleep 0.05; done; cat /made /disk/made"
+    assert cluster.kubectl("exec", "imaged", "--", "/bin/sh", "-c", once_made) == "1\n2\n"
     assert cluster.kubectl("logs", "imaged").split("\n")[:4] == ["by the image", "0", "yes", "/work"]
     cluster.kubectl("delete", "pod", "imaged", "--timeout=180s")
     assert list((cluster.data_dir / "nodes").glob("*/pods/*/containers/*/image")) == []
@@ -303,7 +304,7 @@ def test_sigterm_ends_it_within_five_seconds_with_status_0_and_no_process_left(s
         linger(running, marker)
         pods = descendants(running.command.process.pid)
         assert len(pods) >= 5 + 2
-        assert running.command.stop(seconds=5) == 0
+        assert running.command.stop_within(5) == 0
         left = {pid for pid, _, _ in living()}
         assert left.isdisjoint(pods)
         assert with_argument(marker) == []

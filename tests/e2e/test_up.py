@@ -53,7 +53,7 @@ def test_a_signal_ends_it_within_five_seconds_with_status_0_and_no_process_left(
         kubectl("-n", "web", "rollout", "status", "deployment/backend", "--timeout=180s")
         children = children_of(cluster.process.pid)
         assert children
-        assert cluster.stop(number=number, seconds=5) == 0
+        assert cluster.stop_within(5, number=number) == 0
         assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
 
 

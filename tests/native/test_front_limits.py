@@ -95,7 +95,7 @@ async def test_connections_beyond_the_bound_are_ended_and_those_within_it_served
     writer.write(HEAD + b"\r\n")
     # Where it was written before the end, nobody reads it, and the end is a reset.
     with suppress(ConnectionResetError):
-        assert await asyncio.wait_for(reader.read(), 20) == b""
+        assert await asyncio.wait_for(reader.read(), 60) == b""
     for _, writer in held:
         writer.close()
 
@@ -119,11 +119,11 @@ async def test_names_that_clients_make_up_are_no_labels_of_metrics(patient: tupl
         writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         requests: list[_native.Request] = []
         while not requests:
-            await asyncio.wait_for(asked.wait(), 20)
+            await asyncio.wait_for(asked.wait(), 60)
             asked.clear()
             requests = made.drain(1)
         requests[0].respond(404, b"{}", "application/json")
-        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n{}"), 20)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n{}"), 60)
     loop.remove_reader(made.fileno())
     writer.close()
     told = [line for line in made.metrics().decode().splitlines() if line.startswith("apiserver_request_total")]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,27 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 """Seconds for what takes one or a few, on a machine with other work to do."""
+
+
+def stopped_within(process: subprocess.Popen[str], seconds: float, number: int) -> int:
+    """Send a signal and return the exit status, which comes within that time. It does not count while others have the
+    processors (Linux `Documentation/accounting/psi.rst`); where the kernel does not tell of that, any time will do."""
+    began, waited = time.monotonic(), _waited()
+    process.send_signal(number)
+    status = process.wait(timeout=PATIENCE + seconds)
+    if waited is not None:
+        own = time.monotonic() - began - ((_waited() or 0.0) - waited)
+        assert own < seconds, f"it took {own:.1f} s"
+    return status
+
+
+def _waited() -> float | None:
+    """Seconds, since the machine was started, in which somebody waited for a processor."""
+    try:
+        some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
+    except (OSError, IndexError):
+        return None
+    return int(some.partition("total=")[2]) / 1e6
 
 
 @dataclass
@@ -31,6 +53,10 @@ class RunningCluster:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=seconds)
+
+    def stop_within(self, seconds: float, *, number: int = signal.SIGTERM) -> int:
+        """As `stopped_within`."""
+        return stopped_within(self.process, seconds, number)
 
 
 class Command:
@@ -84,6 +110,10 @@ class Command:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=seconds)
+
+    def stop_within(self, seconds: float) -> int:
+        """As `stopped_within`."""
+        return stopped_within(self.process, seconds, signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL, whatever it is doing."""
