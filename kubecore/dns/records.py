@@ -8,6 +8,7 @@ CoreDNS does with kubeadm's configuration.
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,8 @@ class Zone:
         return self.record(ipaddress.ip_address(address).reverse_pointer, "PTR", f"{name}.")
 
     def service(self, name: str, *, port: int, target: str) -> Record:
-        return self.record(name, "SRV", f"{_PRIORITY} {_WEIGHT} {port} {target}.")
+        """`_weighed` puts priority and weight before it."""
+        return self.record(name, "SRV", f"{port} {target}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,9 @@ def service_records(service: Object, slices: Iterable[Object], zone: Zone) -> li
     if spec.get("type") == "ExternalName":
         return _external(name, spec.get("externalName") or "", zone)
     endpoints = list(_published_endpoints(service, slices))
-    if spec.get("clusterIP") == "None":
-        return list(dict.fromkeys(_headless(name, endpoints, zone)))
-    return list(dict.fromkeys(_cluster_ip(name, spec, endpoints, zone)))
+    headless = spec.get("clusterIP") == "None"
+    found = _headless(name, endpoints, zone) if headless else _cluster_ip(name, spec, endpoints, zone)
+    return list(_weighed(list(dict.fromkeys(found))))
 
 
 def address_label(address: str) -> str:
@@ -121,13 +123,12 @@ def _cluster_ip(name: str, spec: Object, endpoints: Iterable[_Endpoint], zone: Z
         yield zone.pointer(address, name)
     for port in _ports(spec.get("ports") or ()):
         yield from _service_records_of_port(name, port, name, zone)
-    # beyond the specification: pods behind this Service have a name below it (CoreDNS, and the documentation's "A/AAAA
-    # records" of pods). Their addresses lead back to those that were given: a headless Service may name the pod, too
+    # beyond the specification: pods behind this Service have a name below it, and their addresses lead back to it, also
+    # where a headless Service names them, too (CoreDNS, and the documentation's "A/AAAA records" of pods)
     for endpoint in endpoints:
         own = f"{endpoint.label}.{name}"
         yield zone.address(own, endpoint.address)
-        if endpoint.hostname:
-            yield zone.pointer(endpoint.address, own)
+        yield zone.pointer(endpoint.address, own)
 
 
 def _headless(name: str, endpoints: Iterable[_Endpoint], zone: Zone) -> Iterator[Record]:
@@ -146,6 +147,15 @@ def _service_records_of_port(name: str, port: _Port, target: str, zone: Zone) ->
     if port.name:
         yield zone.service(f"_{port.name}._{port.protocol}.{name}", port=port.number, target=target)
     yield zone.service(name, port=port.number, target=target)
+
+
+def _weighed(records: Sequence[Record]) -> Iterator[Record]:
+    """Service records of one name share its weight, as with CoreDNS."""
+    sharing = Counter(name for name, kind, _, _ in records if kind == "SRV")
+    for name, kind, ttl, value in records:
+        if kind == "SRV":
+            value = f"{_PRIORITY} {max(1, _WEIGHT // sharing[name])} {value}"
+        yield name, kind, ttl, value
 
 
 def _published_endpoints(service: Object, slices: Iterable[Object]) -> Iterator[_Endpoint]:

@@ -91,7 +91,7 @@ class TestServiceWithClusterIP:
 
     def test_the_bare_name_lists_all_ports_for_peer_finders(self) -> None:
         found = records(service("10.96.0.7", ports=[HTTP, {"protocol": "TCP", "port": 9000}]))
-        assert found[WEB, "SRV"] == [f"0 100 80 {WEB}.", f"0 100 9000 {WEB}."]
+        assert found[WEB, "SRV"] == [f"0 50 80 {WEB}.", f"0 50 9000 {WEB}."]
 
     @pytest.mark.parametrize(
         ("address", "reverse"),
@@ -106,13 +106,13 @@ class TestServiceWithClusterIP:
     def test_it_is_named_without_any_endpoint(self) -> None:
         assert records(service("10.96.0.7"))[WEB, "A"] == ["10.96.0.7"]
 
-    @pytest.mark.parametrize(
-        ("hostname", "label", "reverse"), [("one", "one", [f"one.{WEB}."]), ("", "10-244-0-3", [])]
-    )
-    def test_pods_behind_it_have_a_name_below_it(self, hostname: str, label: str, reverse: list[str]) -> None:
+    @pytest.mark.parametrize(("hostname", "label"), [("one", "one"), ("", "10-244-0-3")])
+    def test_pods_behind_it_have_a_name_below_it_to_which_their_address_leads_back(
+        self, hostname: str, label: str
+    ) -> None:
         found = records(service("10.96.0.7"), endpoint_slice(endpoint("10.244.0.3", hostname)))
         assert found[f"{label}.{WEB}", "A"] == ["10.244.0.3"]
-        assert found.get(("3.0.244.10.in-addr.arpa", "PTR"), []) == reverse
+        assert found["3.0.244.10.in-addr.arpa", "PTR"] == [f"{label}.{WEB}."]
         assert found[WEB, "A"] == ["10.96.0.7"]
         assert found[f"_http._tcp.{WEB}", "SRV"] == [f"0 100 80 {WEB}."]
 
@@ -185,9 +185,16 @@ class TestHeadlessService:
         ports = [HTTP, {"name": "peer", "protocol": "TCP", "port": 7000}]
         pets = endpoint_slice(endpoint("10.244.0.3", "a"), endpoint("10.244.0.4"), ports=ports)
         found = records(service("None", ports=ports), pets)
-        assert found[f"_http._tcp.{WEB}", "SRV"] == [f"0 100 80 10-244-0-4.{WEB}.", f"0 100 80 a.{WEB}."]
-        assert found[f"_peer._tcp.{WEB}", "SRV"] == [f"0 100 7000 10-244-0-4.{WEB}.", f"0 100 7000 a.{WEB}."]
+        assert found[f"_http._tcp.{WEB}", "SRV"] == [f"0 50 80 10-244-0-4.{WEB}.", f"0 50 80 a.{WEB}."]
+        assert found[f"_peer._tcp.{WEB}", "SRV"] == [f"0 50 7000 10-244-0-4.{WEB}.", f"0 50 7000 a.{WEB}."]
         assert len(found[WEB, "SRV"]) == 4
+
+    @pytest.mark.parametrize(("endpoints", "weight"), [(1, 100), (3, 33), (150, 1)])
+    def test_endpoints_share_the_weight_of_100_of_which_each_has_some(self, endpoints: int, weight: int) -> None:
+        """As CoreDNS reckons it (`plugin/backend_lookup.go`)."""
+        pets = endpoint_slice(*(endpoint(f"10.244.0.{number}") for number in range(endpoints)))
+        found = records(service("None"), pets)[f"_http._tcp.{WEB}", "SRV"]
+        assert [value.split()[1] for value in found] == [str(weight)] * endpoints
 
     def test_the_service_record_has_the_port_that_the_endpoint_listens_on(self) -> None:
         one = service("None", ports=[{**HTTP, "targetPort": 8080}])
@@ -274,7 +281,7 @@ class TestAnswers:
             ("pet.db.shop.svc.cluster.local", "A", "NOERROR", ["10.244.0.3"]),
             ("other.db.shop.svc.cluster.local", "A", "NXDOMAIN", []),
             ("_http._tcp.db.shop.svc.cluster.local", "SRV", "NOERROR",
-             ["0 100 80 cat.db.shop.svc.cluster.local.", "0 100 80 pet.db.shop.svc.cluster.local."]),
+             ["0 50 80 cat.db.shop.svc.cluster.local.", "0 50 80 pet.db.shop.svc.cluster.local."]),
             ("out.shop.svc.cluster.local", "A", "NOERROR", ["10.96.0.7", f"{WEB}."]),
             ("10-1-2-3.shop.pod.cluster.local", "A", "NOERROR", ["10.1.2.3"]),
             ("10-1-2-3.nowhere.pod.cluster.local", "A", "NXDOMAIN", []),

@@ -1,5 +1,6 @@
 //! From a query's bytes to the answer's bytes.
 
+use std::mem;
 use std::net::IpAddr;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
@@ -141,6 +142,7 @@ pub(super) enum Resolved {
 pub(super) fn resolve(table: &Table, question: &Query, reply: &mut Message) -> Resolved {
     let kind = question.query_type();
     let mut name = question.name().clone();
+    let mut aliases = Vec::new();
     for step in 0..LONGEST_CHAIN {
         let records = match table.find(&name, kind) {
             Found::Records(records) => records,
@@ -162,8 +164,12 @@ pub(super) fn resolve(table: &Table, question: &Query, reply: &mut Message) -> R
         });
         add_answers(table, reply, &name, records);
         match alias {
-            Some(target) => name = target,
+            Some(target) => aliases.push(mem::replace(&mut name, target)),
             None => return Resolved::Done,
+        }
+        // They lead in circles.
+        if aliases.contains(&name) {
+            return Resolved::Done;
         }
     }
     Resolved::Done

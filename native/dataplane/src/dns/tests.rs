@@ -26,6 +26,8 @@ fn table() -> Table {
         spec("near.default.svc.cluster.local", "CNAME", "web.default.svc.cluster.local."),
         spec("far.default.svc.cluster.local", "CNAME", "example.org."),
         spec("loop.default.svc.cluster.local", "CNAME", "loop.default.svc.cluster.local."),
+        spec("one.default.svc.cluster.local", "CNAME", "Other.default.svc.cluster.local."),
+        spec("other.default.svc.cluster.local", "CNAME", "one.default.svc.cluster.local."),
     ];
     table.set("aliases", &alias).unwrap();
     table
@@ -144,7 +146,18 @@ fn an_alias_is_followed_within_the_domain_and_handed_on_outside() {
         _ => panic!("not followed"),
     }
     assert_eq!(ask("far.default.svc.cluster.local.", RecordType::A).1, ["example.org."]);
-    assert!(ask("loop.default.svc.cluster.local.", RecordType::A).1.len() <= 8);
+}
+
+#[test]
+fn aliases_that_lead_in_circles_are_each_told_once() {
+    let found = |name| ask(name, RecordType::A);
+    let itself = found("loop.default.svc.cluster.local.");
+    assert_eq!(itself, (ResponseCode::NoError, vec!["loop.default.svc.cluster.local.".to_owned()]));
+    let others = ["Other.default.svc.cluster.local.", "one.default.svc.cluster.local."];
+    assert_eq!(
+        found("one.default.svc.cluster.local."),
+        (ResponseCode::NoError, others.map(str::to_owned).to_vec())
+    );
 }
 
 #[test]
