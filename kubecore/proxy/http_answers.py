@@ -1,4 +1,5 @@
-"""A small HTTP/1.1 server for what a proxy tells of itself: one GET a connection, answered from memory.
+"""A small HTTP/1.1 server for what a proxy tells of itself: one request a connection, of whichever method, as
+kube-proxy does it, answered from memory.
 
 aiohttp would do, but takes longer to load than the proxy to start, and there may be one of these for each Service.
 """
@@ -98,7 +99,7 @@ def _unix_listener(path: Path) -> socket.socket:
 def _encode(head: bytes, at: str, respond: Respond) -> bytes:
     method, _, rest = head.split(b"\r\n", 1)[0].partition(b" ")
     target = rest.rsplit(b" ", 1)[0].decode("ascii", "replace")
-    answer = _answer(method, target.partition("?")[0], at, respond)
+    answer = _answer(target.partition("?")[0], at, respond)
     lines = [
         f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
         f"Content-Type: {answer.content_type}",
@@ -110,9 +111,7 @@ def _encode(head: bytes, at: str, respond: Respond) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + (b"" if method == b"HEAD" else answer.body)
 
 
-def _answer(method: bytes, path: str, at: str, respond: Respond) -> Answer:
-    if method not in (b"GET", b"HEAD"):
-        return Answer(b"Method Not Allowed\n", status=405, headers={"Allow": "GET, HEAD"})
+def _answer(path: str, at: str, respond: Respond) -> Answer:
     try:
         return respond(path, at)
     except Exception:

@@ -233,7 +233,8 @@ class ServiceProxy:
             except OSError as error:
                 service = self._services.get(key)
                 if service is not None and check is not None:
-                    message = f"failed to start healthcheck {key!r} on port {check.port}: {error.strerror}"
+                    whose = f"node {self._config.node_name} " if self._config.node_name else ""
+                    message = f'{whose}failed to start healthcheck "{key}" on port {check.port}: {error.strerror}'
                     self._tell(service, "FailedToStartServiceHealthcheck", message, told, slot=slot)
             self._remember(slot, told)
             if told:

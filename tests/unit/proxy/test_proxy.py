@@ -127,14 +127,17 @@ class TestHealthChecks:
         with pytest.raises(ConnectionRefusedError):
             await self.ask(18310)
 
-    async def test_a_port_that_is_taken_is_an_event_of_the_service(self, cluster: Running) -> None:
-        await cluster.start(node_port_addresses=(vip(1),))
+    @pytest.mark.parametrize(("node", "whose"), [("", ""), ("here", "node here ")])
+    async def test_a_port_that_is_taken_is_an_event_of_the_service(
+        self, cluster: Running, node: str, whose: str
+    ) -> None:
+        await cluster.start(node_port_addresses=(vip(1),), node_name=node)
         local = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 18311}
         with socket.create_server((vip(1), 18311)):
             await cluster.add(web(**local))
         (told,) = cluster.events()
         assert told.startswith(
-            "Warning FailedToStartServiceHealthcheck failed to start healthcheck 'default/web' on port 18311: "
+            f'Warning FailedToStartServiceHealthcheck {whose}failed to start healthcheck "default/web" on port 18311: '
         )
 
     async def test_it_is_told_once_and_tried_again_with_pauses_that_double(

@@ -51,10 +51,12 @@ def status(clock: VirtualClock) -> ProxyStatus:
     return ProxyStatus(clock, lambda: "nftables", lambda: [ROW])
 
 
-async def get(port: int, path: str, *, method: str = "GET", address: str = HERE) -> http.client.HTTPResponse:
+async def get(
+    port: int, path: str, *, method: str = "GET", address: str = HERE, body: bytes | None = None
+) -> http.client.HTTPResponse:
     def fetch() -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection(address, port, timeout=30)
-        connection.request(method, path)
+        connection.request(method, path, body)
         answer = connection.getresponse()
         answer.body = answer.read()  # type: ignore[attr-defined]
         connection.close()
@@ -183,14 +185,13 @@ class TestServing:
         with pytest.raises(ProxyUnreachable, match=str(tmp_path)):
             ask(tmp_path / "s")
 
-    async def test_other_methods_bad_requests_and_faults_have_their_answers(self) -> None:
+    async def test_bad_requests_and_faults_have_their_answers(self) -> None:
         def respond(path: str, _: str) -> Answer:
             raise RuntimeError(path)
 
         server = HttpAnswers(respond)
         port = await server.listen(HERE, 0)
         try:
-            assert (await get(port, "/", method="POST")).status == 405
             assert (await get(port, "/")).status == 500
             reader, writer = await asyncio.open_connection(HERE, port)
             writer.write(b"A" * (1 << 17))
@@ -220,6 +221,12 @@ class TestHealthChecks:
         }
         assert (answer.status, json.loads(answer.body)) == (200, body)  # type: ignore[attr-defined]
         assert answer.headers["X-Load-Balancing-Endpoint-Weight"] == "2"
+
+    @pytest.mark.parametrize("method", ["POST", "OPTIONS", "HEAD"])
+    async def test_whatever_method_a_load_balancer_asks_by(self, checks: HealthChecks, method: str) -> None:
+        await checks.set("default/web", HealthCheck(18307, 2))
+        answer = await get(18307, "/", method=method, body=b"x" * 1000 if method == "POST" else None)
+        assert (answer.status, answer.headers["X-Load-Balancing-Endpoint-Weight"]) == (200, "2")
 
     async def test_without_them_or_with_a_sick_proxy_load_balancers_look_elsewhere(self, checks: HealthChecks) -> None:
         await checks.set("default/web", HealthCheck(18301, 0))
