@@ -260,16 +260,13 @@ def _affinity(spec: Object) -> float | None:
 
 
 def _source_ranges(service: Object, address: str) -> tuple[str, ...]:
-    """Those of the address's family, none of them within another: the kernel would take neither.
-
-    Ranges of the other family alone let nobody in: 0.0.0.0/32 stands for nobody."""
+    """Those of the address's family, none of them within another: the kernel would take neither. Ranges of the other
+    family alone bind nobody, as with kube-proxy, and neither does one of all addresses."""
     texts = service["spec"].get("loadBalancerSourceRanges") or ()
     given = [one for text in texts if (one := _network(text.strip())) is not None]
-    if not given:
-        return ()
     found = [one for one in given if (one.version == 6) == (":" in address)]
-    if not found:
-        return ("::/128" if ":" in address else "0.0.0.0/32",)
+    if not all(one.prefixlen for one in found):
+        return ()
     return tuple(str(one) for one in ipaddress.collapse_addresses(found))  # type: ignore[type-var]
 
 

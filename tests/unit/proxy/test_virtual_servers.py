@@ -296,8 +296,13 @@ class TestSourceRanges:
     def test_are_told_once_where_one_is_within_another(self) -> None:
         assert self.ranges("10.1.0.0/16", "10.0.0.0/8", "10.1.2.3/32", "192.0.2.7/24") == ("10.0.0.0/8", "192.0.2.0/24")
 
-    def test_of_the_other_family_alone_let_nobody_in(self) -> None:
-        assert self.ranges("fd01::/64") == ("0.0.0.0/32",)
+    def test_of_the_other_family_alone_bind_nobody_as_with_kube_proxy(self) -> None:
+        assert self.ranges("fd01::/64") == ()
+
+    def test_of_all_addresses_bind_nobody_whatever_stands_beside_them(self) -> None:
+        assert self.ranges("192.0.2.0/24", "0.0.0.0/0") == ()
+        six = ["10.96.0.10", "fd00::10"]
+        assert self.ranges("0.0.0.0/0", "fd01::/64", ip="fd00::5", ips=six) == ("fd01::/64",)
 
 
 class TestHealthChecks:
