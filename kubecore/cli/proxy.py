@@ -157,7 +157,7 @@ _COUNTED = ("connections", "packets_in", "packets_out", "bytes_in", "bytes_out")
 def _rows(row: dict[str, Any], *, stats: bool) -> list[str]:
     where = _where(row)
     if stats:
-        sums = [_sum(row["destinations"], name) for name in _COUNTED]
+        sums = [row.get(name, _sum(row["destinations"], name)) for name in _COUNTED]
         lines = [f"{row['protocol']:<4} {where:<30} {_numbers(sums)}"]
         lines += [
             f"  -> {_where(one):<30} {_numbers([one.get(name) for name in _COUNTED])}" for one in row["destinations"]
@@ -180,8 +180,9 @@ def _where(one: dict[str, Any]) -> str:
 
 
 def _sum(destinations: list[dict[str, Any]], name: str) -> int | None:
+    """Of a server whose mode counts by destination alone."""
     found = [one[name] for one in destinations if name in one]
-    return sum(found) if found or not destinations else None
+    return sum(found) if found else None
 
 
 def _numbers(values: list[int | None]) -> str:

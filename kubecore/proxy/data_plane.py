@@ -10,6 +10,8 @@ from kubecore.proxy.virtual_servers import VirtualServer
 
 Mode = Literal["userspace", "nftables", "ipvs"]
 
+COUNTED = ("connections", "packets_in", "packets_out", "bytes_in", "bytes_out")
+
 
 class ModeUnavailable(Exception):
     """A mode cannot be had on this host; the text says why."""
@@ -38,7 +40,8 @@ class DataPlane(Protocol):
     def rows(self) -> list[dict[str, Any]]:
         """A row for each virtual server, by address: `service`, `purpose`, `protocol`, `address`, `port`, `scheduler`,
         `persistence_seconds`, `listening`, and `destinations`, each once, with `address`, `port`, `weight`, `active`,
-        `inactive`, `connections`."""
+        `inactive`. Servers and destinations have those of `COUNTED` that are known, all since they are there (a mode
+        may know those of open connections alone, and only by destination)."""
 
     def sweep(self) -> list[str]:
         """Remove addresses that a killed run left, once everything has been applied. Returns them; raises OSError."""
@@ -57,6 +60,12 @@ def each_once(destinations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             for name in one.keys() - {"address", "port"}:
                 same[name] = max(same[name], one[name]) if name in _NO_COUNTS else same[name] + one[name]
     return list(found.values())
+
+
+def summed(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """What was counted of several, as far as it is known of all of them."""
+    every = list(rows)
+    return {name: sum(one[name] for one in every) for name in COUNTED if all(name in one for one in every)}
 
 
 _NO_COUNTS = ("weight", "overloaded")

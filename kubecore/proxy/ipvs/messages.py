@@ -11,6 +11,7 @@ import ipaddress
 import os
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kubecore.api.endpoint_choice import Endpoint
@@ -27,6 +28,7 @@ from kubecore.netlink import (
     error_number,
     messages,
 )
+from kubecore.proxy.data_plane import COUNTED
 from kubecore.proxy.virtual_servers import ServerKey
 
 _NETLINK_GENERIC, _CONTROL = 16, 16
@@ -97,16 +99,20 @@ class Connection:
         """With its destinations."""
         self._request(_DEL_SERVICE, ACK, attribute(_SERVICE | NESTED, _key(key)))
 
-    def services(self) -> list[ServerKey]:
-        found: list[ServerKey] = []
+    def services(self) -> dict[ServerKey, dict[str, int]]:
+        """With what has been counted of each since it is there, by the names of `COUNTED`."""
+        found: dict[ServerKey, dict[str, int]] = {}
         for reply in self._request(_GET_SERVICE, DUMP, b""):
             fields = dict(attributes(dict(attributes(reply))[_SERVICE]))
             if {1, 2, 3, 4} <= fields.keys():
                 protocol = _NAMES.get(struct.unpack("=H", fields[2])[0], "")
-                found.append((protocol, _address(fields[3], fields[1]), struct.unpack("!H", fields[4])[0]))
+                key = (protocol, _address(fields[3], fields[1]), struct.unpack("!H", fields[4])[0])
             elif {1, 5} <= fields.keys():
                 six = struct.unpack("=H", fields[1])[0] == socket.AF_INET6
-                found.append((BY_MARK, "::" if six else "0.0.0.0", struct.unpack("=I", fields[5])[0]))
+                key = (BY_MARK, "::" if six else "0.0.0.0", struct.unpack("=I", fields[5])[0])
+            else:
+                continue
+            found[key] = _counted(fields)
         return found
 
     # ------------------------------------------------------------------ destinations
@@ -213,13 +219,11 @@ def _read_destination(data: bytes, key: ServerKey) -> Destination:
     def number(kind: int) -> int:
         return int(struct.unpack("=I", fields[kind])[0])
 
-    counted = {
-        kind: struct.unpack("=Q", value)[0] for kind, value in attributes(fields.get(12, b"")) if len(value) == 8
-    }
-    return Destination(
-        (_address(fields[1], family), struct.unpack("!H", fields[2])[0]),
-        number(4),
-        number(7),
-        number(8),
-        *(counted.get(kind, 0) for kind in range(1, 6)),
-    )
+    endpoint = _address(fields[1], family), struct.unpack("!H", fields[2])[0]
+    return Destination(endpoint, number(4), number(7), number(8), **_counted(fields))
+
+
+def _counted(fields: Mapping[int, bytes]) -> dict[str, int]:
+    """Of a service or a destination (IPVS_SVC_ATTR_STATS64, IPVS_DEST_ATTR_STATS64)."""
+    numbers = {kind: struct.unpack("=Q", one)[0] for kind, one in attributes(fields.get(12, b"")) if len(one) == 8}
+    return {name: numbers.get(kind, 0) for kind, name in enumerate(COUNTED, 1)}

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import re
 import socket
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -21,7 +23,7 @@ from typing import Any
 from kubecore.api.endpoint_choice import Endpoint
 from kubecore.netlink import Netlink
 from kubecore.proxy.claims import Claims, Problem, where
-from kubecore.proxy.data_plane import Mode, ModeUnavailable, each_once
+from kubecore.proxy.data_plane import COUNTED, Mode, ModeUnavailable, each_once, summed
 from kubecore.proxy.handover import Handover
 from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.host_ports import HostPorts, taken
@@ -36,9 +38,12 @@ from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 log = logging.getLogger(__name__)
 
 _SYSCTL = Path("/proc/sys/net/ipv4/vs")
-# Connections are known to conntrack, too; a client's template does not lead it to an endpoint that drains; a port that
-# is used again at once gets a connection of its own. (As kube-proxy sets them.)
-_SETTINGS = {"conntrack": "1", "expire_quiescent_template": "1", "conn_reuse_mode": "0"}
+# Connections are known to conntrack, too; those to an endpoint that is gone end, so that who goes on sending is led
+# elsewhere; a client's template does not lead it to an endpoint that drains. (As kube-proxy sets them.)
+_SETTINGS = {"conntrack": "1", "expire_nodest_conn": "1", "expire_quiescent_template": "1"}
+# A port that is used again at once is led to where it was, though that may drain: a kernel before 5.9 would have the
+# client wait for a second otherwise.
+_SETTINGS_BEFORE_5_9 = {**_SETTINGS, "conn_reuse_mode": "0"}
 _EVERY_ADDRESS = {"0.0.0.0": 4, "::": 6}
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 _HASHING = ("sh", "mh")
@@ -306,6 +311,7 @@ class IpvsTable:
                 log.warning("pods cannot reach themselves through their Services: %s", error)
 
     def rows(self) -> list[dict[str, Any]]:
+        counted = self._connection.services()
         return self._handover.rows() + [
             {
                 "service": service,
@@ -316,6 +322,7 @@ class IpvsTable:
                 "scheduler": server.scheduler,
                 "persistence_seconds": server.affinity_seconds,
                 "listening": True,
+                **summed(counted[key] for key in self._keys(server) if key in counted),
                 "destinations": each_once(
                     _row(one) for key in self._keys(server) for one in self._connection.destinations(key)
                 ),
@@ -400,13 +407,19 @@ def _not_kept(server: VirtualServer, error: Exception) -> Iterator[Problem]:
 
 
 def _row(one: Destination) -> dict[str, Any]:
-    names = ("weight", "active", "inactive", "connections", "packets_in", "packets_out", "bytes_in", "bytes_out")
+    names = ("weight", "active", "inactive", *COUNTED)
     address, port = one.endpoint
     return {"address": address, "port": port, **{name: getattr(one, name) for name in names}}
 
 
+def settings(release: str) -> dict[str, str]:
+    """Of a kernel that calls itself so, its settings for IPVS."""
+    version = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+    return _SETTINGS if version >= (5, 9) else _SETTINGS_BEFORE_5_9
+
+
 def _set_up() -> None:
-    for name, value in _SETTINGS.items():
+    for name, value in settings(os.uname().release).items():
         try:
             (_SYSCTL / name).write_text(value)
         except OSError as error:

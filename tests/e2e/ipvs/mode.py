@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
@@ -106,6 +107,27 @@ def ask_udp(address: str, port: int) -> str:
             return type(error).__name__
 
 
+def ask_on(client: socket.socket) -> str:
+    """Of UDP, by one flow, until there is an answer: what is sent while its endpoint goes is lost, which the kernel
+    tells who sends from here."""
+    ends = time.monotonic() + SECONDS
+    client.settimeout(0.2)
+    while time.monotonic() < ends:
+        with suppress(TimeoutError, PermissionError):
+            client.send(b"?")
+            return client.recv(16).decode()
+    return "nothing"
+
+
+def counted(table: ipvs.IpvsTable, connections: int) -> dict[str, Any]:
+    """The row of the web's Service, once it has so many; the kernel adds up every two seconds."""
+    ends = time.monotonic() + SECONDS
+    while True:
+        row = next(one for one in table.rows() if (one["protocol"], one["address"], one["port"]) == ("TCP", VIP, 80))
+        if row["connections"] == connections or time.monotonic() >= ends:
+            return row
+
+
 def told() -> dict[str, Any]:
     rules = Marks()
     table = ipvs.IpvsTable(node_addresses=lambda: [NODE], rules=rules)
@@ -122,6 +144,10 @@ def told() -> dict[str, Any]:
     found["spread"] = sorted(ask(VIP, 80) for _ in range(4))
     found["node port"] = ask(NODE, 30080)
     found["udp"] = sorted(ask_udp(VIP, 53) for _ in range(2))
+    flows = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    for flow in flows:
+        flow.connect((VIP, 53))
+    found["udp, two flows"] = sorted(ask_on(flow) for flow in flows)
     found["sticky"] = len({ask(VIP, 81, source="10.7.0.1") for _ in range(4)})
     found["six"] = ask("fd00::1", 80)
     found["policy local, outside"] = [ask(VIP, 82) for _ in range(3)]
@@ -131,14 +157,18 @@ def told() -> dict[str, Any]:
     who = {client.recv(16): client for client in held}
     (row,) = [one for one in table.rows() if (one["port"], one["protocol"]) == (80, "TCP") and one["address"] == VIP]
     found["rows"] = sorted((one["address"], one["weight"], one["active"]) for one in row["destinations"])
-    table.apply("default/web", [replace(web, endpoints=(B,))])
+    row = counted(table, 6)
+    found["counted"] = row["connections"], row["packets_in"] > 0, row["bytes_out"] > 0
+    table.apply("default/web", [replace(web, endpoints=(B,)), replace(names, endpoints=(B,))])
+    found["udp, two flows, after a change"] = [ask_on(flow) for flow in flows]
     found["after a change"] = [ask(VIP, 80) for _ in range(3)]
     who[b"a"].send(b"?")
     found["who is connected stays so"] = who[b"a"].recv(16).decode()
     table.apply("default/web", [replace(web, endpoints=(), scheduler="wlc")])
     found["without endpoints"] = ask(VIP, 80)
+    found["counted, without endpoints"] = counted(table, 9)["connections"]
     kernel = ipvs.connect()
-    found["services"] = kernel.services()
+    found["services"] = list(kernel.services())
     table.apply("default/local", [local])
     found["with a mark"] = [key for key in kernel.services() if key[0] == "FWM"] == [
         ("FWM", "0.0.0.0", rules.marks[local.key, INSIDE])
@@ -149,7 +179,7 @@ def told() -> dict[str, Any]:
     marks = [rules.marks[apart.key, Group(number, inside=True)] for number in (0, 1)]
     found["several nodes"] = [[ask(VIP, 83, mark=mark) for _ in range(3)] for mark in marks]
     table.close()
-    found["at the end"] = kernel.services()
+    found["at the end"] = list(kernel.services())
     found["with another proxy"] = with_another(web)
     return found
 

@@ -277,6 +277,13 @@ class TestListing:
             "TCP  [fd00::1]:80 rr persistent 60  (z/z, ClusterIP)",
         ]
 
+    def test_what_a_server_has_carried_stays_when_its_endpoints_go(self) -> None:
+        gone = {**ROW, "destinations": [], "connections": 7, "bytes_in": 9, "bytes_out": 0}
+        lines = table({"mode": "userspace", "services": [gone]}, stats=True)
+        assert lines[3].split() == ["TCP", "10.96.0.1:80", "7", "-", "-", "9", "0"]
+        unknown = table({"mode": "nftables", "services": [{**ROW, "destinations": []}]}, stats=True)
+        assert unknown[3].split() == ["TCP", "10.96.0.1:80", *["-"] * 5]
+
     def test_statistics_sum_up_and_what_is_not_counted_is_a_dash(self) -> None:
         lines = table({"mode": "userspace", "services": [ROW]}, stats=True)
         assert lines[3].split() == ["TCP", "10.96.0.1:80", "7", "-", "-", "9", "-"]

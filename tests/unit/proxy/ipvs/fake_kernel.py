@@ -66,7 +66,9 @@ class FakeKernel:
         service: dict[int, bytes] = dict(attributes(told.get(1, b"")))
         key = tuple(service.get(kind, b"") for kind in (1, 2, 3, 4, 5))
         if command == 4:
-            return [attribute(1, b"".join(attribute(*one) for one in made.items())) for made in self.services.values()]
+            counted = {12: attribute(1, struct.pack("=Q", 9)) + attribute(4, struct.pack("=Q", 1000))}
+            every = [{**made, **counted} for made in self.services.values()]
+            return [attribute(1, b"".join(attribute(*one) for one in made.items())) for made in every]
         if command == 8:
             return [attribute(2, self._destination(*one)) for one in self.destinations.get(key, {}).items()]
         if (command == 1) == (key in self.services):

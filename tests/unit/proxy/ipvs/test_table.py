@@ -238,6 +238,23 @@ class TestEndpoints:
         (one,) = row["destinations"]
         assert (row["service"], row["scheduler"], one["address"], one["port"]) == ("default/web", "rr", *ONE)
         assert (one["connections"], one["bytes_in"], one["packets_in"]) == (7, 900, 0)
+        assert (row["connections"], row["bytes_in"], row["packets_in"]) == (9, 1000, 0)
+
+    def test_what_was_counted_of_a_service_stays_when_its_endpoints_go(self, told: Told) -> None:
+        told.apply(server(ONE))
+        told.apply(server())
+        (row,) = told.table.rows()
+        assert (row["destinations"], row["connections"]) == ([], 9)
+
+
+@pytest.mark.parametrize(
+    ("release", "reuse"),
+    [("4.19.0-27-amd64", "0"), ("5.4.0", "0"), ("5.9.0-rc1", None), ("5.10.0", None), ("6.1", None), ("10.0-x", None)],
+)
+def test_who_uses_a_port_again_is_led_to_where_he_was_by_old_kernels_alone(release: str, reuse: str | None) -> None:
+    found = ipvs.settings(release)
+    assert found.get("conn_reuse_mode") == reuse
+    assert (found["expire_nodest_conn"], found["expire_quiescent_template"], found["conntrack"]) == ("1", "1", "1")
 
 
 class TestLoopbackEndpoints:
