@@ -151,13 +151,15 @@ class Balancer:
         scheduler: str = "rr",
         persistence_seconds: float | None = None,
         persistence_prefix: int | None = None,
+        expire_quiescent: bool = False,
         hash_port: bool = False,
         hash_fallback: bool = False,
     ) -> None:
         """Make a service, or change the options of an existing one; its destinations stay.
 
         Clients of a service with persistence stay with their destination; `persistence_prefix` is how many leading bits
-        of their addresses tell them apart (all). `hash_port` and `hash_fallback` are ipvsadm's sh-port and sh-fallback,
+        of their addresses tell them apart (all). With `expire_quiescent` (the kernel's expire_quiescent_template) they do
+        not come back to one of weight 0. `hash_port` and `hash_fallback` are ipvsadm's sh-port and sh-fallback,
         for sh and mh: the client's port counts, and the clients of a destination that is unavailable go to others.
         """
     def remove_service(self, protocol: str, address: str, port: int) -> bool: ...
@@ -489,6 +491,8 @@ class Forwarder:
         """(protocol, service address, bound address) each."""
     def connections(self) -> list[tuple[tuple[str, int], tuple[str, int], tuple[str, int]]]:
         """(client, virtual address, destination) each, also while the destination is being reached."""
+    def targets(self) -> set[tuple[str, int]]:
+        """The virtual addresses that open connections came to. Of many connections this is much less than all of them."""
     def statistics(self) -> dict[str, int]:
         """accepted, refused, retried, dropped (UDP packets) since the start, and open now."""
 

@@ -30,13 +30,13 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Endpoints for the policies Cluster and Local, sorted, each once. `anywhere`: whether there are any that could
-    take connections, be it on other nodes. `draining`: those that are terminating and still serving, on any node, with
-    whom stays who has come to them."""
+    take connections, be it on other nodes. `serving`, of UDP: all that answer, whoever may come to them now, for flows
+    stay where they are (kubernetes `pkg/proxy/conntrack/cleanup.go`)."""
 
     cluster: tuple[Endpoint, ...] = ()
     local: tuple[Endpoint, ...] = ()
     anywhere: bool = False
-    draining: tuple[Endpoint, ...] = ()
+    serving: tuple[Endpoint, ...] = ()
 
 
 NONE = Choice()
@@ -57,7 +57,7 @@ class _Candidate:
 def choose(slices: Iterable[Object], port: Object, family: str, place: Place) -> Choice:
     """For one port of a Service and one address family ("IPv4", "IPv6")."""
     places = (place,)
-    return _choice(_candidates(slices, port, family, places), places)
+    return _choice(_candidates(slices, port, family, places), places, flows_stay=_flows_stay(port))
 
 
 def choose_for_each(
@@ -66,28 +66,34 @@ def choose_for_each(
     """For who may have come to any of these places, and for each of them; () if it makes no difference to connections,
     which are bound by a policy Local only with `policy_local`."""
     candidates = _candidates(slices, port, family, places)
-    shared = _choice(candidates, places)
+    flows_stay = _flows_stay(port)
+    shared = _choice(candidates, places, flows_stay=flows_stay)
     if len(places) < 2 or not candidates or not (policy_local or _any_hints(candidates)):
         return shared, ()
-    return shared, tuple(_choice(candidates, (place,)) for place in places)
+    return shared, tuple(_choice(candidates, (place,), flows_stay=flows_stay) for place in places)
+
+
+def _flows_stay(port: Object) -> bool:
+    return port.get("protocol") == "UDP"
 
 
 def _any_hints(candidates: list[_Candidate]) -> bool:
     return any(one.for_nodes or one.for_zones for one in candidates)
 
 
-def _choice(candidates: list[_Candidate], places: Sequence[Place]) -> Choice:
+def _choice(candidates: list[_Candidate], places: Sequence[Place], *, flows_stay: bool) -> Choice:
     if not candidates:
         return NONE
     ready = [one for one in candidates if one.ready]
     draining = [one for one in candidates if one.draining and not one.ready]
+    serving = _sorted([*ready, *draining]) if flows_stay else ()
     if not places[0].node:
         cluster = _sorted(ready or draining)
-        return Choice(cluster, cluster, bool(cluster), _sorted(draining))
+        return Choice(cluster, cluster, bool(cluster), serving)
     names = [place.node for place in places]
     local = [one for one in ready if one.node in names] or [one for one in draining if one.node in names]
     cluster = _sorted(_hinted_to_any(ready, places) or draining)
-    return Choice(cluster, _sorted(local), bool(ready or draining), _sorted(draining))
+    return Choice(cluster, _sorted(local), bool(ready or draining), serving)
 
 
 def ready_here(slices: Iterable[Object], port: Object, family: str, places: Sequence[Place]) -> dict[str, str]:

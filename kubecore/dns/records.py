@@ -2,7 +2,8 @@
 
 After the Kubernetes DNS-Based Service Discovery specification 1.1 (kubernetes/dns `docs/specification.md`); the numbers
 below are its sections. Where it leaves a choice, and for the records beyond it, this does what the kubernetes plugin of
-CoreDNS does with kubeadm's configuration.
+CoreDNS does with kubeadm's configuration; but names of service records have no addresses here, and those of endpoints
+no service records.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 from kubecore.clock import RealClock
 from kubecore.proxy.claims import Problem
 from kubecore.proxy.held_addresses import HeldAddresses
-from kubecore.proxy.table import ServiceTable
+from kubecore.proxy.table import LOOK_SECONDS, ServiceTable
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
 HANDSHAKE_SECONDS = 5.0
@@ -41,6 +41,7 @@ class Handover:
         self._held = held
         self._monotonic = monotonic or RealClock().monotonic
         self._parts: dict[str, _Part] = {}
+        self._look_again = 0.0
 
     def apply(
         self,
@@ -74,7 +75,10 @@ class Handover:
         if self.userspace is None or not self.unfinished:
             return
         now = self._monotonic()
-        in_use = {target for _, target, _ in self.userspace.forwarder.connections()}
+        if now < self._look_again:
+            return
+        self._look_again = now + LOOK_SECONDS
+        in_use = self.userspace.forwarder.targets()
         for service, part in list(self._parts.items()):
             waiting = part.leaving.items()
             over = [key for key, (one, until) in waiting if now >= until and not _is_used(one, in_use)]

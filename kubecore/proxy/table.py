@@ -15,21 +15,25 @@ from kubecore.pod_namespaces import PodNamespaces
 from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 from kubecore.proxy.claims import Claims, Problem, where
-from kubecore.proxy.data_plane import Mode, each_once
+from kubecore.proxy.data_plane import Mode, each_once, summed
 from kubecore.proxy.held_addresses import HeldAddresses
 from kubecore.proxy.host_ports import HostPorts, taken
 from kubecore.proxy.leading import Group, Rule, endpoints_of, rules
 from kubecore.proxy.virtual_servers import ServerKey, VirtualServer
 
 _BY_MARK = "FWM"
+_PACKETS = ("packets_in", "packets_out")
 _OWN = ("127.0.0.0/8", "::1/128")
+LOOK_SECONDS = 1.0
+"""What only open connections still need is looked for no more often: there may be very many of them."""
 _PRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
 class ServiceTable:
     """Invariants, kept between calls:
 
-    - `_applied` holds exactly the servers the balancer has; `_bound` those of them the forwarder listens for.
+    - `_applied` holds exactly the servers the balancer has, `_destinations` what each of them has there; `_bound` those
+      of them the forwarder listens for.
     - `_groups` are of the servers some of whose clients get other endpoints: the balancer has those of each group as a
       service by its firewall mark.
     """
@@ -67,11 +71,13 @@ class ServiceTable:
         self._claims = Claims()
         self._ports = ports
         self._applied: dict[ServerKey, VirtualServer] = {}
+        self._destinations: dict[ServerKey, list[_Weighed]] = {}
         self._bound: set[ServerKey] = set()
         self._pod_ranges, self._inside_ranges = pod_ranges, [*pod_ranges, *_OWN]
         self._borrowed = borrowed
         self._groups: dict[ServerKey, _Groups] = {}
         self._next_mark = itertools.count(1)
+        self._look_again = 0.0
 
     def __len__(self) -> int:
         return len(self._applied)
@@ -95,7 +101,10 @@ class ServiceTable:
 
     def commit(self) -> None:
         """What was applied is in effect already, but for addresses that only open connections may still need."""
-        self._held.settle()
+        now = self._clock.monotonic()
+        if now >= self._look_again:
+            self._held.settle()
+            self._look_again = now + LOOK_SECONDS if self._held.unfinished else now
 
     def sweep(self) -> list[str]:
         if self._borrowed is not None:
@@ -109,6 +118,7 @@ class ServiceTable:
             self.balancer.remove_service(*key)
             self._forget_groups(key)
         self._applied.clear()
+        self._destinations.clear()
         self._bound.clear()
         self._claims.clear()
         if self._borrowed is not None:
@@ -119,33 +129,38 @@ class ServiceTable:
 
     def rows(self) -> list[dict[str, Any]]:
         """The balancer's services (see `_native.Balancer.services`), each with `service`, the key of its Service,
-        `purpose`, and `listening`; without the rates, which nobody has reckoned here."""
+        `purpose`, and `listening`; without the rates, which nobody has reckoned here, and the packets of TCP, which the
+        kernel makes."""
         services = self.balancer.services(self._clock.monotonic())
         for row in services:
             for counted in (row, *row["destinations"]):
                 del counted["per_second"]
-        by_mark = {row["mark"]: row["destinations"] for row in services if "mark" in row}
+        by_mark = {row["mark"]: row for row in services if "mark" in row}
         found = []
         for row in (one for one in services if "mark" not in one):
             key = (row["protocol"], row["address"], row["port"])
             purpose = self._applied[key].purpose if key in self._applied else ""
             marks = [one.mark for one in self._groups.get(key, _Groups()).balanced.values()]
-            led = [one for mark in marks for one in by_mark.get(mark, ())]
-            row["destinations"] = each_once([*row["destinations"], *led])
+            led = [by_mark[mark] for mark in marks if mark in by_mark]
+            row |= summed([row, *led])
+            row["destinations"] = each_once(to for one in (row, *led) for to in one["destinations"])
+            for counted in (row, *row["destinations"]) if row["protocol"] == "TCP" else ():
+                for name in _PACKETS:
+                    del counted[name]
             found.append(
                 {**row, "service": self._claims.owner(key), "purpose": purpose, "listening": key in self._bound}
             )
         return found
 
     def _used_addresses(self) -> set[str]:
-        return {target for _, (target, _), _ in self.forwarder.connections()}
+        return {address for address, _ in self.forwarder.targets()}
 
     def _give_up(self, key: ServerKey) -> None:
         if key in self._applied:
             self.forwarder.close(*key)
             self.balancer.remove_service(*key)
             self._forget_groups(key)
-            del self._applied[key]
+            del self._applied[key], self._destinations[key]
             self._bound.discard(key)
 
     def _serve(self, server: VirtualServer) -> Problem | None:
@@ -199,7 +214,7 @@ class ServiceTable:
         """As the server is, from now on; returns its mark."""
         known = led.balanced.get(group) or _Balanced(next(self._next_mark))
         key, options = (_BY_MARK, "", known.mark), (server.scheduler, server.affinity_seconds)
-        destinations = _weighed(endpoints, server)
+        destinations = _weighed(endpoints, server, known.destinations)
         if known.options != options:
             self._put_service(key, server)
         if known.destinations != destinations:
@@ -217,20 +232,24 @@ class ServiceTable:
 
     def _put_service(self, key: ServerKey, server: VirtualServer) -> None:
         self.balancer.put_service(
-            *key, scheduler=server.scheduler, persistence_seconds=server.affinity_seconds, hash_fallback=True
+            *key,
+            scheduler=server.scheduler,
+            persistence_seconds=server.affinity_seconds,
+            expire_quiescent=True,
+            hash_fallback=True,
         )
 
     def _balance(self, server: VirtualServer) -> None:
-        known = self._applied.get(server.key)
+        key, known = server.key, self._applied.get(server.key)
         options = (server.scheduler, server.affinity_seconds)
         if known is None or options != (known.scheduler, known.affinity_seconds):
-            self._put_service(server.key, server)
-            held, draining = (known.endpoints, known.draining) if known is not None else ((), ())
-            known = self._applied[server.key] = replace(server, endpoints=held, draining=draining)
-        destinations = _weighed(server.endpoints, server)
-        if destinations != _weighed(known.endpoints, known):
-            self.balancer.set_destinations(*server.key, destinations)
-        self._applied[server.key] = server
+            self._put_service(key, server)
+        self._applied[key] = server
+        present = self._destinations.setdefault(key, [])
+        destinations = _weighed(server.endpoints, server, present)
+        if destinations != present:
+            self.balancer.set_destinations(*key, destinations)
+            self._destinations[key] = destinations
 
 
 _Weighed = tuple[str, int, int]
@@ -254,18 +273,19 @@ class _Groups:
     balanced: dict[Group, _Balanced] = field(default_factory=dict)
 
 
-def _weighed(endpoints: Iterable[Endpoint], server: VirtualServer) -> list[_Weighed]:
-    """To those of weight 0 nobody comes, but who is there stays. With session affinity a client would come back."""
+def _weighed(endpoints: Iterable[Endpoint], server: VirtualServer, present: Iterable[_Weighed]) -> list[_Weighed]:
+    """To those of weight 0 nobody comes, but who is there stays: of what is present, all that serve."""
     weights = dict.fromkeys(endpoints, 1)
-    if server.affinity_seconds is None:
-        for one in server.draining:
-            weights.setdefault(one, 0)
+    serving = set(server.serving)
+    for ip, port, _ in present if serving else ():
+        if (ip, port) in serving:
+            weights.setdefault((ip, port), 0)
     return [(ip, port, weight) for (ip, port), weight in weights.items()]
 
 
 def _admitted(server: VirtualServer) -> tuple[Any, ...]:
     """What the groups of clients depend on, and what else the listener is to know."""
-    balancing = (server.inside, server.parts, server.scheduler, server.affinity_seconds)
+    balancing = (server.inside, server.parts, server.scheduler, server.affinity_seconds, server.serving)
     return (server.source_ranges, server.anywhere, server.proxy_protocol, server.guarded, balancing)
 
 

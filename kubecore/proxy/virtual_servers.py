@@ -69,8 +69,8 @@ class VirtualServer:
     `proxy_protocol`: the version in which endpoints of TCP are told their clients, None: not at all. `forwarded`: the
     forwarder is to carry it in every mode. `parts`: each of several nodes behind one proxy, where it makes a difference
     whose a connection is; `endpoints` and `inside` are for those that may be any node's. `guarded`: some of these nodes
-    may have no endpoint while others have, and their clients are dropped then. `draining`: endpoints of UDP that keep
-    the flows they have and get no new ones.
+    may have no endpoint while others have, and their clients are dropped then. `serving`: endpoints of UDP that keep
+    the flows they have, also those that get no new ones.
     """
 
     protocol: str
@@ -87,7 +87,7 @@ class VirtualServer:
     forwarded: bool = False
     parts: tuple[Part, ...] = ()
     guarded: bool = False
-    draining: tuple[Endpoint, ...] = ()
+    serving: tuple[Endpoint, ...] = ()
 
     @property
     def key(self) -> ServerKey:
@@ -229,7 +229,7 @@ def _server(
         inside=shared.cluster if local and not internal else None,
         source_ranges=_source_ranges(service, key[1]) if purpose == "LoadBalancer" else (),
         proxy_protocol=proxy_protocol_of(service) if key[0] == "TCP" else None,
-        draining=shared.draining if key[0] == "UDP" else (),
+        serving=shared.serving,
     )
     return _with_parts(server, each, node, local=local) if each else server
 

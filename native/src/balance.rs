@@ -64,12 +64,16 @@ pub fn specs(destinations: Vec<Wanted>) -> PyResult<Vec<DestinationSpec>> {
 }
 
 /// `prefix` is how many leading bits of a client's address count, of either family; None: all.
-pub fn persistence(seconds: Option<f64>, prefix: Option<u8>) -> PyResult<Option<Persistence>> {
+pub fn persistence(
+    seconds: Option<f64>,
+    prefix: Option<u8>,
+    expire_quiescent: bool,
+) -> PyResult<Option<Persistence>> {
     let Some(seconds) = seconds else { return Ok(None) };
     if seconds <= 0.0 || !seconds.is_finite() {
         return Err(PyValueError::new_err(format!("persistence of {seconds} s: must be positive")));
     }
-    let mut persistence = Persistence::new(milliseconds(seconds));
+    let mut persistence = Persistence { expire_quiescent, ..Persistence::new(milliseconds(seconds)) };
     if let Some(bits) = prefix {
         (persistence.prefix_v4, persistence.prefix_v6) = (bits.min(32), bits.min(128));
     }
@@ -88,7 +92,8 @@ impl Balancer {
     }
 
     #[pyo3(signature = (protocol, address, port, *, scheduler = "rr", persistence_seconds = None,
-                        persistence_prefix = None, hash_port = false, hash_fallback = false))]
+                        persistence_prefix = None, expire_quiescent = false, hash_port = false,
+                        hash_fallback = false))]
     #[allow(clippy::too_many_arguments)]
     fn put_service(
         &self,
@@ -99,13 +104,14 @@ impl Balancer {
         scheduler: &str,
         persistence_seconds: Option<f64>,
         persistence_prefix: Option<u8>,
+        expire_quiescent: bool,
         hash_port: bool,
         hash_fallback: bool,
     ) -> PyResult<()> {
         let key = key(protocol, address, port)?;
         let options = ServiceOptions {
             scheduler: scheduler.parse().map_err(PyValueError::new_err)?,
-            persistence: persistence(persistence_seconds, persistence_prefix)?,
+            persistence: persistence(persistence_seconds, persistence_prefix, expire_quiescent)?,
             hash: HashOptions { port: hash_port, fallback: hash_fallback },
         };
         py.detach(|| self.core.put(key, options));

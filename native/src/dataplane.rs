@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -251,6 +251,10 @@ impl Forwarder {
             .into_iter()
             .map(|found| (pair(found.client), pair(found.target), pair(found.destination)))
             .collect()
+    }
+
+    fn targets(&self, py: Python<'_>) -> HashSet<Address> {
+        py.detach(|| self.core.targets()).into_iter().map(pair).collect()
     }
 
     fn statistics(&self) -> HashMap<&'static str, u64> {

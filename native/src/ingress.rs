@@ -152,7 +152,7 @@ impl IngressProxy {
             read_timeout: read_timeout.map(seconds).transpose()?,
             options: ServiceOptions {
                 scheduler: scheduler.parse().map_err(PyValueError::new_err)?,
-                persistence: persistence(persistence_seconds, None)?,
+                persistence: persistence(persistence_seconds, None, false)?,
                 hash: HashOptions { port: false, fallback: true },
             },
             destinations: specs(destinations)?,

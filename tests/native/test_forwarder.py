@@ -303,6 +303,7 @@ class TestChanges:
             writer.write(b"x")
             await reader.readexactly(1)
             assert len(plane.forwarder.connections()) == 1
+            assert plane.forwarder.targets() == {address}
             plane.forwarder.shutdown()
             assert await reader.read() == b""
             with pytest.raises(ConnectionRefusedError):

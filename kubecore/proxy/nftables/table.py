@@ -105,7 +105,7 @@ class NftablesTable:
         for key in before.keys() | after.keys():
             if before.get(key) != after.get(key):
                 one = after.get(key)
-                self._udp[key] = {*one.all_endpoints(), *one.draining} if one is not None else set()
+                self._udp[key] = {*one.all_endpoints(), *one.serving} if one is not None else set()
 
     def _replace(self, service: str, new: Elements) -> None:
         old = self._elements.get(service, _NOTHING)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use kubecore_core::balance::{Balancer, Carrier, State};
+use rustc_hash::FxHashSet;
 use tokio::task::AbortHandle;
 
 use crate::udp::UdpFlow;
@@ -79,6 +80,11 @@ impl Connections {
             state: found.state,
         })
         .collect()
+    }
+
+    /// Virtual addresses that clients came to, each once.
+    pub(crate) fn targets(&self) -> FxHashSet<SocketAddr> {
+        self.balancer.carried_targets(|carrier| self.task(carrier, |_| ()).is_some())
     }
 
     pub(crate) fn len(&self) -> usize {

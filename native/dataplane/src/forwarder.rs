@@ -9,7 +9,7 @@ use std::time::Duration;
 use kubecore_core::balance::{Balancer, Protocol, ServiceKey, VirtualService};
 use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
@@ -279,6 +279,11 @@ impl Forwarder {
 
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         self.shared.connections.list()
+    }
+
+    /// Virtual addresses that open connections came to, each once.
+    pub fn targets(&self) -> FxHashSet<SocketAddr> {
+        self.shared.connections.targets()
     }
 
     pub fn statistics(&self) -> ForwarderStatistics {

@@ -366,10 +366,12 @@ class TestUdp:
         plane.have(server(ONE, TWO, protocol="UDP"))
         assert {client() for _ in range(20)} == {f"one {NODE}"}
 
-    def test_nor_with_one_that_drains(self, world: World, plane: Plane, client: Callable[[], str]) -> None:
+    def test_nor_with_one_that_serves_though_no_new_ones_come(
+        self, world: World, plane: Plane, client: Callable[[], str]
+    ) -> None:
         plane.have(server(ONE, protocol="UDP"))
         assert client() == f"one {NODE}"
-        plane.have(server(TWO, protocol="UDP", draining=(ONE,)))
+        plane.have(server(TWO, protocol="UDP", serving=(ONE, TWO)))
         assert client() == f"one {NODE}"
         plane.have(server(TWO, protocol="UDP"))
         assert client() == f"two {NODE}"

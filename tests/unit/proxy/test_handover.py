@@ -12,7 +12,7 @@ import pytest
 
 from kubecore.proxy.handover import HANDSHAKE_SECONDS, Handover
 from kubecore.proxy.held_addresses import HeldAddresses
-from kubecore.proxy.table import ServiceTable
+from kubecore.proxy.table import LOOK_SECONDS, ServiceTable
 from kubecore.proxy.virtual_servers import VirtualServer
 from tests.unit.proxy.builders import vip, virtual_server
 from tests.unit.proxy.test_table import Book
@@ -90,7 +90,8 @@ def test_who_is_connected_stays_so_for_as_long_as_he_likes(world: World) -> None
     ends = time.monotonic() + SECONDS
     while world.table.forwarder.connections():
         assert time.monotonic() < ends
-    assert not world.settle_after(0)
+    assert world.settle_after(LOOK_SECONDS / 2)
+    assert not world.settle_after(LOOK_SECONDS / 2)
 
 
 def test_after_that_the_forwarder_has_nothing_of_it(world: World) -> None:

@@ -18,7 +18,7 @@ from kubecore.clock import VirtualClock
 from kubecore.proxy.addresses import AddressBook
 from kubecore.proxy.claims import Problem
 from kubecore.proxy.host_ports import HostPorts
-from kubecore.proxy.table import ServiceTable
+from kubecore.proxy.table import LOOK_SECONDS, ServiceTable
 from kubecore.proxy.virtual_servers import VirtualServer
 from tests.support.ports import free_port
 from tests.unit.proxy.builders import vip
@@ -50,10 +50,15 @@ def book() -> Book:
     return Book()
 
 
+@pytest.fixture
+def clock() -> Clock:
+    return Clock.virtual(0.0)
+
+
 @pytest.fixture(params=[False, True], ids=["listeners", "one listener"])
-def table(book: Book, request: pytest.FixtureRequest) -> Iterator[ServiceTable]:
+def table(book: Book, clock: Clock, request: pytest.FixtureRequest) -> Iterator[ServiceTable]:
     """Also where the kernel leads all to one listener; without the right to that the second is as the first."""
-    table = ServiceTable(clock=VirtualClock().native, addresses=book, one_listener=request.param)
+    table = ServiceTable(clock=clock, addresses=book, one_listener=request.param)
     yield table
     table.close()
 
@@ -136,9 +141,31 @@ class TestChanges:
         (row,) = table.rows()
         assert {one["port"]: one["connections"] for one in row["destinations"]} == {2: 2, 3: 0}
 
-    @pytest.mark.parametrize(("affinity", "stays"), [(None, True), (60.0, False)])
-    def test_a_flow_of_udp_stays_with_an_endpoint_that_drains_and_no_new_one_comes(
-        self, table: ServiceTable, affinity: float | None, stays: bool
+    def test_what_was_counted_of_a_service_stays_when_its_endpoints_go(self, table: ServiceTable) -> None:
+        local = replace(HTTP, purpose="LoadBalancer", inside=(("127.0.0.1", 3),))
+        table.apply("default/web", [local])
+        for client in ("192.0.2.1", "192.0.2.2"):
+            table.balancer.connect(*HTTP.key, client, 1000)
+        (mark,) = [one["mark"] for one in table.balancer.services() if "mark" in one]
+        table.balancer.connect("FWM", HTTP.address, mark, "127.0.0.1", 1000)
+        (row,) = table.rows()
+        assert (row["connections"], [one["connections"] for one in row["destinations"]]) == (3, [1, 1, 1])
+        table.apply("default/web", [replace(local, endpoints=())])
+        (row,) = table.rows()
+        assert (row["connections"], [one["connections"] for one in row["destinations"]]) == (3, [1])
+
+    @pytest.mark.parametrize(("protocol", "packets"), [("TCP", set()), ("UDP", {"packets_in", "packets_out"})])
+    def test_packets_are_told_of_udp_alone_for_the_kernel_makes_those_of_tcp(
+        self, table: ServiceTable, protocol: str, packets: set[str]
+    ) -> None:
+        table.apply("default/web", [replace(HTTP, protocol=protocol)])
+        (row,) = table.rows()
+        for one in (row, *row["destinations"]):
+            assert {name for name in one if name.startswith("packets")} == packets
+
+    @pytest.mark.parametrize("affinity", [None, 60.0])
+    def test_a_flow_of_udp_stays_with_an_endpoint_that_serves_though_no_new_one_comes(
+        self, table: ServiceTable, affinity: float | None
     ) -> None:
         with ExitStack() as sockets:
             one, other, client, stranger = (
@@ -146,6 +173,7 @@ class TestChanges:
             )
             for here in (one, other):
                 here.bind((vip(9), 0))
+            at_one, at_other, elsewhere = one.getsockname(), other.getsockname(), (vip(8), 53)
             server = replace(HTTP, protocol="UDP", affinity_seconds=affinity)
 
             def asked(who: socket.socket) -> socket.socket:
@@ -154,14 +182,15 @@ class TestChanges:
                 heard.recv(9)
                 return heard
 
-            table.apply("default/web", [replace(server, endpoints=(one.getsockname(),))])
+            serving = (at_one, at_other, elsewhere)
+            table.apply("default/web", [replace(server, endpoints=(at_one,), serving=serving)])
             assert asked(client) is one
-            table.apply(
-                "default/web", [replace(server, endpoints=(other.getsockname(),), draining=(one.getsockname(),))]
-            )
-            assert asked(client) is (one if stays else other)
+            table.apply("default/web", [replace(server, endpoints=(at_other,), serving=serving)])
+            assert asked(client) is one
             assert asked(stranger) is other
-            table.apply("default/web", [replace(server, endpoints=(other.getsockname(),))])
+            (row,) = table.rows()
+            assert {(to["address"], to["port"]): to["weight"] for to in row["destinations"]} == {at_one: 0, at_other: 1}
+            table.apply("default/web", [replace(server, endpoints=(at_other,), serving=(at_other, elsewhere))])
             assert asked(client) is other
 
     def test_connections_that_are_closed_are_listed_as_inactive_for_as_long_as_ipvs_remembers_them(self) -> None:
@@ -339,7 +368,7 @@ class TestHeldAddresses:
         assert not table.unfinished
 
     def test_those_of_a_service_that_is_gone_stay_for_connections_that_came_by_them(
-        self, table: ServiceTable, book: Book
+        self, table: ServiceTable, book: Book, clock: Clock
     ) -> None:
         with socket.create_server((vip(9), 0)) as server:
             table.apply("default/web", [replace(HTTP, endpoints=((vip(9), server.getsockname()[1]),)), at(2)])
@@ -352,6 +381,9 @@ class TestHeldAddresses:
                 assert taken.recv(2) == b"on"
             while table.forwarder.connections():
                 time.sleep(0.001)
+            table.commit()
+            assert (book.held, table.unfinished) == ({vip(1): 1}, True), "it is looked for again after a while"
+            clock.advance(LOOK_SECONDS)
             table.commit()
             assert (book.held, table.unfinished) == ({}, False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -200,7 +201,15 @@ class TestReadiness:
         pieces = [endpoint_slice(endpoint("10.0.0.1"), draining, ended, ports=[one]) for one in ports]
         found = {one.protocol: one for one in servers(service("dns", *ports), *pieces, node=node)}
         assert found["UDP"].endpoints == (("10.0.0.1", 53),)
-        assert (found["UDP"].draining, found["TCP"].draining) == ((("10.0.0.2", 53),), ())
+        assert (found["UDP"].serving, found["TCP"].serving) == ((("10.0.0.1", 53), ("10.0.0.2", 53)), ())
+
+    def test_flows_of_udp_stay_where_policies_and_hints_let_nobody_new_go(self) -> None:
+        dns, ports = port(53, protocol="UDP"), [port(53, protocol="UDP")]
+        near, far = endpoint("10.0.0.1", node="here", for_zones="a"), endpoint("10.0.0.2", node="there", for_zones="b")
+        everywhere = (("10.0.0.1", 53), ("10.0.0.2", 53))
+        for of in (service("dns", dns, internalTrafficPolicy="Local"), service("dns", dns)):
+            (found,) = servers(of, endpoint_slice(near, far, ports=ports), node=replace(HERE, zone="a"))
+            assert (found.endpoints, found.serving) == (everywhere[:1], everywhere)
 
     def test_serving_is_taken_for_granted_when_not_said(self) -> None:
         assert self.usable(endpoint("10.0.0.1", ready=False, terminating=True)) == ["10.0.0.1"]

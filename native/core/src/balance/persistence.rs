@@ -19,11 +19,13 @@ pub struct Persistence {
     pub prefix_v4: u8,
     /// The same for IPv6, 128 by default.
     pub prefix_v6: u8,
+    /// Clients of a destination of weight 0 are led to another; else they stay. (`expire_quiescent_template`)
+    pub expire_quiescent: bool,
 }
 
 impl Persistence {
     pub fn new(timeout: u64) -> Self {
-        Self { timeout, prefix_v4: 32, prefix_v6: 128 }
+        Self { timeout, prefix_v4: 32, prefix_v6: 128, expire_quiescent: false }
     }
 
     /// The part of an address that clients are told apart by.
@@ -79,8 +81,9 @@ impl Template {
         self.users.load(Relaxed) > 0 || self.expires.load(Relaxed) > now
     }
 
-    fn usable(&self, now: u64) -> bool {
-        !self.destination.removed() && self.alive(now)
+    fn usable(&self, now: u64, persistence: &Persistence) -> bool {
+        let left = persistence.expire_quiescent && self.destination.weight() == 0;
+        !left && !self.destination.removed() && self.alive(now)
     }
 }
 
@@ -108,10 +111,10 @@ impl TemplateTable {
     }
 
     /// The live template of a (masked) client, its time-out started anew.
-    pub(super) fn find(&self, client: IpAddr, now: u64, timeout: u64) -> Option<Arc<Template>> {
+    pub(super) fn find(&self, client: IpAddr, now: u64, persistence: &Persistence) -> Option<Arc<Template>> {
         let shard = self.shard(client).read();
-        let template = shard.templates.get(&client).filter(|template| template.usable(now))?;
-        template.extend(now.saturating_add(timeout));
+        let template = shard.templates.get(&client).filter(|template| template.usable(now, persistence))?;
+        template.extend(now.saturating_add(persistence.timeout));
         Some(Arc::clone(template))
     }
 
@@ -121,16 +124,17 @@ impl TemplateTable {
         client: IpAddr,
         destination: &Arc<Destination>,
         now: u64,
-        timeout: u64,
+        persistence: &Persistence,
         replace: bool,
     ) -> Arc<Template> {
         let mut shard = self.shard(client).write();
-        if !replace && let Some(present) = shard.templates.get(&client).filter(|found| found.usable(now)) {
+        let present = shard.templates.get(&client).filter(|found| found.usable(now, persistence));
+        if !replace && let Some(present) = present {
             return Arc::clone(present);
         }
         let template = Arc::new(Template {
             destination: Arc::clone(destination),
-            expires: AtomicU64::new(now.saturating_add(timeout)),
+            expires: AtomicU64::new(now.saturating_add(persistence.timeout)),
             users: AtomicU32::new(0),
         });
         shard.templates.insert(client, Arc::clone(&template));

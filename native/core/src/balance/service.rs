@@ -400,14 +400,13 @@ impl VirtualService {
     ) -> Option<(Arc<Destination>, Option<Arc<Template>>)> {
         let client = persistence.mask(flow.source.ip());
         if tried.is_empty()
-            && let Some(template) = self.templates.find(client, now, persistence.timeout)
+            && let Some(template) = self.templates.find(client, now, persistence)
         {
             return Some((Arc::clone(template.destination()), Some(template)));
         }
         let destination = snapshot.choose(flow, tried)?;
         // A client whose destination has just failed is moved for good.
-        let template =
-            self.templates.insert(client, &destination, now, persistence.timeout, !tried.is_empty());
+        let template = self.templates.insert(client, &destination, now, persistence, !tried.is_empty());
         Some((Arc::clone(template.destination()), Some(template)))
     }
 

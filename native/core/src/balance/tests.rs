@@ -340,6 +340,21 @@ mod persistence {
     }
 
     #[test]
+    fn a_client_leaves_a_destination_of_weight_0_only_where_it_is_told_to() {
+        for (expire_quiescent, then) in [(false, 3), (true, 2)] {
+            let persistence = Persistence { expire_quiescent, ..Persistence::new(1000) };
+            let options = ServiceOptions { persistence: Some(persistence), ..ServiceOptions::default() };
+            let service = service_with(options, &[(1, 1), (2, 1), (3, 1)]);
+            let open = service.connect(&flow(1), 0).unwrap();
+            service.set_destinations(&specs(&[(1, 1), (2, 1), (3, 0)]));
+            assert_eq!(port(&service, 1, 1), then);
+            assert!(!open.destination().removed());
+            service.set_destinations(&specs(&[(1, 1), (2, 1), (3, 1)]));
+            assert_eq!(port(&service, 1, 2), then, "where it has come to, it stays");
+        }
+    }
+
+    #[test]
     fn a_client_stays_until_its_time_is_up() {
         let service = persistent(32);
         assert_eq!(port(&service, 1, 0), 3);

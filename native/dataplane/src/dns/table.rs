@@ -10,7 +10,8 @@ use thiserror::Error;
 use super::names::{Key, is_below, key, parent};
 use super::search::Search;
 
-/// Negative answers may be kept this long, in seconds.
+/// Negative answers may be kept this long, in seconds: less than with CoreDNS as kubeadm has it (30), so that who asked
+/// for a Service before it was there finds it soon.
 const NEGATIVE_TTL: u32 = 5;
 
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 use super::key::FlowKey;
 use super::{Balancer, Connection, NEVER, State, Tracked};
 
@@ -88,6 +90,14 @@ impl Balancer {
         let guard = table.tracked.guard();
         let pair = |tracked: &Tracked| Some((tracked.copy(), tracked.carrier.clone()?));
         table.tracked.all(&guard).into_iter().filter_map(pair).collect()
+    }
+
+    /// What clients of those connections whose carrier is `ours` came to, each address once.
+    pub fn carried_targets(&self, ours: impl Fn(&Carrier) -> bool) -> FxHashSet<SocketAddr> {
+        let table = self.connections();
+        let guard = table.tracked.guard();
+        let found = table.tracked.all(&guard).into_iter();
+        found.filter(|one| one.carrier.as_ref().is_some_and(&ours)).map(|one| one.key.target()).collect()
     }
 
     /// Take a carried connection out before its carrier lets go of it, if `carrier` is what carries it: it ends at `now`.
