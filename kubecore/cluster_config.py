@@ -79,8 +79,8 @@ class ClusterConfig:
     dns: DnsConfig | None = None
     """How DNS answers; None for the host's resolvers beyond the cluster."""
     network_mode: Mode | Literal["auto"] = "auto"
-    """`netns`, `rootless`, `loopback`, or `auto`: network namespaces for pods where the kernel and the user's rights
-    allow."""
+    """`netns`, `rootless`, `loopback`, or `auto`: the first of them that the kernel and the user's rights allow, and
+    that goes with the rest of this (see `pod_network_choice`)."""
     service_cidrs: tuple[str, ...] = ()
     pod_cidrs: tuple[str, ...] = ()
     """Of Services and pods: one range, or one of each family, the cluster's own first; none: ranges that are free."""

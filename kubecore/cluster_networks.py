@@ -25,7 +25,7 @@ Ranges = tuple[str, ...]
 """One, or one of each family, the cluster's own first."""
 
 # Of Services and pods in netns mode. The host routes them, so that a second cluster on the machine needs its own.
-_NUMBERS = range(11)
+_NUMBERS = range(31)
 _NODE_PREFIXES = {4: 24, 6: 64}
 # Addresses that no packet can be led to from elsewhere (RFC 6890, RFC 5771, RFC 4291).
 _SPECIAL = {
@@ -43,7 +43,8 @@ def _service_range(number: int, family: str) -> str:
 
 
 def _pod_range(number: int, family: str) -> str:
-    return f"10.{244 + number}.0.0/16" if family == "IPv4" else f"fd00:10:{244 + number}::/56"
+    part = 244 + number if number < 11 else 213 + number  # 244 to 254, then 224 to 243
+    return f"10.{part}.0.0/16" if family == "IPv4" else f"fd00:10:{part}::/56"
 
 
 # From the second octet of a range of Services to that of its load balancers: 127.96 → 127.97, 10.96 → 10.160; of IPv6
@@ -124,7 +125,7 @@ class Networks:
     def __str__(self) -> str:
         from kubecore.kubelet.networks.network import MEANING
 
-        because = f" because {self.reason}" if self.reason else ""
+        because = f"; chosen because {self.reason}" if self.reason else ""
         without = f"; there is no IPv6: {self.left_out}" if self.left_out else ""
         if self.node is not None and self.node.no_way_out:
             without += f"; nothing leads out of it but to Services: {self.node.no_way_out}"
@@ -155,12 +156,10 @@ def choose_networks(config: ClusterConfig) -> Networks:
     a single one. New ones are claimed at once, kept ones by `hold_networks`. Raises PermissionError when what was asked
     for is not to be had, RangeError when there are no addresses left.
     """
-    from kubecore.kubelet.networks import network
+    from kubecore import pod_network_choice
 
-    file = _file(config)
-    kept = _read(file) if file.exists() else None
-    rootless = "rootless" in (config.network_mode, kept.mode if kept is not None else "")
-    found = network.detect_rootless() if rootless else network.detect()
+    kept = _kept(config)
+    found = pod_network_choice.best(config, kept.mode if kept is not None else None)
     if found.mode == "rootless" and config.cri is not None:
         raise PermissionError(
             "pod network rootless is for kubecore's own runtimes; runtime cri has a network of its own"
@@ -168,10 +167,8 @@ def choose_networks(config: ClusterConfig) -> Networks:
     chosen = _kept_networks(config, kept, found) if kept is not None else _new_networks(config, found)
     _judge(config, chosen)
     if kept is None or kept.services != chosen.services:
-        _write(file, chosen)
-    if chosen.mode == "loopback" and found.mode == "loopback":
-        return replace(chosen, reason=found.reason)
-    return chosen
+        _write(_file(config), chosen)
+    return replace(chosen, reason=found.reason) if found.mode == chosen.mode != "netns" else chosen
 
 
 def forget_networks(config: ClusterConfig, networks: Networks) -> None:
@@ -201,8 +198,11 @@ def _judge(config: ClusterConfig, chosen: Networks) -> None:
                     raise PermissionError(f"{text}: {' and '.join(special)} are for {use}")
 
 
-def _read(file: Path) -> Networks:
-    """Raises ValueError for a file that is damaged."""
+def _kept(config: ClusterConfig) -> Networks | None:
+    """Those of an earlier start. Raises ValueError for a file that is damaged."""
+    file = _file(config)
+    if not file.exists():
+        return None
     try:
         held = json.loads(file.read_bytes())
         services, pods = (tuple(one for one in held[what].split(",") if one) for what in ("services", "pods"))
@@ -232,7 +232,7 @@ def _ipv6_trouble(config: ClusterConfig, mode: Mode, found: Detection) -> str:
     if mode == "netns":
         return netlink.ipv6_trouble()
     if mode == "rootless":
-        return "pod network rootless has IPv4 only"
+        return "pod network rootless has IPv4 only" + (f", and {found.reason}" if found.reason else "")
     because = f", and network namespaces cannot be had: {found.reason}" if found.mode == "loopback" else ""
     return f"{_ONLY_FAMILY} only, which pods in loopback mode cannot share{because}"
 

@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -93,8 +93,9 @@ class NodeNetwork:
         self._user = self._network = -1
 
 
-def trouble() -> str:
-    """Why there can be none; "" if there can. The real thing is tried: a bridge and a pod's link to it."""
+def trouble(more: Callable[[NodeNetwork], str] = lambda made: "") -> str:
+    """Why there can be none; "" if there can. The real thing is tried: a bridge and a pod's link to it. `more` says
+    what is wrong with it beyond that."""
     try:
         made = NodeNetwork.make()
     except OSError as error:
@@ -103,11 +104,11 @@ def trouble() -> str:
         with made.netlink() as netlink:
             netlink.add_bridge("kc-probe")
             netlink.add_veth("kv-probe", peer="eth0", peer_namespace=made.descriptors[1])
+        return more(made)
     except OSError as error:
         return f"no bridge can be made in a user namespace ({error.strerror})"
     finally:
         made.close()
-    return ""
 
 
 def is_elsewhere(host: str) -> bool:

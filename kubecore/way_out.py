@@ -100,15 +100,14 @@ def lead_out(network: NodeNetwork, inside: Sequence[str], source: str) -> None:
 
 def trouble() -> str:
     """Why there can be none; "" if there can. The real thing is tried."""
-    if why := node_network.trouble():
-        return why
-    made = NodeNetwork.make()
+    return node_network.trouble(_trouble_in)
+
+
+def _trouble_in(network: NodeNetwork) -> str:
     try:
-        WayOut(made, (), "192.0.2.1", most=1).close()
+        WayOut(network, (), "192.0.2.1", most=1).close()
     except OSError as error:
         return _reason(error)
-    finally:
-        made.close()
     return ""
 
 
@@ -118,11 +117,14 @@ def _reason(error: OSError) -> str:
 
 def _lead(network: int, others: Sequence[Network], ports: tuple[int, int]) -> None:
     batch = Batch(_TABLE)
-    batch.make_table_anew()
-    batch.add_prerouting_chain("out", _rules(others, ports), priority=_MANGLE)
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
     connection = Connection(_native.socket_within(network, socket.AF_NETLINK, kind, NETLINK_NETFILTER))
     try:
+        if connection.table_is_awake(_TABLE) is None:
+            batch.make_table()
+        else:  # a former run's; the kernel takes 10 ms to be rid of what was there
+            batch.make_table_anew()
+        batch.add_prerouting_chain("out", _rules(others, ports), priority=_MANGLE)
         connection.run(batch)
     finally:
         connection.close()

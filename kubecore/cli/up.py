@@ -120,8 +120,9 @@ Storage = Annotated[
 PodNetworkMode = Annotated[
     PodNetwork,
     typer.Option(
-        help="Network namespaces for pods: netns, as root, or rootless, in a user namespace; auto: netns where the "
-        "kernel and rights allow."
+        help="Network namespaces for pods: netns, on a bridge of the host's, as root; rootless, on one in a user "
+        "namespace, which the host reaches by node ports, port-forward and the API server's proxy; or loopback, none: "
+        "pods are on the host's network, at addresses of 127.0.0.0/8. auto: the first that can be had."
     ),
 ]
 ServiceCIDR = Annotated[

@@ -25,6 +25,7 @@ import yaml
 from tests.support.dns_client import Answer, Record, ask
 from tests.support.kubectl import Kubectl, program
 from tests.support.process import ROOT, RunningCluster, running_cluster
+from tests.support.unprivileged_cluster import LOOPBACK
 
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(900)]
 
@@ -294,6 +295,7 @@ def test_without_rights_dns_has_another_port_and_hosts_files_name_the_services(t
         "-m",
         "kubecore",
         "up",
+        *LOOPBACK,
     ]
     ports = ["--secure-port", "0", "--grpc-port", "0", "--dns-port", "0"]
     process = subprocess.Popen(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
 import textwrap
 import threading
 import time
@@ -62,28 +61,14 @@ def serve(cluster: Running, name: str, *, options: tuple[str, ...] = (), **spec:
     cluster.kubectl("wait", "pod", name, "--for=condition=Ready", "--timeout=180s")
 
 
-@contextmanager
-def forwarded(cluster: Running, pod: str, port: int) -> Iterator[int]:
-    """A port of this host by which `kubectl port-forward` leads to one of the pod's."""
-    kubectl = cluster.kubectl
-    command = [str(kubectl.program), "--kubeconfig", str(kubectl.kubeconfig), "port-forward", f"pod/{pod}", f":{port}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        line = running.stdout.readline()
-        try:
-            yield int(line.split("127.0.0.1:")[1].split(" ")[0])
-        finally:
-            running.terminate()
-
-
 def test_the_user_and_the_node_tell_the_mode_and_what_it_lacks(cluster: Running, no_way_out: str) -> None:
     lacks = f"; nothing leads out of it but to Services: {no_way_out}" if no_way_out else ""
     assert "kubecore: pod network rootless: every pod has a network namespace" in cluster.command.errors
-    assert "out of which kubecore carries TCP and UDP; Services have" in cluster.command.errors
+    assert "the API server's proxy lead into it; Services have" in cluster.command.errors
     assert f"{lacks}\n" in cluster.command.errors
     annotation = "{.items[0].metadata.annotations.kubecore\\.dev/%s}"
     assert cluster.value(annotation % "network-mode", "nodes") == "rootless"
-    assert cluster.value(annotation % "network", "nodes").endswith(f"out of which kubecore carries TCP and UDP{lacks}")
+    assert cluster.value(annotation % "network", "nodes").endswith(f"the API server's proxy lead into it{lacks}")
 
 
 def test_the_front_end_answers_at_its_node_port_on_the_host(cluster: Running) -> None:
@@ -222,7 +207,7 @@ def eventually(cluster: Running, *arguments: str) -> Answer:
 def test_port_forward_leads_to_what_a_pod_listens_at(cluster: Running, options: tuple[str, ...]) -> None:
     name = f"forwarded-{len(options)}"
     serve(cluster, name, options=options)
-    with forwarded(cluster, name, 8000) as port:
+    with cluster.forwarded(f"pod/{name}", 8000) as port:
         assert answer_at(f"http://127.0.0.1:{port}/name") == f"{name}\n"
     assert cluster.kubectl("exec", name, "--", "cat", f"/tmp/{name}/name") == f"{name}\n"
 
@@ -243,7 +228,7 @@ def test_a_pod_with_the_hosts_network_is_in_the_nodes_where_the_bridge_is(cluste
     assert "kc-" in cluster.kubectl("exec", "on-the-node", "--", "cat", "/proc/net/dev"), seen
     ask = f"import urllib.request as r; print(r.urlopen('http://{cluster.node_address}:8000/name').read().decode())"
     assert cluster.pod("asks-the-node", ask).strip() == "on-the-node"
-    with forwarded(cluster, "on-the-node", 8000) as port:
+    with cluster.forwarded("pod/on-the-node", 8000) as port:
         assert answer_at(f"http://127.0.0.1:{port}/name") == "on-the-node\n"
     cluster.kubectl("delete", "pod", "on-the-node", "--grace-period=0", "--force")
 

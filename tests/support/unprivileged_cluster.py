@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from tests.support.process import ROOT, Command
 from tests.support.unprivileged import User
 
 EXAMPLE = ROOT / "examples" / "web.yaml"
+LOOPBACK = ("--pod-network", "loopback")
 
 
 @dataclass
@@ -43,6 +45,19 @@ class Running:
         self.apply(name, command, mounts=mounts, restartPolicy="Never", **spec)
         self.kubectl("wait", "pod", name, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
         return self.kubectl("logs", name)
+
+    @contextmanager
+    def forwarded(self, what: str, port: int, *options: str) -> Iterator[int]:
+        """A port of this host by which `kubectl port-forward` leads to one of a pod's."""
+        kubectl = self.kubectl
+        command = [str(kubectl.program), "--kubeconfig", str(kubectl.kubeconfig), *options, "port-forward", what]
+        with subprocess.Popen([*command, f":{port}"], stdout=subprocess.PIPE, text=True) as running:
+            assert running.stdout is not None
+            line = running.stdout.readline()
+            try:
+                yield int(line.split("127.0.0.1:")[1].split(" ")[0])
+            finally:
+                running.terminate()
 
     def apply(self, name: str, command: list[str], *, mounts: Sequence[object] = (), **spec: object) -> None:
         container = {"name": "main", "image": "none", "command": command, "volumeMounts": list(mounts)}

@@ -25,9 +25,10 @@ Choose = Callable[..., Networks]
 
 @pytest.fixture
 def choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Choose]:
-    """As a user without rights; what was claimed is released at the end."""
+    """As a user without rights, to whom the kernel gives no namespaces; what was claimed is released at the end."""
     made: list[Networks] = []
     monkeypatch.setattr(network, "detect", lambda: Detection("loopback", "this is a test"))
+    monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("loopback", "they are switched off"))
 
     def choose(name: str = "data", **fields: Any) -> Networks:
         config = ClusterConfig(data_dir=tmp_path / name, **fields)
@@ -69,13 +70,16 @@ def release(networks: Networks) -> None:
 
 def test_without_rights_pods_share_the_hosts_network_and_the_user_is_told_why(choose: Choose) -> None:
     assert str(choose()).startswith("loopback: pods share the host's network")
-    assert "because this is a test; Services have 127.96." in str(choose("another"))
+    assert (
+        "; chosen because this is a test, and pod network rootless cannot be had: they are switched off; "
+        "Services have 127.96."
+    ) in str(choose("another"))
 
 
 def test_rootless_is_given_to_who_asks_for_it_and_kept(
     choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]
 ) -> None:
-    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("rootless", ""))
+    monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("rootless", ""))
     first = choose(network_mode="rootless")
     assert str(first).startswith("rootless: every pod has a network namespace")
     assert {*first.services, *first.pods, *first.load_balancers} == set(led)
@@ -85,10 +89,34 @@ def test_rootless_is_given_to_who_asks_for_it_and_kept(
     assert again.node_ports_at == ("0.0.0.0", network.host_address(again.pods_of_node(0)[0]))
 
 
+def test_without_rights_it_is_rootless_where_that_can_be_had_and_the_user_is_told_why_it_is_no_better(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]
+) -> None:
+    monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("rootless", ""))
+    first = choose()
+    assert first.mode == "rootless"
+    assert f"; chosen because this is a test; Services have {first.services[0]}" in str(first)
+    with pytest.raises(PermissionError, match="pods cannot have IPv6: pod network rootless has IPv4 only, and this is"):
+        choose("another", ip_families=("IPv6",))
+
+
+def test_as_many_clusters_at_a_time_have_ranges_of_their_own_as_in_loopback_mode(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]
+) -> None:
+    monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("rootless", ""))
+    ranges: list[str] = []
+    for number in range(20):  # others may have some
+        made = choose(str(number))
+        ranges += (*made.services, *made.pods, *made.load_balancers)
+    networks = [ipaddress.IPv4Network(one) for one in ranges]
+    for index, one in enumerate(networks):
+        assert not any(one.overlaps(other) for other in networks[:index])
+
+
 def test_where_nothing_leads_out_of_a_rootless_network_the_user_is_told_why(
     choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]
 ) -> None:
-    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("rootless", ""))
+    monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("rootless", ""))
     assert str(choose(network_mode="rootless")).endswith(
         "; nothing leads out of it but to Services: nf_tables is missing"
     )
@@ -97,14 +125,14 @@ def test_where_nothing_leads_out_of_a_rootless_network_the_user_is_told_why(
 def test_where_rootless_cannot_be_had_who_asks_for_it_is_refused_and_told_why(
     choose: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("loopback", "they are switched off"))
+    monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("loopback", "they are switched off"))
     with pytest.raises(PermissionError, match="pod network rootless cannot be had: they are switched off"):
         choose(network_mode="rootless")
 
 
 def test_a_directory_made_in_loopback_mode_stays_so(choose: Choose, monkeypatch: pytest.MonkeyPatch) -> None:
     choose(network_mode="loopback").release()
-    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("rootless", ""))
+    monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("rootless", ""))
     with pytest.raises(PermissionError, match="made with pod network loopback and keeps it"):
         choose(network_mode="rootless")
 
@@ -112,9 +140,9 @@ def test_a_directory_made_in_loopback_mode_stays_so(choose: Choose, monkeypatch:
 def test_a_directory_made_rootless_does_not_fall_back(
     choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]
 ) -> None:
-    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("rootless", ""))
+    monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("rootless", ""))
     choose(network_mode="rootless").release()
-    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("loopback", "they are switched off"))
+    monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("loopback", "they are switched off"))
     with pytest.raises(PermissionError, match="pod network rootless, which cannot be had now: they are switched off"):
         choose()
     with pytest.raises(PermissionError, match="made with pod network rootless and keeps it"):
@@ -122,13 +150,13 @@ def test_a_directory_made_rootless_does_not_fall_back(
 
 
 def test_rootless_is_refused_where_others_run_containers(choose: Choose, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("rootless", ""))
+    monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("rootless", ""))
     with pytest.raises(PermissionError, match="pod network rootless is for kubecore's own runtimes"):
         choose(network_mode="rootless", cri=CriConfig("unix:///nowhere"))
 
 
 def test_rootless_has_ipv4_only_and_says_so(choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]) -> None:
-    monkeypatch.setattr(network, "detect_rootless", lambda: Detection("rootless", ""))
+    monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("rootless", ""))
     both = choose(network_mode="rootless", ip_families=("IPv4", "IPv6"))
     assert (both.families, both.left_out) == (("IPv4",), "pod network rootless has IPv4 only")
     with pytest.raises(PermissionError, match="pods cannot have IPv6: pod network rootless has IPv4 only"):

@@ -43,7 +43,7 @@ _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 
 
 class Detection(NamedTuple):
-    """The best mode this process may use, and why (one line for the user)."""
+    """The best mode this process may use, and why it is no better (a part of a line for the user)."""
 
     mode: Mode
     reason: str
@@ -52,15 +52,15 @@ class Detection(NamedTuple):
 MEANING: dict[Mode, str] = {
     "netns": "every pod has a network namespace and an address on a bridge",
     "rootless": "every pod has a network namespace and an address on a bridge in a namespace of the cluster's own, "
-    "out of which kubecore carries TCP and UDP",
+    "out of which kubecore carries TCP and UDP; node ports, port-forward and the API server's proxy lead into it",
     "loopback": "pods share the host's network, each with an address of 127.0.0.0/8",
 }
 
 
-def detect_rootless() -> Detection:
-    """Whether mode rootless can be had, for whoever asks for it, by trying the real thing."""
-    why = "it is for other users than root, who has netns" if os.geteuid() == 0 else node_network.trouble()
-    return Detection("loopback", why) if why else Detection("rootless", "user namespaces can be made")
+def detect_rootless(trouble: Callable[[], str] = node_network.trouble) -> Detection:
+    """Whether mode rootless can be had. `trouble` tries the real thing, as much of it as is wanted."""
+    why = "it is for other users than root, who has netns" if os.geteuid() == 0 else trouble()
+    return Detection("loopback", why) if why else Detection("rootless", "")
 
 
 def detect() -> Detection:
@@ -72,7 +72,8 @@ def detect() -> Detection:
     ]
     if missing:
         verb = "are" if len(missing) > 1 else "is"
-        return Detection("loopback", f"{' and '.join(missing)} {verb} missing (not root)")
+        whose = "" if os.geteuid() == 0 else " (not root)"
+        return Detection("loopback", f"{' and '.join(missing)} {verb} missing{whose}")
     probe = f"kcp{os.getpid()}"
     try:
         with Netlink() as netlink:

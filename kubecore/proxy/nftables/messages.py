@@ -89,6 +89,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self._messages)
 
+    def make_table(self) -> None:
+        """If there is none of its name."""
+        self._messages.append((_NEWTABLE, _F_CREATE, self._table))
+
     def make_table_anew(self) -> None:
         """Without anything in it, whatever there was of its name."""
         self._messages += [(_NEWTABLE, _F_CREATE, self._table), (_DELTABLE, 0, self._table)]
