@@ -364,7 +364,7 @@ class Kubelet:
             root=config.root_dir,
             facts=NodeFacts(config.node_name, self._network.host_ips, machine.allocatable()),
             memory_capacity=machine.memory,
-            naming=Naming(config.cluster_domain, config.cluster_dns),
+            naming=Naming(config.cluster_domain, config.cluster_dns, network=self._network.mode),
             book=self.book,
             objects=self._objects,
             volumes=VolumeManager(config.root_dir / "pods", self._clock),

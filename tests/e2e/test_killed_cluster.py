@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.kubectl import Kubectl, of_version
 from tests.support.ports import free_port
-from tests.support.process import PATIENCE, running_cluster
+from tests.support.process import ON_THE_HOST, PATIENCE, running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -74,7 +74,7 @@ def test_pods_of_several_nodes_are_taken_over_and_still_reach_each_other(tmp_pat
     """So do clients of their nodes' ports: each node has one at its own address, whoever has it at the machine's."""
     data, host_port = tmp_path / "data", free_port()
     serve = "python3 -m http.server 8080 --bind $KUBECORE_POD_IP --directory /data"
-    with running_cluster(data, "--nodes", "3") as cluster:
+    with running_cluster(data, "--nodes", "3", *ON_THE_HOST) as cluster:
         kubectl = of_version("1.37", cluster.kubeconfig, tmp_path)
         kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=180s")
         host = socket.gethostname().lower()
@@ -94,7 +94,7 @@ def test_pods_of_several_nodes_are_taken_over_and_still_reach_each_other(tmp_pat
         why = f"host port TCP {host_port}: cannot listen on 127.0.0.1"
         assert all(message.startswith(why) for message in not_served(kubectl, by=2))
         cluster.stop(number=signal.SIGKILL)
-    with running_cluster(data, "--nodes", "3") as cluster:
+    with running_cluster(data, "--nodes", "3", *ON_THE_HOST) as cluster:
         assert [one["status"] for one in kubectl.json("get", "pods")["items"]] == before
         for number, status in enumerate(before):
             fetch = f"import urllib.request as r; print(r.urlopen('http://{status['podIP']}:8080', timeout=60).read())"

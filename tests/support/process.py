@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 """Seconds for what takes one or a few, on a machine with other work to do."""
+ON_THE_HOST = () if os.geteuid() == 0 else ("--pod-network", "loopback")
+"""Options of `kubecore up` for who connects from the host to addresses of pods, nodes and Services."""
 
 
 def stopped_within(process: subprocess.Popen[str], seconds: float, number: int) -> int:

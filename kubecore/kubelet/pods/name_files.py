@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from kubecore import resolv_conf as host_file
 from kubecore.api import meta
+from kubecore.kubelet.networks.network import Mode
 from kubecore.resolv_conf import ResolvConf
 
 Object = dict[str, Any]
@@ -32,6 +33,11 @@ class Naming:
     servers: tuple[str, ...]
     host_resolv_conf: Path = host_file.PATH
     host_hosts: Path = Path("/etc/hosts")
+    network: Mode = "loopback"
+
+    def on_the_host(self, pod: Object) -> bool:
+        """Whether the pod's loopback is the host's."""
+        return self.network == "loopback" or (self.network == "netns" and bool(pod["spec"].get("hostNetwork")))
 
 
 def pod_hostname(pod: Object) -> str:
@@ -172,6 +178,8 @@ def resolv_conf(pod: Object, naming: Naming) -> Resolver:
     if policy != "None":
         host = ResolvConf.read(naming.host_resolv_conf)
         servers, searches, options = list(host.servers), list(host.searches), dict(host.options)
+        if not naming.on_the_host(pod):
+            servers = _reached_from_elsewhere(servers, naming.servers)
     if clustered and naming.servers:
         servers = list(naming.servers)
         domain = naming.domain
@@ -189,6 +197,21 @@ def resolv_conf(pod: Object, naming: Naming) -> Resolver:
     if options:
         lines.append("options " + " ".join(f"{name}:{value}" if value else name for name, value in options.items()))
     return Resolver("\n".join(lines) + "\n", (*lost_servers, *lost_searches))
+
+
+def _reached_from_elsewhere(servers: list[str], cluster: tuple[str, ...]) -> list[str]:
+    """In the place of those that listen on the host's loopback (systemd-resolved's 127.0.0.53, say) the cluster's DNS,
+    which asks them."""
+    found: list[str] = []
+    for one in servers:
+        found += cluster if cluster and _is_loopback(one) else (one,)
+    return list(dict.fromkeys(found))
+
+
+def _is_loopback(address: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(address).is_loopback
+    return False
 
 
 def _servers_within_limits(given: list[str]) -> tuple[list[str], list[str]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kubecore.kubelet.networks.network import Mode
 from kubecore.kubelet.pods.environment import ConfigError, Surroundings, container_environment
 from kubecore.kubelet.pods.expansion import expand
 from kubecore.kubelet.pods.fields import NodeFacts, field_value
@@ -109,6 +111,23 @@ class TestResolvConf:
     )
     def test_leads_where_the_policy_says(self, naming: Naming, spec: Object, text: str) -> None:
         assert self.told(naming, **spec) == (text, ())
+
+    @pytest.mark.parametrize(
+        ("network", "spec", "servers"),
+        [
+            ("rootless", {"dnsPolicy": "Default"}, ["10.96.0.10", "192.0.2.1"]),
+            ("rootless", {"hostNetwork": True}, ["10.96.0.10", "192.0.2.1"]),
+            ("netns", {"dnsPolicy": "Default"}, ["10.96.0.10", "192.0.2.1"]),
+            ("netns", {"hostNetwork": True}, ["127.0.0.53", "192.0.2.1"]),
+            ("loopback", {"dnsPolicy": "Default"}, ["127.0.0.53", "192.0.2.1"]),
+        ],
+    )
+    def test_names_no_server_on_the_hosts_loopback_to_pods_that_do_not_reach_it(
+        self, naming: Naming, network: Mode, spec: Object, servers: list[str]
+    ) -> None:
+        naming.host_resolv_conf.write_text("nameserver 127.0.0.53\nnameserver 192.0.2.1\n")
+        text, _ = self.told(replace(naming, network=network), **spec)
+        assert text == "".join(f"nameserver {one}\n" for one in servers)
 
     def test_of_policy_none_has_what_the_pod_says_alone(self, naming: Naming) -> None:
         options = [{"name": "ndots", "value": "2"}, {"name": "edns0"}, {"name": "rotate", "value": ""}]
