@@ -177,6 +177,29 @@ def test_a_second_cluster_beside_it_has_addresses_of_its_own(cluster: Running, s
             assert answer_at(f"http://127.0.0.1:{port}/").split()[-1] in theirs
 
 
+EMBEDS = """
+import json, sys
+from pathlib import Path
+from kubecore.cluster import ClusterConfig
+from kubecore.threaded_cluster import ThreadedCluster
+
+if __name__ == "__main__":
+    for name in "ab":
+        folder = Path(sys.argv[1]) / name
+        with ThreadedCluster(ClusterConfig.throwaway(folder, network_mode=sys.argv[2])) as cluster:
+            cluster.make_namespace("test-")
+        print(json.loads((folder / "networks.json").read_text())["mode"])
+"""
+
+
+def test_a_cluster_within_a_program_has_that_network_too_each_time_that_it_starts(somebody: User, mode: str) -> None:
+    asked = {"rootless": "auto", "loopback": "loopback"}[mode]
+    program = somebody.home / f"embeds-{mode}.py"
+    program.write_text(EMBEDS)
+    done = somebody.run(*somebody.program[len(somebody.prefix) : -2], str(program), str(somebody.home / mode), asked)
+    assert (done.returncode, done.stdout.split()) == (0, [mode, mode]), done.stderr
+
+
 # --- its end
 
 LINGERING = "trap '' TERM HUP; setsid sleep {0} & (setsid sleep {0} &); sleep {0} & exec sleep {0}"
