@@ -91,6 +91,8 @@ async def test_options_of_logs_that_are_none_are_refused(node: Running) -> None:
     assert await node.get(f"{logs}?tailLines=x") == (400, '{"message": "Unable to decode query."}')
     for query in ("tailLines=-1", "limitBytes=0", "sinceSeconds=0", "stream=Both", "stream=Stdout&tailLines=1"):
         assert await node.get(f"{logs}?{query}") == (422, '{"message": "Invalid request."}'), query
+    gate = "Please enable PodLogsQuerySplitStreams feature gate in kubelet"
+    assert await node.get(f"{logs}?stream=Stderr") == (400, f'unable to return the given log stream: "Stderr". {gate}')
     assert await node.get(f"{logs}?tail=1") == (200, "two\n")
     assert await node.get(f"{logs}?tail=all") == (200, "one\ntwo\n")
     assert await node.get("/containerLogs/default/hello/x") == (404, 'container "x" not found in pod "hello"')

@@ -40,7 +40,6 @@ _PASSED_ON = (
     "timestamps",
     "tailLines",
     "limitBytes",
-    "stream",
 )
 _PLAIN = "text/plain"
 _LEAST = {
@@ -48,7 +47,6 @@ _LEAST = {
     "limitBytes": (1, "must be greater than 0"),
     "sinceSeconds": (1, "must be greater than 0"),
 }
-_STREAMS = ("All", "Stderr", "Stdout")
 # How upstream writes a place without a name.
 _NOWHERE = "[]"
 
@@ -138,12 +136,9 @@ def _options(params: Mapping[str, str], name: str) -> None:
     if "sinceSeconds" in numbers and params.get("sinceTime"):
         detail = "at most one of `sinceTime` or `sinceSeconds` may be specified"
         causes.append(FieldError.forbidden(_NOWHERE, detail))
-    stream = params.get("stream", "All")
-    if stream not in _STREAMS:
-        causes.append(FieldError.not_supported("stream", stream, _STREAMS))
-    if stream != "All" and "tailLines" in numbers:
-        detail = "`tailLines` and specific `stream` are mutually exclusive for now"
-        causes.append(FieldError.forbidden(_NOWHERE, detail))
+    # Upstream's gate PodLogsQuerySplitStreams is off.
+    if "stream" in params:
+        causes.append(FieldError.forbidden("stream", "may not be specified"))
     if causes:
         raise errors.invalid("PodLogOptions", name, causes)
 

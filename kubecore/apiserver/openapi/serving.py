@@ -35,6 +35,8 @@ _IMMUTABLE = (("Cache-Control", "public, immutable"), ("Expires", "Fri, 31 Dec 9
 # What Go's server makes of the index, whose handler says nothing.
 _INDEX_TYPE = "text/plain; charset=utf-8"
 _FRESH = (("Cache-Control", "no-cache, private"),)
+# Of OpenAPI v2 upstream has a handler of its own compress the answers, which says so whether it does or not.
+_COMPRESSIBLE = ("Vary", "Accept-Encoding")
 
 
 class _Document(NamedTuple):
@@ -177,11 +179,11 @@ class OpenAPI:
         for media in media_ranges(accept):
             if media.covers(JSON_TYPE):
                 document = self._kept("v2", digest, lambda: v2.as_json(*self._v2_parts(state)))
-                return _answer(document, JSON_TYPE, _FRESH, if_none_match)
+                return _answer(document, JSON_TYPE, (_COMPRESSIBLE, *_FRESH), if_none_match)
             if media.media in (V2_PROTOBUF, _V2_PROTOBUF_OLD):
                 document = self._kept("v2.pb", digest, lambda: gnostic.encoded(*self._v2_parts(state)))
-                return _answer(document, V2_PROTOBUF, _FRESH, if_none_match)
-        return Answer(406, b"", "")
+                return _answer(document, V2_PROTOBUF, (_COMPRESSIBLE, *_FRESH), if_none_match)
+        return Answer(406, b"", "", (("Vary", "Accept"), _COMPRESSIBLE))
 
     def _v2_parts(self, state: _State) -> tuple[Iterator[v2.Member], JSON]:
         """The members of the document, and the rest of it."""

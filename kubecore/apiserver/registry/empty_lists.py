@@ -19,6 +19,7 @@ _JOB = ("spec.podFailurePolicy.rules", f"spec.template.{_POD}")
 _PATHS: dict[str, tuple[str, ...]] = {
     "clusterroles.rbac.authorization.k8s.io": ("rules",),
     "cronjobs.batch": tuple(f"spec.jobTemplate.{path}" for path in _JOB),
+    "customresourcedefinitions.apiextensions.k8s.io": ("status.conditions",),
     "csinodes.storage.k8s.io": ("spec.drivers", "spec.drivers.*.topologyKeys"),
     "endpointslices.discovery.k8s.io": ("endpoints", "ports"),
     "flowschemas.flowcontrol.apiserver.k8s.io": ("spec.rules.*.resourceRules.*.namespaces",),

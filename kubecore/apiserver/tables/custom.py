@@ -15,7 +15,7 @@ import orjson
 from kubecore.api.quoting import escaped_as_go
 from kubecore.apiserver.tables.ages import parse_time, since
 from kubecore.apiserver.tables.column import AGE, NAME, Cell, CellFunction, Column, KindTable, Object
-from kubecore.apiserver.tables.jsonpath import JSONPath
+from kubecore.apiserver.tables.jsonpath import JSONPath, NotFound
 
 _EXPONENTS_FROM = 6
 
@@ -56,8 +56,11 @@ def _cell(path: JSONPath, type_name: str) -> CellFunction:
     shown = _SHOWN[type_name]
 
     def cell(obj: Object, now: datetime) -> Cell:
-        found = path.find(obj)
-        return shown(found[0], now) if found and found[0] is not None else None
+        try:
+            found = path.find(obj)
+        except NotFound:
+            return None
+        return shown(found[0], now) if found else None
 
     return cell
 
@@ -75,6 +78,9 @@ def _boolean(value: Any, _now: datetime) -> Cell:
 
 
 def _string(value: Any, _now: datetime) -> Cell:
+    if value is None:
+        # What Go's templates make of it.
+        return "<no value>"
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -101,7 +107,8 @@ def _as_go_prints(value: float) -> str:
 def _date(value: Any, now: datetime) -> Cell:
     if not isinstance(value, str):
         return None
-    return since(value, now) if not value or parse_time(value) is not None else "<invalid>"
+    absent = value in ("", "null")
+    return since("" if absent else value, now) if absent or parse_time(value) is not None else "<invalid>"
 
 
 _SHOWN = {"integer": _integer, "number": _number, "boolean": _boolean, "string": _string, "date": _date}

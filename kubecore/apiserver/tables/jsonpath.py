@@ -1,24 +1,25 @@
 """JSONPath as printer columns use it: the notation of kubectl's templates, without the braces.
 
 Fields (`.a`, `['a']`, `.*`), recursive descent (`..a`), indices, slices and unions (`[0]`, `[-1:]`, `[0,2]`), filters
-(`[?(@.type=="Ready")]`). After k8s.io/client-go `util/jsonpath`. A path is compiled once into steps, each of which maps
-a list of values to the next.
+(`[?(@.type=="Ready")]`). After k8s.io/client-go `util/jsonpath` (parser.go, jsonpath.go): a path is read once, into
+steps that each map a list of values to the next one.
 """
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 Values = list[Any]
 Step = Callable[[Values], Values]
 
-_FIELD = re.compile(r"(?:\\.|[^.\[\]\\\s])+")
-_SLICE = re.compile(r"(-?\d*)(?::(-?\d*))?(?::(-?\d*))?")
-_FILTER = re.compile(r"\?\(\s*(.+?)\s*\)", re.DOTALL)
-_COMPARISON = re.compile(r"(.+?)\s*(==|!=|<=|>=|<|>)\s*(.+)", re.DOTALL)
+_ENDS = frozenset(" \t\r\n.,[]$@{}")
+_KEY = re.compile(r"'([^']*)'")
+_SLICE = re.compile(r"(-?\d*)(?::(-?\d*))?(?::(-?\d*))?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?[\d.]*")
+_COMPARISON = re.compile(r"([^!<>=]+)([!<>=]+)(.+)", re.DOTALL)
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -29,154 +30,288 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+class NotFound(Exception):
+    """The path leads nowhere in this object: an index out of bounds, values that are not to be compared."""
+
+
 class JSONPath:
-    """A compiled path. ValueError for what is none."""
+    """A path, read. ValueError for what is none."""
 
     def __init__(self, path: str) -> None:
-        self._steps = list(_compile(path.strip()))
+        self._steps = _Reader(path).steps()
 
     def find(self, obj: Any) -> Values:
-        """All values the path leads to; missing keys lead nowhere."""
-        found = [obj]
-        for step in self._steps:
-            found = step(found)
-        return found
+        """All values the path leads to; missing keys lead nowhere. Raises NotFound."""
+        return _walk(self._steps, [obj])
 
 
-def _compile(path: str) -> Iterator[Step]:
-    at = 1 if path.startswith(("$", "@")) else 0
-    while at < len(path):
-        char = path[at]
-        if char == "[":
-            end = _closing(path, at)
-            yield _bracket(path[at + 1 : end].strip())
-            at = end + 1
-            continue
-        if char != ".":
-            if at:
-                raise ValueError(f"unexpected {char!r} in {path!r}")
-        elif path.startswith("..", at):
-            yield _descend
-            at += 2
-            if path[at : at + 1] == "[":
-                continue
-        else:
+def _walk(steps: list[Step], values: Values) -> Values:
+    for step in steps:
+        values = step(values)
+    return values
+
+
+class _Reader:
+    """Reads a path from its start; `at` is how far it has come."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._at = text, 0
+
+    def steps(self) -> list[Step]:
+        made: list[Step] = []
+        text = self._text
+        while self._at < len(text):
+            char = text[self._at]
+            if text.startswith("[?(", self._at):
+                made.append(self._filter())
+            elif text.startswith("..", self._at):
+                if made and made[-1] is _descend:
+                    raise ValueError("invalid multiple recursive descent")
+                made.append(_descend)
+                self._at += 2
+                if text[self._at : self._at + 1].isalnum() or text.startswith("_", self._at):
+                    made.append(self._field())
+            elif char in " @$":
+                self._at += 1
+            elif char == "[":
+                made += self._array()
+            elif char in "\"'":
+                made.append(_constant(self._quoted(char)))
+            elif char == ".":
+                self._at += 1
+                made.append(self._field())
+            elif char in "+-" or char.isdecimal():
+                made.append(_constant(self._number()))
+            elif char.isalnum() or char == "_":
+                made.append(self._word())
+            elif char == "}":
+                # Upstream goes on with another template, whose first result alone is shown.
+                break
+            else:
+                raise ValueError(f"unrecognized character in action: {char!r}")
+        return made
+
+    def _until_end(self) -> str:
+        start = self._at
+        while self._at < len(self._text) and self._text[self._at] not in _ENDS:
+            self._at += 2 if self._text[self._at] == "\\" else 1
+        self._at = min(self._at, len(self._text))
+        return self._text[start : self._at]
+
+    def _field(self) -> Step:
+        name = self._until_end()
+        return _everything if name == "*" else _member(name.replace("\\", ""))
+
+    def _word(self) -> Step:
+        start = self._at
+        while self._at < len(self._text) and self._text[self._at] not in _ENDS:
+            self._at += 1
+        word = self._text[start : self._at]
+        return _constant(word == "true") if word in ("true", "false") else _unknown
+
+    def _number(self) -> int | float:
+        found = _NUMBER.match(self._text, self._at)
+        assert found is not None
+        self._at = found.end()
+        return float(found[0]) if "." in found[0] else int(found[0])
+
+    def _quoted(self, quote: str) -> str:
+        end = self._at + 1
+        while True:
+            end = self._text.find(quote, end)
+            if end < 0 or "\n" in self._text[self._at : end]:
+                raise ValueError("unterminated quoted string")
+            if self._text[end - 1] != "\\":
+                break
+            end += 1
+        text = self._text[self._at + 1 : end]
+        self._at = end + 1
+        return _unquoted(text, quote) if "\\" in text else text
+
+    def _array(self) -> list[Step]:
+        end = self._text.find("]", self._at)
+        if end < 0 or "\n" in self._text[self._at : end]:
+            raise ValueError("unterminated array")
+        text, self._at = self._text[self._at + 1 : end], end + 1
+        parts = (":" if text == "*" else text).split(",")
+        if len(parts) == 1:
+            return _selected(parts[0])
+        several = [_Reader(f"[{part.strip(' ')}]").steps() for part in parts]
+        return [lambda values: [found for steps in several for found in _walk(steps, values)]]
+
+    def _filter(self) -> Step:
+        text, start = self._text, self._at + len("[?(")
+        at, quote, closed = start, "", False
+        while True:
+            char = text[at : at + 1]
+            if char in ("", "\n"):
+                raise ValueError("unterminated filter")
+            if char in "\"'":
+                if not quote:
+                    quote = char
+                elif char == quote and text[at - 1] != "\\":
+                    closed = True
+            elif char == ")" and closed == bool(quote):
+                break
             at += 1
-            if at == len(path) or path[at] == "[":
-                continue
-        match = _FIELD.match(path, at)
-        if match is None:
-            raise ValueError(f"a field's name is missing in {path!r}")
-        yield _field(match.group())
-        at = match.end()
+        if text[at + 1 : at + 2] != "]":
+            raise ValueError("unclosed array expect ]")
+        self._at = at + 2
+        return _filter(text[start:at])
 
 
-def _closing(path: str, start: int) -> int:
-    quote, depth = "", 0
-    for at in range(start, len(path)):
-        char = path[at]
-        if quote:
-            quote = "" if char == quote and path[at - 1] != "\\" else quote
-        elif char in "'\"":
-            quote = char
-        elif char == "[":
-            depth += 1
-        elif char == "]":
-            depth -= 1
-            if not depth:
-                return at
-    raise ValueError(f"unterminated array in {path!r}")
+_ESCAPE = re.compile(
+    r"""\\(?:(?P<named>[abfnrtv\\'"])|x(?P<x>[0-9a-fA-F]{2})|u(?P<u>[0-9a-fA-F]{4})|U(?P<U>[0-9a-fA-F]{8})"""
+    r"""|(?P<octal>[0-3][0-7]{2})|(?P<none>.?))""",
+    re.DOTALL,
+)
+_NAMED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\"}
 
 
-def _field(name: str) -> Step:
-    if name == "*":
-        return _everything
-    key = re.sub(r"\\(.)", r"\1", name)
+def _unquoted(text: str, quote: str) -> str:
+    """Without the escapes of Go's texts. Raises ValueError."""
+
+    def meant(found: re.Match[str]) -> str:
+        if (named := found["named"]) is not None and (named in _NAMED or named == quote):
+            return _NAMED.get(named, named)
+        if (number := found["x"] or found["u"] or found["U"]) is not None:
+            return chr(int(number, 16))
+        if found["octal"] is not None:
+            return chr(int(found["octal"], 8))
+        raise ValueError(f"unquote string {text} error invalid syntax")
+
+    return _ESCAPE.sub(meant, text)
+
+
+def _unknown(_: Values) -> Values:
+    raise NotFound("unrecognized identifier")
+
+
+def _constant(value: object) -> Step:
+    # A text is there once, whatever there was before; so upstream has numbers for each value.
+    if isinstance(value, str):
+        return lambda _: [value]
+    return lambda values: [value for _ in values]
+
+
+def _member(key: str) -> Step:
     return lambda values: [value[key] for value in values if isinstance(value, dict) and key in value]
 
 
 def _everything(values: Values) -> Values:
     found: Values = []
     for value in values:
-        found += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        match value:
+            case dict():
+                found += value.values()
+            case list():
+                found += value
+            case str():
+                found += value.encode()
     return found
 
 
 def _descend(values: Values) -> Values:
     found: Values = []
     for value in values:
-        found.append(value)
-        found += _descend(_everything([value]))
+        if below := _everything([value]):
+            # The bytes of a text have nothing in them.
+            found += [value, *_descend(below)]
     return found
 
 
-def _bracket(content: str) -> Step:
-    if content == "*":
-        return _everything
-    if content.startswith("?"):
-        return _filter(content)
-    steps = [_selected(part.strip()) for part in _parts(content)]
-    if len(steps) == 1:
-        return steps[0]
-    return lambda values: [found for value in values for step in steps for found in step([value])]
-
-
-def _parts(content: str) -> Iterable[str]:
-    """Split at commas outside quotes."""
-    return re.findall(r"""\s*('(?:\\.|[^'])*'|"(?:\\.|[^"])*"|[^,]+)\s*""", content)
-
-
-def _selected(part: str) -> Step:
-    if part[:1] in "'\"" and part[:1]:
-        key = re.sub(r"\\(.)", r"\1", part[1:-1])
-        return lambda values: [value[key] for value in values if isinstance(value, dict) and key in value]
-    match = _SLICE.fullmatch(part)
-    if match is None or not part:
-        raise ValueError(f"invalid array index {part}")
-    first, last, step = match.groups()
-    if last is None and step is None:
-        index = int(first)
-        return lambda values: [
-            value[index] for value in values if isinstance(value, list) and -len(value) <= index < len(value)
-        ]
-    cut = slice(*(int(one) if one else None for one in (first, last, step)))
-    if cut.step is not None and cut.step <= 0:
-        raise ValueError("step must be > 0")
-    return lambda values: [found for value in values if isinstance(value, list) for found in value[cut]]
-
-
-def _filter(content: str) -> Step:
-    match = _FILTER.fullmatch(content)
+def _selected(text: str) -> list[Step]:
+    """One index, slice or key within brackets."""
+    if (key := _KEY.fullmatch(text)) is not None:
+        return _Reader(f".{key[1]}").steps()
+    match = _SLICE.fullmatch(text)
     if match is None:
-        raise ValueError(f"unterminated filter in [{content}]")
-    compared = _COMPARISON.fullmatch(match.group(1))
+        raise ValueError(f"invalid array index {text}")
+    # Of an index the end is made; of a slice each part may be left out.
+    first, last, step = (None if part is None else _index(part) for part in match.groups())
+    derived = match[2] is None
+    if derived:
+        last = (first or 0) + 1
+
+    def cut(values: Values) -> Values:
+        return [one for value in values if value is not None for one in _cut(value, first, last, step, derived=derived)]
+
+    return [cut]
+
+
+def _index(text: str) -> int | None:
+    try:
+        return int(text) if text else None
+    except ValueError:
+        raise ValueError(f"array index {text} is not a number") from None
+
+
+def _cut(value: Any, first: int | None, last: int | None, step: int | None, *, derived: bool) -> Values:
+    if not isinstance(value, list):
+        raise NotFound("not array or slice")
+    length = len(value)
+    start = first or 0
+    if start < 0:
+        start += length
+    end = length if last is None else last
+    if end < 0 or (end == 0 and derived):
+        end += length
+    if start == end:
+        return []
+    if not 0 <= start < length or not 0 <= end <= length:
+        raise NotFound("array index out of bounds")
+    if start > end:
+        raise NotFound("starting index is greater than ending index")
+    if step is not None and step <= 0:
+        raise NotFound("step must be > 0")
+    return value[start : end : step or 1]
+
+
+def _filter(text: str) -> Step:
+    compared = _COMPARISON.fullmatch(text)
     if compared is None:
-        path = JSONPath(match.group(1))
-        return lambda values: [one for one in _everything(values) if path.find(one)]
-    left, right = _operand(compared.group(1)), _operand(compared.group(3))
-    compare = _COMPARE[compared.group(2)]
+        steps = _Reader(text).steps()
+        return lambda values: [one for one in _filtered(values) if _exists(steps, one)]
+    left, right = _Reader(compared[1]).steps(), _Reader(compared[3]).steps()
+    compare = _COMPARE.get(compared[2], _uncomparable)
 
     def holds(one: Any) -> bool:
-        first, second = left(one), right(one)
-        if len(first) != 1 or len(second) != 1:
-            return False
-        try:
-            return compare(first[0], second[0])
-        except TypeError:
-            return False
+        sides = []
+        for steps in (left, right):
+            found = _walk(steps, [one])
+            if not found:
+                return False
+            if len(found) > 1:
+                raise NotFound("can only compare one element at a time")
+            sides.append(found[0])
+        return _compared(compare, *sides)
 
-    return lambda values: [one for one in _everything(values) if holds(one)]
+    return lambda values: [one for one in _filtered(values) if holds(one)]
 
 
-def _operand(text: str) -> Callable[[Any], Values]:
-    if text[:1] in ("'", '"'):
-        constant: Any = re.sub(r"\\(.)", r"\1", text[1:-1])
-    elif text in ("true", "false"):
-        constant = text == "true"
-    else:
-        try:
-            constant = float(text) if "." in text and not text.startswith(".") else int(text)
-        except ValueError:
-            path = JSONPath(text)
-            return path.find
-    return lambda _: [constant]
+def _filtered(values: Values) -> Values:
+    if any(not isinstance(value, list) for value in values):
+        raise NotFound("not array or slice and cannot be filtered")
+    return [one for value in values for one in value]
+
+
+def _exists(steps: list[Step], one: Any) -> bool:
+    try:
+        return bool(_walk(steps, [one]))
+    except NotFound:
+        # Upstream hands on what the step that failed was given.
+        return True
+
+
+def _uncomparable(_one: Any, _other: Any) -> NoReturn:
+    raise NotFound("unrecognized filter operator")
+
+
+def _compared(compare: Callable[[Any, Any], bool], one: Any, other: Any) -> bool:
+    """Only values of one type are to be compared, and truth values only for being the same."""
+    kind = type(one)
+    if kind is not type(other) or kind not in (str, int, float, bool):
+        raise NotFound("incompatible types for comparison")
+    if kind is bool and compare not in (operator.eq, operator.ne):
+        raise NotFound("invalid type for comparison")
+    return compare(one, other)

@@ -29,15 +29,13 @@ _TRIES = 100
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """`tail`: lines from the end, None for all. `since`: only what was written from then on. `stream`: "stdout",
-    "stderr" or "" for both."""
+    """`tail`: lines from the end, None for all. `since`: only what was written from then on."""
 
     follow: bool = False
     timestamps: bool = False
     tail: int | None = None
     since: datetime | None = None
     limit_bytes: int | None = None
-    stream: str = ""
 
 
 class _Formatter:
@@ -46,7 +44,6 @@ class _Formatter:
     def __init__(self, path: Path, options: LogOptions) -> None:
         self._path = path
         self._timestamps = options.timestamps
-        self._stream = options.stream.encode()
         self._since = format_nanoseconds(options.since).encode() if options.since else b""
         self._left = options.limit_bytes
         self._within_a_line = False
@@ -58,11 +55,11 @@ class _Formatter:
         out: list[bytes] = []
         for raw in lines:
             try:
-                stamp, stream, partial, content = parse(raw)
+                stamp, _, partial, content = parse(raw)
             except ValueError as error:
                 self._tell(raw, error)
                 continue
-            if (self._stream and stream != self._stream) or (self._since and instant(stamp) < self._since):
+            if self._since and instant(stamp) < self._since:
                 continue
             if self._timestamps and not self._within_a_line:
                 out.append(shown(stamp) + b" ")

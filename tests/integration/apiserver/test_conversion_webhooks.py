@@ -159,13 +159,32 @@ LIES: list[tuple[str, Any, str]] = [
     (
         "another object",
         lambda answer: answer["response"]["convertedObjects"][0]["metadata"].update(name="b"),
-        " returned invalid converted object at index 0: must have the same name: a != b",
+        " returned invalid object: must have the same name: a != b",
+    ),
+    (
+        "another kind of object",
+        lambda answer: answer["response"]["convertedObjects"][0].update(kind="Ghost"),
+        " returned invalid object at index 0: invalid kind (expected Host, received Ghost)",
+    ),
+    (
+        "labels that are none",
+        lambda answer: answer["response"]["convertedObjects"][0]["metadata"].update(labels=["a"]),
+        " returned invalid metadata: invalid metadata.labels of type []interface {} in converted object",
+    ),
+    (
+        "an annotation that is a number",
+        lambda answer: answer["response"]["convertedObjects"][0]["metadata"].update(annotations={"a": 1}),
+        " returned invalid metadata: metadata.annotations[a] must be a string, but is int64 in converted object",
+    ),
+    (
+        "bad names of annotations",
+        lambda answer: answer["response"]["convertedObjects"][0]["metadata"].update(annotations={"-": "", "_": ""}),
+        ' returned invalid metadata: [metadata.annotation: Invalid value: "-": ',
     ),
     (
         "the old version",
         lambda answer: answer["response"]["convertedObjects"][0].update(apiVersion="example.com/v0"),
-        " returned invalid converted object at index 0: "
-        "invalid groupVersion (expected GROUP/v1, received example.com/v0)",
+        " returned invalid object at index 0: invalid groupVersion (expected GROUP/v1, received example.com/v0)",
     ),
 ]
 
@@ -183,6 +202,18 @@ async def test_a_webhook_that_lies(api: Api, cluster: Api, lie: Any, message: st
     async with serving(webhook):
         refused = await refusal(api, cluster, webhook)
     assert refused.startswith(f"conversion webhook for GROUP/v1beta1, Kind=Host{message}")
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ("text", "json: cannot unmarshal string into Go value of type map[string]interface {}"),
+        ({"apiVersion": "v1"}, """Object 'Kind' is missing in '{"apiVersion":"v1"}'"""),
+    ],
+)
+async def test_a_webhook_that_makes_no_object(api: Api, cluster: Api, made: Any, message: str) -> None:
+    async with serving(ConversionWebhook(lambda obj, wanted: made)) as webhook:
+        assert await refusal(api, cluster, webhook) == message
 
 
 async def test_a_webhook_that_redirects_is_not_followed(api: Api, cluster: Api) -> None:

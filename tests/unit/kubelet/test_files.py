@@ -80,7 +80,6 @@ async def test_logs_are_read_whole_by_tail_since_limit_and_with_timestamps(tmp_p
     assert await output(path, LogOptions(tail=99)) == b"0\n1\n2\n3\n4\n"
     assert await output(path, LogOptions(since=clock.now() - timedelta(seconds=2))) == b"3\n4\n"
     assert await output(path, LogOptions(limit_bytes=3)) == b"0\n1"
-    assert await output(path, LogOptions(stream="stdout")) == b"1\n3\n"
     assert await output(path, LogOptions(tail=1, timestamps=True)) == b"2026-01-01T00:00:04.000000000Z 4\n"
 
 

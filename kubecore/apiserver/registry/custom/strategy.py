@@ -154,7 +154,7 @@ def _of_type(problems: Problems, obj: JSON, path: str, wanted: type, name: str, 
     return None
 
 
-_GO_TYPES = {
+GO_TYPES = {
     str: "string",
     bool: "bool",
     int: "int64",
@@ -166,7 +166,7 @@ _GO_TYPES = {
 
 
 def _wrong_type(path: str, value: object, wanted: str) -> str:
-    return f"{path} accessor error: {_printed(value)} is of the type {_GO_TYPES[type(value)]}, expected {wanted}"
+    return f"{path} accessor error: {_printed(value)} is of the type {GO_TYPES[type(value)]}, expected {wanted}"
 
 
 def _printed(value: object) -> str:

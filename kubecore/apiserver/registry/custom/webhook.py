@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from kubecore.api.errors import StatusError
+from kubecore.api.errors import StatusError, aggregated
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import Codec, dumps, loads
 from kubecore.apiserver.registry.custom.conversion import SchemaOf, api_version_of, completed
 from kubecore.apiserver.registry.custom.definition import Definition, Version
+from kubecore.apiserver.registry.custom.strategy import GO_TYPES
 from kubecore.apiserver.registry.validation.metadata import validate_annotations, validate_labels
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.storage.interface import Stored, Template
@@ -55,14 +56,13 @@ class ConversionWebhook:
         if len(converted) != len(objects):
             raise _failure(f"{whose} returned {len(converted)} objects, expected {len(objects)}")
         made = []
-        for index, (body, answer) in enumerate(zip(objects, converted, strict=True)):
+        for body, answer in zip(objects, converted, strict=True):
             original = loads(body)
-            wrong = _wrong(original, answer, api_version)
-            if wrong:
-                raise _failure(f"{whose} returned invalid converted object at index {index}: {wrong}")
-            wrong = _restore(original, answer)
-            if wrong:
-                raise _failure(f"{whose} returned invalid metadata in object at index {index}: {wrong}")
+            _check_object(answer)
+            if wrong := _wrong(original, answer, api_version):
+                raise _failure(f"{whose} returned invalid object{wrong}")
+            if wrong := _restore(original, answer):
+                raise _failure(f"{whose} returned invalid metadata: {wrong}")
             made.append(answer)
         return made
 
@@ -106,19 +106,28 @@ def _failure(message: str) -> StatusError:
     return StatusError(500, "", message)
 
 
-def _wrong(original: JSON, converted: Any, api_version: str) -> str:
-    """What a converted object may not be."""
-    if not isinstance(converted, dict):
-        return "invalid type, expected=Unstructured"
+def _check_object(converted: Any) -> None:
+    """Raises StatusError 500 for what is no object of any kind, in the words of Go's decoder alone."""
+    if converted is not None and not isinstance(converted, dict):
+        given = {str: "string", bool: "bool", list: "array"}.get(type(converted), "number")
+        raise _failure(f"json: cannot unmarshal {given} into Go value of type map[string]interface {{}}")
+    kind = (converted or {}).get("kind")
+    if not kind or not isinstance(kind, str):
+        raise _failure(f"Object 'Kind' is missing in '{dumps(converted).decode()}'")
+
+
+def _wrong(original: JSON, converted: JSON, api_version: str) -> str:
+    """What a converted object may not be: upstream has each object converted alone, so that it is always the first."""
     if converted.get("apiVersion") != api_version:
-        return f"invalid groupVersion (expected {api_version}, received {converted.get('apiVersion') or ''})"
-    if converted.get("kind") != original.get("kind"):
-        return f"invalid kind (expected {original.get('kind')}, received {converted.get('kind') or ''})"
+        received = converted.get("apiVersion") or ""
+        return f" at index 0: invalid groupVersion (expected {api_version}, received {received})"
+    if converted["kind"] != original.get("kind"):
+        return f" at index 0: invalid kind (expected {original.get('kind')}, received {converted['kind']})"
     given = converted.get("metadata")
     metadata, before = given if isinstance(given, dict) else {}, original["metadata"]
     for field, name in (("name", "name"), ("namespace", "namespace"), ("uid", "UID")):
         if (metadata.get(field) or "") != (before.get(field) or ""):
-            return f"must have the same {name}: {before.get(field) or ''} != {metadata.get(field) or ''}"
+            return f": must have the same {name}: {before.get(field) or ''} != {metadata.get(field) or ''}"
     return ""
 
 
@@ -126,26 +135,36 @@ def _restore(original: JSON, converted: JSON) -> str:
     """Only labels and annotations of a converted object count; what is wrong with them is returned."""
     given = converted.get("metadata")
     if not isinstance(given, dict):
-        return "missing metadata in converted object"
+        if "metadata" not in converted:
+            return "missing metadata in converted object"
+        return f"invalid metadata of type {GO_TYPES[type(given)]} in converted object"
     restored = dict(original["metadata"])
-    for field, validate in (("labels", validate_labels), ("annotations", validate_annotations)):
+    for field, place, validate in _JUDGED:
         values = given.get(field)
         if values is None:
             restored.pop(field, None)
             continue
         if not isinstance(values, dict):
-            return f"invalid metadata.{field} of type {type(values).__name__} in converted object"
+            return f"invalid metadata.{field} of type {GO_TYPES[type(values)]} in converted object"
         for key, value in values.items():
             if not isinstance(value, str):
-                return f"metadata.{field}[{key}] must be a string, but is {type(value).__name__} in converted object"
+                found = GO_TYPES[type(value)]
+                return f"metadata.{field}[{key}] must be a string, but is {found} in converted object"
         if values != restored.get(field):
             problems = Problems()
-            validate(problems, values, f"metadata.{field}")
+            validate(problems, values, place)
             if problems:
-                return ", ".join(str(cause) for cause in problems)
+                return aggregated([str(cause) for cause in problems])
         restored[field] = values
     converted["metadata"] = restored
     return ""
+
+
+# What is judged, and where upstream says that it stands.
+_JUDGED = (
+    ("labels", "metadata.labels", validate_labels),
+    ("annotations", "metadata.annotation", validate_annotations),
+)
 
 
 class WebhookConversion:

@@ -45,6 +45,10 @@ class CustomResourceDefinitionStrategy(ContentGeneration):
             spec["conversion"] = {"strategy": "None"}
         if spec.get("preserveUnknownFields") is False:
             del spec["preserveUnknownFields"]
+        webhook = spec["conversion"].get("webhook")
+        if webhook is not None and webhook.get("clientConfig") is None and not webhook.get("conversionReviewVersions"):
+            # Nothing is left of it in the version that upstream judges.
+            del spec["conversion"]["webhook"]
         service = ((spec["conversion"].get("webhook") or {}).get("clientConfig") or {}).get("service")
         if service is not None and service.get("port") is None:
             service["port"] = _HTTPS
@@ -90,6 +94,10 @@ class CustomResourceDefinitionStrategy(ContentGeneration):
         versions.validate_versions(problems, spec, before, check)
         naming.validate_spec_names(problems, names)
         versions.validate_whole(problems, spec, before, check)
+        strategy = (spec.get("conversion") or {}).get("strategy") or ""
+        if spec.get("preserveUnknownFields") and strategy != "None":
+            detail = "must be None if spec.preserveUnknownFields is true"
+            problems.invalid("spec.conversion.strategy", strategy, detail)
         old_conversion = (before or {}).get("conversion") or {}
         conversion.validate_conversion(
             problems,
@@ -201,15 +209,15 @@ def _validate_stored_versions(problems: Problems, stored: list[str], given: list
     if not stored:
         problems.invalid(path, None, "must have at least one stored version")
         return
-    known = {version.get("name") for version in given}
+    left = {name: index for index, name in enumerate(stored)}
     for version in given:
-        if version.get("storage") and version.get("name") not in stored:
+        # One version of each name: of two, the second is not there.
+        if left.pop(version.get("name") or "", None) is None and version.get("storage"):
             problems.invalid(path, stored, f"must have the storage version {version.get('name')}")
-    for index, name in enumerate(stored):
-        if name not in known:
-            detail = (
-                f"missing from spec.versions; {name} was previously a storage version, and must remain in "
-                f"spec.versions until a storage migration ensures no data remains persisted in {name} and removes "
-                f"{name} from status.storedVersions"
-            )
-            problems.invalid(f"{path}[{index}]", name, detail)
+    for name, index in left.items():
+        detail = (
+            f"missing from spec.versions; {name} was previously a storage version, and must remain in "
+            f"spec.versions until a storage migration ensures no data remains persisted in {name} and removes "
+            f"{name} from status.storedVersions"
+        )
+        problems.invalid(f"{path}[{index}]", name, detail)

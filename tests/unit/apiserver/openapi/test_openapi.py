@@ -357,6 +357,13 @@ def test_what_cannot_be_met_is_406_and_other_paths_are_none(openapi: OpenAPI) ->
         assert openapi.respond(path) is None
 
 
+def test_what_the_second_version_says_depends_on_what_is_accepted_and_how_it_may_be_packed(openapi: OpenAPI) -> None:
+    for accept in ("application/json", V2_PROTOBUF, "text/html"):
+        answer = openapi.respond("/openapi/v2", accept=accept)
+        assert answer is not None
+        assert {value for name, value in answer.headers if name == "Vary"} == {"Accept", "Accept-Encoding"}, accept
+
+
 def test_an_accept_that_names_nothing_gets_nothing_from_the_documents_of_v3(openapi: OpenAPI) -> None:
     for accept in ("garbage", "a/b/c", ","):
         answer = openapi.respond("/openapi/v3/api/v1", accept=accept)

@@ -140,6 +140,8 @@ def test_one_version_is_stored_and_their_names_differ() -> None:
     assert [one.rpartition(": ")[2] for one in two] == [
         "must contain unique version names",
         "must have exactly one version marked as storage version",
+        # Of two of one name the second is another that is not stored.
+        "must have the storage version v1",
     ]
 
 
@@ -284,6 +286,19 @@ def test_a_review_version_must_be_one_that_is_spoken() -> None:
     assert CRDS.problems(crd(conversion=conversion)) == [
         'spec.conversion.conversionReviewVersions: Invalid value: ["v9"]: must include at least one of v1, v1beta1'
     ]
+
+
+def test_a_webhook_of_which_nothing_is_said_is_none() -> None:
+    made = CRDS.create(crd(conversion={"strategy": "None", "webhook": {"conversionReviewVersions": []}}))
+    assert made["spec"]["conversion"] == {"strategy": "None"}
+
+
+def test_objects_that_keep_unknown_fields_are_not_converted() -> None:
+    conversion = webhook(url="https://example.com/", caBundle=CA)
+    [problem, _] = CRDS.problems(crd(preserveUnknownFields=True, conversion=conversion))
+    assert problem == (
+        'spec.conversion.strategy: Invalid value: "Webhook": must be None if spec.preserveUnknownFields is true'
+    )
 
 
 def test_a_ca_bundle_must_be_one_once_the_definition_is_established() -> None:

@@ -22,6 +22,8 @@ def test_an_empty_list_is_null_and_a_missing_one_is_missing() -> None:
     assert nulled("roles.rbac.authorization.k8s.io", {"rules": [{}]}) == {"rules": [{}]}
     assert nulled("roles.rbac.authorization.k8s.io", {}) == {}
     assert nulled("limitranges", {"spec": None}) == {"spec": None}
+    definitions = "customresourcedefinitions.apiextensions.k8s.io"
+    assert nulled(definitions, {"status": {"conditions": []}}) == {"status": {"conditions": None}}
 
 
 def test_each_element_of_a_list_has_its_own() -> None:

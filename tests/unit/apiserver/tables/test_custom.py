@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kubecore.apiserver.tables.custom import custom_table
-from kubecore.apiserver.tables.jsonpath import JSONPath
+from kubecore.apiserver.tables.jsonpath import JSONPath, NotFound
 from kubecore.apiserver.tables.printing import table_for
 
 JSON = dict[str, Any]
@@ -24,6 +24,8 @@ OBJECT: JSON = {
         "list": ["x", "y", "z"],
         "map": {"k": "v"},
         "when": "2026-01-01T11:59:00Z",
+        "nothing": None,
+        "texts": {"empty": "", "null": "null"},
     },
     "status": {
         "conditions": [{"type": "Ready", "status": "True", "n": 1}, {"type": "Done", "status": "False", "n": 2}],
@@ -35,32 +37,61 @@ OBJECT: JSON = {
     ("path", "found"),
     [
         (".spec.count", [3]),
-        ("spec.count", [3]),
         ("$.spec.count", [3]),
         (".spec.missing.deeper", []),
         (".spec.list[0]", ["x"]),
         (".spec.list[-1]", ["z"]),
-        (".spec.list[5]", []),
+        (".spec.list[1:1]", []),
+        (".spec.list[]", ["x"]),
         (".spec.list[0:2]", ["x", "y"]),
         (".spec.list[0,2]", ["x", "z"]),
         (".spec.list[*]", ["x", "y", "z"]),
         (".spec['map'].k", ["v"]),
-        ('.spec["map","on"]', [{"k": "v"}, True]),
+        (".spec['map','on']", [{"k": "v"}, True]),
         (".spec.map.*", ["v"]),
         (r".metadata.annotations.a\.b/c", ["d"]),
-        (".metadata.annotations['a.b/c']", ["d"]),
+        (r".metadata.annotations['a\.b/c']", ["d"]),
+        # As upstream, which reads a path between the quotes.
+        (".metadata.annotations['a.b/c']", []),
         ('.status.conditions[?(@.type=="Ready")].status', ["True"]),
         (".status.conditions[?(@.n>1)].type", ["Done"]),
         ('.status.conditions[?(@.type != "Ready")].n', [2]),
         (".status.conditions[?(@.n)].n", [1, 2]),
+        (".status.conditions[?(@.missing=='x')]", []),
         ("..type", ["Ready", "Done"]),
+        (".spec.texts..null", ["null"]),
+        (".spec.nothing[0]", []),
+        (r""".status.conditions[?(@.type=="Re\x61dy")].n""", [1]),
     ],
 )
 def test_a_path_leads_to_values(path: str, found: list[Any]) -> None:
     assert JSONPath(path).find(OBJECT) == found
 
 
-@pytest.mark.parametrize("path", [".spec[", ".spec[x]", ".a.[?(@.b==", ".list[1:2:0]", ". a"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".spec.list[5]",
+        ".spec.list[0:9]",
+        ".spec.list[-5]",
+        ".spec.list[2:1]",
+        ".spec.list[::0]",
+        ".spec.map[0]",
+        ".spec.map[?(@.k)]",
+        ".status.conditions[?(@.type>1)]",
+        ".status.conditions[?(@.type===1)]",
+        ".spec.count. a",
+        "spec.count",
+    ],
+)
+def test_a_path_that_an_object_does_not_suit_leads_nowhere(path: str) -> None:
+    with pytest.raises(NotFound):
+        JSONPath(path).find(OBJECT)
+
+
+@pytest.mark.parametrize(
+    "path", [".spec[", ".spec[x]", ".a.[?(@.b==", '.spec["map"]', "....a", "..*", "'a", "1.2.3", r"'\q'", "#"]
+)
 def test_what_is_no_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         JSONPath(path)
@@ -84,6 +115,7 @@ class Printed:
         ("string", ".spec.on", "true"),
         ("string", ".spec.map", '{"k":"v"}'),
         ("string", ".spec.missing", None),
+        ("string", ".spec.list[3]", None),
         ("integer", ".spec.count", 3),
         ("integer", ".spec.ratio", 1),
         ("integer", ".spec.on", None),
@@ -92,6 +124,12 @@ class Printed:
         ("boolean", ".spec.count", None),
         ("date", ".spec.when", "60s"),
         ("date", ".spec.map.k", "<invalid>"),
+        ("date", ".spec.texts.empty", "<unknown>"),
+        ("date", ".spec.texts.null", "<unknown>"),
+        ("string", ".spec.nothing", "<no value>"),
+        ("string", ".spec.nothing.deeper", None),
+        ("integer", ".spec.nothing", None),
+        ("date", ".spec.nothing", None),
     ],
 )
 def test_a_cell_is_of_its_columns_type(type_name: str, path: str, cell: object) -> None:
