@@ -62,7 +62,7 @@ def _resource(scheme: Scheme, resource: Resource) -> JSON:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
-    if {"get", "create"} <= resource.verbs:
+    if {"get", "create"} <= resource.verbs or resource.storage_version:
         entry["storageVersionHash"] = _storage_version_hash(scheme.storage(resource.key))
     return entry
 

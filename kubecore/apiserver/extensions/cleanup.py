@@ -37,6 +37,9 @@ _RETRY_SECONDS = 5.0
 _IN_PROGRESS = ("True", "InstanceDeletionInProgress", "CustomResource deletion is in progress")
 _COMPLETED = ("False", "InstanceDeletionCompleted", "removed all instances")
 _NEVER = ("False", "NeverEstablished", "resource was never established")
+_OVERLAPPING = ("False", "OverlappingBuiltInResource", "instances overlap with built-in resources in storage")
+# What upstream stores where it would store custom resources of these names.
+_BUILT_IN = frozenset({"apiservices.apiregistration.k8s.io", "customresourcedefinitions.apiextensions.k8s.io"})
 _REMAINING = (
     "True",
     "InstanceDeletionCheck",
@@ -62,7 +65,9 @@ class Cleanup:
         name = definition["metadata"]["name"]
         if name in self._tasks:
             return
-        if not is_established(definition):
+        if name in _BUILT_IN:
+            await self._let_go(name, _OVERLAPPING)
+        elif not is_established(definition):
             await self._let_go(name, _NEVER)
         elif not self._remaining(name):
             await self._let_go(name, _COMPLETED)

@@ -364,6 +364,8 @@ async def test_instances_go_before_their_definition(api: Api, cluster: Api) -> N
     status, refused = await api.create(resource, widget("late", "mortal.example.com/v1"))
     assert status == 403
     assert "create not allowed while custom resource definition is terminating" in refused["message"]
+    _, listed = await cluster.call("GET", "/apis/mortal.example.com/v1")
+    assert listed["resources"][0]["storageVersionHash"]
     ending = begin(gone(cluster, "mortals.mortal.example.com"))
     assert (await api.patch(resource, "held", {"metadata": {"finalizers": None}}))[0] == 200
     await ending

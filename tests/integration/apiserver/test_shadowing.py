@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from .conftest import Api
-from .definitions import DEFINITIONS, condition, crd, define, gone, version
+from .definitions import DEFINITIONS, condition, crd, define, gone, until, version
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,6 +38,26 @@ async def test_nobody_comes_to_its_objects(api: Api, cluster: Api) -> None:
         assert (status, refused["message"]) == (404, "the server could not find the requested resource")
     await cluster.delete(DEFINITIONS, "gateways.networking.k8s.io")
     await gone(cluster, "gateways.networking.k8s.io")
+
+
+async def test_what_it_would_share_with_built_in_objects_is_let_be_and_told(cluster: Api) -> None:
+    for plural, kind, group in (
+        ("customresourcedefinitions", "CustomResourceDefinition", "apiextensions.k8s.io"),
+        ("apiservices", "APIService", "apiregistration.k8s.io"),
+    ):
+        made = crd(plural, kind, group=group)
+        made["metadata"]["annotations"] = APPROVED
+        made["metadata"]["finalizers"] = ["example.com/watch"]
+        name = f"{plural}.{group}"
+        await define(cluster, made)
+        await cluster.delete(DEFINITIONS, name)
+        told = condition(await until(cluster, name, "Terminating", "False"), "Terminating")
+        assert (told["reason"], told["message"]) == (
+            "OverlappingBuiltInResource",
+            "instances overlap with built-in resources in storage",
+        )
+        await cluster.patch(DEFINITIONS, name, {"metadata": {"finalizers": None}})
+        await gone(cluster, name)
 
 
 async def test_built_in_objects_stay_where_it_comes_and_goes(api: Api, cluster: Api) -> None:
