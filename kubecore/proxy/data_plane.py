@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal, Protocol
 
 from kubecore.proxy.claims import Problem
@@ -36,6 +36,11 @@ class DataPlane(Protocol):
 
     def commit(self) -> None:
         """Raises OSError when it could not be done, with nothing changed: to be tried again."""
+
+    def restore(self) -> Collection[str] | None:
+        """Whether somebody else has removed from the kernel what was made, as a reload of the host's own rules does.
+        None: no, or there is nothing of the like. Else the next `commit` makes it again, once the Services that are
+        named have been applied again. Raises OSError."""
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each virtual server, by address: `service`, `purpose`, `protocol`, `address`, `port`, `scheduler`,

@@ -50,6 +50,8 @@ _TURN_SECONDS = 0.005
 # Among the keys of Services, for whom a commit is tried again; and what stands before those whose health check is.
 _COMMIT = ""
 _CHECK = "healthcheck "
+# As kube-proxy's --iptables-sync-period and --ipvs-sync-period.
+_LOOK_SECONDS = 30.0
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 60.0
 
 
@@ -104,6 +106,7 @@ class ServiceProxy:
         self._server = StatusServer(self.status)
         self._checks = HealthChecks(lambda: self._node.node_port_addresses, lambda: self.status.healthy)
         self._new_checks: dict[str, HealthCheck | None] = {}
+        self._look: Timer | None = None
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
@@ -120,6 +123,7 @@ class ServiceProxy:
             await self._apply_changes(plane)
             self._sweep(plane)
             self.ready.set()
+            self._look_later(plane)
             rested = 0.0
             while True:
                 await self._changed.wait()
@@ -129,6 +133,8 @@ class ServiceProxy:
                 rested = self._clock.monotonic() + self._config.batch_seconds
         finally:
             self.ready.clear()
+            if self._look is not None:
+                self._look.cancel()
             for key in list(self._retries):
                 self._end_retries(key)
             self._checks.close()
@@ -334,6 +340,23 @@ class ServiceProxy:
         _, timer = self._retries.pop(key, (0.0, None))
         if timer is not None:
             timer.cancel()
+
+    # ------------------------------------------------------------------ looking after the kernel's tables
+    def _look_later(self, plane: DataPlane) -> None:
+        if plane.mode != "userspace":
+            self._look = self._clock.call_later(_LOOK_SECONDS, partial(self._look_after, plane))
+
+    def _look_after(self, plane: DataPlane) -> None:
+        """What somebody else has removed is made again, though no Service changes."""
+        self._look_later(plane)
+        try:
+            lost = plane.restore()
+        except OSError as error:
+            log.warning("proxy mode %s: its tables cannot be looked after: %s", plane.mode, error)
+            return
+        if lost is not None:
+            log.warning("proxy mode %s: somebody has removed tables of the proxy; they are made again", plane.mode)
+            self._mark([*lost, _COMMIT])
 
     # ------------------------------------------------------------------ set-up
     async def _make_plane(self) -> DataPlane:

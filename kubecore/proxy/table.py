@@ -106,6 +106,9 @@ class ServiceTable:
             self._held.settle()
             self._look_again = now + LOOK_SECONDS if self._held.unfinished else now
 
+    def restore(self) -> None:
+        """Sockets are nobody else's to remove."""
+
     def sweep(self) -> list[str]:
         if self._borrowed is not None:
             self._borrowed.sweep()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from kubecore.proxy.modes import ProxyConfig, make_data_plane
@@ -45,6 +46,13 @@ class Plane:
             problems, _ = self._plane.apply(service, servers)
             self._plane.commit()
         assert problems == []
+
+    def look_after(self) -> Collection[str] | None:
+        """What is lost is made again."""
+        with self._world.node.here():
+            lost = self._plane.restore()
+            self._plane.commit()
+        return lost
 
     def rows(self) -> list[dict[str, Any]]:
         with self._world.node.here():

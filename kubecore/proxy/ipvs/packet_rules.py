@@ -85,6 +85,19 @@ class PacketRules:
         connection.run(batch)
         self._shared = set(wanted)
 
+    def restore(self) -> list[str] | None:
+        """As that of a data plane."""
+        if self._succession is None or self._connection is None:
+            return None
+        if self._connection.table_is_awake(self._succession.name):
+            return None
+        self._connection.close()
+        self._connection = self._succession = None
+        lost = list(self._present)
+        self._present.clear()
+        self._shared.clear()
+        return lost
+
     def sweep(self) -> None:
         """All has been asked for: what a killed run has left is no more in force."""
         with suppress(ModeUnavailable):

@@ -310,6 +310,17 @@ class IpvsTable:
                 self._unreflected = str(error)
                 log.warning("pods cannot reach themselves through their Services: %s", error)
 
+    def restore(self) -> set[str] | None:
+        there, unruled = self._connection.services(), self._rules.restore()
+        gone = self._present.keys() - there.keys()
+        if not gone and unruled is None:
+            return None
+        for key in gone:
+            del self._present[key]
+            self._draining.pop(key, None)
+        keys = {service: {key for one in held for key in self._keys(one)} for service, held in self._servers.items()}
+        return {service for service, held in keys.items() if held & gone} | set(unruled or ())
+
     def rows(self) -> list[dict[str, Any]]:
         counted = self._connection.services()
         return self._handover.rows() + [

@@ -229,6 +229,12 @@ class NftablesTable:
                 self._ends.pop(place, None)
         self._changed.clear()
 
+    def restore(self) -> tuple[str, ...] | None:
+        if not self._in_force or self._connection.table_is_awake(self._succession.name):
+            return None
+        self._forget_commits()
+        return ()
+
     def rows(self) -> list[dict[str, Any]]:
         try:
             counted = Counted(conntrack.flows(led=True))

@@ -289,6 +289,14 @@ class TestChanges:
         assert world.ask(world.client, "10.96.0.1", 80) == f"one {NODE}"
         assert world.ask(world.client, "10.96.0.2", 80) == f"two {NODE}"
 
+    def test_and_without_any_change_once_it_is_looked_after(self, world: World, plane: Plane) -> None:
+        plane.have(server(ONE))
+        assert plane.look_after() is None
+        nft(world, "flush ruleset")
+        assert plane.look_after() == ()
+        assert world.ask(world.client, "10.96.0.1", 80) == f"one {NODE}"
+        assert plane.look_after() is None
+
     def test_ranges_of_sources_may_become_narrower_and_wider(self, world: World, plane: Plane) -> None:
         for ranges in (("10.0.0.0/8",), ("10.1.0.0/16", "192.0.2.9/32"), ("192.0.0.0/16",), ("192.0.2.0/24",)):
             plane.have(server(ONE, address="203.0.113.5", purpose="LoadBalancer", source_ranges=ranges))

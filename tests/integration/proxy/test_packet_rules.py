@@ -101,6 +101,20 @@ class TestSourceRanges:
         bring(world, rules, [server(address)])
         assert world.ask(world.node, address, 80) == f"served {address}"
 
+    def test_rules_that_somebody_has_removed_are_made_again_once_they_are_looked_after(
+        self, world: World, rules: PacketRules
+    ) -> None:
+        address = "192.0.2.1"
+        servers = [server(address, "10.0.0.0/8")]
+        bring(world, rules, servers)
+        with world.node.here():
+            assert rules.restore() is None
+            subprocess.run(["nft", "flush", "ruleset"], check=True)
+            assert rules.restore() == ["default/web"]
+        assert world.ask(world.client, address, 80) == f"served {ADDRESSES[address]}"
+        bring(world, rules, servers)
+        assert world.ask(world.client, address, 80, within=SOON) == "silence"
+
     def test_who_is_connected_stays_so(self, world: World, rules: PacketRules) -> None:
         bring(world, rules, [server("192.0.2.1", "192.0.2.0/24")])
         with world.client.socket("192.0.2.1") as client:

@@ -5,18 +5,45 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from kubecore.proxy.data_plane import ModeUnavailable
+from kubecore.proxy import proxy
+from kubecore.proxy.claims import Problem
+from kubecore.proxy.data_plane import Mode, ModeUnavailable
 from kubecore.proxy.modes import ProxyConfig
 from kubecore.proxy.proxy import ServiceProxy
 from kubecore.proxy.table import ServiceTable
 from kubecore.proxy.virtual_servers import PROXY_PROTOCOL_ANNOTATION, SCHEDULER_ANNOTATION, VirtualServer
 from tests.unit.proxy.builders import endpoint, endpoint_slice, port, service, vip
 from tests.unit.proxy.running import AT, Running, web
+
+
+class Lost(ServiceTable):
+    """Stands for the tables of a mode. `lost` is what it answers in turn when it is looked after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: list[tuple[str, ...] | OSError | None] = []
+        self.applied: list[str] = []
+
+    def apply(
+        self, service: str, servers: Iterable[VirtualServer], *, addresses: Iterable[str] = ()
+    ) -> tuple[list[Problem], list[str]]:
+        self.applied.append(service)
+        return super().apply(service, servers, addresses=addresses)
+
+    def commit(self) -> None:
+        self.applied.append("commit")
+
+    def restore(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        answer = self.lost.pop(0) if self.lost else None
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
 
 
 class TestTroubles:
@@ -104,6 +131,25 @@ class TestTroubles:
         cluster.api.remove("services", "first")
         await cluster.settle()
         assert cluster.served() == {AT: ["10.0.0.2:80"]}
+
+    @pytest.mark.parametrize(("mode", "made"), [("nftables", 1), ("userspace", 0)])
+    async def test_what_somebody_has_removed_from_the_kernel_is_made_again_though_no_service_changes(
+        self, cluster: Running, monkeypatch: pytest.MonkeyPatch, mode: Mode, made: int
+    ) -> None:
+        plane = Lost()
+        plane.mode = mode
+        monkeypatch.setattr(proxy, "make_data_plane", lambda *_, **__: plane)
+        await cluster.start(mode=mode)
+        await cluster.add(web(), endpoint_slice(endpoint("10.0.0.1")))
+        await cluster.clock.advance(29)
+        plane.lost, plane.applied = [("default/web",), None, OSError(errno.ENOMEM, "")], []
+        await cluster.clock.advance(2)
+        assert plane.applied == ["default/web", "commit"] * made
+        await cluster.clock.advance(90)
+        assert plane.applied == ["default/web", "commit"] * made
+        assert len(plane.lost) == 3 - 3 * made
+        await cluster.stop()
+        assert cluster.clock.next_timer() is None
 
     async def test_an_unknown_scheduler_is_told_and_the_default_is_used(self, cluster: Running) -> None:
         await cluster.start(scheduler="lc")

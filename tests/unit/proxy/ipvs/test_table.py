@@ -48,6 +48,7 @@ class Rules(PacketRules):
         self.loosened: list[tuple[str, list[VirtualServer]]] = []
         self.marks: dict[Led, int] = {}
         self.reflected: dict[str, set[Endpoint]] = {}
+        self.lost: list[str] | None = None
 
     def tighten(self, service: str, servers: Iterable[VirtualServer], marks: Mapping[Led, int]) -> None:
         if self.trouble:
@@ -60,6 +61,9 @@ class Rules(PacketRules):
 
     def reflect(self, service: str, endpoints: Iterable[Endpoint]) -> None:
         self.reflected[service] = set(endpoints)
+
+    def restore(self) -> list[str] | None:
+        return self.lost
 
     def commit(self) -> None:
         if self.trouble:
@@ -158,6 +162,20 @@ class TestServices:
         told.kernel.clear()
         told.apply(server(ONE, TWO))
         assert told.destinations() == {"10.96.0.1:80": {"10.0.0.1:80": 1, "10.0.0.2:8080": 1}}
+
+    def test_and_without_any_change_once_it_is_looked_after(self, told: Told) -> None:
+        local = server(ONE, address="203.0.113.5", inside=(TWO,), purpose="LoadBalancer")
+        told.apply(server(ONE), service="default/web")
+        told.apply(local, service="default/local")
+        before = told.destinations()
+        assert told.table.restore() is None
+        told.kernel.clear()
+        assert told.table.restore() == {"default/web", "default/local"}
+        told.apply(server(ONE), service="default/web")
+        told.apply(local, service="default/local")
+        assert told.destinations() == before
+        told.rules.lost = ["default/local"]
+        assert told.table.restore() == {"default/local"}
 
     def test_what_a_killed_run_left_is_taken_up_and_leads_on_meanwhile(
         self, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
