@@ -163,20 +163,6 @@ class TestServices:
         told.apply(server(ONE, TWO))
         assert told.destinations() == {"10.96.0.1:80": {"10.0.0.1:80": 1, "10.0.0.2:8080": 1}}
 
-    def test_and_without_any_change_once_it_is_looked_after(self, told: Told) -> None:
-        local = server(ONE, address="203.0.113.5", inside=(TWO,), purpose="LoadBalancer")
-        told.apply(server(ONE), service="default/web")
-        told.apply(local, service="default/local")
-        before = told.destinations()
-        assert told.table.restore() is None
-        told.kernel.clear()
-        assert told.table.restore() == {"default/web", "default/local"}
-        told.apply(server(ONE), service="default/web")
-        told.apply(local, service="default/local")
-        assert told.destinations() == before
-        told.rules.lost = ["default/local"]
-        assert told.table.restore() == {"default/local"}
-
     def test_what_a_killed_run_left_is_taken_up_and_leads_on_meanwhile(
         self, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -263,16 +249,6 @@ class TestEndpoints:
         told.apply(server())
         (row,) = told.table.rows()
         assert (row["destinations"], row["connections"]) == ([], 9)
-
-
-@pytest.mark.parametrize(
-    ("release", "reuse"),
-    [("4.19.0-27-amd64", "0"), ("5.4.0", "0"), ("5.9.0-rc1", None), ("5.10.0", None), ("6.1", None), ("10.0-x", None)],
-)
-def test_who_uses_a_port_again_is_led_to_where_he_was_by_old_kernels_alone(release: str, reuse: str | None) -> None:
-    found = ipvs.settings(release)
-    assert found.get("conn_reuse_mode") == reuse
-    assert (found["expire_nodest_conn"], found["expire_quiescent_template"], found["conntrack"]) == ("1", "1", "1")
 
 
 class TestLoopbackEndpoints:
