@@ -8,7 +8,7 @@
 //
 // With the argument "zeros" it prints the facts of build_backend/zero_values.txt instead, with "rights" it judges who
 // may do what (rights.go), with "tables" it prints rows (tables.go), with "documents" what OpenAPI tells of custom kinds
-// (documents.go).
+// (documents.go), with "owners" who owns what of objects of custom kinds (owners.go).
 package main
 
 import (
@@ -72,6 +72,7 @@ func main() {
 	}
 	others := map[string]func(io.Reader, io.Writer) error{
 		"rights": judgeRights, "tables": printTables, "documents": printDocuments,
+		"owners": tellOwners,
 	}
 	if len(os.Args) > 1 && others[os.Args[1]] != nil {
 		if err := others[os.Args[1]](os.Stdin, os.Stdout); err != nil {

@@ -10,7 +10,7 @@ use super::conflict::Conflict;
 use super::fields::FieldSet;
 use super::ownership::{self, Entry, Operation};
 use super::versions::{Convert, Elsewhere, Move};
-use super::{PatchFailure, parse_value, refusing, sets, wrapping};
+use super::{PatchFailure, parse_value, refusing, sets, topology, wrapping};
 use crate::go::marshalled;
 use crate::schema::{
     FieldValidation, KindId, Rejection, SchemaError, Schemas, Type, with_gos_numbers, yaml_to_json,
@@ -76,7 +76,8 @@ impl Schemas {
     ) -> Result<Applied, ApplyFailure> {
         let (config, repeated) = self.read_config(kind, config)?;
         let mut live_value = live.map_or_else(|| Ok(Value::Object(Default::default())), parse_object)?;
-        let stored_entries = take_entries(&mut live_value);
+        let mut stored_entries = take_entries(&mut live_value);
+        topology::reconcile(self, kind, &mut stored_entries);
         let root = self.root_type(kind);
         let mut wanted =
             sets::of_value(self, &root, &config).map_err(|problem| untyped(self, kind, &config, &problem))?;
@@ -224,9 +225,28 @@ impl Intent<'_> {
         for entry in &self.entries {
             owned.union(&entry.fields);
         }
-        let mut given_up = sets::with_named_parents(self.schemas, &self.root, &before.fields);
+        let known = sets::with_named_parents(self.schemas, &self.root, &before.fields);
+        let mut given_up = known.clone();
         given_up.subtract(&sets::with_named_parents(self.schemas, &self.root, &owned));
-        let rest = sets::remove(self.schemas, &self.root, merged, &given_up, &mut emptied);
+        if given_up.is_empty() {
+            return (merged, emptied);
+        }
+        // Nothing tells of lists in which nothing is: they stay where they are wanted, and a map that is left with
+        // nothing else goes with what it held.
+        let named = |value: &Value| sets::named_in(self.schemas, &self.root, value);
+        let there = named(&merged);
+        let given_up = given_up.intersection(&there);
+        let rest = sets::remove(self.schemas, &self.root, merged.clone(), &given_up, &mut emptied);
+        let rest = rest.unwrap_or_default();
+        let mut gone = there;
+        gone.subtract(&named(&rest));
+        gone.subtract(&emptied);
+        let gone = gone.intersection(&known);
+        if gone == given_up {
+            return (rest, emptied);
+        }
+        emptied = FieldSet::default();
+        let rest = sets::remove(self.schemas, &self.root, merged, &gone, &mut emptied);
         (rest.unwrap_or_default(), emptied)
     }
 

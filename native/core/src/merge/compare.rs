@@ -82,6 +82,11 @@ impl Comparer<'_> {
             {
                 self.members(ty, old, new, present)
             }
+            (Shape::Any { .. }, Some(was), Some(is))
+                if was.is_object() != is.is_object() && self.schemas.is_custom() =>
+            {
+                self.exchanged(ty, was, is, present)
+            }
             (Shape::List(item), _, _) if is_list(old, new) => match &ty.list {
                 ListKind::Atomic => leaf(old, new),
                 ListKind::Set => set_elements(old, new),
@@ -91,6 +96,18 @@ impl Comparer<'_> {
         };
         change.written.member |= old.is_none() && new.is_some();
         change.removed.member |= new.is_none() && old.is_some();
+        change
+    }
+
+    /// Free JSON that was an object, or has become one: all of it is another, and what that object holds goes or comes.
+    fn exchanged<N: Node>(&self, ty: &Type, was: &N, is: &N, present: Present) -> Change {
+        let mut change = if was.is_object() {
+            self.members(ty, Some(was), None, present)
+        } else {
+            self.members(ty, None, Some(is), present)
+        };
+        change.removed.member = false;
+        change.written.member = true;
         change
     }
 
@@ -182,8 +199,10 @@ impl Comparer<'_> {
     }
 }
 
+/// One that is null is an empty one.
 fn is_map<N: Node>(old: Side<'_, N>, new: Side<'_, N>) -> bool {
-    [old, new].into_iter().flatten().all(Node::is_object)
+    let sides = || [old, new].into_iter().flatten();
+    sides().any(Node::is_object) && sides().all(|side| side.is_object() || side.is_null())
 }
 
 /// One that is null is an empty one.

@@ -17,6 +17,7 @@ mod sets;
 mod splice;
 mod strategic;
 mod told;
+mod topology;
 mod track;
 mod typing;
 mod versions;

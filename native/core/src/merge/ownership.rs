@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::fields::{FieldSet, PathElement};
+use crate::go::marshalled_text;
 use crate::schema::write_string;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +62,7 @@ struct Stored {
 impl<'de> Deserialize<'de> for Entry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let stored = Stored::deserialize(deserializer)?;
-        if !matches!(&*stored.fields_type, "" | "FieldsV1") || stored.api_version.is_empty() {
+        if stored.fields_type != "FieldsV1" || stored.api_version.is_empty() {
             return Err(D::Error::custom("no owner's entry"));
         }
         Ok(Self {
@@ -83,6 +84,19 @@ impl Entry {
             && self.subresource == other.subresource
             // An applier keeps its fields when it moves on to another version.
             && (self.operation == Operation::Apply || self.api_version == other.api_version)
+    }
+
+    /// What upstream knows it by, and has entries of one time in the order of: its head as JSON.
+    pub fn identity(&self) -> String {
+        let subresource = match &*self.subresource {
+            "" => String::new(),
+            name => format!(",\"subresource\":{}", marshalled_text(name)),
+        };
+        let (manager, version) = (marshalled_text(&self.manager), marshalled_text(&self.api_version));
+        let operation = self.operation.as_str();
+        format!(
+            "{{\"manager\":{manager},\"operation\":\"{operation}\",\"apiVersion\":{version}{subresource}}}"
+        )
     }
 
     /// `unread`: its fields, where they are still JSON.
@@ -150,7 +164,7 @@ struct StoredHead<'a> {
 
 impl<'a> Held<'a> {
     fn of(stored: StoredHead<'a>) -> Option<Self> {
-        if !matches!(&*stored.fields_type, "" | "FieldsV1") || stored.api_version.is_empty() {
+        if stored.fields_type != "FieldsV1" || stored.api_version.is_empty() {
             return None;
         }
         let entry = Entry {
@@ -172,6 +186,18 @@ impl<'a> Held<'a> {
             self.entry.fields = FieldSet::deserialize(&mut parser).ok()?;
         }
         Some(self)
+    }
+
+    /// With the fields that `change` makes of its own; those that it says it has not changed stay unread. None if they
+    /// are forged.
+    pub fn with_fields(self, change: impl FnOnce(&mut FieldSet) -> bool) -> Option<Self> {
+        let unread = self.unread;
+        let mut held = self.read()?;
+        if !change(&mut held.entry.fields) && unread.is_some() {
+            held.unread = unread;
+            held.entry.fields = FieldSet::default();
+        }
+        Some(held)
     }
 
     /// Whether it may own anything at or below a member of the object.

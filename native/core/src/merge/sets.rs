@@ -6,7 +6,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value};
 
 use super::compare::key_of;
-use super::conflict::path_text;
 use super::fields::{FieldSet, PathElement};
 use super::typing;
 use crate::schema::{ListKind, Schemas, Shape, Struct, Type};
@@ -39,34 +38,10 @@ fn structure<'s>(schemas: &'s Schemas, ty: &'s Type, value: &Value) -> Structure
     }
 }
 
-fn element_key(list: &ListKind, item: &Value) -> PathElement {
+pub(super) fn element_key(list: &ListKind, item: &Value) -> PathElement {
     match list {
         ListKind::Map(keys) => key_of(keys, item),
         _ => PathElement::value(item),
-    }
-}
-
-/// Why an element of a list that is merged by keys or values has none; as structured-merge-diff `typed/helpers.go`.
-fn keyless(list: &ListKind, element: &Value) -> Option<String> {
-    let told = |problem: &str| Some(problem.to_owned());
-    match (list, element) {
-        (ListKind::Map(_), Value::Null) => told("associative list with keys may not have a null element"),
-        (ListKind::Map(keys), Value::Object(members)) => {
-            let has_key = keys.iter().any(|key| key.default.is_some() || members.contains_key(&*key.name));
-            (!has_key && !keys.is_empty()).then(|| {
-                let names: Vec<String> = keys.iter().map(|key| format!("{:?}", key.name)).collect();
-                format!(
-                    "associative list with keys has an element that omits all key fields [{}] (and doesn't have \
-                     default values for any key fields)",
-                    names.join(" ")
-                )
-            })
-        }
-        (ListKind::Map(_), _) => told("associative list with keys may not have non-map elements"),
-        (_, Value::Object(_)) => told("associative list without keys has an element that's a map type"),
-        (_, Value::Array(_)) => told("not supported: associative list with lists as elements"),
-        (_, Value::Null) => told("associative list without keys has an element that's an explicit null"),
-        _ => None,
     }
 }
 
@@ -76,6 +51,12 @@ pub(crate) fn of_value(schemas: &Schemas, ty: &Type, value: &Value) -> Result<Fi
     let mut faults = Vec::new();
     let set = collect(schemas, ty, value, &mut Vec::new(), &mut faults);
     typing::summed_up(faults).map_or(Ok(set), Err)
+}
+
+/// The same of what is there already, whatever is wrong with it, with every declared field that leads to a member.
+pub(crate) fn named_in(schemas: &Schemas, ty: &Type, value: &Value) -> FieldSet {
+    let found = collect(schemas, ty, value, &mut Vec::new(), &mut Vec::new());
+    with_named_parents(schemas, ty, &found)
 }
 
 fn collect(
@@ -113,14 +94,7 @@ fn collect(
         Structure::Elements(item, list) => {
             let mut seen = FxHashSet::default();
             for (index, element) in value.as_array().into_iter().flatten().enumerate() {
-                if let Some(problem) = keyless(list, element) {
-                    faults.push(format!("{}: element {index}: {problem}", path_text(at)));
-                    break;
-                }
-                let key = element_key(list, element);
-                if !seen.insert(key.clone()) {
-                    faults.push(format!("{}: duplicate entries for key {}", path_text(at), key_text(&key)));
-                }
+                let Some(key) = typing::place(list, index, element, &mut seen, at, faults) else { break };
                 at.push(key.clone());
                 let mut below = collect(schemas, item, element, at, faults);
                 at.pop();
@@ -131,10 +105,6 @@ fn collect(
     }
     set.sort();
     set
-}
-
-fn key_text(key: &PathElement) -> String {
-    path_text(std::slice::from_ref(key))
 }
 
 /// The set with every declared field that leads to a member made a member itself.
@@ -224,6 +194,12 @@ pub(crate) fn merge(
     right: Option<&Value>,
 ) -> Option<Value> {
     let (Some(old), Some(new)) = (left, right) else { return right.or(left).cloned() };
+    if new.is_null()
+        && (old.as_object().is_some_and(Map::is_empty) || old.as_array().is_some_and(Vec::is_empty))
+    {
+        // Where nothing is, a null counts.
+        return Some(Value::Null);
+    }
     let free = Type::free();
     match structure(schemas, ty, new) {
         Structure::Members(declared, inner) if old.is_object() && (new.is_object() || new.is_null()) => {

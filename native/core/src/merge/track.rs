@@ -10,6 +10,7 @@ use super::fields::PathElement;
 use super::json::{Json, Members};
 use super::ownership::{self, Entry, Held, Operation};
 use super::splice;
+use super::topology;
 use super::versions::{Convert, Elsewhere};
 use crate::schema::{KindId, SchemaError, Schemas, member_spans};
 
@@ -53,6 +54,7 @@ impl Schemas {
         let before = old.map(|old| Outline::of(old, parts)).transpose()?.unwrap_or_default();
         let after = Outline::of(new, parts)?;
         let entries = current_entries(before.managed, after.managed, update.subresource);
+        let Some(entries) = topology::reconciled(self, kind, entries) else { return Ok(None) };
         if old.is_some() && entries.is_empty() {
             // Whose ownership was forgotten is not tracked again before somebody applies.
             return Ok(None);
@@ -195,7 +197,7 @@ fn cap_update_managers(entries: Vec<Held<'_>>) -> Vec<Held<'_>> {
     }
     let (updates, mut entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_update);
     let mut updates: Vec<Entry> = updates.into_iter().filter_map(Held::read).map(|held| held.entry).collect();
-    updates.sort_by(|a, b| a.time.cmp(&b.time));
+    updates.sort_by_cached_key(|entry| (entry.time.clone(), entry.identity()));
     let mut buckets: Vec<Entry> = Vec::new();
     let mut rest = updates.into_iter();
     let mut left = count;

@@ -2,13 +2,15 @@
 //!
 //! Semantics and words of structured-merge-diff `typed/validate.go`.
 
+use rustc_hash::FxHashSet;
 use serde_json::Value;
 
 use super::conflict::path_text;
 use super::fields::PathElement;
 use super::refusing::{go_text, go_type};
+use super::sets;
 use crate::go::quote;
-use crate::schema::{Schemas, Shape, Type};
+use crate::schema::{ListKind, Schemas, Shape, Type};
 
 /// Tells, with the path `at`, of values of another type and of unknown ones, after which nothing more of their object
 /// is looked at.
@@ -48,13 +50,64 @@ pub(super) fn check(
             }
         }
         (Shape::List(item), Value::Array(elements)) => {
-            for (index, element) in (0..).zip(elements) {
-                at.push(PathElement::Index(index));
+            let mut seen = FxHashSet::default();
+            for (index, element) in elements.iter().enumerate() {
+                let Some(key) = place(&ty.list, index, element, &mut seen, at, faults) else { break };
+                at.push(key);
                 check(schemas, item, element, at, faults);
                 at.pop();
             }
         }
         _ => {}
+    }
+}
+
+/// Where an element is: by its key in a list that is merged. Tells of one that has none, after which no more elements
+/// are looked at, and of one that is there twice.
+pub(super) fn place(
+    list: &ListKind,
+    index: usize,
+    element: &Value,
+    seen: &mut FxHashSet<PathElement>,
+    at: &[PathElement],
+    faults: &mut Vec<String>,
+) -> Option<PathElement> {
+    if *list == ListKind::Atomic {
+        return Some(PathElement::Index(index as u64));
+    }
+    if let Some(problem) = keyless(list, element) {
+        faults.push(format!("{}: element {index}: {problem}", path_text(at)));
+        return None;
+    }
+    let key = sets::element_key(list, element);
+    if !seen.insert(key.clone()) {
+        let told = path_text(std::slice::from_ref(&key));
+        faults.push(format!("{}: duplicate entries for key {told}", path_text(at)));
+    }
+    Some(key)
+}
+
+/// Why an element of a list that is merged by keys or values has none; as structured-merge-diff `typed/helpers.go`.
+fn keyless(list: &ListKind, element: &Value) -> Option<String> {
+    let told = |problem: &str| Some(problem.to_owned());
+    match (list, element) {
+        (ListKind::Map(_), Value::Null) => told("associative list with keys may not have a null element"),
+        (ListKind::Map(keys), Value::Object(members)) => {
+            let has_key = keys.iter().any(|key| key.default.is_some() || members.contains_key(&*key.name));
+            (!has_key && !keys.is_empty()).then(|| {
+                let names: Vec<String> = keys.iter().map(|key| format!("{:?}", key.name)).collect();
+                format!(
+                    "associative list with keys has an element that omits all key fields [{}] (and doesn't have \
+                     default values for any key fields)",
+                    names.join(" ")
+                )
+            })
+        }
+        (ListKind::Map(_), _) => told("associative list with keys may not have non-map elements"),
+        (_, Value::Object(_)) => told("associative list without keys has an element that's a map type"),
+        (_, Value::Array(_)) => told("not supported: associative list with lists as elements"),
+        (_, Value::Null) => told("associative list without keys has an element that's an explicit null"),
+        _ => None,
     }
 }
 

@@ -70,6 +70,13 @@ pub struct Verdict {
     pub forgiven: Vec<Fault>,
 }
 
+impl Schemas {
+    /// Whether these are of a custom kind.
+    pub(crate) fn is_custom(&self) -> bool {
+        self.info(KIND).structural.is_some()
+    }
+}
+
 const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing \
                          errors to complete validation";
 
