@@ -8,6 +8,7 @@ transport, admission and the access reviews. Webhooks are what must be waited fo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from kubecore._native import UserInfo
@@ -225,15 +226,19 @@ def refusal(user: UserInfo, attributes: Attributes, decision: Decision) -> error
     """403 in Kubernetes' words, 500 when a mode failed and no other allows it."""
     if decision.error:
         return errors.internal_error(decision.error)
-    return forbidden(user, attributes, decision.reason)
+    refused = forbidden(user, attributes, decision.reason)
+    # It repeats what was sent, and is never to be taken for a page.
+    refused.headers.append(("X-Content-Type-Options", "nosniff"))
+    return refused
 
 
 def forbidden(user: UserInfo, attributes: Attributes, reason: str = "") -> errors.StatusError:
-    """The 403 for a user and what was asked (upstream endpoints/handlers/responsewriters/errors.go)."""
+    """The 403 for a user and what was asked, which never looks like HTML (upstream
+    endpoints/handlers/responsewriters/errors.go)."""
     suffix = f": {reason}" if reason else ""
     if attributes.path:
-        message = f"User {quoted(user.username)} cannot {attributes.verb} path {quoted(attributes.path)}{suffix}"
-        return errors.StatusError(403, "Forbidden", f"forbidden: {message}", {})
+        message = f"User {quoted(user.username)} cannot {attributes.verb} path {quoted(attributes.path)}"
+        return errors.StatusError(403, "Forbidden", f"forbidden: {escape(message, quote=False)}{suffix}", {})
     resource = attributes.resource
     if attributes.subresource:
         resource += f"/{attributes.subresource}"
@@ -243,4 +248,5 @@ def forbidden(user: UserInfo, attributes: Attributes, reason: str = "") -> error
         message += f" in the namespace {quoted(attributes.namespace)}"
     else:
         message += " at the cluster scope"
-    return errors.forbidden(attributes.group, attributes.resource, attributes.name, message + suffix)
+    told = escape(message, quote=False) + suffix
+    return errors.forbidden(attributes.group, attributes.resource, attributes.name, told)

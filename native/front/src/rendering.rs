@@ -95,7 +95,10 @@ impl Rendering {
     pub fn label(self, headers: &mut HeaderMap) {
         if self.gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+            let encoding = HeaderValue::from_static("Accept-Encoding");
+            if !headers.get_all(VARY).iter().any(|told| told == encoding) {
+                headers.append(VARY, encoding);
+            }
         }
     }
 

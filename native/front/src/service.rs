@@ -199,7 +199,8 @@ impl Server {
         if decisions.authorized.is_none()
             && let Some(refused) = self.authorize(&exchange, &mut decisions)
         {
-            return self.refuse_to(&exchange, &refused);
+            let response = self.render(&exchange, status::forbidden_to(&exchange, &refused));
+            return self.finish(&exchange, response);
         }
         self.dispatch(exchange, decisions, incoming, upgrade)
     }

@@ -1,6 +1,6 @@
 //! Refusals of the front, and Status objects as responses.
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 use kubecore_core::go::quote;
 use kubecore_core::protobuf;
@@ -45,9 +45,16 @@ pub fn refusal_to(exchange: &Exchange, status: &Status) -> Response<Body> {
     response
 }
 
+/// A 403 in the form that the client asked for. It repeats what was sent, and is never to be taken for a page.
+pub fn forbidden_to(exchange: &Exchange, status: &Status) -> Response<Body> {
+    let mut response = refusal_to(exchange, status);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 /// 403; `reason` is what the authorizer said, often nothing.
 pub fn forbidden(username: &str, attributes: &Attributes<'_>, reason: &str) -> Status {
-    let mut why = cannot(username, attributes);
+    let mut why = without_markup(&cannot(username, attributes));
     if !reason.is_empty() {
         why.push_str(": ");
         why.push_str(reason);
@@ -73,6 +80,11 @@ fn cannot(username: &str, attributes: &Attributes<'_>) -> String {
     };
     let (resource, group) = (quote(&resource), quote(attributes.group));
     format!("User {username} cannot {verb} resource {resource} in API group {group} {scope}")
+}
+
+/// What looks like HTML, which upstream's authorization keeps out of its messages.
+fn without_markup(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// An error that upstream has no reason for.
@@ -128,6 +140,8 @@ mod tests {
         assert_eq!(message(&scale, "no"), expected);
         let path = Attributes { verb: "get", path: "/metrics", ..Attributes::default() };
         assert_eq!(message(&path, ""), r#"forbidden: User "x" cannot get path "/metrics""#);
+        let markup = Attributes { verb: "get", path: "/<b>&", ..Attributes::default() };
+        assert_eq!(message(&markup, "<x>"), r#"forbidden: User "x" cannot get path "/&lt;b&gt;&amp;": <x>"#);
     }
 
     #[test]

@@ -67,6 +67,25 @@ async def test_policies_of_a_file_allow_and_leave_the_rest_to_others(tmp_path: P
         assert found == {"allowed": False, "reason": "No policy matched."}
 
 
+# --- What is forbidden
+
+
+async def test_a_refusal_is_never_taken_for_a_page(tmp_path: Path) -> None:
+    """By Rust, by Python, and by Rust again, which remembers what the webhook said."""
+    async with reviewing(tmp_path, only_reads) as (_, file):
+        for modes in (("RBAC",), ("RBAC", "Webhook")):
+            folder = tmp_path / modes[-1]
+            folder.mkdir()
+            async with (
+                served(folder, authorization_modes=modes, authorization=of_webhook(file)) as server,
+                http_of(server, folder, "a<b>&c") as http,
+            ):
+                for refused in [await http.call("POST", MAPS, config_map("a")) for _ in range(2)]:
+                    assert refused.status == 403
+                    assert 'User "a&lt;b&gt;&amp;c" cannot create resource "configmaps"' in refused.json["message"]
+                    assert refused.headers["X-Content-Type-Options"] == "nosniff"
+
+
 # --- Webhook
 
 
