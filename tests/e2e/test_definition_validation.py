@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kubecore.api.errors import StatusError
-from tests.e2e.validation import definitions, rules
+from tests.e2e.validation import definition_facts, definitions, rules
 from tests.e2e.validation.comparing import Answer, Kubecore, Oracle, compared, refused
 from tests.e2e.validation.corpus import Case
 from tests.unit.apiserver.registry.writing import Writer
@@ -37,6 +37,12 @@ async def test_definitions_fare_as_in_kubernetes(judge: Path, kubecore: Kubecore
     cases = list(definitions.creates())
     found = differences(judge, cases, [await kubecore.ask(case) for case in cases])
     assert len(found) <= KNOWN, told(found)
+
+
+async def test_names_versions_and_conversion_fare_as_in_kubernetes(judge: Path, kubecore: Kubecore) -> None:
+    cases = list(definition_facts.creates(1500))
+    found = differences(judge, cases, [await kubecore.ask(case) for case in cases])
+    assert not found, told(found)
 
 
 async def test_rules_fare_as_in_kubernetes(judge: Path, kubecore: Kubecore) -> None:
