@@ -246,6 +246,7 @@ class Cluster:
         scheduler = Scheduler(client, self.clock, self.config.scheduler, informers=self._informers)
         self._run("scheduler", scheduler, self._election(client, "kube-scheduler"))
         self.server.metrics.add(*manager.metrics, *scheduler.metrics)
+        self.server.documents.texts.update(scheduler.documents)
         self._start_simulated_nodes()
 
     def _election(self, client: Client, lease: str) -> LeaderElection:
@@ -268,9 +269,8 @@ class Cluster:
         if config.default_runtime == SIMULATED:
             names += tuple(self._node_name(index) for index in range(config.nodes))
         client = self._client("system:simulated-nodes", "system:masters", field_manager="kubelet")
-        fleet = SimulatedFleet(
-            client, self.clock, FleetConfig(names=names, families=self._networks.families), informers=self._informers
-        )
+        settings = FleetConfig(names=names, families=self._networks.families)
+        fleet = SimulatedFleet(client, self.clock, settings, informers=self._informers)
         self._run("simulated nodes", fleet)
 
     def _make_dns(self) -> DnsResponder | None:

@@ -1,4 +1,4 @@
-"""A component's HTTPS server: /metrics, /healthz, /livez and /readyz.
+"""A component's HTTPS server: /metrics, /healthz, /livez and /readyz, and what a component adds to these.
 
 Who may read them is asked of the API server; health anybody may see (upstream's `--authorization-always-allow-paths`).
 The socket is bound at once; what serves HTTP (the API server's own listener, with nothing to read) is made when
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 HEALTH = ("/healthz", "/livez", "/readyz")
 _AUTHORITY_SECONDS, _RETRY_SECONDS = 60.0, 5.0
 _PLAIN = "text/plain; charset=utf-8"
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _TRUST = ("configmaps", "extension-apiserver-authentication", "kube-system")
 
 
@@ -46,7 +48,16 @@ class ServerConfig:
 
 
 class ComponentServer:
-    def __init__(self, client: Client, clock: Clock, config: ServerConfig, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        config: ServerConfig,
+        metrics: Metrics,
+        documents: Mapping[str, Callable[[], bytes]] | None = None,
+    ) -> None:
+        """`documents` are further texts by their path, told to who may see them."""
+        self._documents = documents or {}
         self._client = client
         self._clock = clock
         self._config = config
@@ -124,7 +135,11 @@ class ComponentServer:
 
     async def _answer(self, request: Request) -> None:
         if request.authorized:
-            request.respond(404, b"404 page not found\n", _PLAIN)
+            document = self._documents.get(request.path)
+            if document is None:
+                request.respond(404, b"404 page not found\n", _PLAIN)
+            else:
+                request.respond(200, document(), _PROMETHEUS)
             return
         user = await self._access.who(request)
         if user is None:

@@ -249,7 +249,7 @@ class APIServer:
         for served in ResourceMetrics(self.registry, kubelets).served():
             self.served.serve(served)
         self.components = ComponentStatuses(self.registry)
-        self._documents = documents = Documents(
+        self.documents = documents = Documents(
             self.registry, self.tokens, METRICS, in_cluster=f"kubernetes.default.svc.{config.cluster_domain}"
         )
         self.handlers = Handlers(
@@ -375,7 +375,7 @@ class APIServer:
         self.secure_port = self._listen_tls(config.bind_address, config.secure_port)
         if config.service_address and config.bind_address != "::":
             self._listen_tls(config.service_address, self.secure_port)
-        self._documents.listens(self.url.removeprefix("https://"), advertised=bool(config.advertise_address))
+        self.documents.listens(self.url.removeprefix("https://"), advertised=bool(config.advertise_address))
         if config.insecure_port:
             with told_where("127.0.0.1", config.insecure_port, "--insecure-port"):
                 self.insecure_port = self.front.listen_plain("127.0.0.1", config.insecure_port)

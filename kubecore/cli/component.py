@@ -137,7 +137,8 @@ def run_component(
                 try:
                     if serving is not None:
                         metrics = [*getattr(component, "metrics", ()), transport.requests]
-                        await stack.enter_async_context(serving.serving(field_manager, client, metrics))
+                        documents = getattr(component, "documents", {})
+                        await stack.enter_async_context(serving.serving(field_manager, client, metrics, documents))
                     if leading is None:
                         await component.run()
                     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,11 @@ class Serving:
     key: Path | None
 
     @asynccontextmanager
-    async def serving(self, name: str, client: Client, metrics: list[Metric]) -> AsyncIterator[None]:
-        """For a component of that name. Raises OSError, which names a port that was asked for and cannot be had."""
+    async def serving(
+        self, name: str, client: Client, metrics: list[Metric], documents: Mapping[str, Callable[[], bytes]]
+    ) -> AsyncIterator[None]:
+        """For a component of that name; `documents` are told by path. Raises OSError, which names a port that was asked
+        for and cannot be had."""
         if self.port == _OFF:
             yield
             return
@@ -51,7 +55,7 @@ class Serving:
         told.add(*metrics, *process_metrics())
         port = _USUAL[name] if self.port is None else self.port
         config = ServerConfig(name=name, address=self.address, port=port, certificate=self.certificate, key=self.key)
-        server = ComponentServer(client, RealClock(), config, told)
+        server = ComponentServer(client, RealClock(), config, told, documents)
         try:
             server.listen()
         except OSError as error:

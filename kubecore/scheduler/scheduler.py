@@ -15,6 +15,7 @@ from kubecore.api import meta
 from kubecore.client.client import Client, Object
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
+from kubecore.scheduler import pod_resources
 from kubecore.scheduler.cache import Cache
 from kubecore.scheduler.evaluator import PluginEvaluator
 from kubecore.scheduler.events import (
@@ -97,7 +98,7 @@ class Scheduler:
     """`ready` is set once the caches are complete and pods are being scheduled; `run` works until cancelled.
 
     `waiting` are the pods that Permit plugins hold, `profiles` those that pods are scheduled by, by scheduler name,
-    `metrics` what may be told of all of it.
+    `metrics` what may be told of all of it, and `documents`, by path, the texts to be told beside these.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Scheduler:
         self._queue = SchedulingQueue(clock, self.profiles, self.config.back_off)
         self._slots = asyncio.Semaphore(self.config.bindings_in_flight)
         self.metrics = self._measures.of(self._queue, self._cache)
+        self.documents = {pod_resources.PATH: lambda: pod_resources.render(self._pods.list())}
 
     def _lane(
         self,

@@ -59,6 +59,8 @@ class Documents:
         self._is_outdated = False
         self._found_at = in_cluster
         self.elsewhere: Elsewhere | None = None
+        self.texts: dict[str, Callable[[], bytes]] = {}
+        """By path, what components of this process tell in Prometheus' format."""
 
     def outdated(self, describe: Callable[[], tuple[Scheme, CustomDefinitions]]) -> None:
         """Resources have come or gone, or are described otherwise: as `describe` says when somebody asks."""
@@ -107,6 +109,9 @@ class Documents:
             return _discovered(request, answer)
         if path in ("/", "/index.html"):
             return Response(200, orjson.dumps({"paths": self._paths()}, option=orjson.OPT_INDENT_2))
+        if path in self.texts:
+            _check_get(request)
+            return Response(200, self.texts[path](), "text/plain; version=0.0.4; charset=utf-8")
         made = self._of_tokens(path.rstrip("/"))
         if made is not None:
             _check_get(request)
@@ -135,7 +140,7 @@ class Documents:
     def _paths(self) -> list[str]:
         """What there is, as `/` lists it."""
         openid = () if self._tokens.metadata(self._found_at) is None else (_OPENID, _KEYS)
-        return sorted([*_OTHER_PATHS, *openid, *self._discovery.paths()])
+        return sorted([*_OTHER_PATHS, *self.texts, *openid, *self._discovery.paths()])
 
 
 def _if_none_match(request: Request) -> str:

@@ -76,7 +76,8 @@ async def serving(client: Client) -> AsyncIterator[int]:
     """The port."""
     metrics = Metrics()
     metrics.add(Counter(Named("decisions_total", "Decisions.")))
-    component = ComponentServer(client, RealClock(), ServerConfig(name="kube-scheduler", port=0), metrics)
+    config = ServerConfig(name="kube-scheduler", port=0)
+    component = ComponentServer(client, RealClock(), config, metrics, {"/metrics/resources": lambda: b"pods 1\n"})
     port = component.listen()
     running = asyncio.create_task(component.run())
     try:
@@ -126,6 +127,12 @@ async def test_client_certificates_of_the_cluster_count(scheduler: Scheduler) ->
     assert status == 200
     assert "\ndecisions_total 0\n" in text
     assert (await scheduler.ask("/nothing", pair=pair))[0] == 404
+    assert await scheduler.ask("/metrics/resources", pair=pair) == (200, "pods 1\n")
+
+
+async def test_further_documents_are_told_to_whom_roles_allow_them(scheduler: Scheduler) -> None:
+    status, _ = await scheduler.ask("/metrics/resources", token=await scheduler.token(reader=True))
+    assert status == 403
 
 
 class Gone:
