@@ -322,6 +322,9 @@ def _merged(held: Object, wanted: Object) -> Object | None:
 
 def _look_alike(one: Object, other: Object) -> bool:
     """Whether two versions of a pod are the same to what a simulated one follows: its own reports must not wake it."""
+    if _is_ready(one) and not _is_ready(other):
+        # perhaps somebody else says so, who had not heard of the node for too long
+        return False
     before, now = one["metadata"], other["metadata"]
     if any(before.get(field) != now.get(field) for field in _FOLLOWED):
         return False
@@ -333,6 +336,10 @@ def _look_alike(one: Object, other: Object) -> bool:
 
 
 _FOLLOWED = ("annotations", "deletionTimestamp", "finalizers", "generation")
+
+
+def _is_ready(pod: Object) -> bool:
+    return (meta.condition(pod, "Ready") or {}).get("status") == "True"
 
 
 def _gates(pod: Object, gates: list[Object]) -> list[Object | None]:

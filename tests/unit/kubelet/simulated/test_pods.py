@@ -191,6 +191,17 @@ async def test_a_wrong_annotation_is_told_and_the_pod_runs_once_it_is_mended(fle
     assert fleet.phase() == "Running"
 
 
+async def test_who_says_that_a_running_pod_is_not_ready_is_contradicted(fleet: Fleet) -> None:
+    await fleet.run()
+    said = [
+        {**one, "status": "False"} if one["type"] == "Ready" else one for one in fleet.pod()["status"]["conditions"]
+    ]
+    fleet.api.change("pods", "pod", status={**fleet.pod()["status"], "conditions": said})
+    await fleet.settle(1)
+    (ready,) = [one for one in fleet.pod()["status"]["conditions"] if one["type"] == "Ready"]
+    assert ready["status"] == "True"
+
+
 # --- being started again
 
 
