@@ -137,6 +137,14 @@ class Laws(RuleBasedStateMachine):
         self.look()
 
     @rule(name=NAMES)
+    def a_stateful_set_gets_another_image(self, name: str) -> None:
+        if name in self.sets:
+            self.images += 1
+            container = {"name": "main", "image": f"image:{self.images}"}
+            self.patch("statefulsets.apps", name, {"spec": {"template": {"spec": {"containers": [container]}}}})
+            self.look()
+
+    @rule(name=NAMES)
     def a_daemon_set_is_made_or_updated(self, name: str) -> None:
         app = f"daemon-{name}"
         if name in self.daemons:
@@ -274,6 +282,14 @@ class Laws(RuleBasedStateMachine):
             status, count = deployment.get("status") or {}, deployment["spec"]["replicas"]
             if (status.get("updatedReplicas", 0), status.get("replicas", 0)) != (count, count):
                 told.append(f"deployment {meta.name(deployment)} is not rolled out: {status}")
+        for one in await self.list("statefulsets.apps"):
+            status, count = one.get("status") or {}, one["spec"]["replicas"]
+            if status.get("currentRevision") != status.get("updateRevision") or status.get("replicas") != count:
+                told.append(f"stateful set {meta.name(one)} is not rolled out: {status}")
+        for one in await self.list("daemonsets.apps"):
+            status = one.get("status") or {}
+            if status.get("updatedNumberScheduled") != NODES:
+                told.append(f"daemon set {meta.name(one)} is not rolled out: {status}")
         for job in await self.list("jobs.batch"):
             status = job.get("status") or {}
             if status.get("succeeded", 0) != job["spec"]["completions"] or status.get("uncountedTerminatedPods"):
