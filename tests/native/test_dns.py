@@ -277,6 +277,35 @@ class TestForwarding:
         address = server.listen("127.0.0.1", 0)
         assert (await ask_udp(address, query("example.org"))).addresses == ["192.0.2.1"]
 
+    async def test_one_that_does_not_answer_is_asked_after_all_others_until_it_has_rested(
+        self, upstream: Upstream
+    ) -> None:
+        asked = asyncio.Event()
+
+        def be_silent(wire: bytes) -> None:
+            asked.set()
+
+        silent, first = await upstream(be_silent)
+        good, second = await upstream(lambda wire: answer_to(wire, address="192.0.2.1"))
+        clock = Clock.virtual(0.0)
+        server = DnsServer("cluster.local", clock, upstreams=[first, second])
+        address = server.listen("127.0.0.1", 0)
+        for turn in range(2):
+            waiting = asyncio.create_task(ask_udp(address, query(f"{turn}.example.org")))
+            await asked.wait()
+            asked.clear()
+            # the first time others wait as long, later they need not
+            for number in range(3 * turn):
+                assert (await ask_udp(address, query(f"{number}.meanwhile.example"))).addresses == ["192.0.2.1"]
+            clock.advance(2.1)
+            assert (await waiting).addresses == ["192.0.2.1"]
+            for number in range(3):
+                assert (await ask_udp(address, query(f"{number}.{turn}.example"))).addresses == ["192.0.2.1"]
+            assert silent.asked == turn + 1
+            clock.advance(10.1)
+        assert good.asked == 11
+        server.shutdown()
+
     async def test_when_none_answers_the_client_hears_so(self, upstream: Upstream) -> None:
         asked = asyncio.Event()
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
@@ -21,15 +22,32 @@ use crate::wait;
 /// One resolver's time for an answer, and how often the list is gone through.
 const PATIENCE: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
+/// For so long, in milliseconds, others are asked before one that has not answered; then a single query tries it.
+const REST: u64 = 10_000;
 /// Queries under way at a time; more are answered SERVFAIL at once.
 const MAX_IN_FLIGHT: usize = 1024;
 /// The option that says why (RFC 8914), and what it says: no reachable authority.
 const EXTENDED_ERROR: u16 = 15;
 const UNREACHABLE: u16 = 22;
 
+struct Resolver {
+    address: SocketAddr,
+    /// Until when it rests; 0: it has answered.
+    rests_until: AtomicU64,
+}
+
+impl Resolver {
+    /// Whether it is to be asked in its turn. If it has rested, who asks this takes it on: others go elsewhere meanwhile.
+    fn takes_turns(&self, now: u64) -> bool {
+        let until = self.rests_until.load(Relaxed);
+        let rested = || self.rests_until.compare_exchange(until, now + REST, Relaxed, Relaxed).is_ok();
+        until == 0 || (now >= until && rested())
+    }
+}
+
 pub(super) struct Upstream {
     clock: Clock,
-    servers: Vec<SocketAddr>,
+    servers: Vec<Resolver>,
     cache: Mutex<Cache>,
     in_flight: Semaphore,
     troubles: Arc<Troubles>,
@@ -43,6 +61,8 @@ enum Miss {
 
 impl Upstream {
     pub(super) fn new(clock: Clock, servers: Vec<SocketAddr>, troubles: Arc<Troubles>) -> Self {
+        let resolver = |address| Resolver { address, rests_until: AtomicU64::new(0) };
+        let servers = servers.into_iter().map(resolver).collect();
         Self { clock, servers, cache: Mutex::default(), in_flight: Semaphore::new(MAX_IN_FLIGHT), troubles }
     }
 
@@ -65,10 +85,12 @@ impl Upstream {
             return reply_to(query, ResponseCode::ServFail);
         };
         let mut failures: Vec<String> = Vec::new();
-        for server in std::iter::repeat_n(&self.servers, ROUNDS).flatten() {
-            match self.ask_one(*server, query, udp).await {
+        let order = self.order();
+        for resolver in std::iter::repeat_n(&order, ROUNDS).flatten() {
+            let server = resolver.address;
+            match self.ask_one(server, query, udp).await {
                 Ok(reply) => {
-                    self.troubles.answered(*server);
+                    self.answered(resolver);
                     if let Some(key) = key {
                         self.cache.lock().put(key, &reply, self.clock.monotonic());
                     }
@@ -77,11 +99,11 @@ impl Upstream {
                 Err(miss) => {
                     let why = match miss {
                         Miss::Silent(why) => {
-                            self.troubles.failed(*server, &why);
+                            self.failed(resolver, &why);
                             why
                         }
                         Miss::Unhelpful(why) => {
-                            self.troubles.answered(*server);
+                            self.answered(resolver);
                             why
                         }
                     };
@@ -93,6 +115,25 @@ impl Upstream {
             }
         }
         failed(query, &failures.join("; "))
+    }
+
+    /// Those that rest come last.
+    fn order(&self) -> Vec<&Resolver> {
+        let now = wait::now(&self.clock);
+        let (mut order, resting): (Vec<_>, Vec<_>) =
+            self.servers.iter().partition(|resolver| resolver.takes_turns(now));
+        order.extend(resting);
+        order
+    }
+
+    fn answered(&self, resolver: &Resolver) {
+        resolver.rests_until.store(0, Relaxed);
+        self.troubles.answered(resolver.address);
+    }
+
+    fn failed(&self, resolver: &Resolver, why: &str) {
+        resolver.rests_until.store(wait::now(&self.clock) + REST, Relaxed);
+        self.troubles.failed(resolver.address, why);
     }
 
     async fn ask_one(&self, server: SocketAddr, query: &Message, udp: bool) -> Result<Message, Miss> {
