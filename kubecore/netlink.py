@@ -276,8 +276,9 @@ class Netlink:
         table = attribute(_RTA_TABLE, struct.pack("=I", mark))
         for family in (socket.AF_INET, socket.AF_INET6):
             with suppress(FileNotFoundError):
-                self._request(_DELRULE, ACK, self._marked(family, mark))
-                found = True
+                while True:  # a killed run may have left one of its own
+                    self._request(_DELRULE, ACK, self._marked(family, mark))
+                    found = True
             with suppress(ProcessLookupError):
                 route = _ROUTE.pack(family, 0, 0, 0, 0, _RTPROT_BOOT, _SCOPE_HOST, _RTN_LOCAL, 0)
                 self._request(_DELROUTE, ACK, route + table)

@@ -62,6 +62,22 @@ class BorrowedAddresses:
                 self._works = False
         return self._works
 
+    def restore(self) -> bool:
+        """Whether somebody else had removed the rules, which are there again. Raises OSError."""
+        if not self._works:
+            return False
+        connection = Connection()
+        try:
+            if connection.table_is_awake(self._table):
+                return False
+        finally:
+            connection.close()
+        try:
+            self._make_table()
+        except ModeUnavailable as error:
+            raise OSError(str(error)) from error
+        return True
+
     def sweep(self) -> None:
         """What a killed run has left, be it of another mode, leads nobody any more."""
         with suppress(ModeUnavailable):
@@ -83,6 +99,11 @@ class BorrowedAddresses:
             run_nft(find_nft(), f"delete table inet {self._table}\n")
 
     def _prepare(self) -> None:
+        self._make_table()
+        with Netlink() as netlink:
+            netlink.keep_marked(self._mark)
+
+    def _make_table(self) -> None:
         rule = f"meta l4proto {{ tcp, udp }} socket transparent 1 meta mark set {self._mark:#x}"
         lines = [
             f"table inet {self._table} {{ }}",
@@ -92,5 +113,3 @@ class BorrowedAddresses:
             "}\n",
         ]
         run_nft(find_nft(), "\n".join(lines))
-        with Netlink() as netlink:
-            netlink.keep_marked(self._mark)

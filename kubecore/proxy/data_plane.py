@@ -21,6 +21,8 @@ class DataPlane(Protocol):
     """Methods never wait: each is a few system calls. What `apply` is told takes effect at `commit`, if not before."""
 
     mode: Mode
+    restores: bool
+    """Whether it makes anything that `restore` is to look after."""
 
     @property
     def unfinished(self) -> bool:
@@ -39,7 +41,7 @@ class DataPlane(Protocol):
 
     def restore(self) -> Collection[str] | None:
         """Whether somebody else has removed from the kernel what was made, as a reload of the host's own rules does.
-        None: no, or there is nothing of the like. Else the next `commit` makes it again, once the Services that are
+        None: no. Else the next `commit` makes it again, once the Services that are
         named have been applied again. Raises OSError."""
 
     def rows(self) -> list[dict[str, Any]]:

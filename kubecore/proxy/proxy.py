@@ -343,7 +343,7 @@ class ServiceProxy:
 
     # ------------------------------------------------------------------ looking after the kernel's tables
     def _look_later(self, plane: DataPlane) -> None:
-        if plane.mode != "userspace":
+        if plane.restores:
             self._look = self._clock.call_later(_LOOK_SECONDS, partial(self._look_after, plane))
 
     def _look_after(self, plane: DataPlane) -> None:

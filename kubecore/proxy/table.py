@@ -75,6 +75,7 @@ class ServiceTable:
         self._bound: set[ServerKey] = set()
         self._pod_ranges, self._inside_ranges = pod_ranges, [*pod_ranges, *_OWN]
         self._borrowed = borrowed
+        self.restores = borrowed is not None
         self._groups: dict[ServerKey, _Groups] = {}
         self._next_mark = itertools.count(1)
         self._look_again = 0.0
@@ -106,8 +107,9 @@ class ServiceTable:
             self._held.settle()
             self._look_again = now + LOOK_SECONDS if self._held.unfinished else now
 
-    def restore(self) -> None:
-        """Sockets are nobody else's to remove."""
+    def restore(self) -> tuple[str, ...] | None:
+        """Sockets are nobody else's to remove. What keeps answers to borrowed addresses is there again at once."""
+        return () if self._borrowed is not None and self._borrowed.restore() else None
 
     def sweep(self) -> list[str]:
         if self._borrowed is not None:

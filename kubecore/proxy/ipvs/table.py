@@ -82,6 +82,7 @@ class IpvsTable:
     """
 
     mode: Mode = "ipvs"
+    restores = True
 
     def __init__(
         self,

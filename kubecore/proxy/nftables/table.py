@@ -44,6 +44,7 @@ class NftablesTable:
     """
 
     mode: Mode = "nftables"
+    restores = True
 
     def __init__(
         self,

@@ -43,6 +43,14 @@ def test_what_a_killed_run_left_is_swept() -> None:
     assert made() == ("", False)
 
 
+def test_what_is_beside_it_of_a_killed_run_goes_with_its_end() -> None:
+    assert BorrowedAddresses("kubecore-test").allowed()
+    ours = BorrowedAddresses("kubecore-test")
+    assert ours.allowed()
+    ours.close()
+    assert made() == ("", False)
+
+
 def test_what_is_in_use_is_swept_by_nobody_but_its_end() -> None:
     ours = BorrowedAddresses("kubecore-test")
     assert ours.allowed()
@@ -60,4 +68,17 @@ def test_what_is_left_of_nodes_that_are_no_more_is_swept() -> None:
     assert made() == ("table inet kubecore-test-node0\ntable inet kubecore-test2-node5\n", True)
     sweep_nodes("kubecore-test", beyond=0)
     sweep_nodes("kubecore-test2", beyond=0)
+    assert made() == ("", False)
+
+
+def test_what_somebody_else_has_removed_is_there_again_once_it_is_looked_after() -> None:
+    ours = BorrowedAddresses("kubecore-test")
+    assert not ours.restore(), "there is nothing yet"
+    assert made() == ("", False)
+    assert ours.allowed()
+    assert not ours.restore()
+    output("nft", "flush", "ruleset")
+    assert ours.restore()
+    assert made() == ("table inet kubecore-test\n", True)
+    ours.close()
     assert made() == ("", False)

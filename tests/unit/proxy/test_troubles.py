@@ -13,7 +13,7 @@ import pytest
 
 from kubecore.proxy import proxy
 from kubecore.proxy.claims import Problem
-from kubecore.proxy.data_plane import Mode, ModeUnavailable
+from kubecore.proxy.data_plane import ModeUnavailable
 from kubecore.proxy.modes import ProxyConfig
 from kubecore.proxy.proxy import ServiceProxy
 from kubecore.proxy.table import ServiceTable
@@ -39,7 +39,7 @@ class Lost(ServiceTable):
     def commit(self) -> None:
         self.applied.append("commit")
 
-    def restore(self) -> tuple[str, ...] | None:  # type: ignore[override]
+    def restore(self) -> tuple[str, ...] | None:
         answer = self.lost.pop(0) if self.lost else None
         if isinstance(answer, OSError):
             raise answer
@@ -132,14 +132,14 @@ class TestTroubles:
         await cluster.settle()
         assert cluster.served() == {AT: ["10.0.0.2:80"]}
 
-    @pytest.mark.parametrize(("mode", "made"), [("nftables", 1), ("userspace", 0)])
+    @pytest.mark.parametrize("restores", [True, False])
     async def test_what_somebody_has_removed_from_the_kernel_is_made_again_though_no_service_changes(
-        self, cluster: Running, monkeypatch: pytest.MonkeyPatch, mode: Mode, made: int
+        self, cluster: Running, monkeypatch: pytest.MonkeyPatch, restores: bool
     ) -> None:
-        plane = Lost()
-        plane.mode = mode
+        plane, made = Lost(), int(restores)
+        plane.restores = restores
         monkeypatch.setattr(proxy, "make_data_plane", lambda *_, **__: plane)
-        await cluster.start(mode=mode)
+        await cluster.start()
         await cluster.add(web(), endpoint_slice(endpoint("10.0.0.1")))
         await cluster.clock.advance(29)
         plane.lost, plane.applied = [("default/web",), None, OSError(errno.ENOMEM, "")], []
