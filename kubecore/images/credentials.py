@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from kubecore.images.references import Reference
 
@@ -17,13 +18,28 @@ Object = dict[str, Any]
 _OF_DOCKER_HUB = ("docker.io", "index.docker.io", "https://index.docker.io/v1/")
 
 
+class Origin(NamedTuple):
+    """A Secret."""
+
+    uid: str
+    namespace: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Either a name and a password, or a token that stands for them."""
+    """Either a name and a password, or a token that stands for them. `origin`: where they are from, if known."""
 
     username: str = ""
     password: str = ""
     identity_token: str = ""
+    origin: Origin | None = field(default=None, compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """By which the same ones are known elsewhere."""
+        told = json.dumps([self.username, self.password, self.identity_token])
+        return hashlib.sha256(told.encode()).hexdigest()
 
 
 def from_secrets(secrets: Iterable[Object]) -> dict[str, Credentials]:
@@ -31,9 +47,12 @@ def from_secrets(secrets: Iterable[Object]) -> dict[str, Credentials]:
     found: dict[str, Credentials] = {}
     for secret in secrets:
         data = secret.get("data") or {}
+        metadata = secret.get("metadata") or {}
+        origin = Origin(*(metadata.get(name, "") for name in ("uid", "namespace", "name")))
         for key, inside in ((".dockerconfigjson", "auths"), (".dockercfg", "")):
             if data.get(key):
-                found.update(_entries(data[key], inside))
+                entries = _entries(data[key], inside)
+                found |= {name: replace(one, origin=origin) for name, one in entries.items()}
     return found
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
@@ -44,9 +44,14 @@ class _Refused(Exception):
 
 
 async def pull(
-    reference: Reference, store: ImageStore, registries: Registries, credentials: Sequence[Credentials] = ()
+    reference: Reference,
+    store: ImageStore,
+    registries: Registries,
+    credentials: Sequence[Credentials] = (),
+    used: Callable[[Credentials | None], None] = lambda who: None,
 ) -> Image:
-    """Layers that are there already are not fetched. Raises PullError."""
+    """Layers that are there already are not fetched. `used`: called with those that have served, None for nobody's.
+    Raises PullError."""
     problem: Exception = PullError("no registry")
     resolved = False
     for address in registries.addresses(reference):
@@ -54,7 +59,9 @@ async def pull(
             async with aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session:
                 one = _Pull(session, address, reference, who, store)
                 try:
-                    return await one.run()
+                    image = await one.run()
+                    used(who)
+                    return image
                 except _Refused as error:
                     problem, resolved = PullError(f"failed to authorize: {error}"), one.resolved
                 except _NotFound:

@@ -108,9 +108,16 @@ class Kubelet:
         self._runtimes = self._own_runtimes.by_handler
         self._left = LeftPods()
         self._images = self._own_runtimes.images
-        self._garbage = self._own_runtimes.garbage(config.image_gc)
         self._objects = ReferencedObjects(client, clock, self.workers.wake)
-        self._puller = ImagePuller(self._images, config.registries, clock, self._objects.get, self._image_pulled)
+        self._puller = ImagePuller(
+            self._images,
+            config.registries,
+            clock,
+            self._objects.get,
+            self._image_pulled,
+            verification=config.image_verification,
+        )
+        self._garbage = self._own_runtimes.garbage(config.image_gc, self._puller)
         self._node_images = NodeImages(
             self._own_runtimes.image_sources(), clock, self._images_changed, most=config.max_images
         )

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -72,7 +73,16 @@ class _Known:
 
 
 class ImageGarbage:
-    def __init__(self, images: Images, clock: Clock, config: ImageGcConfig | None = None) -> None:
+    def __init__(
+        self,
+        images: Images,
+        clock: Clock,
+        config: ImageGcConfig | None = None,
+        *,
+        listed: Callable[[Collection[str], datetime], None] = lambda images, began: None,
+    ) -> None:
+        """`listed`: called with the ids of all that there are, now and then, and when they began to be looked for."""
+        self._listed = listed
         self._images = images
         self._clock = clock
         self._config = config or ImageGcConfig()
@@ -118,7 +128,9 @@ class ImageGarbage:
 
     async def _unused(self) -> list[ListedImage]:
         """Those first that were not used for longest."""
+        began = self._clock.now()
         images, now = await self._images.images(), self._clock.monotonic()
+        self._listed([one.id for one in images], began)
         self._known = {one.id: self._known.get(one.id) or _Known(now) for one in images}
         for image in images:
             if image.is_used:

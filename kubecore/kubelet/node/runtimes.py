@@ -23,6 +23,8 @@ from kubecore.kubelet.node.image_gc import ImageGarbage, ImageGcConfig, Images, 
 from kubecore.kubelet.node.images import ImageDisk
 from kubecore.kubelet.node.measured_runtime import MeasuredRuntime
 from kubecore.kubelet.node.services import ChosenRuntime
+from kubecore.kubelet.pods.image_pulling import ImagePuller
+from kubecore.kubelet.pods.pull_records import PullRecords
 from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.cri.holdings import CriSettings
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime
@@ -176,12 +178,12 @@ class NodeRuntimes:
         """Whether the `default` runtime can leave out groups that an image puts its user in."""
         return default != "cri" or (self.cri is not None and await self.cri.knows_strict_groups())
 
-    def garbage(self, config: ImageGcConfig) -> list[ImageGarbage]:
+    def garbage(self, config: ImageGcConfig, puller: ImagePuller) -> list[ImageGarbage]:
         """What removes images that nothing uses."""
-        kept: list[Images] = [StoredImages(self.images)]
+        kept: list[tuple[Images, PullRecords]] = [(StoredImages(self.images), puller.own_records)]
         if self.cri is not None:
-            kept.append(self.cri.collected_images)
-        return [ImageGarbage(images, self.clock, config) for images in kept]
+            kept.append((self.cri.collected_images, puller.records_elsewhere))
+        return [ImageGarbage(images, self.clock, config, listed=records.keep) for images, records in kept]
 
     def image_sources(self) -> list[node_images.Source]:
         """All images that pods can be made from."""

@@ -18,6 +18,7 @@ from kubecore.images.references import InvalidReference, Reference
 from kubecore.images.registries import PullError, Registries
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet.pods.environment import Lookup
+from kubecore.kubelet.pods.pull_records import PullRecords, Verification
 from kubecore.kubelet.runtime.interface import RuntimeFailure, RuntimeImages
 
 Object = dict[str, Any]
@@ -49,16 +50,18 @@ class _StoredImages:
     async def find(self, text: str) -> Image | None:
         return self.store.find(text)
 
-    async def pull(self, reference: Reference, known: Sequence[Credentials]) -> Image:
+    async def pull(
+        self, reference: Reference, known: Sequence[Credentials], used: Callable[[Credentials | None], None]
+    ) -> Image:
         # An HTTP client takes its time to be loaded, and many clusters never pull.
         from kubecore.images import registry
 
-        return await registry.pull(reference, self.store, self.registries, list(known))
+        return await registry.pull(reference, self.store, self.registries, list(known), used)
 
 
 class ImagePuller:
     """`lookup` finds the Secrets that pods name. `pulled` is called with the seconds that it took and the size of what
-    has come."""
+    has come. `verification`: whom images that are there must have been pulled for."""
 
     def __init__(
         self,
@@ -67,12 +70,18 @@ class ImagePuller:
         clock: Clock,
         lookup: Lookup,
         pulled: Callable[[float, int], None] = lambda seconds, size: None,
+        *,
+        verification: Verification | None = None,
     ) -> None:
         self.store = store
         self._own: RuntimeImages = _StoredImages(store, registries)
         self._clock = clock
         self._lookup = lookup
         self._has_come = pulled
+        records, verification = store.root / "pulls", verification or Verification()
+        self.own_records = PullRecords(records / "own", clock, verification)
+        self.records_elsewhere = PullRecords(records / "runtime", clock, verification)
+        self._looked_back = set[PullRecords]()
         self._attempts: dict[tuple[str, str], _Attempt] = {}
         self._running: dict[str, asyncio.Task[Image]] = {}
 
@@ -107,7 +116,11 @@ class ImagePuller:
         known = self._attempts.get((meta.uid(pod), text))
         if known is not None and known.task is not None:
             return self._pulled(pod, text, reference, tell, wake, images)
+        records = self.own_records if elsewhere is None else self.records_elsewhere
+        await self._look_back(records, images)
         found = await images.find(text)
+        if found is not None and not records.allows(found.id, text, reference, self._who(pod, reference)):
+            found = None  # to this pod it is not there
         if found is not None and policy != "Always":
             tell(
                 "Normal",
@@ -120,6 +133,14 @@ class ImagePuller:
             tell("Warning", "ErrImageNeverPull", message)
             raise RuntimeFailure("ErrImageNeverPull", message)
         return self._pulled(pod, text, reference, tell, wake, images)
+
+    async def _look_back(self, records: PullRecords, images: RuntimeImages) -> None:
+        """At what a kubelet that was killed has been pulling. Raises RuntimeFailure."""
+        if records not in self._looked_back:
+            for name in records.interrupted():
+                found = await images.find(name)
+                records.give_up(name, found.id if found is not None else "")
+            self._looked_back.add(records)
 
     def _pulled(
         self,
@@ -163,17 +184,40 @@ class ImagePuller:
 
     def _start(self, pod: Object, reference: Reference, images: RuntimeImages) -> asyncio.Task[Image]:
         """One for all who want the same image with the same credentials."""
-        namespace = meta.namespace(pod)
-        names = sorted(one.get("name", "") for one in pod["spec"].get("imagePullSecrets") or [])
-        key = "\n".join([str(id(images)), str(reference), namespace, *names])
+        names = _secret_names(pod)
+        key = "\n".join([str(id(images)), str(reference), meta.namespace(pod), *names])
         running = self._running.get(key)
         if running is None:
-            secrets = [found for name in names if (found := self._lookup("secrets", namespace, name)) is not None]
-            known = credentials.for_image(credentials.from_secrets(secrets), reference)
-            work = images.pull(reference, known)
+            work = self._recorded(reference, self._who(pod, reference), images)
             running = self._running[key] = asyncio.create_task(work, name=f"kubelet pull {reference}")
             running.add_done_callback(lambda _: self._running.pop(key, None))
         return running
+
+    def _who(self, pod: Object, reference: Reference) -> Sequence[Credentials]:
+        """Whose credentials the pod has."""
+        namespace = meta.namespace(pod)
+        found = [self._lookup("secrets", namespace, name) for name in _secret_names(pod)]
+        return credentials.for_image(credentials.from_secrets(one for one in found if one is not None), reference)
+
+    async def _recorded(self, reference: Reference, known: Sequence[Credentials], images: RuntimeImages) -> Image:
+        """Raises PullError, OSError."""
+        records = self.own_records if images is self._own else self.records_elsewhere
+        records.begin(reference)
+        used: list[Credentials | None] = []
+        try:
+            image = await images.pull(reference, known, used.append)
+            records.note(image.id, reference, used[-1] if used else None)
+        except asyncio.CancelledError:  # it may have come all the same
+            raise
+        except BaseException:
+            records.end(reference)
+            raise
+        records.end(reference)
+        return image
+
+
+def _secret_names(pod: Object) -> list[str]:
+    return sorted(one.get("name", "") for one in pod["spec"].get("imagePullSecrets") or [])
 
 
 def _seconds(seconds: float) -> str:

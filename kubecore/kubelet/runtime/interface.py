@@ -268,8 +268,11 @@ class RuntimeImages(Protocol):
     async def find(self, text: str) -> Image | None:
         """By name or digest. Raises RuntimeFailure."""
 
-    def pull(self, reference: Reference, known: Sequence[Credentials]) -> Coroutine[Any, Any, Image]:
-        """`known`: to be tried in turn, before nobody in particular. Raises PullError."""
+    def pull(
+        self, reference: Reference, known: Sequence[Credentials], used: Callable[[Credentials | None], None]
+    ) -> Coroutine[Any, Any, Image]:
+        """`known`: to be tried in turn, before nobody in particular. `used`: called with those that have served, None
+        for nobody's. Raises PullError."""
 
 
 class Runtime(Protocol):

@@ -56,6 +56,8 @@ def told(config: KubeletConfig, *, address: str, port: int, cgroups: bool) -> Ob
         "seccompDefault": config.seccomp_default,
         "singleProcessOOMKill": config.single_process_oom_kill,
         "serverTLSBootstrap": config.server_tls_bootstrap,
+        "imagePullCredentialsVerificationPolicy": config.image_verification.policy,
+        "preloadedImagesVerificationAllowlist": list(config.image_verification.allowed),
         "serializeImagePulls": False,
         "containerRuntimeEndpoint": config.cri.endpoint if config.cri is not None else "",
         "imageServiceEndpoint": config.cri.image_endpoint if config.cri is not None else "",

@@ -19,6 +19,7 @@ from kubecore.kubelet.eviction.thresholds import DEFAULT_HARD
 from kubecore.kubelet.logs.writing import LogRotation
 from kubecore.kubelet.node.image_gc import ImageGcConfig
 from kubecore.kubelet.node.shutdown import ShutdownConfig, ShutdownPeriod
+from kubecore.kubelet.pods.pull_records import NOT_LISTED, NOT_PRELOADED, POLICIES, Verification, pattern_problem
 from kubecore.kubelet.settings.fields import DURATIONS, FIELDS, SO_ANYWAY, USED, WITHOUT_EFFECT, ZERO_IS_A_VALUE
 
 JSON = dict[str, Any]
@@ -37,6 +38,7 @@ _ENFORCED = (
     "kube-reserved-compressible",
     _NONE,
 )
+_POLICY, _LISTED = "imagePullCredentialsVerificationPolicy", "preloadedImagesVerificationAllowlist"
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -115,7 +117,8 @@ def _not_enforced(given: JSON) -> Iterator[str]:
 
 # ---------------------------------------------------------------------- checking
 def _problems(given: JSON) -> list[str]:
-    found = [*_of_numbers(given), *_of_times(given), *_of_enforcements(given), *_of_maps(given)]
+    found = [*_of_numbers(given), *_of_times(given), *_of_enforcements(given), *_of_verification(given)]
+    found += _of_maps(given)
     return [*(f"invalid configuration: {one}" for one in found), *_of_taints(given)]
 
 
@@ -197,6 +200,18 @@ def _without_group(given: JSON, kind: str, option: str) -> list[str]:
         return []
     either = f"{quoted(kind)} or {quoted(f'{kind}-compressible')}"
     return [f"{field} (--{kind}-cgroup) must be specified when {either} included in {option}"]
+
+
+def _of_verification(given: JSON) -> list[str]:
+    policy, listed = given.get(_POLICY, NOT_PRELOADED), given.get(_LISTED, [])
+    if policy not in POLICIES:
+        valid = [quoted(one) for one in POLICIES]
+        told = f"{', '.join(valid[:-1])} or {valid[-1]}"
+        return [f"option {quoted(policy)} specified for {_POLICY}. Valid options are {told}"]
+    if listed and policy != NOT_LISTED:
+        return [f'can\'t set `{_LISTED}` if `imagePullCredentialsVertificationPolicy` is not "{NOT_LISTED}"']
+    problem = next(filter(None, map(pattern_problem, listed)), "")
+    return [f"invalid image pattern in `{_LISTED}`: {problem}"] if problem else []
 
 
 def _of_taints(given: JSON) -> list[str]:
@@ -304,6 +319,8 @@ def _settings(given: JSON) -> JSON:
             _seconds(given, "imageMinimumGCAge", _GC.youngest_seconds),
             _seconds(given, "imageMaximumGCAge", 0.0) or None,
         )
+    if _POLICY in given:
+        found["image_verification"] = Verification(given[_POLICY], tuple(given.get(_LISTED, ())))
     if "containerLogMaxSize" in given or "containerLogMaxFiles" in given:
         size = quantity.nano(given.get("containerLogMaxSize", str(_ROTATION.file_bytes))) // 10**9
         if size <= 0:

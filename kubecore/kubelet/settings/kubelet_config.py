@@ -17,6 +17,7 @@ from kubecore.kubelet.node.image_gc import ImageGcConfig
 from kubecore.kubelet.node.images import MOST
 from kubecore.kubelet.node.lease import LEASE_SECONDS
 from kubecore.kubelet.node.shutdown import ShutdownConfig
+from kubecore.kubelet.pods.pull_records import Verification
 from kubecore.kubelet.runtime.cri.connection import DEFAULT_ENDPOINT
 from kubecore.kubelet.runtime.interface import Runtime
 from kubecore.node_network import NodeNetwork
@@ -109,6 +110,8 @@ class KubeletConfig:
     """Of a container that has more memory than it may one process is killed, and not all of them. With cgroups of
     version 1 that is so in any case."""
     image_gc: ImageGcConfig = field(default_factory=ImageGcConfig)
+    image_verification: Verification = field(default_factory=Verification)
+    """Whether pods must have the credentials of images that are there already."""
     log_rotation: LogRotation = field(default_factory=LogRotation)
     pod_manifest_path: Path | None = None
     """A folder of static pods' files, or one such file."""

@@ -56,7 +56,9 @@ class CriImages:
             raise RuntimeFailure("ImageInspectError", str(error)) from error
         return _image(answer.image) if answer.HasField("image") else None
 
-    async def pull(self, reference: Reference, known: Sequence[Credentials]) -> Image:
+    async def pull(
+        self, reference: Reference, known: Sequence[Credentials], used: Callable[[Credentials | None], None]
+    ) -> Image:
         failure: Exception | None = None
         for one in [*known, None]:
             try:
@@ -66,6 +68,7 @@ class CriImages:
                 failure = failure or error
                 continue
             if found is not None:
+                used(one)
                 return found
         raise PullError(str(failure or f"image {reference} is not there after it was pulled")) from failure
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kubecore.clock import VirtualClock
 from kubecore.images import registry as registry_client
 from kubecore.images.archives import load
-from kubecore.images.credentials import Credentials
+from kubecore.images.credentials import Credentials, Origin
 from kubecore.images.references import Reference
 from kubecore.images.registries import PullError, Registries
 from kubecore.images.store import Image, ImageStore
+from kubecore.kubelet.node.image_gc import LOOK_SECONDS as IMAGE_LOOK
 from kubecore.kubelet.node.image_gc import ImageGarbage, StoredImages
 from kubecore.kubelet.pods.image_pulling import ImagePuller
+from kubecore.kubelet.pods.pull_records import PullRecords, Verification
 from tests.support.small_image import Layer, SmallImage
 from tests.unit.kubelet.conftest import Node, container
 
@@ -34,12 +37,18 @@ class Registry:
         self.pulls: list[tuple[str, list[Credentials]]] = []
 
     async def pull(
-        self, reference: Reference, store: ImageStore, registries: Registries, known: list[Credentials]
+        self,
+        reference: Reference,
+        store: ImageStore,
+        registries: Registries,
+        known: list[Credentials],
+        used: Callable[[Credentials | None], None],
     ) -> Image:
         self.pulls.append((str(reference), known))
         if self.problems:
             raise PullError(self.problems.pop(0))
         (image,) = load(self.archive, store)
+        used(known[0] if known else None)
         return image
 
 
@@ -168,10 +177,14 @@ async def test_a_name_that_is_none_is_told(node: Node) -> None:
     assert waiting(node)[0] == "InvalidImageName"
 
 
+def pull_secret(password: str = "secret") -> Object:
+    """Data of one."""
+    auths = {"auths": {"https://index.docker.io/v1/": {"username": "me", "password": password}}}
+    return {".dockerconfigjson": base64.b64encode(json.dumps(auths).encode()).decode()}
+
+
 async def test_pull_secrets_say_who_asks(node: Node, registry: Registry) -> None:
-    auths = {"auths": {"https://index.docker.io/v1/": {"username": "me", "password": "secret"}}}
-    data = {".dockerconfigjson": base64.b64encode(json.dumps(auths).encode()).decode()}
-    node.api.add("secrets", {"metadata": {"name": "mine"}, "data": data})
+    node.api.add("secrets", {"metadata": {"name": "mine"}, "data": pull_secret()})
     await node.run(imagePullSecrets=[{"name": "mine"}, {"name": "missing"}])
     await node.settle()
     assert registry.pulls == [("docker.io/library/app:1", [Credentials("me", "secret")])]
@@ -210,3 +223,149 @@ async def test_images_that_were_not_used_for_longest_go_first_until_there_is_roo
     await garbage.look()
     os.close(descriptor)
     assert [name for name in ("old", "held", "new") if store.find(name) is not None] == ["held", "new"]
+
+
+# ---- images of those who may pull them
+
+PRESENT = 'Container image "app:1" already present on machine and can be accessed by the pod'
+ABSENT = 'Container image "app:1" is not present with pull policy of Never'
+
+
+async def run_with(node: Node, name: str, *secrets: str, policy: str = "IfNotPresent") -> Object:
+    """The state of a pod's container."""
+    await node.run(
+        container(imagePullPolicy=policy), name=name, imagePullSecrets=[{"name": secret} for secret in secrets]
+    )
+    await node.settle()
+    state: Object = node.container(pod=name)["state"]
+    return state
+
+
+@pytest.fixture
+async def pulled_by_one(node: Node, registry: Registry) -> None:
+    node.api.add("secrets", {"metadata": {"name": "mine"}, "data": pull_secret()})
+    assert "running" in await run_with(node, "one", "mine")
+
+
+@pytest.mark.usefixtures("pulled_by_one")
+async def test_what_was_pulled_with_a_secret_is_not_there_for_who_has_none(node: Node, registry: Registry) -> None:
+    registry.problems = ["denied"]
+    assert (await run_with(node, "other"))["waiting"] == {"reason": "ErrImagePull", "message": "denied"}
+    never = (await run_with(node, "never", policy="Never"))["waiting"]
+    assert never == {"reason": "ErrImageNeverPull", "message": ABSENT}
+    assert node.events("Pulled").count(PRESENT) == 0
+
+
+@pytest.mark.usefixtures("pulled_by_one")
+async def test_what_was_pulled_with_a_secret_is_there_for_who_has_it_or_its_like(
+    node: Node, registry: Registry
+) -> None:
+    node.api.add("secrets", {"metadata": {"name": "alike"}, "data": pull_secret()})
+    node.api.add("secrets", {"metadata": {"name": "different"}, "data": pull_secret("another")})
+    for name, secret in (("same", "mine"), ("like", "alike")):
+        assert "running" in await run_with(node, name, secret, policy="Never"), name
+    assert "waiting" in await run_with(node, "unlike", "different", policy="Never")
+    node.api.change("secrets", "alike", data=pull_secret("renewed"))
+    assert "running" in await run_with(node, "renewed", "alike", policy="Never")
+    assert len(registry.pulls) == 1
+
+
+@pytest.mark.usefixtures("pulled_by_one")
+async def test_whoever_has_pulled_it_anew_may_have_it_from_then_on(node: Node, registry: Registry) -> None:
+    node.api.add("secrets", {"metadata": {"name": "different"}, "data": pull_secret("another")})
+    for name in ("first", "second"):
+        assert "running" in await run_with(node, name, "different")
+    assert len(registry.pulls) == 2
+    assert "running" in await run_with(node, "nobody's")
+    assert "running" in await run_with(node, "anybody's", policy="Never")
+    assert len(registry.pulls) == 3
+
+
+@pytest.mark.usefixtures("pulled_by_one")
+async def test_another_kubelet_knows_whose_an_image_is(node: Node) -> None:
+    await node.kill()
+    await node.start()
+    assert "waiting" in await run_with(node, "other", policy="Never")
+    assert "running" in await run_with(node, "same", "mine", policy="Never")
+
+
+@pytest.mark.usefixtures("pulled_by_one")
+async def test_where_nothing_is_verified_everybody_may_have_it(node: Node) -> None:
+    await node.stop()
+    await node.start(image_verification=Verification("NeverVerify"))
+    assert "running" in await run_with(node, "other", policy="Never")
+
+
+async def test_whose_the_image_is_that_a_killed_kubelet_was_pulling_nobody_knows(
+    node: Node, registry: Registry
+) -> None:
+    store = node.runtime.images
+    assert store is not None
+    killed = PullRecords(store.root / "pulls/own", node.clock, Verification())
+    for name in ("app:1", "never-came:1"):
+        killed.begin(Reference.parse(name))
+    load(registry.archive, store)
+    assert "waiting" in await run_with(node, "other", policy="Never")
+    assert list((store.root / "pulls/own/pulling").iterdir()) == []
+    assert "running" in await run_with(node, "pulls")
+    assert "running" in await run_with(node, "anybody's", policy="Never")
+
+
+@pytest.mark.usefixtures("pulled_by_one")
+async def test_what_was_removed_and_is_brought_by_hand_is_for_everybody(node: Node, registry: Registry) -> None:
+    store = node.runtime.images
+    assert store is not None
+    image = store.find("app:1")
+    assert image is not None
+    await node.delete("one", grace_seconds=0)
+    store.remove_image(image.id)
+    await node.settle(IMAGE_LOOK)
+    load(registry.archive, store)
+    assert "running" in await run_with(node, "other", policy="Never")
+
+
+def test_a_record_that_cannot_be_read_lets_nobody_have_the_image(tmp_path: Path) -> None:
+    records = PullRecords(tmp_path, VirtualClock(), Verification())
+    image, mine = Reference.parse("app:1"), Credentials("me", "secret", origin=Origin("1", "default", "mine"))
+    records.note("sha256:1", image, mine)
+    assert records.allows("sha256:1", "app:1", image, [mine])
+    (file,) = (tmp_path / "pulled").iterdir()
+    file.write_text("{")
+    assert not records.allows("sha256:1", "app:1", image, [mine])
+    records.note("sha256:1", image, mine)
+    assert records.allows("sha256:1", "app:1", image, [mine])
+
+
+async def test_what_is_pulled_while_images_are_listed_is_kept_in_mind(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    records = PullRecords(tmp_path, clock, Verification())
+    image, mine = Reference.parse("app:1"), Credentials("me", "secret", origin=Origin("1", "default", "mine"))
+    records.note("sha256:old", image, mine)
+    await clock.advance(5)
+    records.note("sha256:new", image, mine)
+    records.keep([], clock.now())
+    assert records.allows("sha256:old", "app:1", image, [])
+    assert not records.allows("sha256:new", "app:1", image, [])
+
+
+LISTED = Verification("NeverVerifyAllowlistedImages", ("docker.io/library/app", "example.com:5000/free/*"))
+
+
+@pytest.mark.parametrize(
+    ("verification", "image", "pulled", "wanted"),
+    [
+        (Verification(), "app:1", True, True),
+        (Verification(), "app:1", False, False),
+        (Verification("NeverVerify"), "app:1", True, False),
+        (Verification("AlwaysVerify"), "app:1", False, True),
+        (LISTED, "docker.io/library/app:1", True, False),
+        (LISTED, "docker.io/library/app@sha256:" + "0" * 64, True, False),
+        (LISTED, "docker.io/library/apps", False, True),
+        (LISTED, "example.com:5000/free/any:1", True, False),
+        (LISTED, "example.com:5000/other", True, True),
+    ],
+)
+def test_the_policy_says_which_images_are_for_those_alone_who_may_pull_them(
+    verification: Verification, image: str, pulled: bool, wanted: bool
+) -> None:
+    assert verification.wanted(image, pulled=pulled) == wanted
