@@ -117,7 +117,7 @@ class Kubelet:
             self._image_pulled,
             verification=config.image_verification,
         )
-        self._garbage = self._own_runtimes.garbage(config.image_gc, self._puller)
+        self._garbage = self._own_runtimes.garbage(config.image_gc, self._puller, self._events.warn)
         self._node_images = NodeImages(
             self._own_runtimes.image_sources(), clock, self._images_changed, most=config.max_images
         )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
@@ -49,6 +49,13 @@ class ListedImage:
     used_at: float = 0.0
 
 
+class Space(NamedTuple):
+    """Bytes."""
+
+    capacity: int
+    available: int
+
+
 class Images(Protocol):
     """Raises RuntimeFailure, TimeoutError or OSError."""
 
@@ -58,6 +65,9 @@ class Images(Protocol):
 
     async def used_percent(self) -> float:
         """Of the disk that they are on."""
+
+    async def space(self) -> Space:
+        """On that disk."""
 
 
 @dataclass(slots=True)
@@ -80,8 +90,11 @@ class ImageGarbage:
         config: ImageGcConfig | None = None,
         *,
         listed: Callable[[Collection[str], datetime], None] = lambda images, began: None,
+        warn: Callable[[str, str], None] = lambda reason, message: None,
     ) -> None:
-        """`listed`: called with the ids of all that there are, now and then, and when they began to be looked for."""
+        """`listed`: called with the ids of all that there are, now and then, and when they began to be looked for.
+        `warn`: of the node's events, with reason and message."""
+        self._warn = warn
         self._listed = listed
         self._images = images
         self._clock = clock
@@ -90,23 +103,46 @@ class ImageGarbage:
         self._began = clock.monotonic()
 
     async def run(self) -> None:
+        """(Upstream `pkg/kubelet/kubelet.go`, StartGarbageCollection: who fails once may not have begun yet.)"""
+        failed = False
         while True:
             try:
-                await self.look()
+                trouble = await self.look()
             except _FAILURES as error:
-                log.warning("images are not collected: %s", error)
+                trouble = str(error) or type(error).__name__
+            if trouble:
+                log.warning("images are not collected: %s", trouble)
+                if failed:
+                    self._warn("ImageGCFailed", trouble)
+            failed = bool(trouble)
             await self._clock.sleep(LOOK_SECONDS)
 
-    async def look(self) -> None:
-        """Note what is used, remove what is too old, and more where the disk is full."""
+    async def look(self) -> str:
+        """Note what is used, remove what is too old, and more where the disk is full. What is told where that did not
+        do, "" where it did."""
         unused = await self._unused()
         oldest, now = self._config.oldest_seconds, self._clock.monotonic()
         if oldest is not None and now - self._began > oldest:
             for image in [one for one in unused if now - self._known[one.id].idle_since > oldest]:
                 await self._remove(image, "has not been used for long")
                 unused.remove(image)
-        if unused and await self._images.used_percent() >= self._config.high_percent:
-            await self._remove_until(self._config.low_percent, unused)
+        if not self._known or (percent := await self._images.used_percent()) < self._config.high_percent:
+            return ""
+        before = await self._images.space()
+        await self._remove_until(self._config.low_percent, unused)
+        return self._judged(percent, before, await self._images.space())
+
+    def _judged(self, percent: float, before: Space, after: Space) -> str:
+        freed = after.available - before.available
+        if freed >= before.capacity * (100 - self._config.low_percent) // 100 - before.available:
+            return ""
+        text = (
+            f"Insufficient free disk space on the node's image filesystem ({int(percent)}% of {_size(before.capacity)} "
+            f"used). Failed to free sufficient space by deleting unused images (freed {max(0, freed)} bytes). "
+            "Investigate disk usage, as it could be used by active images, logs, volumes, or other data."
+        )
+        self._warn("FreeDiskSpaceFailed", text)
+        return text
 
     async def remove_all(self) -> bool:
         """Every image that nothing uses and that has not just come. True if one went."""
@@ -174,7 +210,26 @@ class StoredImages:
     async def used_percent(self) -> float:
         return await asyncio.to_thread(self._percent, self._store.root)
 
+    async def space(self) -> Space:
+        return await asyncio.to_thread(disk_space, self._store.root)
+
 
 def disk_used_percent(root: Path) -> float:
     disk = os.statvfs(root)
     return 100.0 * (1 - disk.f_bavail / disk.f_blocks)
+
+
+def disk_space(root: Path) -> Space:
+    disk = os.statvfs(root)
+    return Space(disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize)
+
+
+def _size(count: float) -> str:
+    """As upstream shows it."""
+    if count < 1024:
+        return f"{int(count)} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} TiB"

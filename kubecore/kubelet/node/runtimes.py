@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -178,12 +178,14 @@ class NodeRuntimes:
         """Whether the `default` runtime can leave out groups that an image puts its user in."""
         return default != "cri" or (self.cri is not None and await self.cri.knows_strict_groups())
 
-    def garbage(self, config: ImageGcConfig, puller: ImagePuller) -> list[ImageGarbage]:
-        """What removes images that nothing uses."""
+    def garbage(
+        self, config: ImageGcConfig, puller: ImagePuller, warn: Callable[[str, str], None]
+    ) -> list[ImageGarbage]:
+        """What removes images that nothing uses. `warn`: of the node's events."""
         kept: list[tuple[Images, PullRecords]] = [(StoredImages(self.images), puller.own_records)]
         if self.cri is not None:
             kept.append((self.cri.collected_images, puller.records_elsewhere))
-        return [ImageGarbage(images, self.clock, config, listed=records.keep) for images, records in kept]
+        return [ImageGarbage(images, self.clock, config, listed=records.keep, warn=warn) for images, records in kept]
 
     def image_sources(self) -> list[node_images.Source]:
         """All images that pods can be made from."""

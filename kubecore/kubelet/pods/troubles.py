@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from kubecore.api import meta
 from kubecore.client.events import EventRecorder
+from kubecore.clock import Timer
+from kubecore.kubelet.node.services import NodeServices
 from kubecore.kubelet.pods.environment import Lookup
 from kubecore.kubelet.pods.records import ContainerRecord
 from kubecore.kubelet.runtime.interface import RuntimeFailure
@@ -16,6 +19,8 @@ from kubecore.kubelet.volumes.manager import SetUpError
 
 Object = dict[str, Any]
 
+# That a pod is given at least before it is told to end late.
+_LEAST_SECONDS = 10.0
 _NOT_ENDED = ("KillContainerError", "KillPodSandboxError")
 
 
@@ -50,3 +55,14 @@ def tell_missing_pull_secrets(pod: Object, lookup: Lookup, recorder: EventRecord
         told = f"Unable to retrieve some image pull secrets ({', '.join(missing)})"
         message = f"{told}; attempting to pull the image may not succeed."
         recorder.event(pod, "Warning", "FailedToRetrieveImagePullSecret", message)
+
+
+def tell_if_late(pod: Object, grace_seconds: float, over: asyncio.Event, services: NodeServices) -> Timer:
+    """Where a pod takes much longer to end than it was given (upstream `pkg/kubelet/pod_workers.go`, killPodNow)."""
+
+    def late() -> None:
+        if not over.is_set():
+            text = "Container runtime did not kill the pod within specified grace period."
+            services.recorder.event(pod, "Warning", "ExceededGracePeriod", text)
+
+    return services.clock.call_later(max(_LEAST_SECONDS, 1.5 * grace_seconds), late)

@@ -121,6 +121,8 @@ class PodWorker:
     def end(self, ending: Ending) -> asyncio.Event:
         """End it for good, as Failed. Set when it has, and its status is written. Another one, or one while it is being
         deleted, can only leave it less time."""
+        if self._eviction is None:
+            self._timers["late"] = troubles.tell_if_late(self.pod, ending.grace_seconds, self._over, self._services)
         self._eviction = self._eviction or ending
         self._operations.end_within(ending.grace_seconds)
         self._operations.leaving.set()

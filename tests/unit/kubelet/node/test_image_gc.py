@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
 from kubecore.clock import VirtualClock
-from kubecore.kubelet.node.image_gc import ImageGarbage, ImageGcConfig, ListedImage
+from kubecore.kubelet.node.image_gc import LOOK_SECONDS, ImageGarbage, ImageGcConfig, ListedImage, Space
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 
 
@@ -36,6 +37,9 @@ class Kept:
     async def used_percent(self) -> float:
         return self.other_percent + 10.0 * len(self.names)
 
+    async def space(self) -> Space:
+        return Space(2048, int(20.48 * (100 - await self.used_percent())))
+
 
 @pytest.fixture
 def clock() -> VirtualClock:
@@ -44,6 +48,60 @@ def clock() -> VirtualClock:
 
 def garbage(kept: Kept, clock: VirtualClock, **config: Any) -> ImageGarbage:
     return ImageGarbage(kept, clock, ImageGcConfig(**config))
+
+
+Told = Callable[[Kept], Awaitable[list[tuple[str, str]]]]
+
+
+@pytest.fixture
+async def told(clock: VirtualClock) -> AsyncIterator[Told]:
+    """Of the node's events, three looks after those images came."""
+    works: list[asyncio.Task[None]] = []
+
+    async def collect(kept: Kept) -> list[tuple[str, str]]:
+        events: list[tuple[str, str]] = []
+        collector = ImageGarbage(kept, clock, warn=lambda *event: events.append(event))
+        works.append(asyncio.create_task(collector.run()))
+        await clock.advance(2 * LOOK_SECONDS)
+        return events
+
+    yield collect
+    for work in works:
+        work.cancel()
+
+
+async def test_a_disk_that_stays_full_is_told_of_the_node(told: Told) -> None:
+    kept = Kept("used", "a")
+    kept.used, kept.other_percent = {"used"}, 75.0
+    young, freed, later = (told_of_a_full_disk(percent, bytes_) for percent, bytes_ in ((95, 0), (95, 205), (85, 0)))
+    assert await told(kept) == [
+        ("FreeDiskSpaceFailed", young),
+        ("FreeDiskSpaceFailed", freed),
+        ("ImageGCFailed", freed),
+        ("FreeDiskSpaceFailed", later),
+        ("ImageGCFailed", later),
+    ]
+    assert kept.names == ["used"]
+
+
+def told_of_a_full_disk(percent: int, freed: int) -> str:
+    return (
+        f"Insufficient free disk space on the node's image filesystem ({percent}% of 2.0 KiB used). "
+        f"Failed to free sufficient space by deleting unused images (freed {freed} bytes). "
+        "Investigate disk usage, as it could be used by active images, logs, volumes, or other data."
+    )
+
+
+async def test_a_runtime_that_fails_once_is_not_told_and_one_that_goes_on_is(told: Told) -> None:
+    kept = Kept("a")
+    kept.failure = "the container runtime does not answer"
+    assert await told(kept) == [("ImageGCFailed", kept.failure)] * 2
+
+
+async def test_a_disk_that_is_full_of_other_things_is_not_told_where_there_are_no_images(told: Told) -> None:
+    kept = Kept()
+    kept.other_percent = 99.0
+    assert await told(kept) == []
 
 
 async def test_on_a_full_disk_those_go_first_that_were_not_used_for_longest(clock: VirtualClock) -> None:

@@ -76,3 +76,26 @@ async def test_a_runtime_that_fails_to_stop_it_is_asked_again(node: Node) -> Non
     assert node.events("FailedKillPod") == ["error killing pod: connection refused"]
     await node.settle(3)
     assert (node.runtime.running(), node.status()["phase"]) == ([], "Failed")
+
+
+LATE = "Container runtime did not kill the pod within specified grace period."
+
+
+@pytest.mark.parametrize(("grace_seconds", "late_after"), [(30.0, 45), (1.0, 10)])
+async def test_a_pod_that_does_not_end_in_good_time_is_told(node: Node, grace_seconds: float, late_after: int) -> None:
+    await node.run()
+    node.runtime.fail_stop["main"] = [RuntimeFailure("KillContainerError", "it hangs")] * 100
+    worker = node.kubelet.workers.find("default", "pod")
+    assert worker is not None
+    worker.evict("The node was low on resource: memory.", grace_seconds, disrupted=True)
+    await node.settle(late_after - 1)
+    assert node.events("ExceededGracePeriod") == []
+    await node.settle(1)
+    assert node.events("ExceededGracePeriod") == [LATE]
+
+
+async def test_a_pod_that_ends_in_time_is_not_told_to_be_late(node: Node) -> None:
+    await node.run()
+    evict(node)
+    await node.settle(60)
+    assert (node.status()["phase"], node.events("ExceededGracePeriod")) == ("Failed", [])
