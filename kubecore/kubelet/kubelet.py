@@ -51,7 +51,7 @@ from kubecore.kubelet.serving import configz
 from kubecore.kubelet.serving.kubelet_metrics import KubeletMetrics
 from kubecore.kubelet.serving.server import KubeletServer, ServerConfig
 from kubecore.kubelet.serving.stats import NodeStats
-from kubecore.kubelet.serving.usage import UsageReader
+from kubecore.kubelet.serving.usage import MemoryUse, RunningPod, UsageReader
 from kubecore.kubelet.settings.kubelet_config import KubeletConfig
 from kubecore.kubelet.volumes.manager import VolumeManager
 from kubecore.kubelet.volumes.tokens import TokenManager
@@ -394,10 +394,14 @@ class Kubelet:
             left=self._left,
             namespaces=config.pod_namespaces,
             runtime_for=self._runtime_for,
-            memory_use=self._usage.memory_of,
+            memory_use=self._memory_of,
             services=services.list,
             slices=slices.list if slices is not None else list,
         )
+
+    async def _memory_of(self, pod: RunningPod) -> MemoryUse:
+        async with self._clock.outside(float("inf")):
+            return await self._usage.memory_of(pod)
 
     def _identity(self, port: int) -> NodeIdentity:
         config = self._config

@@ -275,7 +275,7 @@ def conversion_webhook() -> Iterator[ConversionWebhook]:
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),), name="webhook")
     thread.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(60)
         yield webhook
     finally:
         loop.call_soon_threadsafe(ending.set)

@@ -99,7 +99,7 @@ async def test_others_go_on_while_a_volume_is_given_to_its_pod(
 
     def slow(path: Path, group: int) -> None:
         loop.call_soon_threadsafe(went_on.set)
-        seen.append(went_on.wait(10))
+        seen.append(went_on.wait(60))
 
     monkeypatch.setattr(ownership, "give_tree", slow)
     add_volume(node, add_claim(node), local={"path": str(tmp_path)})

@@ -269,9 +269,10 @@ async def test_a_port_that_is_none_says_nothing_of_the_container(kind: str, port
 
 async def test_a_tcp_probe_succeeds_where_somebody_listens() -> None:
     async with web({}) as server:
-        port = server.port
-        assert (await probe_once({"tcpSocket": {"port": port}}, target(), RealClock())).result is Result.SUCCESS
-        elsewhere = {"tcpSocket": {"port": port, "host": "127.0.0.2"}}
+        port, patient = server.port, {"timeoutSeconds": 60}
+        here = {"tcpSocket": {"port": port}, **patient}
+        assert (await probe_once(here, target(), RealClock())).result is Result.SUCCESS
+        elsewhere = {"tcpSocket": {"port": port, "host": "127.0.0.2"}, **patient}
         told = f"dial tcp 127.0.0.2:{port}: connect: connection refused"
         assert await probe_once(elsewhere, target(), RealClock()) == Verdict(Result.FAILURE, told)
 
