@@ -7,11 +7,11 @@ memory without inactive pages of files. What a kernel does not count is None.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from kubecore.kubelet.cgroups.detection import PODS, Hierarchy, groups_of, list_hierarchies
 
@@ -87,6 +87,26 @@ class GroupLimits:
     tasks: int | None = None
 
 
+class Stall(NamedTuple):
+    """Shares of the time, in percent, over so many seconds; microseconds since the beginning."""
+
+    avg10: float = 0.0
+    avg60: float = 0.0
+    avg300: float = 0.0
+    total: int = 0
+
+
+class Pressure(NamedTuple):
+    """When some of the tasks, or all that could have worked, waited (Linux `Documentation/accounting/psi.rst`)."""
+
+    some: Stall
+    full: Stall
+
+
+Pressures = Mapping[str, Pressure]
+"""By what they waited for: cpu, memory, io."""
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """`name`: its path, from the node's own group on if it is below that. `folders`: by controller, or under ""
@@ -108,6 +128,14 @@ class Group:
     def limits(self) -> GroupLimits:
         old = _limits_v1({name: folder for name, folder in self.folders.items() if name})
         return old if "" not in self.folders else _either(old, _limits_v2(self.folders[""]))
+
+    def pressures(self) -> Pressures:
+        """Which version 2 alone knows."""
+        return _pressures(self.folders[""], ".pressure") if "" in self.folders else {}
+
+
+def pressures_of_machine(folder: Path = Path("/proc/pressure")) -> Pressures:
+    return _pressures(folder, "")
 
 
 T = TypeVar("T", GroupUse, GroupLimits)
@@ -278,6 +306,21 @@ def _limits_v2(folder: Path) -> GroupLimits:
         memory=_limit(folder, "memory.max"),
         tasks=_limit(folder, "pids.max"),
     )
+
+
+def _pressures(folder: Path, suffix: str) -> Pressures:
+    """Without those that the kernel does not tell."""
+    found = {}
+    for name in ("cpu", "memory", "io"):
+        stalls = {line[0]: _stall(line[1:]) for line in _words(folder, f"{name}{suffix}") or [] if line}
+        if "some" in stalls:
+            found[name] = Pressure(stalls["some"], stalls.get("full", Stall()))
+    return found
+
+
+def _stall(pairs: Iterable[str]) -> Stall:
+    told = dict(one.split("=") for one in pairs)
+    return Stall(float(told["avg10"]), float(told["avg60"]), float(told["avg300"]), int(told["total"]))
 
 
 # ---------------------------------------------------------------------- files

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from kubecore.kubelet.cgroups.measuring import GroupLimits, Memory
+from kubecore.kubelet.cgroups.measuring import GroupLimits, Memory, Pressures, pressures_of_machine
 from kubecore.kubelet.node.node import Machine
 from kubecore.kubelet.serving.stats import Sampled
 from kubecore.kubelet.serving.summary import NODE, Sample
@@ -120,6 +120,14 @@ _DISK = (
     ("container_fs_writes_bytes_total", "Cumulative count of bytes written", "written_bytes"),
     ("container_fs_writes_total", "Cumulative count of writes completed", "writes"),
 )
+_PRESSURE = tuple(
+    (f"container_pressure_{name}_{suffix}", f"Total time duration {whose} due to {shown} congestion.", name, part)
+    for name, shown in (("cpu", "CPU"), ("memory", "memory"), ("io", "IO"))
+    for suffix, whose, part in (
+        ("stalled_seconds_total", "no tasks in the container could make progress", "full"),
+        ("waiting_seconds_total", "tasks in the container have waited", "some"),
+    )
+)
 _NETWORK = tuple(
     (f"container_network_{way}_{suffix}", f"Cumulative count of {what} {word}", field, part)
     for way, field, word, ing in (
@@ -151,6 +159,7 @@ def render(sampled: Sampled, machine: Machine, root: Path) -> bytes:
     event loop."""
     families = _Families()
     families.tell(sampled.samples[NODE], {"id": "/"})
+    families.tell_pressures(sampled.samples[NODE], pressures_of_machine(), {"id": "/"})
     families.disk_of_node(sampled.samples[NODE], root)
     for pod in sampled.pods:
         if pod.uid in sampled.samples:
@@ -222,6 +231,14 @@ class _Families:
             for name, told, limit in _SPEC:
                 if (most := limit(limits)) is not None:
                     self._family(name, told, "gauge").add(most, *values)
+            self.tell_pressures(sample, used.group.pressures(), labels)
+
+    def tell_pressures(self, sample: Sample, pressures: Pressures, labels: Mapping[str, str]) -> None:
+        at, values = sample.when.timestamp(), _values(labels)
+        for name, told, what, part in _PRESSURE:
+            if what in pressures:
+                seconds = getattr(pressures[what], part).total / 1e6
+                self._family(name, told, "counter").add(seconds, *values, at=at)
 
     def disk_of_node(self, sample: Sample, root: Path) -> None:
         disk = disk_of(root)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kubecore.api import meta
+from kubecore.kubelet.cgroups.measuring import Pressure, Pressures, pressures_of_machine
 from kubecore.kubelet.eviction import machine
 from kubecore.kubelet.node.images import ImageDisk
 from kubecore.kubelet.pods.disks import PodDisk, total
@@ -80,6 +81,7 @@ class _Summary:
 
     def node(self, name: str) -> Object:
         node: Object = {"nodeName": name, "startTime": _boot_time(), **_used(self._measured[NODE])}
+        self._tell_pressures(node, pressures_of_machine())
         if self._disks is None:
             return node
         _tell_left(node, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -108,6 +110,7 @@ class _Summary:
             "containers": containers,
             **_used(whole),
         }
+        self._tell_pressures(told, _pressures(whole))
         if self._disks is None:
             return told
         _tell_left(told, _memory_limit(whole))
@@ -123,6 +126,7 @@ class _Summary:
     def _container(self, container: RunningContainer, disk: PodDisk | None) -> Object:
         measured, started = self._measured[container.id], meta.format_time(container.started_at)
         told = {"name": container.name, "startTime": started, **_used(measured)}
+        self._tell_pressures(told, _pressures(measured))
         if disk is not None and self._root is not None and self._image_disk is not None:
             _tell_left(told, _memory_limit(measured))
             told["rootfs"] = self._filesystem(self._image_disk, disk.layers.get(container.name, _NOTHING))
@@ -163,6 +167,14 @@ class _Summary:
             "inodesUsed": used.inodes,
         }
 
+    def _tell_pressures(self, told: Object, pressures: Pressures) -> None:
+        """As far as the kernel tells them; of disks only who asks for those."""
+        for name, one in pressures.items():
+            if name != "io":
+                told[name]["psi"] = _pressure(one)
+            elif self._disks is not None:
+                told[name] = {"time": told["cpu"]["time"], "psi": _pressure(one)}
+
     def _processes(self) -> Object:
         with suppress(OSError, ValueError):
             left = machine.processes()
@@ -195,6 +207,15 @@ def _tell_left(told: Object, limit: int) -> None:
     """Of memory, where there is a limit."""
     if limit:
         told["memory"]["availableBytes"] = max(limit - told["memory"]["workingSetBytes"], 0)
+
+
+def _pressure(one: Pressure) -> Object:
+    return {"full": one.full._asdict(), "some": one.some._asdict()}
+
+
+def _pressures(measured: Measured) -> Pressures:
+    group = measured.sample.used.group
+    return group.pressures() if group is not None else {}
 
 
 def _memory_limit(measured: Measured) -> int:

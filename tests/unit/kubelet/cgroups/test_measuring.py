@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from kubecore.kubelet.cgroups.measuring import DiskUse, Group, GroupLimits, Groups, GroupUse, Memory, Throttled
+from kubecore.kubelet.cgroups.measuring import (
+    DiskUse,
+    Group,
+    GroupLimits,
+    Groups,
+    GroupUse,
+    Memory,
+    Pressure,
+    Stall,
+    Throttled,
+    pressures_of_machine,
+)
 
 
 def fill(folder: Path, files: dict[str, str]) -> Path:
@@ -152,3 +163,27 @@ def test_a_process_is_found_in_the_hierarchies_in_which_its_container_has_a_grou
 def test_a_group_that_others_are_in_is_not_the_containers(tmp_path: Path) -> None:
     assert hybrid(tmp_path, "2:memory:/own\n1:cpu,cpuacct:/c1/other\n0::/\n").of_process(9, "c1") is None
     assert Groups(tmp_path / "self").of_process(10, "c1") is None
+
+
+SOME, FULL = (
+    "some avg10=1.25 avg60=0.50 avg300=0.00 total=1500000\n",
+    "full avg10=0.10 avg60=0.00 avg300=0.00 total=7\n",
+)
+WAITED, STALLED = Stall(1.25, 0.5, 0.0, 1_500_000), Stall(0.1, 0.0, 0.0, 7)
+
+
+def test_for_what_a_group_has_waited_is_told_by_version_2(tmp_path: Path) -> None:
+    """Kernels before 5.13 know no time in which all waited for a CPU, and some tell nothing."""
+    fill(tmp_path, {"cpu.pressure": SOME, "memory.pressure": SOME + FULL, "io.pressure": ""})
+    assert Group("/pod", {"": tmp_path}).pressures() == {
+        "cpu": Pressure(WAITED, Stall()),
+        "memory": Pressure(WAITED, STALLED),
+    }
+    assert Group("/pod", {"cpu": tmp_path}).pressures() == {}
+    assert Group("/pod", {"": tmp_path / "gone"}).pressures() == {}
+
+
+def test_the_machine_tells_for_what_it_has_waited(tmp_path: Path) -> None:
+    fill(tmp_path, {"io": SOME + FULL})
+    assert pressures_of_machine(tmp_path) == {"io": Pressure(WAITED, STALLED)}
+    assert pressures_of_machine(tmp_path / "none") == {}

@@ -241,6 +241,46 @@ def written(told: dict[str, Any]) -> tuple[int, int]:
     return told["usedBytes"], told["inodesUsed"]
 
 
+def pressed(tmp_path: Path) -> Group:
+    for name in ("cpu", "memory", "io"):
+        some, full = (f"{what} avg10=1.50 avg60=0.50 avg300=0.00 total={total}\n" for what, total in TOTALS.items())
+        (tmp_path / f"{name}.pressure").write_text(some + full)
+    return Group("/kubepods/poduid/c1", {"": tmp_path})
+
+
+TOTALS = {"some": 3_000_000, "full": 2_000_000}
+
+
+async def test_how_long_tasks_have_waited_is_told(tmp_path: Path) -> None:
+    """KubeletPSI, on since v1.34."""
+    machine = Machine()
+    machine.group = pressed(tmp_path)
+    ((container,),) = [pod["containers"] for pod in (await machine.stats.summary())["pods"]]
+    average = {"avg10": 1.5, "avg60": 0.5, "avg300": 0.0}
+    psi = {name: {**average, "total": total} for name, total in TOTALS.items()}
+    assert [container[name]["psi"] for name in ("cpu", "memory", "io")] == [psi] * 3
+    assert container["io"] == {"time": container["cpu"]["time"], "psi": psi}
+
+
+async def test_what_no_kernel_tells_of_waiting_is_not_told() -> None:
+    ((container,),) = [pod["containers"] for pod in (await Machine().stats.summary())["pods"]]
+    assert "io" not in container and "psi" not in container["cpu"]
+
+
+async def test_cadvisor_tells_how_long_tasks_have_waited(tmp_path: Path) -> None:
+    one = CAdvisor(tmp_path)
+    one.machine.group = pressed(tmp_path)
+    lines = await one.lines()
+    stamp = int(one.machine.clock.now().timestamp() * 1000)
+    named = 'id="/kubepods/poduid/c1",image="app:1",name="c1",namespace="default",pod="web-0"'
+    for what, shown in (("cpu", "CPU"), ("memory", "memory"), ("io", "IO")):
+        name = f"container_pressure_{what}"
+        assert f'{name}_stalled_seconds_total{{container="main",{named}}} 2 {stamp}' in lines
+        assert f'{name}_waiting_seconds_total{{container="main",{named}}} 3 {stamp}' in lines
+        text = f"Total time duration tasks in the container have waited due to {shown} congestion."
+        assert f"# HELP {name}_waiting_seconds_total {text}" in lines
+
+
 async def test_prometheus_can_read_it() -> None:
     machine = Machine()
     await machine.clock.advance(10)
