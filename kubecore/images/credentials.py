@@ -42,17 +42,17 @@ class Credentials:
         return hashlib.sha256(told.encode()).hexdigest()
 
 
-def from_secrets(secrets: Iterable[Object]) -> dict[str, Credentials]:
+def from_secrets(secrets: Iterable[Object]) -> dict[str, list[Credentials]]:
     """By registry as the Secrets name it, with a path perhaps. What cannot be read is left out."""
-    found: dict[str, Credentials] = {}
+    found: dict[str, list[Credentials]] = {}
     for secret in secrets:
         data = secret.get("data") or {}
         metadata = secret.get("metadata") or {}
         origin = Origin(*(metadata.get(name, "") for name in ("uid", "namespace", "name")))
         for key, inside in ((".dockerconfigjson", "auths"), (".dockercfg", "")):
             if data.get(key):
-                entries = _entries(data[key], inside)
-                found |= {name: replace(one, origin=origin) for name, one in entries.items()}
+                for name, one in _entries(data[key], inside).items():
+                    found.setdefault(name, []).append(replace(one, origin=origin))
     return found
 
 
@@ -72,10 +72,10 @@ def _entry(told: Object) -> Credentials:
     return Credentials(username, password, told.get("identitytoken", ""))
 
 
-def for_image(known: Mapping[str, Credentials], reference: Reference) -> list[Credentials]:
+def for_image(known: Mapping[str, Iterable[Credentials]], reference: Reference) -> list[Credentials]:
     """To be tried in turn, those of the longest name first; a part of a host may be `*`."""
     matching = [name for name in known if _matches(name, reference)]
-    return [known[name] for name in sorted(matching, key=len, reverse=True)]
+    return [one for name in sorted(matching, key=len, reverse=True) for one in known[name]]
 
 
 def _matches(name: str, reference: Reference) -> bool:

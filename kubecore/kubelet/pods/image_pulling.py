@@ -185,7 +185,7 @@ class ImagePuller:
     def _start(self, pod: Object, reference: Reference, images: RuntimeImages) -> asyncio.Task[Image]:
         """One for all who want the same image with the same credentials."""
         names = _secret_names(pod)
-        key = "\n".join([str(id(images)), str(reference), meta.namespace(pod), *names])
+        key = "\n".join([str(id(images)), str(reference), meta.namespace(pod), *sorted(names)])
         running = self._running.get(key)
         if running is None:
             work = self._recorded(reference, self._who(pod, reference), images)
@@ -217,7 +217,7 @@ class ImagePuller:
 
 
 def _secret_names(pod: Object) -> list[str]:
-    return sorted(one.get("name", "") for one in pod["spec"].get("imagePullSecrets") or [])
+    return [one.get("name", "") for one in pod["spec"].get("imagePullSecrets") or []]
 
 
 def _seconds(seconds: float) -> str:

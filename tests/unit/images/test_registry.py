@@ -156,7 +156,7 @@ def test_secrets_of_both_types_are_read_and_bad_ones_left_out() -> None:
             {},
         ]
     )
-    assert found == {"one.example": Credentials("me", "se:cret"), "two.example": ME}
+    assert found == {"one.example": [Credentials("me", "se:cret")], "two.example": [ME]}
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,18 @@ def test_secrets_of_both_types_are_read_and_bad_ones_left_out() -> None:
     ],
 )
 def test_credentials_are_for_a_registry_or_a_part_of_it(name: str, image: str, matches: bool) -> None:
-    assert for_image({name: ME}, Reference.parse(image)) == ([ME] if matches else [])
+    assert for_image({name: [ME]}, Reference.parse(image)) == ([ME] if matches else [])
 
 
 def test_the_longest_name_is_tried_first() -> None:
     other = Credentials("team", "x")
-    assert for_image({"a.example": ME, "a.example/team": other}, Reference.parse("a.example/team/app")) == [other, ME]
+    known = {"a.example": [ME], "a.example/team": [other]}
+    assert for_image(known, Reference.parse("a.example/team/app")) == [other, ME]
+
+
+def test_of_several_secrets_for_one_registry_all_are_tried() -> None:
+    """(upstream `pkg/credentialprovider/keyring.go`)"""
+    names = [json.dumps({"auths": {"a.example": {"username": "me", "password": word}}}) for word in ("old", "new")]
+    secrets = [{"data": {".dockerconfigjson": base64.b64encode(one.encode()).decode()}} for one in names]
+    tried = for_image(from_secrets(secrets), Reference.parse("a.example/app"))
+    assert tried == [Credentials("me", "old"), Credentials("me", "new")]
