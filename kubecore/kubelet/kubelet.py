@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.networks import network
 from kubecore.kubelet.networks.host_ports import HostPorts
 from kubecore.kubelet.networks.host_side import this_host
-from kubecore.kubelet.node import allocatable
+from kubecore.kubelet.node import allocatable, out_of_memory
 from kubecore.kubelet.node.counts import NodeNow
 from kubecore.kubelet.node.events import NodeEvents
 from kubecore.kubelet.node.images import NodeImages
@@ -246,6 +247,7 @@ class Kubelet:
                 ("images told", self._node_images.run()),
                 *(("images", garbage.run()) for garbage in self._garbage),
                 ("eviction", self._eviction.run()),
+                ("system oom", out_of_memory.watch(partial(self._events.warn, "SystemOOM"))),
                 ("allocatable", allocatable.enforce(self._cgroups.cgroups, machine, config, self._clock, self._events)),
                 ("server", server.serve()),
                 *([("static pods", self.workers.static.run())] if config.pod_manifest_path is not None else []),
