@@ -115,12 +115,18 @@ async def test_the_next_start_ends_what_a_killed_run_of_the_node_left_and_nothin
         for mark in marks
     )
     try:
+        # Their environment can be read a moment after they are told to have been started.
+        await until(lambda: has_in_environment(ours, marks[0]) and has_in_environment(others, marks[1]))
         await node.begin()
         assert ours.wait(timeout=60) == -9
         assert others.poll() is None
     finally:
         others.kill()
         others.wait()
+
+
+def has_in_environment(process: subprocess.Popen[bytes], mark: str) -> bool:
+    return mark.encode() in leftovers.environment(Path(f"/proc/{process.pid}"))
 
 
 async def test_a_pod_says_what_it_lacks_where_there_are_no_namespaces(node: Node) -> None:
