@@ -202,18 +202,18 @@ class Cluster:
         return network.https_port(address)
 
     def _service_address(self) -> str:
-        """Where Service default/kubernetes leads, "" for the address the server is bound to, unless that is of the
-        other family: then it is the first node's on the bridge, which is made for it."""
+        """Where Service default/kubernetes leads: "" for the address the server is bound to, unless that is of the
+        other family; then the first node's on the bridge, which is made for it, else the host's loopback."""
         from kubecore.kubelet.networks import network
 
         networks = self._networks
         six = networks.families[0] == "IPv6"
-        if networks.mode != "netns" or not self.config.real_nodes or (":" in self.config.bind_address) == six:
+        if not self.config.real_nodes or (":" in self.config.bind_address) == six:
             return ""
-        first = network.BridgeNetwork(
-            networks.pods_of_node(0)[:1], bridge=self._bridge, cluster_cidrs=networks.pods[:1]
-        )
-        self._first_bridge = first
+        if networks.mode != "netns":
+            return "::1" if six else "127.0.0.1"
+        pods = networks.pods_of_node(0)[:1]
+        self._first_bridge = first = network.BridgeNetwork(pods, bridge=self._bridge, cluster_cidrs=networks.pods[:1])
         first.start()
         return first.host_ips[0]
 

@@ -229,10 +229,8 @@ def _ipv6_trouble(config: ClusterConfig, mode: Mode, found: Detection) -> str:
 
     if not config.real_nodes:
         return ""
-    if mode == "netns":
+    if mode != "loopback":
         return netlink.ipv6_trouble()
-    if mode == "rootless":
-        return "pod network rootless has IPv4 only" + (f", and {found.reason}" if found.reason else "")
     because = f", and network namespaces cannot be had: {found.reason}" if found.mode == "loopback" else ""
     return f"{_ONLY_FAMILY} only, which pods in loopback mode cannot share{because}"
 
@@ -385,5 +383,9 @@ def _node_network(config: ClusterConfig, networks: Networks) -> NodeNetwork:
     found = next(filter(None, map(network_kept_at, folders)), None) or NodeNetwork.make()
     inside = (*networks.pods, *networks.services, *(config.load_balancer_ranges or networks.load_balancers))
     found.lead(inside)
-    way_out.lead_out(found, inside, host_address(networks.pods_of_node(0)[0]))
+    source = next((one for one in networks.pods_of_node(0) if ":" not in one), None)
+    if source is None:
+        found.no_way_out = "it takes IPv4"
+    else:
+        way_out.lead_out(found, inside, host_address(source))
     return found

@@ -45,10 +45,7 @@ def best(config: ClusterConfig, kept: Mode | None) -> Detection:
 
 
 def _unsuited(config: ClusterConfig) -> str:
-    """What the cluster was told that goes with loopback and not with rootless; "" for nothing.
-
-    IPv6 goes with neither.
-    """
+    """What the cluster was told that goes with loopback and not with rootless; "" for nothing."""
     if config.cri is not None:
         return "pod network rootless has no runtime cri"
     if config.proxy_mode != "userspace":

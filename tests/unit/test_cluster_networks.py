@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kubecore import node_network, way_out
+from kubecore import netlink, node_network, way_out
 from kubecore.cluster import ClusterConfig
 from kubecore.cluster_networks import Networks, choose_networks, hold_networks
 from kubecore.kubelet.networks import network
@@ -55,7 +55,8 @@ def led(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def lead_out(made: NodeNetwork, inside: Sequence[str], source: str) -> None:
         assert inside == tuple(ranges)
-        assert ipaddress.IPv4Address(source) in ipaddress.IPv4Network(inside[0])
+        four = [ipaddress.IPv4Network(one) for one in inside if ":" not in one]
+        assert any(ipaddress.IPv4Address(source) in one for one in four)
         made.no_way_out = "nf_tables is missing"
 
     monkeypatch.setattr(way_out, "lead_out", lead_out)
@@ -96,8 +97,6 @@ def test_without_rights_it_is_rootless_where_that_can_be_had_and_the_user_is_tol
     first = choose()
     assert first.mode == "rootless"
     assert f"; chosen because this is a test; Services have {first.services[0]}" in str(first)
-    with pytest.raises(PermissionError, match="pods cannot have IPv6: pod network rootless has IPv4 only, and this is"):
-        choose("another", ip_families=("IPv6",))
 
 
 def test_as_many_clusters_at_a_time_have_ranges_of_their_own_as_in_loopback_mode(
@@ -155,12 +154,16 @@ def test_rootless_is_refused_where_others_run_containers(choose: Choose, monkeyp
         choose(network_mode="rootless", cri=CriConfig("unix:///nowhere"))
 
 
-def test_rootless_has_ipv4_only_and_says_so(choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]) -> None:
+def test_rootless_has_both_families_of_which_ipv4_leads_out(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch, led: list[str]
+) -> None:
     monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("rootless", ""))
-    both = choose(network_mode="rootless", ip_families=("IPv4", "IPv6"))
-    assert (both.families, both.left_out) == (("IPv4",), "pod network rootless has IPv4 only")
-    with pytest.raises(PermissionError, match="pods cannot have IPv6: pod network rootless has IPv4 only"):
-        choose("other", network_mode="rootless", ip_families=("IPv6",))
+    monkeypatch.setattr(netlink, "ipv6_trouble", lambda: "")
+    six_first = choose(network_mode="rootless", ip_families=("IPv6", "IPv4"))
+    assert (six_first.families, six_first.left_out) == (("IPv6", "IPv4"), "")
+    assert {*six_first.services, *six_first.pods, *six_first.load_balancers} == set(led)
+    alone = choose("other", network_mode="rootless", ip_families=("IPv6",))
+    assert str(alone).endswith("; nothing leads out of it but to Services: it takes IPv4")
 
 
 def test_two_clusters_at_a_time_have_different_ranges(choose: Choose) -> None:
