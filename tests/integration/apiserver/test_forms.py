@@ -286,6 +286,13 @@ async def test_large_answers_are_compressed_for_those_who_take_it(
     assert len(body) < len(zlib.compress(noise.encode(), 0))
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+async def test_openapi_v2_says_once_that_it_may_be_compressed(http: Http, encoding: str) -> None:
+    answer = await http.call("GET", "/openapi/v2", headers={"Accept-Encoding": encoding})
+    told = answer.headers.getall("Vary")  # type: ignore[attr-defined]
+    assert sorted(told) == ["Accept", "Accept-Encoding"]
+
+
 async def test_small_answers_are_not_compressed(http: Http, api: Api) -> None:
     answer = await http.call("GET", api.path(CM), headers={"Accept-Encoding": "gzip"})
     assert "Content-Encoding" not in answer.headers

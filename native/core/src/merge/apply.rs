@@ -77,7 +77,7 @@ impl Schemas {
         let (config, repeated) = self.read_config(kind, config)?;
         let mut live_value = live.map_or_else(|| Ok(Value::Object(Default::default())), parse_object)?;
         let mut stored_entries = take_entries(&mut live_value);
-        topology::reconcile(self, kind, &mut stored_entries);
+        topology::reconcile(self, kind, stored_entries.iter_mut());
         let root = self.root_type(kind);
         let mut wanted =
             sets::of_value(self, &root, &config).map_err(|problem| untyped(self, kind, &config, &problem))?;

@@ -188,18 +188,6 @@ impl<'a> Held<'a> {
         Some(self)
     }
 
-    /// With the fields that `change` makes of its own; those that it says it has not changed stay unread. None if they
-    /// are forged.
-    pub fn with_fields(self, change: impl FnOnce(&mut FieldSet) -> bool) -> Option<Self> {
-        let unread = self.unread;
-        let mut held = self.read()?;
-        if !change(&mut held.entry.fields) && unread.is_some() {
-            held.unread = unread;
-            held.entry.fields = FieldSet::default();
-        }
-        Some(held)
-    }
-
     /// Whether it may own anything at or below a member of the object.
     pub fn may_own(&self, member: &PathElement) -> bool {
         match (self.unread, member) {

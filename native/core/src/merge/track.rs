@@ -54,7 +54,6 @@ impl Schemas {
         let before = old.map(|old| Outline::of(old, parts)).transpose()?.unwrap_or_default();
         let after = Outline::of(new, parts)?;
         let entries = current_entries(before.managed, after.managed, update.subresource);
-        let Some(entries) = topology::reconciled(self, kind, entries) else { return Ok(None) };
         if old.is_some() && entries.is_empty() {
             // Whose ownership was forgotten is not tracked again before somebody applies.
             return Ok(None);
@@ -72,6 +71,8 @@ impl Schemas {
         let entries =
             entries.into_iter().filter(|held| !elsewhere.is_lost(&held.entry.api_version)).collect();
         let Some(mut entries) = concerned(entries, &change, &elsewhere, update) else { return Ok(None) };
+        // Those that are unread yet are brought up to the schema once they are concerned.
+        topology::reconcile(self, kind, entries.iter_mut().map(|held| &mut held.entry));
         for Held { entry, .. } in &mut entries {
             let change = elsewhere.change(&entry.api_version).unwrap_or(&change);
             entry.fields.subtract(&change.written);
