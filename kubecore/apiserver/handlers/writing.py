@@ -175,8 +175,8 @@ class Writing:
 
     async def patch(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
-        shape = self.shape(request, served)
         patch_type = type_of_patch(request.content_type, custom=served.custom)
+        shape = self.shape(request, served)
         options = patch_options(patch_type, request.query)
         ctx = self.context(request, user, served, options)
         if ctx.audit is not None:

@@ -171,6 +171,10 @@ async def test_what_cannot_be_had_or_read_is_406_and_415(server: APIServer, api:
         path = api.path("v1/configmaps")
         assert (await http.call("POST", path, config_map("a"), {"Accept": "text/html"})).status == 406
         assert (await http.call("POST", path, b"x", {"Content-Type": "text/plain"})).status == 415
+        # Of both, upstream tells first of the answer, but where it is a patch.
+        neither = {"Content-Type": "text/plain", "Accept": "text/html"}
+        assert (await http.call("POST", path, b"x", neither)).status == 406
+        assert (await http.call("PATCH", f"{path}/a", b"x", neither)).status == 415
 
 
 async def test_warnings_come_as_headers(server: APIServer, api: Api, tmp_path: Path) -> None:
