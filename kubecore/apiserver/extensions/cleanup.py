@@ -65,6 +65,7 @@ class Cleanup:
         name = definition["metadata"]["name"]
         if name in self._tasks:
             return
+        await self._say(name, _IN_PROGRESS)
         if name in _BUILT_IN:
             await self._let_go(name, _OVERLAPPING)
         elif not is_established(definition):
@@ -96,7 +97,6 @@ class Cleanup:
     async def _delete_instances(self, name: str) -> None:
         """Deletes all instances, waits for the last one to go, and has the definition looked at again."""
         try:
-            await self._say(name, _IN_PROGRESS)
             store = self._serving.storage_store(name)
             if store is not None:
                 await self._delete_all(name, store)

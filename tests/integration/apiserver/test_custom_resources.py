@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.integration.apiserver.definitions import (
     seen,
     until,
     version,
+    watched,
     widget,
 )
 
@@ -373,6 +375,19 @@ async def test_instances_go_before_their_definition(api: Api, cluster: Api) -> N
     assert (await api.list(resource))[0] == 404
     _, groups = await cluster.call("GET", "/apis")
     assert "mortal.example.com" not in [group["name"] for group in groups["groups"]]
+
+
+async def test_watchers_of_a_definition_are_told_how_it_goes(cluster: Api) -> None:
+    name = "leaving.leaving.example.com"
+    made = await define(cluster, crd("leaving", "Widget", group="leaving.example.com"))
+    await cluster.delete(DEFINITIONS, name)
+    reasons = []
+    async with asyncio.timeout(60):
+        async for found in watched(cluster, name, since=made["metadata"]["resourceVersion"]):
+            if found is None:
+                break
+            reasons.append(condition(found, "Terminating")["reason"])
+    assert reasons == ["InstanceDeletionPending", "InstanceDeletionInProgress"]
 
 
 async def test_a_definition_that_could_not_be_written_any_more_goes_all_the_same(cluster: Api) -> None:
