@@ -156,22 +156,35 @@ class Laws(RuleBasedStateMachine):
             self.daemons.add(name)
         self.look()
 
-    @rule(name=NAMES, completions=st.integers(1, 4), parallelism=st.integers(1, 3), indexed=st.booleans())
-    def a_job_is_made(self, name: str, completions: int, parallelism: int, indexed: bool) -> None:
+    @rule(
+        name=NAMES,
+        completions=st.integers(1, 4),
+        parallelism=st.integers(1, 3),
+        indexed=st.booleans(),
+        replaced=st.sampled_from(["Failed", "TerminatingOrFailed"]),
+    )
+    def a_job_is_made(self, name: str, completions: int, parallelism: int, indexed: bool, replaced: str) -> None:
         if name in self.jobs:
             return
-        pod = template(f"job-{name}", run_for="1s..20s")
+        pod = template(f"job-{name}", run_for="1s..20s", stop_delay="0s..3s")
         pod["spec"]["restartPolicy"] = "Never"
         spec = {
             "completions": completions,
             "parallelism": parallelism,
             "completionMode": "Indexed" if indexed else "NonIndexed",
             "backoffLimit": 1000,
+            "podReplacementPolicy": replaced,
             "template": pod,
         }
         self.create("jobs.batch", name, spec)
         self.jobs[name] = completions
         self.look()
+
+    @rule(name=NAMES, suspended=st.booleans())
+    def a_job_is_suspended_or_resumed(self, name: str, suspended: bool) -> None:
+        if name in self.jobs:
+            self.patch("jobs.batch", name, {"spec": {"suspend": suspended}})
+            self.look()
 
     @rule(kind=st.sampled_from(["deployments.apps", "statefulsets.apps", "daemonsets.apps", "jobs.batch"]), name=NAMES)
     def something_is_deleted(self, kind: str, name: str) -> None:
@@ -241,6 +254,13 @@ class Laws(RuleBasedStateMachine):
             name, succeeded = meta.name(job), (job.get("status") or {}).get("succeeded", 0)
             assert succeeded >= self.succeeded[name], f"job {name} counts backwards"
             assert succeeded <= job["spec"]["completions"], f"job {name} counts {succeeded}"
+            own = [pod for pod in pods if (meta.controller_of(pod) or {}).get("uid") == meta.uid(job)]
+            if job["spec"]["podReplacementPolicy"] == "Failed":
+                # those on their way out count until they have ended
+                there = [pod for pod in own if pod["status"]["phase"] in ("Pending", "Running")]
+            else:
+                there = living(own)
+            assert len(there) <= job["spec"]["parallelism"], f"job {name} has {len(there)} pods"
             self.succeeded[name] = succeeded
 
     def disturb(self) -> None:
@@ -256,6 +276,8 @@ class Laws(RuleBasedStateMachine):
             await self.annotate(f"node-{number}", None)
             uncordoned = {"spec": {"unschedulable": False}}
             await self.world.client.patch("nodes", f"node-{number}", uncordoned, patch_type="merge")
+        for name in self.jobs:
+            await self.world.client.patch("jobs.batch", name, {"spec": {"suspend": False}}, "default")
         wrong: list[str] = []
         for _ in range(CONVERGED_SECONDS // 10):
             await self.world.advance(10)
