@@ -189,7 +189,7 @@ def deletion_conditions(remains: Remains, now: str) -> list[conditions.Condition
         bool(remains.undiscovered),
         "DiscoveryFailed",
         f"Discovery failed for some groups, {len(remains.undiscovered)} failing: unable to retrieve the complete list "
-        f"of server APIs: {', '.join(f'{k}: {v}' for k, v in remains.undiscovered.items())}",
+        f"of server APIs: {', '.join(sorted(f'{k}: {v}' for k, v in remains.undiscovered.items()))}",
         "ResourcesDiscovered",
         "All resources successfully discovered",
     )

@@ -113,13 +113,14 @@ class EndpointSliceMirroringController(Controller):
         if found.invalid:
             told = f"Skipped {found.invalid} invalid IP addresses when mirroring to EndpointSlices"
             self._recorder.event(endpoints, "Warning", "InvalidIPAddress", told)
+        left_out = found.invalid + found.skipped
         if found.skipped:
             told = (
                 f"A max of {_MAXIMUM} addresses can be mirrored to EndpointSlices per Endpoints subset. "
-                f"{found.skipped} addresses were skipped"
+                f"{left_out} addresses were skipped"
             )
             self._recorder.event(endpoints, "Warning", "TooManyAddressesToMirror", told)
-        self._measures.skipped(found.invalid + found.skipped)
+        self._measures.skipped(left_out)
         return list(found.groups.values())
 
 

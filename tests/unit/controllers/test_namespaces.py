@@ -2,7 +2,7 @@ from kubecore.api import errors
 from kubecore.clock import VirtualClock
 from kubecore.controllers.identities.root_ca import RootCAPublisher
 from kubecore.controllers.identities.serviceaccount import ServiceAccountController
-from kubecore.controllers.namespace import NamespaceController
+from kubecore.controllers.namespace import NamespaceController, Remains, deletion_conditions
 from tests.support.fake_api import FakeAPI
 from tests.unit.controllers.conftest import Running, names, template
 
@@ -137,3 +137,14 @@ async def test_nothing_becomes_an_orphan_of_a_namespace(api: FakeAPI, running: R
     await running.settle()
     collections = api.writes("delete jobs.batch")
     assert collections and all(one.body["propagationPolicy"] == "Background" for one in collections)
+
+
+def test_groups_that_cannot_be_asked_are_told_in_order() -> None:
+    remains = Remains(undiscovered={"b.example.com/v1": "is down", "a.example.com/v1": "the server is busy"})
+    (told,) = [one for one in deletion_conditions(remains, "now") if one["type"] == "NamespaceDeletionDiscoveryFailure"]
+    assert (told["status"], told["reason"], told["message"]) == (
+        "True",
+        "DiscoveryFailed",
+        "Discovery failed for some groups, 2 failing: unable to retrieve the complete list of server APIs: "
+        "a.example.com/v1: the server is busy, b.example.com/v1: is down",
+    )

@@ -149,6 +149,6 @@ async def test_what_cannot_be_mirrored_is_told(api: FakeAPI, running: Running) -
     (one,) = await mirror(api, running, subset("not an address", *many))
     assert len(one["endpoints"]) == 1000
     assert sorted(events(api)) == [
-        "A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset. 250 addresses were skipped",
+        "A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset. 251 addresses were skipped",
         "Skipped 1 invalid IP addresses when mirroring to EndpointSlices",
     ]
