@@ -55,6 +55,7 @@ def test_mode_ipvs_has_the_kernel_carry_connections(unpacked: Path, tmp_path: Pa
         "several nodes": [["a", "a", "a"], ["b", "b", "b"]],
         "rows": [["10.9.0.1", 1, 1], ["10.9.0.2", 1, 1]],
         "counted": [6, True, True],
+        "to be made again": None,
         "udp, two flows, after a change": ["b", "b"],
         "after a change": ["b", "b", "b"],
         "who is connected stays so": "a",
@@ -62,6 +63,8 @@ def test_mode_ipvs_has_the_kernel_carry_connections(unpacked: Path, tmp_path: Pa
         "counted, without endpoints": 9,
         "services": [["TCP", "10.8.0.1", 80]],
         "with a mark": True,
+        "to be made again, after all is cleared": ["default/apart", "default/local", "default/web"],
+        "once it is": ["a", "b"],
         "at the end": [],
         "with another proxy": ["cannot listen on TCP 10.8.0.1:80: another cluster on this host has it", "a", "a"],
     }

@@ -115,6 +115,14 @@ class Connection:
             found[key] = _counted(fields)
         return found
 
+    def has_service(self, key: ServerKey) -> bool:
+        try:
+            return bool(self._request(_GET_SERVICE, 0, attribute(_SERVICE | NESTED, _key(key))))
+        except OSError as error:
+            if missing(error):
+                return False
+            raise
+
     # ------------------------------------------------------------------ destinations
     def add_destination(self, key: ServerKey, endpoint: Endpoint, weight: int) -> None:
         self._request(_NEW_DEST, ACK, _both(key, endpoint, weight))

@@ -312,8 +312,10 @@ class IpvsTable:
                 log.warning("pods cannot reach themselves through their Services: %s", error)
 
     def restore(self) -> set[str] | None:
-        there, unruled = self._connection.services(), self._rules.restore()
-        gone = self._present.keys() - there.keys()
+        """Whoever clears the kernel's table clears all of it, so one of ours tells; there may be very many."""
+        unruled, one = self._rules.restore(), next(iter(self._present), None)
+        cleared = one is not None and not self._connection.has_service(one)
+        gone = self._present.keys() - self._connection.services().keys() if cleared else set()
         if not gone and unruled is None:
             return None
         for key in gone:

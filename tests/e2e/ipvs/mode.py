@@ -160,6 +160,7 @@ def told() -> dict[str, Any]:
     row = counted(table, 6)
     found["counted"] = row["connections"], row["packets_in"] > 0, row["bytes_out"] > 0
     table.apply("default/web", [replace(web, endpoints=(B,)), replace(names, endpoints=(B,))])
+    found["to be made again"] = table.restore()
     found["udp, two flows, after a change"] = [ask_on(flow) for flow in flows]
     found["after a change"] = [ask(VIP, 80) for _ in range(3)]
     who[b"a"].send(b"?")
@@ -178,6 +179,11 @@ def told() -> dict[str, Any]:
     problems, _ = table.apply("default/apart", [apart])
     marks = [rules.marks[apart.key, Group(number, inside=True)] for number in (0, 1)]
     found["several nodes"] = [[ask(VIP, 83, mark=mark) for _ in range(3)] for mark in marks]
+    for key in kernel.services():
+        kernel.delete_service(key)
+    found["to be made again, after all is cleared"] = sorted(table.restore() or ())
+    table.apply("default/apart", [apart])
+    found["once it is"] = sorted(ask(VIP, 83) for _ in range(2))
     table.close()
     found["at the end"] = list(kernel.services())
     found["with another proxy"] = with_another(web)

@@ -6,7 +6,7 @@ import errno
 import struct
 from typing import Any
 
-from kubecore.netlink import attribute, attributes
+from kubecore.netlink import DUMP, attribute, attributes
 
 FAMILY = 31
 
@@ -37,7 +37,7 @@ class FakeKernel:
         return self._replies.pop(0)
 
     def send(self, data: bytes) -> None:
-        length, family, _, sequence, _ = struct.unpack_from("=IHHII", data)
+        length, family, flags, sequence, _ = struct.unpack_from("=IHHII", data)
         command, body = data[16], data[20:length]
         try:
             if family != FAMILY:
@@ -51,6 +51,8 @@ class FakeKernel:
             self._end(sequence, 2, -(error.errno or 0))
             return
         self._reply(sequence, found or [])
+        if found and not flags & DUMP:
+            return
         self._end(sequence, 3 if found is not None else 2, 0)
 
     def _reply(self, sequence: int, found: list[bytes]) -> None:
@@ -67,7 +69,10 @@ class FakeKernel:
         key = tuple(service.get(kind, b"") for kind in (1, 2, 3, 4, 5))
         if command == 4:
             counted = {12: attribute(1, struct.pack("=Q", 9)) + attribute(4, struct.pack("=Q", 1000))}
-            every = [{**made, **counted} for made in self.services.values()]
+            if service and key not in self.services:
+                raise OSError(errno.ESRCH, "")
+            asked = [self.services[key]] if service else self.services.values()
+            every = [{**made, **counted} for made in asked]
             return [attribute(1, b"".join(attribute(*one) for one in made.items())) for made in every]
         if command == 8:
             return [attribute(2, self._destination(*one)) for one in self.destinations.get(key, {}).items()]
