@@ -18,28 +18,36 @@ class Counted:
     it has seen a packet of each connection that it knows."""
 
     def __init__(self, flows: Iterable[Flow]) -> None:
-        self._by_address: dict[tuple[int, Endpoint, Endpoint], list[int]] = {}
-        self._by_port: dict[tuple[int, int, Endpoint], list[int]] = {}
+        self._by_address: dict[tuple[int, Endpoint], dict[Endpoint, list[int]]] = {}
+        self._by_port: dict[tuple[int, int], dict[Endpoint, list[int]]] = {}
         self._carried_is_known = True
         for flow in flows:
             if flow.destination == flow.virtual:
                 continue
             numbers = (int(flow.established), int(not flow.established), *flow.packets, *flow.octets)
-            one = self._by_address.setdefault((flow.protocol, flow.virtual, flow.destination), [0] * len(_FIELDS))
-            other = self._by_port.setdefault((flow.protocol, flow.virtual[1], flow.destination), [0] * len(_FIELDS))
             self._carried_is_known &= sum(flow.packets) > 0
-            for index, number in enumerate(numbers):
-                one[index] += number
-                other[index] += number
+            for found in (
+                self._by_address.setdefault((flow.protocol, flow.virtual), {}),
+                self._by_port.setdefault((flow.protocol, flow.virtual[1]), {}),
+            ):
+                sums = found.setdefault(flow.destination, [0] * len(_FIELDS))
+                for index, number in enumerate(numbers):
+                    sums[index] += number
+
+    def endpoints(self, server: VirtualServer) -> list[Endpoint]:
+        """Those that connections lead to, be it that nobody else is led there any more."""
+        return list(self._found(server))
 
     def of(self, server: VirtualServer, endpoint: Endpoint) -> dict[str, int]:
-        protocol = PROTOCOLS[server.protocol]
-        if server.address in EVERY_ADDRESS:
-            found = self._by_port.get((protocol, server.port, endpoint))
-        else:
-            found = self._by_address.get((protocol, (server.address, server.port), endpoint))
+        found = self._found(server).get(endpoint)
         told = dict(zip(_FIELDS, found or [0] * len(_FIELDS), strict=True))
         if not self._carried_is_known:
             for name in _CARRIED:
                 del told[name]
         return {**told, "connections": told["active"] + told["inactive"]}
+
+    def _found(self, server: VirtualServer) -> dict[Endpoint, list[int]]:
+        protocol = PROTOCOLS[server.protocol]
+        if server.address in EVERY_ADDRESS:
+            return self._by_port.get((protocol, server.port), {})
+        return self._by_address.get((protocol, (server.address, server.port)), {})

@@ -267,6 +267,11 @@ def _at_loopback(servers: Iterable[VirtualServer]) -> list[VirtualServer]:
 
 
 def _row(service: str, server: VirtualServer, counted: Counted) -> dict[str, Any]:
+    """Weight 0 have those that only keep what they have."""
+    weights = dict.fromkeys(server.all_endpoints(), 1)
+    if server.address not in EVERY_ADDRESS:  # others may have the port elsewhere
+        for one in counted.endpoints(server):
+            weights.setdefault(one, 0)
     return {
         "service": service,
         "purpose": server.purpose,
@@ -277,8 +282,8 @@ def _row(service: str, server: VirtualServer, counted: Counted) -> dict[str, Any
         "persistence_seconds": server.affinity_seconds,
         "listening": True,
         "destinations": [
-            {"address": one[0], "port": one[1], "weight": 1, **counted.of(server, one)}
-            for one in server.all_endpoints()
+            {"address": one[0], "port": one[1], "weight": weight, **counted.of(server, one)}
+            for one, weight in weights.items()
         ],
     }
 

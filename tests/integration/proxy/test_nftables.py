@@ -381,6 +381,9 @@ class TestUdp:
         assert client() == f"one {NODE}"
         plane.have(server(TWO, protocol="UDP", serving=(ONE, TWO)))
         assert client() == f"one {NODE}"
+        (row,) = plane.rows()
+        weights = {(one["address"], one["port"]): one["weight"] for one in row["destinations"]}
+        assert (weights[TWO], weights[ONE]) == (1, 0)
         plane.have(server(TWO, protocol="UDP"))
         assert client() == f"two {NODE}"
 
