@@ -397,6 +397,7 @@ class Kubelet:
             namespaces=config.pod_namespaces,
             runtime_for=self._runtime_for,
             memory_use=self._memory_of,
+            warn_of_node=self._events.warn,
             services=services.list,
             slices=slices.list if slices is not None else list,
         )

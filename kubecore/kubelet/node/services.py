@@ -69,6 +69,8 @@ class NodeServices:
     """Who is told of pods' network namespaces."""
     runtime_for: Callable[[Object], Awaitable[ChosenRuntime]]
     memory_use: Ask
+    warn_of_node: Callable[[str, str], None]
+    """An event of the node: reason and message."""
     services: Callable[[], list[Object]]
     slices: Callable[[], list[Object]]
 

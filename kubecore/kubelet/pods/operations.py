@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from kubecore.api import meta
 from kubecore.background_tasks import BackgroundTasks, unless
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet.node.services import NodeServices
@@ -207,7 +206,7 @@ class ContainerOperations:
                 try:
                     await place.runtime.remove_container(one.id)
                 except (RuntimeFailure, TimeoutError) as error:  # it goes with a later one, or with the pod
-                    log.warning("former container %s of %s is not removed: %s", one.id, meta.name(self.pod), error)
+                    self._services.warn_of_node("ContainerGCFailed", f"failed to remove container {one.id}: {error}")
 
     async def _image(self, record: ContainerRecord, runtime: Runtime) -> Image | None:
         """None while it is being pulled, or where there is no need of one."""

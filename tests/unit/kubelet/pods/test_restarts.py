@@ -108,6 +108,8 @@ async def test_a_former_attempt_that_cannot_be_removed_costs_no_second_copy(node
         assert node.container()["containerID"].endswith(node.runtime.list_containers()[-1].id)
     assert node.runtime.attempts("main") == 3
     assert len(node.runtime.list_containers()) == 3
+    first = node.runtime.list_containers()[0].id
+    assert node.events("ContainerGCFailed") == [f"failed to remove container {first}: busy"]
     node.runtime.end("main", 1)
     await node.settle(400)
     assert [one.attempt for one in node.runtime.list_containers()] == [2, 3]
