@@ -180,8 +180,7 @@ class Cluster:
         await doubt_pods(self._client(*_ITSELF), {name: self._node_folder(name) for name in names}, self.clock.now())
         self._kubelets_ready = {name: asyncio.Event() for name in names}
         self._start_control_plane()
-        dns = self._make_dns()
-        if dns is not None:
+        if (dns := self._make_dns()) is not None:
             self._run_task("nodes", partial(self._start_nodes, dns))
         if config.ingress is not None:
             self._run_task("ingress", partial(self._serve_ingress, config.ingress))
@@ -284,9 +283,8 @@ class Cluster:
         client = self._client("system:coredns")
         responder = DnsResponder(client, self.clock, settings, informers=self._informers)
         if config.dns_port is not None:
-            everywhere = config.bind_address in ("0.0.0.0", "::")
-            port = responder.listen(["127.0.0.1" if everywhere else config.bind_address], config.dns_port)
-            self._note_port("dns", port)
+            host = "127.0.0.1" if config.bind_address in ("0.0.0.0", "::") else config.bind_address
+            self._note_port("dns", responder.listen([host], config.dns_port))
         return responder
 
     async def _start_dns(self, responder: DnsResponder) -> tuple[str, ...]:
@@ -341,6 +339,8 @@ class Cluster:
             from kubecore.proxy.borrowed_addresses import sweep_nodes
 
             await asyncio.to_thread(sweep_nodes, self._table, beyond=self.config.real_nodes)
+        elif self._networks.node is not None:
+            self._run_task("echoes", partial(self._networks.node.carry_echoes, self.clock))
 
     def _start_node(
         self, index: int, bridge: str, name_servers: tuple[str, ...], namespaces: PodNamespaces | None

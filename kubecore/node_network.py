@@ -13,10 +13,14 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kubecore import _native
 from kubecore.netlink import Netlink
+
+if TYPE_CHECKING:
+    from kubecore.clock import Clock
+    from kubecore.echoes import EchoSockets
 
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000
 # Who knows no way to an address is to be told so at once: it takes a router. Packets that a bridge has shown to
@@ -43,6 +47,8 @@ class NodeNetwork:
         self._known: _native.NodeNetwork | None = None
         self.way_out: _Closing | None = None
         """It ends before the network is let go."""
+        self.echoes: EchoSockets | None = None
+        """By which `echoes` carries pings out, where that can be."""
         self.no_way_out = ""
         """Why nothing leads out of it, where that was tried (`way_out.lead_out`)."""
 
@@ -80,10 +86,20 @@ class NodeNetwork:
         """From now on who connects to these addresses, or binds one, does so in there."""
         self._known = _native.NodeNetwork(list(ranges), self._network)
 
+    async def carry_echoes(self, clock: Clock) -> None:
+        """Until it is cancelled; returns where pings are not carried out."""
+        from kubecore.echoes import Echoes
+
+        if self.echoes is not None:
+            await Echoes(self.echoes, clock).run()
+
     def close(self) -> None:
         if self.way_out is not None:
             self.way_out.close()
             self.way_out = None
+        if self.echoes is not None:
+            self.echoes.close()
+            self.echoes = None
         if self._known is not None:
             self._known.close()
             self._known = None

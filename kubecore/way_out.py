@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from kubecore import _native, node_network
+from kubecore.echoes import echo_sockets
 from kubecore.netlink import Network
 from kubecore.node_network import NodeNetwork
 from kubecore.proxy.nftables import expressions as e
@@ -42,8 +43,8 @@ class WayOut:
     """Until `close`, for everybody in the network, but not to `inside`. `source` is whom programs are taken for that
     are in the network itself, without a pod's namespace. `most`: connections, and flows of UDP, at once; None: as many
     as leave enough descriptors to others. `most_of_one`: of them, those of one client; None: a quarter.
-    `connect_timeout`: seconds for somebody outside to take a connection. Raises OSError where the kernel has no part in
-    it."""
+    `connect_timeout`: seconds for somebody outside to take a connection. `echoes`: somebody else carries those
+    (`kubecore.echoes`). Raises OSError where the kernel has no part in it."""
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class WayOut:
         most: int | None = None,
         most_of_one: int | None = None,
         connect_timeout: float = 20.0,
+        echoes: bool = False,
     ) -> None:
         descriptor = network.descriptors[1]
         others = [ipaddress.ip_network(one) for one in (*_NEVER_OUTSIDE, *inside) if ":" not in one]
@@ -70,7 +72,7 @@ class WayOut:
         )
         try:
             network.settle()
-            _lead(descriptor, others, self._carrying.ports)
+            _lead(descriptor, others, self._carrying.ports, echoes)
             with network.netlink() as netlink:
                 netlink.set_up(_LOOPBACK)
                 netlink.keep_marked(_MARK, [socket.AF_INET])
@@ -91,9 +93,13 @@ class WayOut:
 
 def lead_out(network: NodeNetwork, inside: Sequence[str], source: str) -> None:
     """The network has a WayOut from now on, or says why it has none (`no_way_out`)."""
+    echoes = echo_sockets(network)
     try:
-        network.way_out, network.no_way_out = WayOut(network, inside, source), ""
+        network.way_out = WayOut(network, inside, source, echoes=echoes is not None)
+        network.no_way_out, network.echoes = "", echoes
     except OSError as error:
+        if echoes is not None:
+            echoes.close()
         network.no_way_out = _reason(error)
         log.warning("pods reach nothing outside of the cluster: %s", network.no_way_out)
 
@@ -115,7 +121,7 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _lead(network: int, others: Sequence[Network], ports: tuple[int, int]) -> None:
+def _lead(network: int, others: Sequence[Network], ports: tuple[int, int], echoes: bool) -> None:
     batch = Batch(_TABLE)
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
     connection = Connection(_native.socket_within(network, socket.AF_NETLINK, kind, NETLINK_NETFILTER))
@@ -124,13 +130,13 @@ def _lead(network: int, others: Sequence[Network], ports: tuple[int, int]) -> No
             batch.make_table()
         else:  # a former run's; the kernel takes 10 ms to be rid of what was there
             batch.make_table_anew()
-        batch.add_prerouting_chain("out", _rules(others, ports), priority=_MANGLE)
+        batch.add_prerouting_chain("out", _rules(others, ports, echoes), priority=_MANGLE)
         connection.run(batch)
     finally:
         connection.close()
 
 
-def _rules(others: Sequence[Network], ports: tuple[int, int]) -> Iterator[bytes]:
+def _rules(others: Sequence[Network], ports: tuple[int, int], echoes: bool) -> Iterator[bytes]:
     for one in others:
         yield e.only_family(4) + e.only_to(one) + e.leave_alone()
     for protocol, port in zip(_PROTOCOLS, ports, strict=True):
@@ -141,3 +147,5 @@ def _rules(others: Sequence[Network], ports: tuple[int, int]) -> Iterator[bytes]
         yield ours + where + leading + marking + e.leave_alone()
         # Nobody is at the socket: the cluster was killed. Who is in the network itself would come to himself else.
         yield ours + e.refuse_unreachable()
+    if echoes:  # who has been shown them answers
+        yield e.only_family(4) + e.only_echo_requests() + e.drop()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 from kubecore.netlink import Network, attribute
-from kubecore.proxy.nftables.messages import ACCEPT, nested, number, text, value, verdict
+from kubecore.proxy.nftables.messages import ACCEPT, DROP, nested, number, text, value, verdict
 
 _VERDICT, _REGISTER_0 = 0, 8  # NFT_REG_VERDICT, NFT_REG32_00
 _NETWORK, _TRANSPORT = 1, 2
@@ -18,6 +18,7 @@ _RANDOM, _JENKINS, _DNAT = 1, 0, 1
 _UPDATE, _DELETE = 1, 2
 _ICMP, _NET_UNREACHABLE = 0, 0  # NFT_REJECT_ICMP_UNREACH, ICMP_NET_UNREACH
 _NFPROTO = {4: 2, 6: 10}
+_ICMP_PROTOCOL, _ECHO_REQUEST = 1, 8
 
 
 def _expression(name: str, *fields: bytes) -> bytes:
@@ -62,6 +63,11 @@ def only_protocol(protocol_number: int) -> bytes:
     return protocol(to=0) + _compare(0, _EQUAL, bytes([protocol_number]))
 
 
+def only_echo_requests() -> bytes:
+    """The rule is for those of ICMP."""
+    return only_protocol(_ICMP_PROTOCOL) + _payload(_TRANSPORT, 0, 1, 0) + _compare(0, _EQUAL, bytes([_ECHO_REQUEST]))
+
+
 def only_to(network: Network) -> bytes:
     """The rule is for packets to these addresses."""
     mask, none = network.netmask.packed, bytes(len(network.netmask.packed))
@@ -78,6 +84,11 @@ def put(data: bytes, *, to: int) -> bytes:
 def leave_alone() -> bytes:
     """The verdict: none of the chain's further rules is for this packet."""
     return _expression("immediate", number(1, _VERDICT), nested(2, verdict(ACCEPT)))
+
+
+def drop() -> bytes:
+    """The verdict: nobody is told."""
+    return _expression("immediate", number(1, _VERDICT), nested(2, verdict(DROP)))
 
 
 def refuse_unreachable() -> bytes:
