@@ -187,8 +187,9 @@ class Balancer:
         """Have the rates reckoned anew; to be called every two seconds, by whoever wants them: the proxy does not."""
     def services(self, now: float | None = None) -> list[dict[str, Any]]:
         """protocol, address, port (or mark), scheduler, persistence_seconds, refused and destinations of each; a
-        destination has address, port, weight, active, inactive, overloaded. Both have connections, packets_in,
-        packets_out, bytes_in, bytes_out ("in" is from clients), and the same once more in per_second.
+        destination has address, port, weight, active, inactive, overloaded. One that was taken out is among them, with
+        weight 0, while connections to it are open. Both have connections, packets_in, packets_out, bytes_in, bytes_out
+        ("in" is from clients), and the same once more in per_second.
 
         Connections that a `Forwarder` has closed are inactive ones for as long as IPVS remembers those (TCP 120 s, 10 s
         after a reset, UDP 300 s): until a time that `now`, or the next connection, has reached."""

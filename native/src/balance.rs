@@ -203,12 +203,11 @@ fn describe<'py>(py: Python<'py>, service: &VirtualService) -> PyResult<Bound<'p
         .set_item("persistence_seconds", options.persistence.map(|found| found.timeout as f64 / 1000.0))?;
     described.set_item("refused", service.refused())?;
     describe_traffic(&described, service.totals(), service.rates())?;
-    let destinations = service.destinations();
-    let rows = destinations.iter().map(|found| {
+    let rows = service.destinations().into_iter().chain(service.leaving()).map(|found| {
         let row = PyDict::new(py);
         row.set_item("address", found.address().ip().to_string())?;
         row.set_item("port", found.address().port())?;
-        row.set_item("weight", found.weight())?;
+        row.set_item("weight", if found.removed() { 0 } else { found.weight() })?;
         row.set_item("active", found.active())?;
         row.set_item("inactive", found.inactive())?;
         row.set_item("overloaded", found.overloaded())?;

@@ -141,6 +141,24 @@ class TestChanges:
         (row,) = table.rows()
         assert {one["port"]: one["connections"] for one in row["destinations"]} == {2: 2, 3: 0}
 
+    def test_an_endpoint_that_went_is_listed_with_weight_0_while_somebody_is_connected_to_it(
+        self, table: ServiceTable
+    ) -> None:
+        def listed() -> list[tuple[str, int, int, int]]:
+            (row,) = table.rows()
+            return [(one["address"], one["port"], one["weight"], one["active"]) for one in row["destinations"]]
+
+        with socket.create_server((vip(9), 0)) as server:
+            at_server = server.getsockname()
+            table.apply("default/web", [replace(HTTP, endpoints=(at_server,))])
+            with socket.create_connection((HTTP.address, HTTP.port)), server.accept()[0]:
+                table.apply("default/web", [HTTP])
+                assert (*at_server, 0, 1) in listed()
+                assert len(listed()) == 3
+            while table.forwarder.statistics()["open"]:
+                time.sleep(0.001)
+            assert len(listed()) == 2
+
     def test_what_was_counted_of_a_service_stays_when_its_endpoints_go(self, table: ServiceTable) -> None:
         local = replace(HTTP, purpose="LoadBalancer", inside=(("127.0.0.1", 3),))
         table.apply("default/web", [local])

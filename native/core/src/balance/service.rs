@@ -166,6 +166,12 @@ impl VirtualService {
         self.snapshot.load().destinations.clone()
     }
 
+    /// Those that were taken out while connections to them are open.
+    pub fn leaving(&self) -> Vec<Arc<Destination>> {
+        let leaving = self.leaving.lock();
+        leaving.values().filter(|found| found.active() > 0).cloned().collect()
+    }
+
     /// Is there a destination with a weight? Without one, connections are to be refused.
     pub fn serving(&self) -> bool {
         self.snapshot.load().destinations.iter().any(|destination| destination.weight() > 0)
