@@ -35,8 +35,8 @@ class Counted:
                     sums[index] += number
 
     def endpoints(self, server: VirtualServer) -> list[Endpoint]:
-        """Those that connections lead to, be it that nobody else is led there any more."""
-        return list(self._found(server))
+        """Those that open connections lead to, be it that nobody else is led there any more."""
+        return [endpoint for endpoint, (active, *_) in self._found(server).items() if active]
 
     def of(self, server: VirtualServer, endpoint: Endpoint) -> dict[str, int]:
         found = self._found(server).get(endpoint)

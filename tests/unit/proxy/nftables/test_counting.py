@@ -39,7 +39,8 @@ def test_without_connections_nothing_was_carried() -> None:
 def test_endpoints_are_told_to_which_nobody_else_is_led_any_more() -> None:
     elsewhere = replace(OPEN, virtual=("10.96.0.2", 80), destination=("10.0.0.3", 1))
     itself = replace(OPEN, destination=OPEN.virtual)
-    counted = Counted([OPEN, elsewhere, itself])
+    over = replace(OPEN, destination=("10.0.0.4", 1), established=False)
+    counted = Counted([OPEN, elsewhere, itself, over])
     assert counted.endpoints(SERVER) == [ENDPOINT]
     assert counted.endpoints(replace(SERVER, address="10.96.0.2")) == [("10.0.0.3", 1)]
     assert counted.endpoints(replace(SERVER, address="0.0.0.0")) == [ENDPOINT, ("10.0.0.3", 1)]
