@@ -130,8 +130,14 @@ def is_finished(pod: Object, records: Records) -> bool:
 def phase(pod: Object, records: Records, *, ended: bool = False) -> str:
     """Pending, Running, Succeeded or Failed (upstream `getPhase` in `pkg/kubelet/kubelet_pods.go`).
 
-    `ended`: nothing will be restarted any more, whatever the policy.
+    `ended`: nothing will be started any more, whatever the policy, and what was not has failed (upstream
+    `TerminatePod`): who waits for the pod's end, as a Job does, would wait for ever.
     """
+    found = _phase(pod, records, ended=ended)
+    return "Failed" if ended and found == "Pending" else found
+
+
+def _phase(pod: Object, records: Records, *, ended: bool) -> str:
     failed_init = any(
         record.kind == "init" and record.state == "terminated" and not _completed(record) and not restarts(pod, record)
         for record in records.values()

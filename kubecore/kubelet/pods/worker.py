@@ -489,7 +489,8 @@ class PodWorker:
         self._services.puller.forget(self.uid)
 
     async def _report_the_end(self) -> None:
-        if any(record.attempted for record in self._records.values()):
+        # of one that was never started, who holds it must be told that it will not be
+        if meta.finalizers(self.pod) or any(record.attempted for record in self._records.values()):
             await self._publish()
 
     def _remove_files(self) -> None:

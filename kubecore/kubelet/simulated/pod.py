@@ -204,7 +204,7 @@ class SimulatedPod:
             return
         step.gone = True
         # Who holds the pod by a finalizer wants to know how it ended; nobody else will ever see its last status.
-        if metadata.get("finalizers") and any(record.attempted for record in self._records.values()):
+        if metadata.get("finalizers"):
             self._stop_all(self._records.values(), _KILLED if wanted > grace else _STOPPED, now)
             for record in self._records.values():
                 if record.state == "waiting" and record.latest is not None:

@@ -219,6 +219,15 @@ async def test_a_deleted_pod_is_stopped_reported_and_then_removed(node: Node) ->
     assert list((node.root / "pods").iterdir()) == []
 
 
+async def test_one_deleted_before_it_was_started_has_failed_for_who_holds_it(node: Node) -> None:
+    await node.run(container(envFrom=[{"configMapRef": {"name": "settings"}}]))
+    node.api.change("pods", "pod", metadata={"finalizers": ["batch.kubernetes.io/job-tracking"]})
+    await node.delete()
+    held = node.api.get("pods", "pod")
+    assert held is not None
+    assert held["status"]["phase"] == "Failed"
+
+
 async def test_a_process_that_does_not_end_is_killed_after_the_grace_period(node: Node) -> None:
     node.runtime.stubborn.add("main")
     await node.run(terminationGracePeriodSeconds=30)

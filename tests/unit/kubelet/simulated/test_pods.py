@@ -153,6 +153,15 @@ async def test_who_holds_a_deleted_pod_by_a_finalizer_sees_how_it_ended(fleet: F
     assert (fleet.phase(), ended["exitCode"], ended["reason"]) == ("Failed", 143, "Error")
 
 
+async def test_one_that_was_deleted_before_it_was_started_has_failed_for_who_holds_it(fleet: Fleet) -> None:
+    await fleet.run(rules={"start-delay": "1h"})
+    assert fleet.phase() == "Pending"
+    fleet.api.change("pods", "pod", metadata={"finalizers": ["batch.kubernetes.io/job-tracking"]})
+    await fleet.api.client().delete("pods", "pod", "default", grace_period_seconds=5)
+    await fleet.settle(1)
+    assert fleet.phase() == "Failed"
+
+
 # --- what annotations do to a pod that runs
 
 
