@@ -25,7 +25,7 @@ use crate::pending::{Pending, interface, python_event};
 
 /// Work handed over in one turn of the event loop stays together, up to so much: the writer begins with that while the
 /// loop goes on. Commits are far dearer than what is in them.
-const BURST: usize = 32;
+const BURST: usize = 64;
 /// Keys whose place in the index may wait: so many at a time share its pages some six to one among 50,000. Each is some
 /// 150 bytes, and read again, with its object, when the store is opened after a crash.
 const UNINDEXED: usize = 8192;

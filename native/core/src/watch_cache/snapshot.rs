@@ -2,7 +2,8 @@
 //!
 //! A snapshot is taken by cloning an `Arc`. A later write copies the list of runs and the one run it changes, and
 //! only while a snapshot holds them. Each run keeps its objects' bytes joined once a list has asked for them, so that
-//! the next list hands over whole runs.
+//! the next list hands over whole runs. How keys begin stands beside the objects: whoever looks for one would fetch each
+//! that it passes, and its key, from memory otherwise.
 
 use std::sync::Arc;
 
@@ -19,22 +20,46 @@ use crate::status::Status;
 const RUN_MAX: usize = 96;
 const RUN_MIN: usize = RUN_MAX / 4;
 
+/// How a key begins, with zeros behind a shorter one. Keys are in the order of their tags, and those of one tag in
+/// their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Tag([u8; 32]);
+
+impl Tag {
+    fn of(key: &str) -> Self {
+        let mut tag = [0; 32];
+        let length = key.len().min(tag.len());
+        tag[..length].copy_from_slice(&key.as_bytes()[..length]);
+        Self(tag)
+    }
+
+    /// Of tags in order, where those begin and end that are as this one.
+    fn among(self, tags: &[Self]) -> (usize, usize) {
+        let low = tags.partition_point(|tag| *tag < self);
+        let equal = tags[low..].iter().take_while(|tag| **tag == self).count();
+        (low, low + equal)
+    }
+}
+
 #[derive(Default)]
 pub struct Run {
     objects: Vec<Arc<Object>>,
+    /// Of each object's key.
+    tags: Vec<Tag>,
     joined: Mutex<SmallVec<[(FormId, Bytes); 1]>>,
 }
 
 impl Clone for Run {
     fn clone(&self) -> Self {
         // The clone is about to change: what was joined does not hold for it.
-        Self { objects: self.objects.clone(), joined: Mutex::default() }
+        Self { objects: self.objects.clone(), tags: self.tags.clone(), joined: Mutex::default() }
     }
 }
 
 impl Run {
     fn of(objects: Vec<Arc<Object>>) -> Self {
-        Self { objects, joined: Mutex::default() }
+        let tags = objects.iter().map(|object| Tag::of(object.key())).collect();
+        Self { objects, tags, joined: Mutex::default() }
     }
 
     pub fn objects(&self) -> &[Arc<Object>] {
@@ -45,8 +70,37 @@ impl Run {
         self.objects.first().map_or("", |object| object.key())
     }
 
+    fn first_tag(&self) -> Tag {
+        self.tags.first().copied().unwrap_or(Tag([0; 32]))
+    }
+
     fn find(&self, key: &str) -> Result<usize, usize> {
-        self.objects.binary_search_by(|object| object.key().cmp(key))
+        let (low, high) = Tag::of(key).among(&self.tags);
+        let found = self.objects[low..high].binary_search_by(|object| object.key().cmp(key));
+        found.map(|place| low + place).map_err(|place| low + place)
+    }
+
+    fn insert(&mut self, place: usize, object: Arc<Object>) {
+        self.tags.insert(place, Tag::of(object.key()));
+        self.objects.insert(place, object);
+    }
+
+    fn remove(&mut self, place: usize) {
+        self.tags.remove(place);
+        self.objects.remove(place);
+    }
+
+    fn split_off(&mut self, place: usize) -> Self {
+        Self {
+            objects: self.objects.split_off(place),
+            tags: self.tags.split_off(place),
+            joined: Mutex::default(),
+        }
+    }
+
+    fn append(&mut self, next: &Self) {
+        self.objects.extend(next.objects.iter().cloned());
+        self.tags.extend_from_slice(&next.tags);
     }
 
     /// The list items of all objects, each with its separator in front.
@@ -78,6 +132,8 @@ pub struct Position {
 #[derive(Clone, Default)]
 pub struct Snapshot {
     runs: Vec<Arc<Run>>,
+    /// Of each run's first key.
+    firsts: Vec<Tag>,
     len: usize,
 }
 
@@ -86,8 +142,9 @@ impl Snapshot {
     pub fn sorted(objects: Vec<Arc<Object>>) -> Self {
         let len = objects.len();
         let fill = RUN_MAX * 2 / 3;
-        let runs = objects.chunks(fill).map(|chunk| Arc::new(Run::of(chunk.to_vec()))).collect();
-        Self { runs, len }
+        let runs: Vec<_> = objects.chunks(fill).map(|chunk| Arc::new(Run::of(chunk.to_vec()))).collect();
+        let firsts = runs.iter().map(|run| run.first_tag()).collect();
+        Self { runs, firsts, len }
     }
 
     pub fn len(&self) -> usize {
@@ -116,11 +173,11 @@ impl Snapshot {
 
     /// The first object whose key is not below `key`.
     pub fn lower_bound(&self, key: &str) -> Position {
-        let run = self.runs.partition_point(|run| run.first_key() <= key);
+        let run = self.runs_from(key);
         if run == 0 {
             return self.start();
         }
-        let place = self.runs[run - 1].objects.partition_point(|object| object.key() < key);
+        let (Ok(place) | Err(place)) = self.runs[run - 1].find(key);
         self.normal(Position { run: run - 1, place })
     }
 
@@ -168,13 +225,18 @@ impl Snapshot {
 
     /// The run that holds `key` or would take it.
     fn run_for(&self, key: &str) -> usize {
-        self.runs.partition_point(|run| run.first_key() <= key).saturating_sub(1)
+        self.runs_from(key).saturating_sub(1)
+    }
+
+    /// How many runs begin with `key`, or before it.
+    fn runs_from(&self, key: &str) -> usize {
+        let (low, high) = Tag::of(key).among(&self.firsts);
+        low + self.runs[low..high].partition_point(|run| run.first_key() <= key)
     }
 
     pub fn put(&mut self, object: Arc<Object>) {
         if self.runs.is_empty() {
-            self.runs.push(Arc::new(Run::of(vec![object])));
-            self.len = 1;
+            *self = Self::sorted(vec![object]);
             return;
         }
         let at = self.run_for(object.key());
@@ -183,14 +245,16 @@ impl Snapshot {
         match run.find(object.key()) {
             Ok(place) => run.objects[place] = object,
             Err(place) => {
-                run.objects.insert(place, object);
+                run.insert(place, object);
+                self.firsts[at] = run.first_tag();
                 self.len += 1;
                 if run.objects.len() > RUN_MAX {
                     // Keys that only grow fill their runs: nothing will be inserted before the last one.
                     let appended = last_run && place + 1 == run.objects.len();
                     let cut = if appended { run.objects.len() - 1 } else { run.objects.len() / 2 };
-                    let rest = run.objects.split_off(cut);
-                    self.runs.insert(at + 1, Arc::new(Run::of(rest)));
+                    let rest = run.split_off(cut);
+                    self.firsts.insert(at + 1, rest.first_tag());
+                    self.runs.insert(at + 1, Arc::new(rest));
                 }
             }
         }
@@ -203,11 +267,13 @@ impl Snapshot {
         let at = self.run_for(key);
         let Ok(place) = self.runs[at].find(key) else { return };
         let run = writable(&mut self.runs[at]);
-        run.objects.remove(place);
+        run.remove(place);
+        self.firsts[at] = run.first_tag();
         self.len -= 1;
         let left = run.objects.len();
         if left == 0 {
             self.runs.remove(at);
+            self.firsts.remove(at);
         } else if left < RUN_MIN {
             self.merge(at);
         }
@@ -222,7 +288,8 @@ impl Snapshot {
             _ => return,
         };
         let second = self.runs.remove(first + 1);
-        writable(&mut self.runs[first]).objects.extend(second.objects.iter().cloned());
+        self.firsts.remove(first + 1);
+        writable(&mut self.runs[first]).append(&second);
     }
 }
 
@@ -242,6 +309,12 @@ mod tests {
     fn object(key: &str, revision: u64) -> Arc<Object> {
         let json = Bytes::from_static(br#"{"metadata":{}}"#);
         Arc::new(Object::new(key.into(), revision, json, &Scanner::new(Vec::new())).expect("valid"))
+    }
+
+    /// Some begin alike for longer than a tag is.
+    fn numbered(number: u16) -> String {
+        let namespace = ["", "short/", "a-namespace-with-quite-a-long-name/"][usize::from(number % 3)];
+        format!("{namespace}k{number:03}")
     }
 
     fn keys(snapshot: &Snapshot) -> Vec<String> {
@@ -267,7 +340,7 @@ mod tests {
         fn it_agrees_with_an_ordered_map(steps in prop::collection::vec((0u16..400, any::<bool>()), 0..1500), probe in 0u16..400) {
             let (mut model, mut snapshot) = (BTreeMap::new(), Snapshot::default());
             for (revision, (number, put)) in steps.into_iter().enumerate() {
-                let key = format!("k{number:03}");
+                let key = numbered(number);
                 if put {
                     snapshot.put(object(&key, revision as u64));
                     model.insert(key, revision);
@@ -279,7 +352,7 @@ mod tests {
             let expected: Vec<_> = model.iter().map(|(key, revision)| format!("{key}@{revision}")).collect();
             prop_assert_eq!(keys(&snapshot), expected);
             prop_assert_eq!(snapshot.len(), model.len());
-            let probe = format!("k{probe:03}");
+            let probe = numbered(probe);
             let below = model.range(..probe.clone()).count();
             let position = snapshot.lower_bound(&probe);
             prop_assert_eq!(snapshot.count(snapshot.start(), position), below);
