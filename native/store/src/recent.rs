@@ -85,11 +85,14 @@ impl Recent {
         }
     }
 
-    /// Begins a pass to the store's revision, unless one is under way.
+    /// Begins a pass to the store's revision, unless one is under way, or there is nothing that `current` lacks.
     fn begin(&mut self, revision: u64) {
         if self.folding.is_empty() {
             self.folding = self.fresh.drain().collect();
             self.target = revision;
+        }
+        if self.folding.is_empty() {
+            self.indexed = revision;
         }
     }
 
