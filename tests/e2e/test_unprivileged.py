@@ -76,6 +76,20 @@ def test_kubectl_enters_pods_and_forwards_their_ports(cluster: Running) -> None:
         assert "heard: hello from the back end" in answer_at(f"http://127.0.0.1:{port}/")
 
 
+def test_kubectl_copies_files_whoever_has_them(cluster: Running, somebody: User) -> None:
+    """A container's root is the only user that files can belong to there; whose they were, the archive tells."""
+    sent, folder = somebody.home / "sent", somebody.home / f"copied-{cluster.data_dir.name}"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    sent.write_text("of somebody\n")
+    os.chown(sent, somebody.uid, -1)
+    pod = cluster.value("{.items[0].metadata.name}", "-n", "web", "pods", "-l", "app=backend")
+    cluster.kubectl("-n", "web", "cp", str(sent), f"{pod}:{folder}/there")
+    assert cluster.kubectl("-n", "web", "exec", pod, "--", "cat", f"{folder}/there") == "of somebody\n"
+    cluster.kubectl("-n", "web", "cp", f"{pod}:{folder}/there", str(somebody.home / "back"))
+    assert (somebody.home / "back").read_text() == "of somebody\n"
+
+
 def test_containers_have_the_file_system_of_their_image_in_which_they_are_root(
     cluster: Running, somebody: User
 ) -> None:

@@ -231,6 +231,9 @@ class LaunchPlans:
             volumes = _volume_variables(container.config.mounts)
             launch = replace(launch, environment={**volumes, **launch.environment})
         environment = {"TERM": "xterm", **launch.environment} if command.terminal else launch.environment
+        if self.isolation.user_namespace and Path(command.argv[0]).name == "tar":
+            # `kubectl cp`: there is root alone in there, and to nobody else can files be given.
+            environment = {"TAR_OPTIONS": "--no-same-owner", **environment}
         launch = replace(
             launch,
             arguments=tuple(command.argv),
