@@ -103,6 +103,7 @@ class Echoes:
     def __init__(self, sockets: EchoSockets, clock: Clock, *, ping: Callable[[], socket.socket] = ping_socket) -> None:
         self._clock, self._ping = clock, ping
         self._requests, self._answers = sockets
+        # The quietest first.
         self._asking: dict[_Asked, _Asking] = {}
         self._left = _TOGETHER
         self._pause: Timer | None = None
@@ -147,23 +148,25 @@ class Echoes:
         if not (_native.is_elsewhere(client) and _is_outside(target)):
             return
         try:
-            if (asking := self._begin(asked)) is not None:
-                asking.socket.send(echo)
+            self._begin(asked).socket.send(echo)
         except OSError as error:
             if (code := _CODES.get(error.errno or 0)) is not None:
                 about = bytes(4) + packet[: length + _ECHO_HEADER.size]
                 self._say(asked, _UNREACHABLE, code, about)
 
-    def _begin(self, asked: _Asked) -> _Asking | None:
-        """None: there are too many."""
-        known = self._asking.get(asked)
+    def _begin(self, asked: _Asked) -> _Asking:
+        """Where there are too many, the one that has been quiet for longest makes room: most are over by then."""
+        known = self._asking.pop(asked, None)
         if known is not None:
             known.end.cancel()
             known.end = self._end(asked)
+            self._asking[asked] = known
             return known
-        of_one = sum(one.client == asked.client for one in self._asking)
-        if len(self._asking) >= _MOST or of_one >= _MOST_OF_ONE:
-            return None
+        of_one = [one for one in self._asking if one.client == asked.client]
+        if len(of_one) >= _MOST_OF_ONE:
+            self._forget(of_one[0])
+        elif len(self._asking) >= _MOST:
+            self._forget(next(iter(self._asking)))
         made = self._ping()
         try:
             made.setblocking(False)

@@ -101,7 +101,7 @@ def test_host_ports_lead_to_a_pod_which_may_have_the_same_at_its_own_address(clu
     container = {"name": "main", "image": "none", "command": ["python3", "-c", HOST_PORTS], "ports": ports}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "host-ports"}, "spec": {"containers": [container]}}
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
-    cluster.kubectl("wait", "pod", "host-ports", "--for=condition=Ready", "--timeout=30s", timeout=60)
+    cluster.kubectl("wait", "pod", "host-ports", "--for=condition=Ready", "--timeout=180s")
     low = ("{.items[*].message}", "events", "--field-selector=reason=HostPortNotServed")
     assert answer(cluster.node_address, 28091) == b"28092"
     assert answer(cluster.node_address, 28093) == b"28093"
@@ -116,7 +116,7 @@ def test_host_ports_lead_to_a_pod_which_may_have_the_same_at_its_own_address(clu
         while needs not in (told := cluster.value(*low)):
             assert time.monotonic() < deadline, told
         assert "host port TCP 80: cannot listen on" in told
-    cluster.kubectl("delete", "pod", "host-ports", "--grace-period=1", "--wait", timeout=60)
+    cluster.kubectl("delete", "pod", "host-ports", "--grace-period=1", "--wait", "--timeout=180s")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((cluster.node_address, 28091), timeout=30)
 
@@ -124,7 +124,7 @@ def test_host_ports_lead_to_a_pod_which_may_have_the_same_at_its_own_address(clu
 def answer(address: str, port: int) -> bytes:
     """What is said first; who comes before the process listens, or is seen to, comes again."""
     between = threading.Event()
-    for _ in range(300):
+    for _ in range(1200):
         try:
             with socket.create_connection((address, port), timeout=30) as connection:
                 if said := connection.recv(100):

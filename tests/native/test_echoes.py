@@ -42,7 +42,11 @@ def world() -> Iterator[NodeNetwork]:
     made = NodeNetwork.make()
     who = f"{os.getegid()} {os.getegid()}".encode()
     step = ("write", b"/proc/sys/net/ipv4/ping_group_range", who, b"", 0, b"", False)
-    _native.create_namespaces(namespaces=0, user_map=None, hostname=b"", steps=[step], join=made.join)
+    try:
+        _native.create_namespaces(namespaces=0, user_map=None, hostname=b"", steps=[step], join=made.join)
+    except OSError as error:
+        made.close()
+        pytest.skip(f"who may ping cannot be set: {error}")
     with made.netlink() as netlink:
         netlink.set_up(LOOPBACK)
         netlink.add_address(LOOPBACK, ipaddress.ip_interface(SOMEBODY))
@@ -141,18 +145,13 @@ async def test_a_flood_is_carried_bit_by_bit(inside: Inside, world: NodeNetwork,
             assert await heard(pod) == (SOMEBODY, REPLY, struct.pack("!HH", 7, 10))
 
 
-async def test_a_client_has_a_share_of_places_which_are_free_again_when_it_was_quiet(
+async def test_a_client_has_a_share_of_places_where_the_quietest_makes_room(
     inside: Inside, world: NodeNetwork, clock: VirtualClock
 ) -> None:
+    """As for `while ping -c1 somebody; do sleep 1; done`, each of which is a series of its own."""
     async with carried(inside, world, clock):
         with pinging(inside) as pod:
-            for number in range(16):
+            for number in (*range(18), 0):
                 await ask(pod, SOMEBODY, request(number, 1, b""))
-                await heard(pod)
+                assert await heard(pod) == (SOMEBODY, REPLY, struct.pack("!HH", number, 1))
                 await clock.advance(0.05)
-            await ask(pod, SOMEBODY, request(16, 1, b""))  # one too many
-            await ask(pod, SOMEBODY, request(0, 2, b""))
-            assert await heard(pod) == (SOMEBODY, REPLY, struct.pack("!HH", 0, 2))
-            await clock.advance(30)
-            await ask(pod, SOMEBODY, request(16, 2, b""))
-            assert await heard(pod) == (SOMEBODY, REPLY, struct.pack("!HH", 16, 2))

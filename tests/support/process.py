@@ -22,7 +22,8 @@ ON_THE_HOST = () if os.geteuid() == 0 else ("--pod-network", "loopback")
 
 def stopped_within(process: subprocess.Popen[str], seconds: float, number: int) -> int:
     """Send a signal and return the exit status, which comes within that time. It does not count while others have the
-    processors (Linux `Documentation/accounting/psi.rst`); where the kernel does not tell of that, any time will do."""
+    processors or the disk (Linux `Documentation/accounting/psi.rst`); where the kernel does not tell of that, any time
+    will do."""
     began, waited = time.monotonic(), _waited()
     process.send_signal(number)
     status = process.wait(timeout=PATIENCE + seconds)
@@ -33,12 +34,12 @@ def stopped_within(process: subprocess.Popen[str], seconds: float, number: int) 
 
 
 def _waited() -> float | None:
-    """Seconds, since the machine was started, in which somebody waited for a processor."""
+    """Seconds, since the machine was started, in which somebody waited for a processor, or for a disk."""
     try:
-        some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
+        some = [Path(f"/proc/pressure/{of}").read_text().splitlines()[0] for of in ("cpu", "io")]
     except (OSError, IndexError):
         return None
-    return int(some.partition("total=")[2]) / 1e6
+    return sum(int(one.partition("total=")[2]) for one in some) / 1e6
 
 
 @dataclass

@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 300.0
 # The last two of a store whose files are broken.
-_FAILURES = (RuntimeFailure, TimeoutError, OSError, ValueError, KeyError)
+# A disk may be told to have no size.
+_FAILURES = (RuntimeFailure, TimeoutError, OSError, ValueError, KeyError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import re
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _RECORD_BYTES = 8192
+_DEVICE = os.makedev(1, 11)
 _BEGINS = re.compile(r"invoked oom-killer:")
 # Of a limit of a control group, which the machine as a whole has none of.
 _OF_A_GROUP = re.compile(r"oom-kill:constraint=.*,oom_memcg=(?P<limited>[^,]*),task_memcg=")
@@ -43,17 +45,25 @@ class Reports:
 
 
 async def watch(tell: Callable[[str], None], path: Path = Path("/dev/kmsg")) -> None:
-    """Until cancelled. Of what is said from now on; of nothing where the log is not ours to read."""
+    """Until cancelled. Of what is said from now on; of nothing where the log is not ours to read, or is none (in a
+    container something else may be in its place)."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
         log.info("the kernel's log is not read: %s", error)
+        return
+    found = os.fstat(descriptor)
+    if not (stat.S_ISFIFO(found.st_mode) or (stat.S_ISCHR(found.st_mode) and found.st_rdev == _DEVICE)):
+        os.close(descriptor)
+        log.info("the kernel's log is not read: %s is something else", path)
         return
     reports = Reports(tell)
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
+    again: asyncio.Handle | None = None
 
     def read() -> None:
+        nonlocal again
         try:
             while record := os.read(descriptor, _RECORD_BYTES):
                 # `PRIORITY,NUMBER,MICROSECONDS,FLAGS;TEXT`, and lines of values that begin with a space
@@ -63,7 +73,7 @@ async def watch(tell: Callable[[str], None], path: Path = Path("/dev/kmsg")) -> 
         except BlockingIOError:
             return
         except BrokenPipeError:  # others have written more than there is room for, and the rest comes with the next one
-            loop.call_soon(read)
+            again = loop.call_soon(read)
         except OSError as error:
             log.info("the kernel's log is not read any more: %s", error)
             over.set()
@@ -74,5 +84,7 @@ async def watch(tell: Callable[[str], None], path: Path = Path("/dev/kmsg")) -> 
         loop.add_reader(descriptor, read)
         await over.wait()
     finally:
+        if again is not None:
+            again.cancel()
         loop.remove_reader(descriptor)
         os.close(descriptor)

@@ -206,12 +206,13 @@ class ImagePuller:
         used: list[Credentials | None] = []
         try:
             image = await images.pull(reference, known, used.append)
-            records.note(image.id, reference, used[-1] if used else None)
         except asyncio.CancelledError:  # it may have come all the same
             raise
         except BaseException:
             records.end(reference)
             raise
+        # Where that fails, the mark that it is being pulled stays: an image of which nothing is known is for everybody.
+        records.note(image.id, reference, used[-1] if used else None)
         records.end(reference)
         return image
 

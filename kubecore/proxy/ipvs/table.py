@@ -313,9 +313,11 @@ class IpvsTable:
 
     def restore(self) -> set[str] | None:
         """Whoever clears the kernel's table clears all of it, so one of ours tells; there may be very many."""
-        unruled, one = self._rules.restore(), next(iter(self._present), None)
+        one = next(iter(self._present), None)
         cleared = one is not None and not self._connection.has_service(one)
         gone = self._present.keys() - self._connection.services().keys() if cleared else set()
+        # Last: what has been asked for is forgotten then, and only who hears of it asks again.
+        unruled = self._rules.restore()
         if not gone and unruled is None:
             return None
         for key in gone:

@@ -57,5 +57,12 @@ async def test_what_the_kernel_says_is_heard_record_by_record(tmp_path: Path) ->
     assert heard == [TOLD]
 
 
+@pytest.mark.parametrize("instead", ["/dev/null", "file"])
+async def test_what_else_is_in_its_place_is_none(tmp_path: Path, instead: str) -> None:
+    """As where containers are nested."""
+    (tmp_path / "file").write_text(KILLED)
+    await asyncio.wait_for(out_of_memory.watch(lambda message: None, tmp_path / instead), 60)
+
+
 async def test_a_log_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     await out_of_memory.watch(lambda message: None, tmp_path / "none")

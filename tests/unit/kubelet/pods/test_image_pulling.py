@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 from collections.abc import AsyncIterator, Callable
@@ -309,6 +310,24 @@ async def test_whose_the_image_is_that_a_killed_kubelet_was_pulling_nobody_knows
     assert list((store.root / "pulls/own/pulling").iterdir()) == []
     assert "running" in await run_with(node, "pulls")
     assert "running" in await run_with(node, "anybody's", policy="Never")
+
+
+async def test_an_image_whose_record_cannot_be_written_is_for_nobody_unasked(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its coming may have filled the disk. Also not for who looks back later."""
+
+    def full(self: PullRecords, record: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    node.api.add("secrets", {"metadata": {"name": "mine"}, "data": pull_secret()})
+    with monkeypatch.context() as failing:
+        failing.setattr(PullRecords, "_write", full)
+        assert "waiting" in await run_with(node, "one", "mine")
+    assert "waiting" in await run_with(node, "other", policy="Never")
+    await node.kill()
+    await node.start()
+    assert "waiting" in await run_with(node, "another", policy="Never")
 
 
 @pytest.mark.usefixtures("pulled_by_one")
