@@ -7,8 +7,10 @@ steps that each map a list of values to the next one.
 
 from __future__ import annotations
 
+import math
 import operator
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -113,7 +115,11 @@ class _Reader:
         found = _NUMBER.match(self._text, self._at)
         assert found is not None
         self._at = found.end()
-        return float(found[0]) if "." in found[0] else int(found[0])
+        if "." not in found[0]:
+            return int(found[0])
+        if not math.isfinite(number := float(found[0])):
+            raise ValueError(f"cannot parse number {found[0]}")
+        return number
 
     def _quoted(self, quote: str) -> str:
         end = self._at + 1
@@ -175,8 +181,9 @@ def _unquoted(text: str, quote: str) -> str:
         if (named := found["named"]) is not None and (named in _NAMED or named == quote):
             return _NAMED.get(named, named)
         if (number := found["x"] or found["u"] or found["U"]) is not None:
-            return chr(int(number, 16))
-        if found["octal"] is not None:
+            if (code := int(number, 16)) <= sys.maxunicode and not 0xD800 <= code < 0xE000:
+                return chr(code)
+        elif found["octal"] is not None:
             return chr(int(found["octal"], 8))
         raise ValueError(f"unquote string {text} error invalid syntax")
 
@@ -214,8 +221,9 @@ def _everything(values: Values) -> Values:
 def _descend(values: Values) -> Values:
     found: Values = []
     for value in values:
-        if below := _everything([value]):
-            # The bytes of a text have nothing in them.
+        if isinstance(value, str) and value:
+            found.append(value)  # its bytes have nothing in them
+        elif below := _everything([value]):
             found += [value, *_descend(below)]
     return found
 

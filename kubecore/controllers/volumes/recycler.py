@@ -27,6 +27,8 @@ _IMAGE = "registry.k8s.io/build-image/debian-base:bookworm-v1.0.6"
 _SCRUB = 'test -e /scrub && find /scrub -mindepth 1 -delete && test -z "$(ls -A /scrub)" || exit 1'
 _LEAST_SECONDS, _SECONDS_A_GIB = 60, 30
 _AGAIN_SECONDS = 15.0
+# Beyond its own deadline, which counts from its start: one that no node takes keeps others waiting no longer.
+_UNSTARTED_SECONDS = 300
 _OVER = ("Released", "Failed")
 
 
@@ -121,7 +123,14 @@ class VolumeRecycler(Controller):
     async def _ended(self, pod: Object) -> None:
         """Wait until it has succeeded. Raises RecycleFailed."""
         name = meta.name(pod)
-        async for batch in self.client.watch("pods", _NAMESPACE, field_selector=f"metadata.name={name}"):
+        watched = self.client.watch(
+            "pods",
+            _NAMESPACE,
+            resource_version=meta.resource_version(pod),
+            field_selector=f"metadata.name={name}",
+            timeout_seconds=pod["spec"]["activeDeadlineSeconds"] + _UNSTARTED_SECONDS,
+        )
+        async for batch in watched:
             for event in batch:
                 if event.type == "DELETED":
                     raise RecycleFailed("failed to recycle volume: recycler pod was deleted")

@@ -60,6 +60,7 @@ OBJECT: JSON = {
         (".status.conditions[?(@.missing=='x')]", []),
         ("..type", ["Ready", "Done"]),
         (".spec.texts..null", ["null"]),
+        (".spec.text..x", []),
         (".spec.nothing[0]", []),
         (r""".status.conditions[?(@.type=="Re\x61dy")].n""", [1]),
     ],
@@ -90,7 +91,23 @@ def test_a_path_that_an_object_does_not_suit_leads_nowhere(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [".spec[", ".spec[x]", ".a.[?(@.b==", '.spec["map"]', "....a", "..*", "'a", "1.2.3", r"'\q'", "#"]
+    "path",
+    [
+        ".spec[",
+        ".spec[x]",
+        ".a.[?(@.b==",
+        '.spec["map"]',
+        "....a",
+        "..*",
+        "'a",
+        "1.2.3",
+        r"'\q'",
+        "#",
+        r"'\UFFFFFFFF'",
+        r"'\U00110000'",
+        r"'\ud800'",
+        f"{'9' * 400}.0",
+    ],
 )
 def test_what_is_no_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=r"."):
