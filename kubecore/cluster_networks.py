@@ -282,7 +282,7 @@ def _with_second_family(config: ClusterConfig, kept: Networks, family: str) -> N
 
 
 def _new_networks(config: ClusterConfig, found: Detection) -> Networks:
-    from kubecore.kubelet.networks.range_claims import claim_first
+    from kubecore.kubelet.networks.range_claims import RangeError, claim_first
 
     asked = config.network_mode
     mode = found.mode if asked == "auto" else asked
@@ -298,7 +298,12 @@ def _new_networks(config: ClusterConfig, found: Detection) -> Networks:
         families, left_out = ("IPv4",), trouble
     candidates = _on_loopback(config, families) if mode == "loopback" else _in_namespaces(config, families)
     by_claim = {services[0]: (services, pods) for services, pods in candidates}
-    claim = claim_first(list(by_claim)) if config.real_nodes else None
+    try:
+        claim = claim_first(list(by_claim)) if config.real_nodes else None
+    except RangeError:
+        if mode != "rootless":
+            raise
+        claim = None  # in a network of its own nobody meets those of others
     services, pods = by_claim[claim.network if claim is not None else next(iter(by_claim))]
     return Networks(mode, services, pods, claim, left_out=left_out, new=True)
 
@@ -367,6 +372,8 @@ def hold_networks(config: ClusterConfig, networks: Networks) -> Networks:
         try:
             networks = replace(networks, claim=Claim(networks.services[0]))
         except RangeError as error:
+            if networks.mode == "rootless":  # in a network of its own nobody meets those of others
+                return replace(networks, node=_node_network(config, networks))
             text = f"{error}, which {config.data_dir} was made with: end it, or use another data directory"
             raise RangeError(text) from error
     return replace(networks, node=_node_network(config, networks)) if networks.mode == "rootless" else networks

@@ -184,6 +184,16 @@ def test_a_range_that_is_taken_meanwhile_is_a_clear_error(choose: Choose, tmp_pa
         choose()
 
 
+@pytest.mark.usefixtures("led")
+def test_a_rootless_range_that_is_taken_meanwhile_is_none_that_anybody_meets(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "detect_rootless", lambda *_: Detection("rootless", ""))
+    first = choose(network_mode="rootless")
+    again = choose()
+    assert (again.services, again.claim) == (first.services, None)
+
+
 def test_a_cluster_without_nodes_holds_no_range(choose: Choose) -> None:
     assert choose(nodes=0).claim is None
     assert choose(nodes=0).claim is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 # The runtime hears of an end by itself, a moment after the kernel has told us.
 _HEARS_SECONDS = 0.005
 _HEARS_LONGEST_SECONDS = 0.5
+# How long a killed container's reason is waited for, at most.
+_REASON_SECONDS = (0.1, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +181,20 @@ class CriHoldings:
 
     async def _renew(self, container_id: str, sandbox_id: str) -> ContainerStatus | None:
         """None if there is no such container any more."""
-        try:
-            answer = await self._call(
-                "ContainerStatus", reason="RuntimeNotReady", container_id=container_id, verbose=True
-            )
-        except RuntimeFailure as error:
-            if error.reason != "NotFound":
-                raise
+        answer = await self._asked(container_id)
+        if answer is None:
             self._forget(container_id)
             return None
         status = messages.container_status(answer.status, sandbox_id, messages.pid_of(answer))
         container = self._containers.get(container_id)
+        if container is not None and not container.ended.is_set():
+            for pause in _REASON_SECONDS:
+                if status.signal != signal.SIGKILL or status.reason:
+                    break
+                # Of a want of memory runtimes hear beside the end, and may tell of it a moment later.
+                await self._clock.sleep(pause)
+                if (later := await self._asked(container_id)) is not None:
+                    answer, status = later, messages.container_status(later.status, sandbox_id, 0)
         if container is None:
             container = self._containers[container_id] = HeldContainer(status, messages.told(answer.status.annotations))
         sandbox, metadata = self._sandboxes.get(sandbox_id), answer.status.metadata
@@ -196,6 +202,17 @@ class CriHoldings:
             sandbox.attempts[metadata.name] = max(metadata.attempt, sandbox.attempts.get(metadata.name, 0))
         self._note(container, status)
         return status
+
+    async def _asked(self, container_id: str) -> Any:
+        """What the runtime says of a container; None if there is none."""
+        try:
+            return await self._call(
+                "ContainerStatus", reason="RuntimeNotReady", container_id=container_id, verbose=True
+            )
+        except RuntimeFailure as error:
+            if error.reason != "NotFound":
+                raise
+            return None
 
     def _note(self, container: HeldContainer, status: ContainerStatus) -> None:
         if container.ended.is_set():
