@@ -28,7 +28,7 @@ from tests.support.process import ROOT, running_cluster
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(900)]
 
 NODE_SIDE, OTHER_SIDE = "192.0.2.1", "192.0.2.9"
-SERVICES, DOMAIN = "10.96.0.0/12", "default.svc.cluster.local"
+SERVICES, DOMAIN = "10.96.0.0/11", "default.svc.cluster.local"
 HOST = "shop.example.com"
 PYTHON = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=60).read().decode())"
 RETRY = "--retry 60 --retry-delay 1 --retry-all-errors"
