@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 import orjson
 
-from kubecore.api import scheme
+from kubecore.api import errors, scheme
 from kubecore.api.errors import StatusError
 from kubecore.api.scheme import Resource
 from kubecore.client.transport import ManyAtOnce, Transport, WatchEvent
@@ -113,6 +113,15 @@ class Client:
     # ------------------------------------------------------------------ reading
     async def get(self, resource: str, name: str, namespace: str = "", *, subresource: str = "") -> Object:
         return await self._call("GET", self.path(resource, namespace, name, subresource))
+
+    async def find(self, resource: str, name: str, namespace: str = "", *, subresource: str = "") -> Object | None:
+        """As `get`; None if there is none. Raises StatusError for what else is wrong."""
+        try:
+            return await self.get(resource, name, namespace, subresource=subresource)
+        except StatusError as error:
+            if errors.is_not_found(error):
+                return None
+            raise
 
     async def list(
         self,

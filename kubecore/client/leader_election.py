@@ -143,7 +143,7 @@ class LeaderElection:
         try:
             if self.holder == self.identity and await self._write(self._lease):
                 return True
-            found = await self._read()
+            found = await self._client.find(_LEASES, self.name, self.namespace)
             if found is None:
                 return await self._write(None)
             self._see(found)
@@ -151,14 +151,6 @@ class LeaderElection:
         except (StatusError, OSError) as error:
             log.warning("lease %s/%s: %s", self.namespace, self.name, error)
             return False
-
-    async def _read(self) -> Object | None:
-        try:
-            return await self._client.get(_LEASES, self.name, self.namespace)
-        except StatusError as error:
-            if errors.is_not_found(error):
-                return None
-            raise
 
     def _see(self, lease: Object) -> None:
         if (lease.get("spec") or {}) != self._spec:
@@ -204,7 +196,7 @@ class LeaderElection:
         self._tell("stopped leading")
         try:
             async with self._clock.timeout(_RELEASE_SECONDS):
-                found = await self._read()
+                found = await self._client.find(_LEASES, self.name, self.namespace)
                 if found is not None and (found.get("spec") or {}).get("holderIdentity") == self.identity:
                     now = meta.format_micro_time(self._clock.now())
                     transitions = found["spec"].get("leaseTransitions") or 0

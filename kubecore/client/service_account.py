@@ -52,13 +52,10 @@ class ServiceAccountToken:
         self._good_until = self._clock.monotonic() + lifetime * _RENEWED_AFTER
 
     async def _ensure_account(self) -> None:
+        if await self._client.find("serviceaccounts", self._name, self._namespace) is not None:
+            return
         try:
-            await self._client.get("serviceaccounts", self._name, self._namespace)
-        except StatusError as error:
-            if not errors.is_not_found(error):
+            await self._client.create("serviceaccounts", {"metadata": {"name": self._name}}, self._namespace)
+        except StatusError as refused:
+            if not errors.is_already_exists(refused):
                 raise
-            try:
-                await self._client.create("serviceaccounts", {"metadata": {"name": self._name}}, self._namespace)
-            except StatusError as refused:
-                if not errors.is_already_exists(refused):
-                    raise

@@ -254,13 +254,8 @@ class DisruptionController(Controller):
     async def _scale_of_others(self, resource: Any, reference: Object, namespace: str) -> tuple[str, int] | None:
         if "scale" not in resource.subresources:
             raise NoScale(f"{resource.key} does not implement the scale subresource")
-        try:
-            scale = await self.client.get(resource.key, reference["name"], namespace, subresource="scale")
-        except StatusError as error:
-            if errors.is_not_found(error):
-                return None
-            raise
-        if meta.uid(scale) != reference["uid"]:
+        scale = await self.client.find(resource.key, reference["name"], namespace, subresource="scale")
+        if scale is None or meta.uid(scale) != reference["uid"]:
             return None
         return meta.uid(scale), scale["spec"].get("replicas") or 0
 

@@ -168,12 +168,8 @@ def _addresses(found: Object) -> tuple[str, ...]:
 
 async def _ensure_service(client: Client, addresses: tuple[str, ...]) -> Object:
     families = len(addresses)
-    try:
-        found = await client.get("services", NAME, NAMESPACE)
-    except StatusError as error:
-        if not errors.is_not_found(error):
-            raise
-    else:
+    found = await client.find("services", NAME, NAMESPACE)
+    if found is not None:
         return await _with_second_address(client, found, addresses)
     try:
         return await client.create("services", service(addresses, families=families))

@@ -68,13 +68,8 @@ class AccountTokensController(Controller):
         name, uid = meta.annotations(secret).get(_NAME, ""), meta.annotations(secret).get(_UID)
         account = self._accounts.get(meta.make_key(meta.namespace(secret), name))
         if account is None or (uid and meta.uid(account) != uid):
-            try:
-                account = await self.client.get("serviceaccounts", name, meta.namespace(secret))
-            except StatusError as error:
-                if errors.is_not_found(error):
-                    return None
-                raise
-        return account if not uid or meta.uid(account) == uid else None
+            account = await self.client.find("serviceaccounts", name, meta.namespace(secret))
+        return account if account is not None and (not uid or meta.uid(account) == uid) else None
 
     async def _fill(self, secret: Object, account: Object) -> None:
         data = dict(secret.get("data") or {})

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kubecore.api import errors, meta
-from kubecore.api.errors import StatusError
+from kubecore.api import meta
 from kubecore.client.client import Object
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.identities.account_tokens import SECRET_TYPE
@@ -64,12 +63,9 @@ class UnusedTokenCleaner(Controller):
         return all(name not in _secrets_in(pod["spec"]) for pod in self._pods.list(namespace))
 
     async def _is_tracked_since(self, time: datetime) -> bool:
-        try:
-            found = await self.client.get("configmaps", _TRACKING, "kube-system")
-        except StatusError as error:
-            if errors.is_not_found(error):
-                return False
-            raise
+        found = await self.client.find("configmaps", _TRACKING, "kube-system")
+        if found is None:
+            return False
         began = _day((found.get("data") or {}).get("since", ""))
         # of the day itself it is not known what was before
         return began is not None and began + timedelta(days=1) <= time

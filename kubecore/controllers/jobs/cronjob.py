@@ -124,7 +124,7 @@ class CronJobController(Controller):
             if entry["uid"] in there:
                 continue
             # the cache may be behind, and a start must not be forgotten for that
-            if await self._find(entry["name"], entry["namespace"]) is None:
+            if await self.client.find(JOBS, entry["name"], entry["namespace"]) is None:
                 _drop_active(status, entry["uid"])
                 self._recorder.event(cron_job, "Normal", "MissingJob", f"Active job went missing: {entry['name']}")
 
@@ -234,14 +234,6 @@ class CronJobController(Controller):
             self._recorder.event(cron_job, "Normal", "SuccessfulCreate", f"Created job {meta.name(job)}")
         cron_job["status"].setdefault("active", []).append(reference(job))
         cron_job["status"]["lastScheduleTime"] = meta.format_time(due)
-
-    async def _find(self, name: str, namespace: str) -> Object | None:
-        try:
-            return await self.client.get(JOBS, name, namespace)
-        except StatusError as error:
-            if errors.is_not_found(error):
-                return None
-            raise
 
     async def _delete(self, cron_job: Object, job: Object) -> None:
         try:

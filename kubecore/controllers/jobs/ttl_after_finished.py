@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from kubecore.api import errors, meta
-from kubecore.api.errors import StatusError
+from kubecore.api import meta
 from kubecore.client.client import Object
 from kubecore.controllers import conditions
 from kubecore.controllers.base import Controller, ControllerContext
@@ -42,13 +41,8 @@ class TTLAfterFinishedController(Controller):
         if left > 0:
             return left
         # The cache may be behind a Job whose time was prolonged.
-        try:
-            fresh = await self.client.get(_JOBS, meta.name(job), meta.namespace(job))
-        except StatusError as error:
-            if errors.is_not_found(error):
-                return None
-            raise
-        if not _needs_cleanup(fresh):
+        fresh = await self.client.find(_JOBS, meta.name(job), meta.namespace(job))
+        if fresh is None or not _needs_cleanup(fresh):
             return None
         left = self._seconds_left(fresh)
         if left > 0:

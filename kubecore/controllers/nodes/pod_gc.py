@@ -99,13 +99,7 @@ class PodGCController(Controller):
                 await self._remove(pod, "out-of-service")
 
     async def _is_really_gone(self, name: str) -> bool:
-        try:
-            await self.client.get("nodes", name)
-        except StatusError as error:
-            if errors.is_not_found(error):
-                return True
-            raise
-        return False
+        return await self.client.find("nodes", name) is None
 
     async def _collect_finished(self) -> None:
         surplus = len(self._finished) - self._threshold

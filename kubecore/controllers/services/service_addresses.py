@@ -81,20 +81,12 @@ class ServiceAddressController(Controller):
 
     async def _make(self, service: Object, address: Address, shown: str) -> None:
         # Caches may be behind: of a Service that is new, or gone since.
-        fresh = await self._found(_SERVICES, meta.name(service), meta.namespace(service))
-        if await self._found(IP_ADDRESSES, str(address)) is not None or not _has(fresh, str(address)):
+        fresh = await self.client.find(_SERVICES, meta.name(service), meta.namespace(service))
+        if await self.client.find(IP_ADDRESSES, str(address)) is not None or not _has(fresh, str(address)):
             return
         what = f"Cluster IP {shown} is not allocated; repairing"
         self._recorder.event(service, "Warning", "ClusterIPNotAllocated", what, action=_ALLOCATION)
         await self.client.create(IP_ADDRESSES, _made(address, service))
-
-    async def _found(self, resource: str, name: str, namespace: str = "") -> Object | None:
-        try:
-            return await self.client.get(resource, name, namespace)
-        except StatusError as error:
-            if errors.is_not_found(error):
-                return None
-            raise
 
     def _belongs(self, held: Object, service: Object, shown: str) -> bool:
         """Whether the IPAddress names the Service, or another one that has the address, too: nothing mends that."""
@@ -135,7 +127,7 @@ class ServiceAddressController(Controller):
         else:
             what = f"IPAddress: {name} for Service {key} has a wrong reference; cleaning up"
             self._recorder.event(obj, "Warning", "IPAddressWrongReference", what, action=_OF_ADDRESS)
-        if not _has(await self._found(_SERVICES, parent.get("name") or "", parent.get("namespace") or ""), name):
+        if not _has(await self.client.find(_SERVICES, parent.get("name") or "", parent.get("namespace") or ""), name):
             await self._delete(obj)
         return None
 

@@ -7,7 +7,7 @@ or two claims could be given one volume. (kubernetes `pkg/controller/volume/pers
 
 from __future__ import annotations
 
-from kubecore.api import errors, meta
+from kubecore.api import meta
 from kubecore.api import persistent_volumes as volumes
 from kubecore.api.errors import StatusError
 from kubecore.client.ahead import Ahead
@@ -294,13 +294,8 @@ class VolumeBinder(Controller):
             return claim
         if claim is None and (volume.get("status") or {}).get("phase") in _OVER:
             return None
-        try:
-            claim = await self.client.get(CLAIMS, reference["name"], reference["namespace"])
-        except StatusError as error:
-            if errors.is_not_found(error):
-                return None
-            raise
-        return claim if meta.uid(claim) == reference["uid"] else None
+        claim = await self.client.find(CLAIMS, reference["name"], reference["namespace"])
+        return claim if claim is not None and meta.uid(claim) == reference["uid"] else None
 
     def _tell_of_modes(self, claim: Object, volume: Object) -> None:
         of_volume = f'Cannot bind PersistentVolume to requested PersistentVolumeClaim "{meta.name(claim)}"'

@@ -9,9 +9,8 @@ from __future__ import annotations
 import posixpath
 from pathlib import Path
 
-from kubecore.api import errors, meta
+from kubecore.api import meta
 from kubecore.api import persistent_volumes as volumes
-from kubecore.api.errors import StatusError
 from kubecore.client.ahead import Ahead
 from kubecore.client.client import Client, Object
 from kubecore.client.events import EventRecorder
@@ -82,12 +81,9 @@ class Reclaiming:
 
     async def _still_released(self, volume: Object) -> bool:
         """Data is lost hereafter, so what a cache says is not enough."""
-        try:
-            fresh = await self._client.get(VOLUMES, meta.name(volume))
-        except StatusError as error:
-            if errors.is_not_found(error):
-                return False
-            raise
+        fresh = await self._client.find(VOLUMES, meta.name(volume))
+        if fresh is None:
+            return False
         mine, now = volume["spec"]["claimRef"], fresh["spec"].get("claimRef") or {}
         return meta.uid(fresh) == meta.uid(volume) and now.get("uid") == mine["uid"]
 

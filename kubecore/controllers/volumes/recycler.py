@@ -61,7 +61,7 @@ class VolumeRecycler(Controller):
             self.enqueue(volume)
 
     async def sync(self, key: str) -> float | None:
-        volume = await self._find(VOLUMES, key)
+        volume = await self.client.find(VOLUMES, key)
         if volume is None or not _is_due(volume) or not await self._is_released(volume):
             return None
         if users := self._users(volume):
@@ -80,21 +80,13 @@ class VolumeRecycler(Controller):
     async def _is_released(self, volume: Object) -> bool:
         """Data is lost hereafter, so what a cache says is not enough."""
         claim_ref = volume["spec"]["claimRef"]
-        claim = await self._find(CLAIMS, claim_ref["name"], claim_ref["namespace"])
+        claim = await self.client.find(CLAIMS, claim_ref["name"], claim_ref["namespace"])
         return claim is None or meta.uid(claim) != claim_ref["uid"]
 
     def _users(self, volume: Object) -> list[str]:
         claim_ref = volume["spec"]["claimRef"]
         found = self._pods.by_index(volumes.PODS_BY_CLAIM, meta.make_key(claim_ref["namespace"], claim_ref["name"]))
         return sorted(meta.key(pod) for pod in found if not volumes.is_terminated(pod))
-
-    async def _find(self, resource: str, name: str, namespace: str = "") -> Object | None:
-        try:
-            return await self.client.get(resource, name, namespace)
-        except StatusError as error:
-            if errors.is_not_found(error):
-                return None
-            raise
 
     async def _fail(self, volume: Object, message: str) -> None:
         if (volume.get("status") or {}).get("phase") != "Failed":

@@ -36,7 +36,7 @@ impl Tag {
     /// Of tags in order, where those begin and end that are as this one.
     fn among(self, tags: &[Self]) -> (usize, usize) {
         let low = tags.partition_point(|tag| *tag < self);
-        let equal = tags[low..].iter().take_while(|tag| **tag == self).count();
+        let equal = tags[low..].partition_point(|tag| *tag == self);
         (low, low + equal)
     }
 }
