@@ -4,7 +4,7 @@ import asyncio
 import select
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 import pytest
@@ -127,17 +127,11 @@ class Resolver(asyncio.DatagramProtocol):
             self.transport.sendto(reply, addr)
 
 
-Upstream = Callable[[Callable[[bytes], bytes | None]], Awaitable[tuple[Resolver, str]]]
-
-
-@pytest.fixture
-async def upstream() -> Upstream:
-    async def start(react: Callable[[bytes], bytes | None]) -> tuple[Resolver, str]:
-        loop = asyncio.get_running_loop()
-        transport, resolver = await loop.create_datagram_endpoint(lambda: Resolver(react), local_addr=("127.0.0.1", 0))
-        return resolver, f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
-
-    return start
+async def upstream(react: Callable[[bytes], bytes | None]) -> tuple[Resolver, str]:
+    """A resolver that answers so, if it does, and where it is."""
+    loop = asyncio.get_running_loop()
+    transport, resolver = await loop.create_datagram_endpoint(lambda: Resolver(react), local_addr=("127.0.0.1", 0))
+    return resolver, f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
 
 
 class TestTransports:
@@ -226,7 +220,7 @@ class TestForwarding:
         address = server.listen("127.0.0.1", 0)
         assert (await ask_udp(address, query("example.org"))).code == 5
 
-    async def test_other_names_are_asked_for_and_kept_for_their_ttl(self, upstream: Upstream) -> None:
+    async def test_other_names_are_asked_for_and_kept_for_their_ttl(self) -> None:
         resolver, where = await upstream(lambda wire: answer_to(wire, address="192.0.2.1", ttl=20))
         clock = Clock.virtual(0.0)
         server = DnsServer("cluster.local", clock, upstreams=[where])
@@ -240,7 +234,7 @@ class TestForwarding:
         assert resolver.asked == 2
         server.shutdown()
 
-    async def test_an_alias_out_of_the_cluster_is_followed(self, server: DnsServer, upstream: Upstream) -> None:
+    async def test_an_alias_out_of_the_cluster_is_followed(self, server: DnsServer) -> None:
         _, where = await upstream(lambda wire: answer_to(wire, address="192.0.2.1"))
         server.set_upstreams([where])
         address = server.listen("127.0.0.1", 0)
@@ -270,64 +264,14 @@ class TestForwarding:
         assert (reply.answers, reply.addresses) == ((2, ["192.0.2.1"]) if tcp else (1, []))
         assert reply.truncated is not tcp
 
-    async def test_a_failing_resolver_is_passed_over(self, server: DnsServer, upstream: Upstream) -> None:
+    async def test_a_failing_resolver_is_passed_over(self, server: DnsServer) -> None:
         _, failing = await upstream(lambda wire: answer_to(wire, address="192.0.2.9", code=2))
         _, good = await upstream(lambda wire: answer_to(wire, address="192.0.2.1"))
         server.set_upstreams([failing, good])
         address = server.listen("127.0.0.1", 0)
         assert (await ask_udp(address, query("example.org"))).addresses == ["192.0.2.1"]
 
-    async def test_one_that_does_not_answer_is_asked_after_all_others_until_it_has_rested(
-        self, upstream: Upstream
-    ) -> None:
-        asked = asyncio.Event()
-
-        def be_silent(wire: bytes) -> None:
-            asked.set()
-
-        silent, first = await upstream(be_silent)
-        good, second = await upstream(lambda wire: answer_to(wire, address="192.0.2.1"))
-        clock = Clock.virtual(0.0)
-        server = DnsServer("cluster.local", clock, upstreams=[first, second])
-        address = server.listen("127.0.0.1", 0)
-        for turn in range(2):
-            waiting = asyncio.create_task(ask_udp(address, query(f"{turn}.example.org")))
-            await asked.wait()
-            asked.clear()
-            # the first time others wait as long, later they need not
-            for number in range(3 * turn):
-                assert (await ask_udp(address, query(f"{number}.meanwhile.example"))).addresses == ["192.0.2.1"]
-            clock.advance(2.1)
-            assert (await waiting).addresses == ["192.0.2.1"]
-            for number in range(3):
-                assert (await ask_udp(address, query(f"{number}.{turn}.example"))).addresses == ["192.0.2.1"]
-            assert silent.asked == turn + 1
-            clock.advance(10.1)
-        assert good.asked == 11
-        server.shutdown()
-
-    async def test_when_none_answers_the_client_hears_so(self, upstream: Upstream) -> None:
-        asked = asyncio.Event()
-
-        def be_silent(wire: bytes) -> None:
-            asked.set()
-
-        resolver, where = await upstream(be_silent)
-        clock = Clock.virtual(0.0)
-        server = DnsServer("cluster.local", clock, upstreams=[where])
-        address = server.listen("127.0.0.1", 0)
-        reply = asyncio.create_task(ask_udp(address, query("example.org")))
-        for _ in range(2):
-            await asked.wait()
-            asked.clear()
-            clock.advance(2.1)
-        assert (await reply).code == 2
-        assert resolver.asked == 2
-        server.shutdown()
-
-    async def test_who_speaks_edns_is_told_which_resolver_fails_and_why(
-        self, server: DnsServer, upstream: Upstream
-    ) -> None:
+    async def test_who_speaks_edns_is_told_which_resolver_fails_and_why(self, server: DnsServer) -> None:
         _, failing = await upstream(lambda wire: wire[:2] + b"\x81\x82" + wire[4:])
         down = f"127.0.0.1:{free_port()}"
         server.set_upstreams([failing, down])
@@ -355,9 +299,7 @@ class TestForwarding:
         assert readable(server) and server.troubles() == {}
         transport.close()
 
-    async def test_one_that_answers_though_it_does_not_help_is_none(
-        self, server: DnsServer, upstream: Upstream
-    ) -> None:
+    async def test_one_that_answers_though_it_does_not_help_is_none(self, server: DnsServer) -> None:
         _, failing = await upstream(lambda wire: answer_to(wire, address="192.0.2.9", code=2))
         server.set_upstreams([failing])
         assert (await ask_udp(server.listen("127.0.0.1", 0), query("example.org"))).code == 2
@@ -370,7 +312,7 @@ class TestForwarding:
         server.set_upstreams([])
         assert readable(server) and server.troubles() == {}
 
-    async def test_forged_replies_are_passed_over(self, server: DnsServer, upstream: Upstream) -> None:
+    async def test_forged_replies_are_passed_over(self, server: DnsServer) -> None:
         def react(wire: bytes) -> bytes:
             forged = bytes([wire[0] ^ 1]) + answer_to(wire, address="192.0.2.66")[1:]
             resolver.transport.sendto(forged, resolver.peer)  # type: ignore[attr-defined]
@@ -388,7 +330,7 @@ class TestForwarding:
         address = server.listen("127.0.0.1", 0)
         assert (await ask_udp(address, query("example.org"))).addresses == ["192.0.2.1"]
 
-    async def test_that_a_name_does_not_exist_is_kept_as_long_as_its_zone_says(self, upstream: Upstream) -> None:
+    async def test_that_a_name_does_not_exist_is_kept_as_long_as_its_zone_says(self) -> None:
         resolver, where = await upstream(lambda wire: denial_of(wire, ttl=900, minimum=10))
         clock = Clock.virtual(0.0)
         server = DnsServer("cluster.local", clock, upstreams=[where])
@@ -401,7 +343,7 @@ class TestForwarding:
         assert resolver.asked == 2
         server.shutdown()
 
-    async def test_a_stub_domain_has_resolvers_of_its_own(self, server: DnsServer, upstream: Upstream) -> None:
+    async def test_a_stub_domain_has_resolvers_of_its_own(self, server: DnsServer) -> None:
         _, other = await upstream(lambda wire: answer_to(wire, address="192.0.2.1"))
         _, corp = await upstream(lambda wire: answer_to(wire, address="192.0.2.2"))
         _, lab = await upstream(lambda wire: answer_to(wire, address="192.0.2.3"))
@@ -415,9 +357,7 @@ class TestForwarding:
         }.items():
             assert (await ask_udp(address, query(name))).addresses == [found], name
 
-    async def test_a_stub_domain_below_the_clusters_has_what_the_tables_have_not(
-        self, server: DnsServer, upstream: Upstream
-    ) -> None:
+    async def test_a_stub_domain_below_the_clusters_has_what_the_tables_have_not(self, server: DnsServer) -> None:
         _, there = await upstream(lambda wire: answer_to(wire, address="192.0.2.2"))
         server.set_upstreams([], {"default.svc.cluster.local": [there]})
         address = server.listen("127.0.0.1", 0)
@@ -440,7 +380,7 @@ class TestAutopath:
     FIRST = "default.svc.cluster.local"
 
     @pytest.fixture
-    async def resolver(self, server: DnsServer, upstream: Upstream) -> Resolver:
+    async def resolver(self, server: DnsServer) -> Resolver:
         def react(wire: bytes) -> bytes:
             there = (encode_name("api.example.org"), encode_name("intern.corp.example"))
             return answer_to(wire, address="192.0.2.1") if wire[12:-4] in there else denial_of(wire)

@@ -22,7 +22,9 @@ use crate::wait;
 /// One resolver's time for an answer, and how often the list is gone through.
 const PATIENCE: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
-/// For so long, in milliseconds, others are asked before one that has not answered; then a single query tries it.
+/// One that has left so many queries in a row without an answer rests: a single name may take long.
+const MISSES: u64 = 2;
+/// For so long, in milliseconds, others are asked before one that rests; then a single query tries it.
 const REST: u64 = 10_000;
 /// Queries under way at a time; more are answered SERVFAIL at once.
 const MAX_IN_FLIGHT: usize = 1024;
@@ -32,7 +34,9 @@ const UNREACHABLE: u16 = 22;
 
 struct Resolver {
     address: SocketAddr,
-    /// Until when it rests; 0: it has answered.
+    /// Queries without an answer since the last one with.
+    misses: AtomicU64,
+    /// Until when it rests; 0: it does not.
     rests_until: AtomicU64,
 }
 
@@ -61,7 +65,8 @@ enum Miss {
 
 impl Upstream {
     pub(super) fn new(clock: Clock, servers: Vec<SocketAddr>, troubles: Arc<Troubles>) -> Self {
-        let resolver = |address| Resolver { address, rests_until: AtomicU64::new(0) };
+        let resolver =
+            |address| Resolver { address, misses: AtomicU64::new(0), rests_until: AtomicU64::new(0) };
         let servers = servers.into_iter().map(resolver).collect();
         Self { clock, servers, cache: Mutex::default(), in_flight: Semaphore::new(MAX_IN_FLIGHT), troubles }
     }
@@ -127,12 +132,15 @@ impl Upstream {
     }
 
     fn answered(&self, resolver: &Resolver) {
+        resolver.misses.store(0, Relaxed);
         resolver.rests_until.store(0, Relaxed);
         self.troubles.answered(resolver.address);
     }
 
     fn failed(&self, resolver: &Resolver, why: &str) {
-        resolver.rests_until.store(wait::now(&self.clock) + REST, Relaxed);
+        if resolver.misses.fetch_add(1, Relaxed) + 1 >= MISSES {
+            resolver.rests_until.store(wait::now(&self.clock) + REST, Relaxed);
+        }
         self.troubles.failed(resolver.address, why);
     }
 
