@@ -202,19 +202,19 @@ class ImagePuller:
     async def _recorded(self, reference: Reference, known: Sequence[Credentials], images: RuntimeImages) -> Image:
         """Raises PullError, OSError."""
         records = self.own_records if images is self._own else self.records_elsewhere
-        records.begin(reference)
         used: list[Credentials | None] = []
-        try:
-            image = await images.pull(reference, known, used.append)
-        except asyncio.CancelledError:  # it may have come all the same
-            raise
-        except BaseException:
-            records.end(reference)
-            raise
-        # Where that fails, the mark that it is being pulled stays: an image of which nothing is known is for everybody.
-        records.note(image.id, reference, used[-1] if used else None)
-        records.end(reference)
-        return image
+        with records.begin(reference) as mark:
+            try:
+                image = await images.pull(reference, known, used.append)
+            except asyncio.CancelledError:  # it may have come all the same
+                raise
+            except BaseException:
+                mark.remove()
+                raise
+            # Where that fails, the mark stays: an image of which nothing is known is for everybody.
+            records.note(image.id, reference, used[-1] if used else None)
+            mark.remove()
+            return image
 
 
 def _secret_names(pod: Object) -> list[str]:

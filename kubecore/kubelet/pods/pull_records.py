@@ -1,20 +1,21 @@
 """Who may have an image that is on the node: where it was pulled with the credentials of a Secret, pods that have them.
 
 After upstream `pkg/kubelet/images/pullmanager` (KEP-2535): a file for each image that was pulled (ImagePulledRecord),
-and one for each name while it is being pulled, which outlives a kubelet that is killed meanwhile.
+and one for each pull under way, which outlives a kubelet that is killed meanwhile.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import secrets
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kubecore.api import meta
 from kubecore.clock import Clock
@@ -76,6 +77,29 @@ def pattern_problem(pattern: str) -> str:
     return "" if reference.repository == plain else f"neither tag nor digest is accepted in an image reference: {plain}"
 
 
+class Mark:
+    """That an image is being pulled. Whoever pulls it holds this; what is left behind unheld tells of a pull of which
+    nobody knows how it ended."""
+
+    def __init__(self, file: Path, name: str) -> None:
+        """Raises OSError."""
+        self._path = file
+        while not file.exists():  # before it is held somebody may take it for one that was left
+            write_whole(file, name.encode(), mode=0o600)
+            self._held = file.open("rb")
+            fcntl.flock(self._held, fcntl.LOCK_SH)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def remove(self) -> None:
+        """How it ended is known."""
+        self._path.unlink(missing_ok=True)
+
+
 class PullRecords:
     """In a `folder`, which kubelets may share as they do the images."""
 
@@ -83,37 +107,31 @@ class PullRecords:
         self._pulled, self._pulling = folder / "pulled", folder / "pulling"
         self._clock = clock
         self._verification = verification
-        self._under_way = Counter[str]()
 
     # ---- while they are pulled
 
-    def begin(self, reference: Reference) -> None:
+    def begin(self, reference: Reference) -> Mark:
         """Raises OSError."""
-        name = str(reference)
-        self._under_way[name] += 1
         self._pulling.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(_file(self._pulling, name), name.encode(), mode=0o600)
+        file = _file(self._pulling, str(reference))
+        return Mark(file.with_name(f"{file.name}-{secrets.token_hex(4)}"), str(reference))
 
-    def end(self, reference: Reference) -> None:
-        name = str(reference)
-        self._under_way[name] -= 1
-        if self._under_way[name] <= 0:
-            del self._under_way[name]
-            _file(self._pulling, name).unlink(missing_ok=True)
-
-    def interrupted(self) -> Iterator[str]:
+    def interrupted(self) -> list[str]:
         """Names of what was being pulled when a kubelet was killed; nobody knows by whom."""
-        for file in list(self._pulling.glob("[0-9a-f]*")):
-            with suppress(OSError):
-                if (name := file.read_text()) not in self._under_way:
-                    yield name
+        found = (_name_left(file) for file in list(self._pulling.glob("[0-9a-f]*")))
+        return list(dict.fromkeys(name for name in found if name))
 
     def give_up(self, name: str, image_id: str) -> None:
         """Of such a one the image is there, or is not ("")."""
         with suppress(ValueError):  # one that cannot be read lets nobody have it, either
             if image_id and self._read(image_id) is None:
                 self._write({"imageRef": image_id, "credentialMapping": {}})
-        _file(self._pulling, name).unlink(missing_ok=True)
+        for file in self._marks(name):
+            if _name_left(file):
+                file.unlink(missing_ok=True)
+
+    def _marks(self, name: str) -> list[Path]:
+        return list(self._pulling.glob(f"{_file(self._pulling, name).name}-*"))
 
     def note(self, image_id: str, reference: Reference, who: Credentials | None) -> None:
         """It was pulled: by `who`, or by nobody in particular. Raises OSError."""
@@ -137,7 +155,7 @@ class PullRecords:
             record, readable = self._read(image_id), True
         except ValueError:
             record, readable = None, False
-        pulled = record is not None or not readable or _file(self._pulling, str(reference)).exists()
+        pulled = record is not None or not readable or bool(self._marks(str(reference)))
         if not self._verification.wanted(image, pulled=pulled):
             return True
         told = record["credentialMapping"].get(reference.repository, {}) if record is not None else {}
@@ -176,6 +194,16 @@ class PullRecords:
         whole = {**head, **record, "lastUpdatedTime": meta.format_time(self._clock.now())}
         self._pulled.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(_file(self._pulled, record["imageRef"]), json.dumps(whole).encode(), mode=0o600)
+
+
+def _name_left(mark: Path) -> str:
+    """Whose pulling has left this mark behind; "" if it is held, or gone."""
+    try:
+        with mark.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file.read().decode()
+    except OSError:
+        return ""
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -304,7 +304,8 @@ async def test_whose_the_image_is_that_a_killed_kubelet_was_pulling_nobody_knows
     assert store is not None
     killed = PullRecords(store.root / "pulls/own", node.clock, Verification())
     for name in ("app:1", "never-came:1"):
-        killed.begin(Reference.parse(name))
+        with killed.begin(Reference.parse(name)):
+            pass  # whoever held it is no more
     load(registry.archive, store)
     assert "waiting" in await run_with(node, "other", policy="Never")
     assert list((store.root / "pulls/own/pulling").iterdir()) == []
@@ -328,6 +329,20 @@ async def test_an_image_whose_record_cannot_be_written_is_for_nobody_unasked(
     await node.kill()
     await node.start()
     assert "waiting" in await run_with(node, "another", policy="Never")
+
+
+async def test_what_another_kubelet_is_pulling_is_not_taken_for_what_a_killed_one_has_left(
+    node: Node, registry: Registry
+) -> None:
+    store = node.runtime.images
+    assert store is not None
+    another = PullRecords(store.root / "pulls/own", node.clock, Verification())
+    with another.begin(Reference.parse("app:1")):
+        # of this node it is the first image that is asked for
+        assert "waiting" in await run_with(node, "first", policy="Never")
+        load(registry.archive, store)
+        assert "waiting" in await run_with(node, "other", policy="Never")
+    assert another.interrupted() == [str(Reference.parse("app:1"))]
 
 
 @pytest.mark.usefixtures("pulled_by_one")
