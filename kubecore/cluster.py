@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import logging
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -24,6 +22,7 @@ from kubecore.clock import Clock, RealClock
 from kubecore.cluster_config import SIMULATED, ClusterConfig, ProxyMode
 from kubecore.cluster_networks import Networks, choose_networks, forget_networks, hold_networks
 from kubecore.cluster_restarts import doubt_pods
+from kubecore.cluster_settings import CLUSTER_DOMAIN, ClusterSettings
 from kubecore.held_directory import HeldDirectory
 from kubecore.ingress.options import IngressConfig
 from kubecore.resolv_conf import ResolvConf
@@ -35,20 +34,14 @@ if TYPE_CHECKING:
     from kubecore.client.informer import InformerFactory
     from kubecore.client.leader_election import LeaderElection
     from kubecore.dns.responder import DnsResponder
-    from kubecore.dns.service import Site
     from kubecore.kubelet.kubelet import Kubelet
     from kubecore.kubelet.networks.network import PodNetwork
     from kubecore.pod_namespaces import PodNamespaces
-    from kubecore.proxy.borrowed_addresses import BorrowedAddresses
 
-__all__ = ["Cluster", "ClusterConfig", "ProxyMode"]
+__all__ = ["CLUSTER_DOMAIN", "Cluster", "ClusterConfig", "ProxyMode"]
 
 log = logging.getLogger("kubecore.cluster")
 
-CLUSTER_DOMAIN = "cluster.local"
-HTTPS_PORT = 443
-DNS_ADDRESS_NUMBER = 10
-"""Which address of the service range is the DNS server's, by kubeadm's convention."""
 # What the API server is told as it was told.
 _SERVER_OPTIONS = (
     *("data_dir", "bind_address", "secure_port", "insecure_port", "grpc_port", "runtime_config"),
@@ -100,6 +93,10 @@ class Cluster:
     def networks(self) -> Networks:
         """Known once `start` has returned."""
         return self._networks
+
+    @property
+    def _settings(self) -> ClusterSettings:
+        return ClusterSettings(self.config, self._networks)
 
     @property
     def kubeconfig(self) -> Path:
@@ -165,7 +162,7 @@ class Cluster:
             APIServerConfig(
                 **{name: getattr(config, name) for name in _SERVER_OPTIONS},
                 service_cidr=",".join(networks.services),
-                service_port=self._service_port(),
+                service_port=self._settings.service_port,
                 service_address=self._service_address(),
                 cluster_domain=CLUSTER_DOMAIN,
                 verify_kubelets=True,
@@ -175,9 +172,11 @@ class Cluster:
         )
         await self._server.start()
         self._networks = hold_networks(config, networks)
-        names = list(map(self._node_name, range(self.config.real_nodes)))
+        names = self._settings.node_names
         # The audit is not to take for the administrator's doing what the cluster does by itself.
-        await doubt_pods(self._client(*_ITSELF), {name: self._node_folder(name) for name in names}, self.clock.now())
+        await doubt_pods(
+            self._client(*_ITSELF), {name: self._settings.node_folder(name) for name in names}, self.clock.now()
+        )
         self._kubelets_ready = {name: asyncio.Event() for name in names}
         self._start_control_plane()
         if (dns := self._make_dns()) is not None:
@@ -191,15 +190,6 @@ class Cluster:
                 for ready in self._kubelets_ready.values():
                     await ready.wait()
 
-    def _service_port(self) -> int:
-        """Of Service default/kubernetes: clients in pods must reach it, so an unprivileged user cannot have 443."""
-        from kubecore.kubelet.networks import network
-
-        address = str(ipaddress.ip_network(self._networks.services[0])[1])
-        if self._networks.mode != "loopback" or not self.config.real_nodes:
-            return HTTPS_PORT
-        return network.https_port(address)
-
     def _service_address(self) -> str:
         """Where Service default/kubernetes leads: "" for the address the server is bound to, unless that is of the
         other family; then the first node's on the bridge, which is made for it, else the host's loopback."""
@@ -212,33 +202,22 @@ class Cluster:
         if networks.mode != "netns":
             return "::1" if six else "127.0.0.1"
         pods = networks.pods_of_node(0)[:1]
-        self._first_bridge = first = network.BridgeNetwork(pods, bridge=self._bridge, cluster_cidrs=networks.pods[:1])
+        self._first_bridge = first = network.BridgeNetwork(
+            pods, bridge=self._settings.bridge, cluster_cidrs=networks.pods[:1]
+        )
         first.start()
         return first.host_ips[0]
 
-    @property
-    def _bridge(self) -> str:
-        from kubecore.kubelet.networks import network
-
-        return network.bridge_name(self.config.data_dir)
-
     def _start_control_plane(self) -> None:
         from kubecore.client.informer import InformerFactory
-        from kubecore.controllers.manager import ControllerManager, ControllerManagerConfig
+        from kubecore.controllers.manager import ControllerManager
         from kubecore.scheduler.scheduler import Scheduler
 
         # All controllers are one user here; their own service accounts' roles are what `system:controller:*` holds.
         client = self._client("system:kube-controller-manager", "system:masters")
         # One set of caches for the whole process: what two components watch is decoded and kept once.
         self._informers = InformerFactory(client, self.clock)
-        settings = ControllerManagerConfig(
-            root_ca=self.server.authority.certificate,
-            local_volumes=self.config.data_dir / "volumes",
-            load_balancer_ranges=self._load_balancer_ranges,
-            account_tokens=self.server.tokens.issue_legacy,
-            signing_certificate=self.server.authority.pair.certificate,
-            signing_key=self.server.authority.pair.key,
-        )
+        settings = self._settings.controller_manager(self.server)
         manager = ControllerManager(client, self.clock, settings, informers=self._informers)
         self._run("controller-manager", manager, self._election(client, "kube-controller-manager"))
         client = self._client("system:kube-scheduler")
@@ -266,7 +245,7 @@ class Cluster:
         config = self.config
         names = tuple(f"simulated-{index}" for index in range(config.simulated_nodes))
         if config.default_runtime == SIMULATED:
-            names += tuple(self._node_name(index) for index in range(config.nodes))
+            names += tuple(self._settings.node_name(index) for index in range(config.nodes))
         client = self._client("system:simulated-nodes", "system:masters", field_manager="kubelet")
         settings = FleetConfig(names=names, families=self._networks.families)
         fleet = SimulatedFleet(client, self.clock, settings, informers=self._informers)
@@ -293,33 +272,14 @@ class Cluster:
 
         name_servers: tuple[str, ...] = ()
         if self.config.real_nodes:
-            name_servers = await serve_cluster(self._client(*_ITSELF), responder, self._dns_site())
+            name_servers = await serve_cluster(self._client(*_ITSELF), responder, self._settings.dns_site())
         self._run("dns", responder)
         return name_servers
-
-    def _dns_site(self) -> Site:
-        from kubecore.dns.service import Site
-        from kubecore.kubelet.networks import network
-
-        services = map(ipaddress.ip_network, self._networks.services)
-        return Site(
-            addresses=tuple(str(one.network_address + DNS_ADDRESS_NUMBER) for one in services),
-            node_addresses=tuple(map(network.host_address, self._networks.pods_of_node(0))),
-            node_name=self._node_name(0),
-            spare_ports=(self.config.dns_port, 0) if self.config.dns_port else (0,),
-        )
 
     def _note_port(self, name: str, port: int) -> None:
         """Beside the API server's in `ports.json`, for whoever let a free port be picked."""
         file = self.config.data_dir / "ports.json"
         write_whole(file, json.dumps({**json.loads(file.read_text()), name: port}).encode() + b"\n")
-
-    def _node_name(self, index: int) -> str:
-        host = socket.gethostname().lower()
-        return host if self.config.nodes == 1 else f"{host}-{index}"
-
-    def _node_folder(self, name: str) -> Path:
-        return self.config.data_dir / "nodes" / name
 
     async def _start_nodes(self, dns: DnsResponder) -> None:
         """DNS first: a pod's name servers never change while it runs."""
@@ -332,93 +292,31 @@ class Cluster:
         # How pods are connected depends on it.
         mode = await modes.settle(self.config.proxy_mode, rootless=self._networks.mode == "rootless")
         namespaces = PodNamespaces(self._networks.pods) if mode == "userspace" else None
-        self._start_proxy(self._bridge, mode, namespaces)
+        self._start_proxy(mode, namespaces)
         for index in range(self.config.real_nodes):
-            self._start_node(index, self._bridge, name_servers, namespaces)
+            self._start_node(index, name_servers, namespaces)
         if self._networks.mode == "netns":
             from kubecore.proxy.borrowed_addresses import sweep_nodes
 
-            await asyncio.to_thread(sweep_nodes, self._table, beyond=self.config.real_nodes)
+            await asyncio.to_thread(sweep_nodes, self._settings.table, beyond=self.config.real_nodes)
         elif self._networks.node is not None:
             self._run_task("echoes", partial(self._networks.node.carry_echoes, self.clock))
 
-    def _start_node(
-        self, index: int, bridge: str, name_servers: tuple[str, ...], namespaces: PodNamespaces | None
-    ) -> None:
+    def _start_node(self, index: int, name_servers: tuple[str, ...], namespaces: PodNamespaces | None) -> None:
         from kubecore.kubelet.kubelet import Kubelet
-        from kubecore.kubelet.settings.kubelet_config import KeeperConfig, KubeletConfig
 
-        config, networks, name = self.config, self._networks, self._node_name(index)
+        name = self._settings.node_name(index)
         self.server.issue_serving_certificate(f"kubelet-{name}", [name])
-        settings = KubeletConfig(
-            node_name=name,
-            node_index=index,
-            max_pods=config.max_pods,
-            root_dir=self._node_folder(name),
-            keeper=None if config.lonely_pod_seconds is None else KeeperConfig(config.lonely_pod_seconds),
-            default_runtime=config.default_runtime,
-            cri=config.cri,
-            image_store=config.data_dir / "images",
-            network_mode=networks.mode,
-            node_network=networks.node,
-            cluster_cidrs=networks.pods,
-            pod_cidrs=networks.pods_of_node(index),
-            bridge=bridge,
-            pods_through_node=namespaces is None,
-            pod_namespaces=namespaces,
-            client_addresses=self._borrowed(index),
-            no_ipv6=networks.left_out,
-            cluster_id=bridge,
-            cluster_dns=name_servers,
-            cluster_domain=CLUSTER_DOMAIN,
-            client_ca=config.data_dir / "pki" / "ca.crt",
-            server_certificate=config.data_dir / "pki" / f"kubelet-{name}.crt",
-            server_key=config.data_dir / "pki" / f"kubelet-{name}.key",
-        )
+        settings = self._settings.kubelet(index, name_servers, namespaces)
         client = self._client(f"system:node:{name}", "system:nodes", field_manager="kubelet")
-        settings = replace(settings, **config.kubelet)
         kubelet = Kubelet(client, self.clock, settings, informers=self._informers, ready=self._kubelets_ready[name])
         self._kubelets.append(kubelet)
         self._run(f"kubelet {name}", kubelet)
 
-    def _borrowed(self, index: int) -> BorrowedAddresses | None:
-        from kubecore.proxy.borrowed_addresses import of_node
-
-        return of_node(self._table, index) if self._networks.mode == "netns" else None
-
-    @property
-    def _table(self) -> str:
-        """What the cluster's tables in the kernel are called, or begin with."""
-        return self._bridge.replace("kc-", "kubecore-")
-
-    @property
-    def _load_balancer_ranges(self) -> tuple[str, ...]:
-        return self.config.load_balancer_ranges or self._networks.load_balancers
-
-    def _start_proxy(self, bridge: str, mode: ProxyMode, namespaces: PodNamespaces | None) -> None:
-        """The service proxy, once for all nodes of this process: they share one host."""
-        from kubecore.proxy.modes import HEALTH_PORT, METRICS_PORT, ProxyConfig
+    def _start_proxy(self, mode: ProxyMode, namespaces: PodNamespaces | None) -> None:
         from kubecore.proxy.proxy import ServiceProxy
 
-        networks = self._networks
-        settings = ProxyConfig(
-            mode=mode,
-            scheduler=self.config.ipvs_scheduler,
-            network_mode=networks.mode,
-            node_network=networks.node,
-            address_link=bridge if networks.mode != "loopback" else "",
-            table=self._table,
-            nodes=networks.nodes_here(map(self._node_name, range(self.config.real_nodes))),
-            node_port_addresses=networks.node_ports_at,
-            pod_ranges=networks.pods,
-            service_ranges=networks.services,
-            routed_ranges=self._load_balancer_ranges,
-            health_address=("127.0.0.1", HEALTH_PORT),
-            metrics_address=("127.0.0.1", METRICS_PORT),
-            note_port=self._note_port,
-            status_socket=self.config.data_dir / "proxy.sock",
-        )
-        client = self._client("system:kube-proxy")
+        client, settings = self._client("system:kube-proxy"), self._settings.proxy(mode, self._note_port)
         self._run("proxy", ServiceProxy(client, self.clock, settings, informers=self._informers, namespaces=namespaces))
 
     async def _serve_ingress(self, settings: IngressConfig) -> None:
