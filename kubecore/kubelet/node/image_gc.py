@@ -24,8 +24,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 300.0
 # The last two of a store whose files are broken.
-# A disk may be told to have no size.
-_FAILURES = (RuntimeFailure, TimeoutError, OSError, ValueError, KeyError, ArithmeticError)
+_FAILURES = (RuntimeFailure, TimeoutError, OSError, ValueError, KeyError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,11 @@ class Space(NamedTuple):
     capacity: int
     available: int
 
+    @property
+    def used_percent(self) -> float:
+        """0 of a disk that is told to have no size."""
+        return 100.0 * (1 - self.available / self.capacity) if self.capacity else 0.0
+
 
 class Images(Protocol):
     """Raises RuntimeFailure, TimeoutError or OSError."""
@@ -64,11 +68,8 @@ class Images(Protocol):
 
     async def remove(self, image_id: str) -> None: ...
 
-    async def used_percent(self) -> float:
-        """Of the disk that they are on."""
-
     async def space(self) -> Space:
-        """On that disk."""
+        """On the disk that they are on."""
 
 
 @dataclass(slots=True)
@@ -127,19 +128,19 @@ class ImageGarbage:
             for image in [one for one in unused if now - self._known[one.id].idle_since > oldest]:
                 await self._remove(image, "has not been used for long")
                 unused.remove(image)
-        if not self._known or (percent := await self._images.used_percent()) < self._config.high_percent:
+        if not self._known or (before := await self._images.space()).used_percent < self._config.high_percent:
             return ""
-        before = await self._images.space()
         await self._remove_until(self._config.low_percent, unused)
-        return self._judged(percent, before, await self._images.space())
+        return self._judged(before, await self._images.space())
 
-    def _judged(self, percent: float, before: Space, after: Space) -> str:
+    def _judged(self, before: Space, after: Space) -> str:
         freed = after.available - before.available
         if freed >= before.capacity * (100 - self._config.low_percent) // 100 - before.available:
             return ""
         text = (
-            f"Insufficient free disk space on the node's image filesystem ({int(percent)}% of {_size(before.capacity)} "
-            f"used). Failed to free sufficient space by deleting unused images (freed {max(0, freed)} bytes). "
+            f"Insufficient free disk space on the node's image filesystem ({int(before.used_percent)}% of "
+            f"{_size(before.capacity)} used). Failed to free sufficient space by deleting unused images "
+            f"(freed {max(0, freed)} bytes). "
             "Investigate disk usage, as it could be used by active images, logs, volumes, or other data."
         )
         self._warn("FreeDiskSpaceFailed", text)
@@ -158,7 +159,7 @@ class ImageGarbage:
         for image in unused:
             if now - self._known[image.id].since < self._config.youngest_seconds:
                 continue
-            if percent and await self._images.used_percent() < percent:
+            if percent and (await self._images.space()).used_percent < percent:
                 break
             removed |= await self._remove(image, "frees disk space")
         return removed
@@ -189,9 +190,9 @@ class ImageGarbage:
 class StoredImages:
     """kubecore's own."""
 
-    def __init__(self, store: ImageStore, used_percent: Callable[[Path], float] | None = None) -> None:
+    def __init__(self, store: ImageStore, space: Callable[[Path], Space] | None = None) -> None:
         self._store = store
-        self._percent = used_percent or disk_used_percent
+        self._space = space or disk_space
 
     async def images(self) -> Sequence[ListedImage]:
         return await asyncio.to_thread(self._listed)
@@ -208,16 +209,8 @@ class StoredImages:
     async def remove(self, image_id: str) -> None:
         await asyncio.to_thread(self._store.remove_image, image_id)
 
-    async def used_percent(self) -> float:
-        return await asyncio.to_thread(self._percent, self._store.root)
-
     async def space(self) -> Space:
-        return await asyncio.to_thread(disk_space, self._store.root)
-
-
-def disk_used_percent(root: Path) -> float:
-    disk = os.statvfs(root)
-    return 100.0 * (1 - disk.f_bavail / disk.f_blocks)
+        return await asyncio.to_thread(self._space, self._store.root)
 
 
 def disk_space(root: Path) -> Space:

@@ -12,7 +12,7 @@ from kubecore.images.credentials import Credentials
 from kubecore.images.references import Reference
 from kubecore.images.registries import PullError
 from kubecore.images.store import Image
-from kubecore.kubelet.node.image_gc import ListedImage, Space, disk_space, disk_used_percent
+from kubecore.kubelet.node.image_gc import ListedImage, Space, disk_space
 from kubecore.kubelet.node.images import ImageDisk, KnownImage
 from kubecore.kubelet.runtime.cri.connection import PULL_SECONDS, Connection
 from kubecore.kubelet.runtime.interface import RuntimeFailure, Written
@@ -119,14 +119,10 @@ class CollectedImages:
     async def remove(self, image_id: str) -> None:
         await self._kept.remove(image_id)
 
-    async def used_percent(self) -> float:
-        percents = [await asyncio.to_thread(disk_used_percent, root) for root in await self._kept.disks()]
-        return max(percents, default=0.0)
-
     async def space(self) -> Space:
         """On the fullest one."""
         spaces = [await asyncio.to_thread(disk_space, root) for root in await self._kept.disks()]
-        return min(spaces, key=lambda one: one.available / max(one.capacity, 1), default=Space(0, 0))
+        return max(spaces, key=lambda one: one.used_percent, default=Space(0, 0))
 
 
 def _listed(told: Any, used: set[str]) -> ListedImage:

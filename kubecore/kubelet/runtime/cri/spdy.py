@@ -154,7 +154,8 @@ async def _why(reader: asyncio.StreamReader, head: str) -> str:
     fields = dict(line.lower().split(":", 1) for line in head.split("\r\n")[1:] if ":" in line)
     length = fields.get("content-length", "").strip()
     try:
-        body = await reader.readexactly(min(int(length), _LARGEST)) if length else await reader.read(_LARGEST)
+        known = length.isdecimal()
+        body = await reader.readexactly(min(int(length), _LARGEST)) if known else await reader.read(_LARGEST)
     except asyncio.IncompleteReadError as error:
         body = error.partial
     return body.decode("utf-8", "replace")

@@ -182,7 +182,8 @@ def _borrows(process: Process, parent: int) -> bool:
         differs = libc.syscall(number, process.pid, parent, _MEMORY, 0, 0)
         if differs >= 0:
             return bool(differs == 0)
-    ticks = float(proc_files.content("/proc/uptime").split()[0]) * _TICKS
+    # Rounded: 71460.51 s times 100 is less than 7146051, before who began just now.
+    ticks = round(float(proc_files.content("/proc/uptime").split()[0]) * _TICKS)
     return ticks - process.began < _BORROWS_SECONDS * _TICKS
 
 

@@ -114,6 +114,15 @@ def test_a_child_that_has_run_no_program_and_is_old_has_memory_of_its_own_where_
         assert use._with_memory_of_their_own(processes) == processes
 
 
+def test_who_begins_in_this_very_tick_of_the_clock_is_as_old_as_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 71460.51 * 100 < 7146051
+    monkeypatch.setattr(use, "_KCMP", {})
+    monkeypatch.setattr(use, "_TICKS", 100)
+    monkeypatch.setattr(use, "_BORROWS_SECONDS", 0)
+    monkeypatch.setattr(use.proc_files, "content", lambda path: b"71460.51 80000.00\n")
+    assert not use._borrows(Process(pid=2, began=7146051), parent=1)
+
+
 GIVEN_UP = """
 import mmap, os, sys
 kept = bytearray(b"x" * (16 << 20))

@@ -20,7 +20,7 @@ from kubecore.images.references import Reference
 from kubecore.images.registries import PullError, Registries
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet.node.image_gc import LOOK_SECONDS as IMAGE_LOOK
-from kubecore.kubelet.node.image_gc import ImageGarbage, StoredImages
+from kubecore.kubelet.node.image_gc import ImageGarbage, Space, StoredImages
 from kubecore.kubelet.pods.image_pulling import ImagePuller
 from kubecore.kubelet.pods.pull_records import PullRecords, Verification
 from tests.support.small_image import Layer, SmallImage
@@ -217,8 +217,9 @@ async def test_images_that_were_not_used_for_longest_go_first_until_there_is_roo
     held = store.find("held")
     assert held is not None
     descriptor = store.hold(held.id)
-    percents = iter([90.0, 90.0, 90.0, 79.0])
-    garbage = ImageGarbage(StoredImages(store, lambda _: next(percents)), node.clock)
+    # Of the first look, before and after; of the second before, with each image, and after.
+    available = iter([10, 10, 10, 10, 21, 21])
+    garbage = ImageGarbage(StoredImages(store, lambda _: Space(100, next(available))), node.clock)
     await garbage.look()
     await node.clock.advance(120)
     await garbage.look()
