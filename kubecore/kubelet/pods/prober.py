@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 Kind = Literal["startup", "readiness", "liveness"]
+_TRIES = 3
+"""For one result, of a probe that could not be carried out."""
 KINDS: tuple[Kind, ...] = ("startup", "readiness", "liveness")
 
 Probe = Callable[[Object], Awaitable[Verdict]]
@@ -104,7 +106,10 @@ class Prober:
     async def _try(self, kind: Kind, probe: Object) -> Result:
         """No warning, which is a success."""
         try:
-            verdict = await self._probe(probe)
+            for _ in range(_TRIES):
+                verdict = await self._probe(probe)
+                if verdict.result is not Result.UNKNOWN:
+                    break
         except Exception:
             log.exception("%s probe of %s could not be carried out", kind, self._container["name"])
             return Result.UNKNOWN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -396,3 +396,38 @@ async def test_what_is_wrong_with_a_probe_is_told_and_makes_no_difference(node: 
     assert node.events("Unhealthy") == [told]
     assert node.container()["ready"] is True
     assert node.container()["restartCount"] == 0
+
+
+@pytest.mark.parametrize(("errors", "tries", "told"), [(2, 3, []), (3, 3, ["Startup probe errored"])])
+async def test_a_probe_that_cannot_be_carried_out_is_tried_thrice_at_once(
+    node: Node, errors: int, tries: int, told: list[str]
+) -> None:
+    answers: list[ExecResult | RuntimeFailure] = [RuntimeFailure("ExecError", "not now")] * errors
+    answers.append(ExecResult(b"", b"", 0))
+
+    def execute(name: str, argv: Sequence[str]) -> ExecResult:
+        answer = answers.pop(0)
+        if isinstance(answer, RuntimeFailure):
+            raise answer
+        return answer
+
+    node.runtime.execute = execute
+    probe = {"exec": {"command": ["fine"]}, "periodSeconds": 1000, "failureThreshold": 1}
+    await node.run(container(startupProbe=probe))
+    await node.settle(10)
+    assert errors + 1 - len(answers) == tries
+    assert [one.partition(" and ")[0] for one in node.events("Unhealthy")] == told
+    assert node.container()["started"] is (not told)
+
+
+async def test_a_probe_that_fails_is_not_tried_again_at_once(node: Node) -> None:
+    tried: list[str] = []
+
+    def execute(name: str, argv: Sequence[str]) -> ExecResult:
+        tried.append(name)
+        return ExecResult(b"", b"", 1)
+
+    node.runtime.execute = execute
+    await node.run(container(readinessProbe={"exec": {"command": ["no"]}, "periodSeconds": 1000}))
+    await node.settle(10)
+    assert tried == ["main"]
