@@ -6,9 +6,10 @@ After upstream `pkg/kubelet/images/image_manager.go`.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from kubecore.api import meta
 from kubecore.clock import Clock
@@ -24,6 +25,8 @@ from kubecore.kubelet.runtime.interface import RuntimeFailure, RuntimeImages
 Object = dict[str, Any]
 
 _FIRST_SECONDS, _LONGEST_SECONDS = 10.0, 300.0
+
+_T = TypeVar("_T")
 
 Tell = Callable[[str, str, str], None]
 """(type, reason, message) of an event."""
@@ -119,7 +122,7 @@ class ImagePuller:
         records = self.own_records if elsewhere is None else self.records_elsewhere
         await self._look_back(records, images)
         found = await images.find(text)
-        if found is not None and not records.allows(found.id, text, reference, self._who(pod, reference)):
+        if found is not None and not await self._aside(records.allows, found.id, reference, self._who(pod, reference)):
             found = None  # to this pod it is not there
         if found is not None and policy != "Always":
             tell(
@@ -137,10 +140,15 @@ class ImagePuller:
     async def _look_back(self, records: PullRecords, images: RuntimeImages) -> None:
         """At what a kubelet that was killed has been pulling. Raises RuntimeFailure."""
         if records not in self._looked_back:
-            for name in records.interrupted():
+            for name in await self._aside(records.interrupted):
                 found = await images.find(name)
-                records.give_up(name, found.id if found is not None else "")
+                await self._aside(records.give_up, name, found.id if found is not None else "")
             self._looked_back.add(records)
+
+    async def _aside(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """What waits for the disk."""
+        async with self._clock.outside(math.inf):
+            return await asyncio.to_thread(work, *arguments)
 
     def _pulled(
         self,
@@ -203,7 +211,7 @@ class ImagePuller:
         """Raises PullError, OSError."""
         records = self.own_records if images is self._own else self.records_elsewhere
         used: list[Credentials | None] = []
-        with records.begin(reference) as mark:
+        with await self._aside(records.begin, reference) as mark:
             try:
                 image = await images.pull(reference, known, used.append)
             except asyncio.CancelledError:  # it may have come all the same
@@ -212,7 +220,7 @@ class ImagePuller:
                 mark.remove()
                 raise
             # Where that fails, the mark stays: an image of which nothing is known is for everybody.
-            records.note(image.id, reference, used[-1] if used else None)
+            await self._aside(records.note, image.id, reference, used[-1] if used else None)
             mark.remove()
             return image
 

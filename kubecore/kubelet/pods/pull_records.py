@@ -9,9 +9,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import secrets
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,19 +45,16 @@ class Verification:
     policy: str = NOT_PRELOADED
     allowed: tuple[str, ...] = ()
 
-    def wanted(self, image: str, *, pulled: bool) -> bool:
-        """`image`: as the pod names it. `pulled`: by a kubelet, and not brought here otherwise."""
+    def wanted(self, reference: Reference, *, pulled: bool) -> bool:
+        """`pulled`: by a kubelet, and not brought here otherwise."""
         if self.policy == NOT_LISTED:
-            return not any(_is_of(image, pattern) for pattern in self.allowed)
+            return not any(_is_of(reference.repository, pattern) for pattern in self.allowed)
         return self.policy == ALWAYS or (self.policy == NOT_PRELOADED and pulled)
 
 
-def _is_of(image: str, pattern: str) -> bool:
-    if pattern.endswith("/*"):
-        return image.startswith(pattern[:-1])
-    name = image.partition("@")[0]
-    folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}{last.partition(':')[0]}" == pattern
+def _is_of(repository: str, pattern: str) -> bool:
+    """`repository`: in full, as patterns name them."""
+    return repository.startswith(pattern[:-1]) if pattern.endswith("/*") else repository == pattern
 
 
 def pattern_problem(pattern: str) -> str:
@@ -101,7 +99,7 @@ class Mark:
 
 
 class PullRecords:
-    """In a `folder`, which kubelets may share as they do the images."""
+    """In a `folder`, which kubelets may share as they do the images. Waits for the disk: not for the event loop."""
 
     def __init__(self, folder: Path, clock: Clock, verification: Verification) -> None:
         self._pulled, self._pulling = folder / "pulled", folder / "pulling"
@@ -123,9 +121,10 @@ class PullRecords:
 
     def give_up(self, name: str, image_id: str) -> None:
         """Of such a one the image is there, or is not ("")."""
-        with suppress(ValueError):  # one that cannot be read lets nobody have it, either
-            if image_id and self._read(image_id) is None:
-                self._write({"imageRef": image_id, "credentialMapping": {}})
+        if image_id:
+            with suppress(ValueError), self._alone():  # one that cannot be read lets nobody have it, either
+                if self._read(image_id) is None:
+                    self._write({"imageRef": image_id, "credentialMapping": {}})
         for file in self._marks(name):
             if _name_left(file):
                 file.unlink(missing_ok=True)
@@ -135,28 +134,29 @@ class PullRecords:
 
     def note(self, image_id: str, reference: Reference, who: Credentials | None) -> None:
         """It was pulled: by `who`, or by nobody in particular. Raises OSError."""
-        record = None
-        with suppress(ValueError):
-            record = self._read(image_id)
-        record = record or {"imageRef": image_id, "credentialMapping": {}}
-        known = record["credentialMapping"].setdefault(reference.repository, {})
-        if who is None or who.origin is None:
-            known.clear()
-            known["nodePodsAccessible"] = True
-        elif not known.get("nodePodsAccessible"):
-            _add(known, who)
-        self._write(record)
+        with self._alone():
+            record = None
+            with suppress(ValueError):
+                record = self._read(image_id)
+            record = record or {"imageRef": image_id, "credentialMapping": {}}
+            known = record["credentialMapping"].setdefault(reference.repository, {})
+            if who is None or who.origin is None:
+                known.clear()
+                known["nodePodsAccessible"] = True
+            elif not known.get("nodePodsAccessible"):
+                _add(known, who)
+            self._write(record)
 
     # ---- once they are there
 
-    def allows(self, image_id: str, image: str, reference: Reference, known: Sequence[Credentials]) -> bool:
-        """Whether a pod with these credentials may have it as it is. `image`: as the pod names it."""
+    def allows(self, image_id: str, reference: Reference, known: Sequence[Credentials]) -> bool:
+        """Whether a pod with these credentials may have it as it is."""
         try:
             record, readable = self._read(image_id), True
         except ValueError:
             record, readable = None, False
         pulled = record is not None or not readable or bool(self._marks(str(reference)))
-        if not self._verification.wanted(image, pulled=pulled):
+        if not self._verification.wanted(reference, pulled=pulled):
             return True
         told = record["credentialMapping"].get(reference.repository, {}) if record is not None else {}
         if told.get("nodePodsAccessible"):
@@ -164,9 +164,9 @@ class PullRecords:
         secrets = told.get("kubernetesSecrets", [])
         for who in known:
             if who.origin is not None and any(_same(one, who) for one in secrets):
-                if record is not None and len(secrets) < _MOST_SECRETS and _add(told, who):
+                if len(secrets) < _MOST_SECRETS and _add(told, who):
                     with suppress(OSError):
-                        self._write(record)
+                        self.note(image_id, reference, who)
                 return True
         return False
 
@@ -176,6 +176,17 @@ class PullRecords:
         for file in list(self._pulled.glob("[0-9a-f]*")):
             if file.name not in names and _time(file) < began.replace(microsecond=0):
                 file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Whoever reads a record to write it anew, of all kubelets. Raises OSError."""
+        self._pulled.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = os.open(self._pulled, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def _read(self, image_id: str) -> Object | None:
         """Raises ValueError for what is none."""
@@ -192,7 +203,6 @@ class PullRecords:
     def _write(self, record: Object) -> None:
         head = {"kind": "ImagePulledRecord", "apiVersion": _API_VERSION}
         whole = {**head, **record, "lastUpdatedTime": meta.format_time(self._clock.now())}
-        self._pulled.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(_file(self._pulled, record["imageRef"]), json.dumps(whole).encode(), mode=0o600)
 
 

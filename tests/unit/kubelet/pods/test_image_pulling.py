@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import errno
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,10 @@ from kubecore.images.registries import PullError, Registries
 from kubecore.images.store import Image, ImageStore
 from kubecore.kubelet.node.image_gc import LOOK_SECONDS as IMAGE_LOOK
 from kubecore.kubelet.node.image_gc import ImageGarbage, Space, StoredImages
+from kubecore.kubelet.pods import pull_records
 from kubecore.kubelet.pods.image_pulling import ImagePuller
 from kubecore.kubelet.pods.pull_records import PullRecords, Verification
+from kubecore.whole_file import write_whole
 from tests.support.small_image import Layer, SmallImage
 from tests.unit.kubelet.conftest import Node, container
 
@@ -363,12 +367,12 @@ def test_a_record_that_cannot_be_read_lets_nobody_have_the_image(tmp_path: Path)
     records = PullRecords(tmp_path, VirtualClock(), Verification())
     image, mine = Reference.parse("app:1"), Credentials("me", "secret", origin=Origin("1", "default", "mine"))
     records.note("sha256:1", image, mine)
-    assert records.allows("sha256:1", "app:1", image, [mine])
+    assert records.allows("sha256:1", image, [mine])
     (file,) = (tmp_path / "pulled").iterdir()
     file.write_text("{")
-    assert not records.allows("sha256:1", "app:1", image, [mine])
+    assert not records.allows("sha256:1", image, [mine])
     records.note("sha256:1", image, mine)
-    assert records.allows("sha256:1", "app:1", image, [mine])
+    assert records.allows("sha256:1", image, [mine])
 
 
 async def test_what_is_pulled_while_images_are_listed_is_kept_in_mind(tmp_path: Path) -> None:
@@ -379,8 +383,39 @@ async def test_what_is_pulled_while_images_are_listed_is_kept_in_mind(tmp_path: 
     await clock.advance(5)
     records.note("sha256:new", image, mine)
     records.keep([], clock.now())
-    assert records.allows("sha256:old", "app:1", image, [])
-    assert not records.allows("sha256:new", "app:1", image, [])
+    assert records.allows("sha256:old", image, [])
+    assert not records.allows("sha256:new", image, [])
+
+
+async def test_whoever_waits_for_the_disk_holds_up_nobody(
+    node: Node, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, writers = threading.get_ident(), list[int]()
+
+    def write(path: Path, content: bytes, *, mode: int) -> None:
+        writers.append(threading.get_ident())
+        write_whole(path, content, mode=mode)
+
+    monkeypatch.setattr(pull_records, "write_whole", write)
+    node.api.add("secrets", {"metadata": {"name": "mine"}, "data": pull_secret()})
+    node.api.add("secrets", {"metadata": {"name": "alike"}, "data": pull_secret()})
+    for name in ("mine", "alike"):
+        writers.clear()
+        assert "running" in await run_with(node, name, name)
+        assert writers, name
+        assert loop not in writers, name
+
+
+async def test_who_pulls_at_the_same_time_is_remembered_with_the_others(tmp_path: Path) -> None:
+    image, everybody = Reference.parse("app:1"), range(20)
+    who = [
+        Credentials("me", str(number), origin=Origin(str(number), "default", f"of-{number}")) for number in everybody
+    ]
+    kubelets = [PullRecords(tmp_path, VirtualClock(), Verification()) for _ in everybody]
+    await asyncio.gather(
+        *(asyncio.to_thread(one.note, "sha256:1", image, own) for one, own in zip(kubelets, who, strict=True))
+    )
+    assert [one.allows("sha256:1", image, [own]) for one, own in zip(kubelets, who, strict=True)] == [True] * 20
 
 
 LISTED = Verification("NeverVerifyAllowlistedImages", ("docker.io/library/app", "example.com:5000/free/*"))
@@ -395,7 +430,11 @@ LISTED = Verification("NeverVerifyAllowlistedImages", ("docker.io/library/app", 
         (Verification("AlwaysVerify"), "app:1", False, True),
         (LISTED, "docker.io/library/app:1", True, False),
         (LISTED, "docker.io/library/app@sha256:" + "0" * 64, True, False),
+        (LISTED, "app:1", True, False),
+        (LISTED, "library/app", True, False),
+        (LISTED, "index.docker.io/app", True, False),
         (LISTED, "docker.io/library/apps", False, True),
+        (LISTED, "docker.io/library/app/part", False, True),
         (LISTED, "example.com:5000/free/any:1", True, False),
         (LISTED, "example.com:5000/other", True, True),
     ],
@@ -403,4 +442,4 @@ LISTED = Verification("NeverVerifyAllowlistedImages", ("docker.io/library/app", 
 def test_the_policy_says_which_images_are_for_those_alone_who_may_pull_them(
     verification: Verification, image: str, pulled: bool, wanted: bool
 ) -> None:
-    assert verification.wanted(image, pulled=pulled) == wanted
+    assert verification.wanted(Reference.parse(image), pulled=pulled) == wanted
