@@ -85,6 +85,7 @@ class Keeper:
             await runtime.start()
             runtime.cgroups = self._cgroups
             runtime.memory.watch = watch
+            runtime.memory.on_kill = partial(self._container_changed, name)
             runtime.subscribe(partial(self._container_ended, name))
         loop = asyncio.get_running_loop()
         folder = FolderWatch(self._settings.root, partial(self._look, place))
@@ -141,6 +142,10 @@ class Keeper:
     def _container_ended(self, runtime: str, status: ContainerStatus) -> None:
         if self._service is not None:
             self._service.ended(runtime, status)
+
+    def _container_changed(self, runtime: str, status: ContainerStatus) -> None:
+        if self._service is not None:
+            self._service.changed(runtime, status)
 
     def _look(self, place: Place) -> None:
         if not place.found:

@@ -66,6 +66,10 @@ class Service:
         """A container has; it was told to the runtime's subscribers."""
         self._tell("ended", status, runtime=runtime)
 
+    def changed(self, runtime: str, status: ContainerStatus) -> None:
+        """One that runs."""
+        self._tell("status", status, runtime=runtime)
+
     # ---- telling
 
     def _tell(

@@ -243,6 +243,8 @@ class ContainerStatus:
     """It ended with its sandbox, in which no other one can be started."""
     user: ProcessUser | None = None
     """None where the runtime does not tell."""
+    memory_kills: int | None = None
+    """How often we have killed it, or a process of it, for its memory; None where we do not look."""
 
 
 @dataclass(frozen=True, slots=True)

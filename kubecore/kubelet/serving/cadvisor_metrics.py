@@ -47,6 +47,11 @@ def _memory(name: str) -> Callable[[Used], Value]:
     return value
 
 
+def _memory_kills(used: Used) -> Value:
+    """The kernel's, or ours where we look in its place."""
+    return _memory("kills")(used) if used.memory_kills is None else used.memory_kills
+
+
 def _throttled(name: str, unit: float = 1.0) -> Callable[[Used], Value]:
     """Of those that have a quota."""
 
@@ -107,7 +112,7 @@ _FAMILIES = (
     _Family(
         "container_oom_events_total",
         "Count of out of memory events observed for the container",
-        _memory("kills"),
+        _memory_kills,
         "counter",
     ),
     _Family("container_processes", "Number of processes running inside the container.", lambda used: used.processes),

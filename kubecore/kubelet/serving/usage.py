@@ -56,7 +56,8 @@ class Traffic(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Used:
     """CPU time since the start, in nanoseconds; memory in bytes, without what could be dropped at once. `group`: what
-    the kernel has counted beside them, where it counts. `networks`: of a pod with a network of its own."""
+    the kernel has counted beside them, where it counts. `networks`: of a pod with a network of its own. `memory_kills`
+    as in ContainerStatus."""
 
     cpu: int
     memory: int
@@ -64,17 +65,19 @@ class Used:
     group: Group | None = None
     counted: GroupUse = _NOTHING
     networks: tuple[InterfaceUse, ...] = ()
+    memory_kills: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunningContainer:
-    """`pid` is that of its first process, on this machine; 0 for none."""
+    """`pid` is that of its first process, on this machine; 0 for none. `memory_kills` as in ContainerStatus."""
 
     name: str
     id: str
     pid: int
     started_at: datetime
     image: str = ""
+    memory_kills: int | None = None
 
 
 class ClaimedFolder(NamedTuple):
@@ -120,9 +123,10 @@ def running_pod(pod: Object, records: Iterable[ContainerRecord], place: PodPlace
     for record in records:
         if record.state == "running" and record.started_at is not None and place is not None:
             with suppress(RuntimeFailure):
-                pid = place.runtime.container_status(record.id).pid
-                found.append(RunningContainer(record.name, record.id, pid, record.started_at, record.image))
-                mounts |= {one.name: one for one in _mounted(record.spec, pid)}
+                status, began = place.runtime.container_status(record.id), record.started_at
+                own = (record.name, record.id, status.pid, began, record.image, status.memory_kills)
+                found.append(RunningContainer(*own))
+                mounts |= {one.name: one for one in _mounted(record.spec, status.pid)}
     for declared in pod["spec"].get("volumes") or []:
         claim = claim_name(pod, declared)
         if claim and place is not None and declared["name"] in place.volumes:
@@ -211,14 +215,16 @@ class UsageReader:
             self._known[container.id] = group
         counted = group.use(details=details) if group is not None else _NOTHING
         cpu, memory, processes = counted.cpu, counted.memory, counted.processes
+        kills = container.memory_kills
         if cpu is None or memory is None or processes is None:
             summed = of_processes(container.pid)
             if summed is None:
                 return None
             cpu = summed.cpu if cpu is None else cpu
             processes = summed.processes if processes is None else processes
-            return Used(cpu, memory.working_set if memory else summed.memory, processes, group, counted)
-        return Used(cpu, memory.working_set, processes, group, counted)
+            used = memory.working_set if memory else summed.memory
+            return Used(cpu, used, processes, group, counted, memory_kills=kills)
+        return Used(cpu, memory.working_set, processes, group, counted, memory_kills=kills)
 
     def _of_pod(self, uid: str, containers: Sequence[tuple[RunningContainer, Used]], *, details: bool) -> Used:
         """Of its own group, in which may be more than its containers, if it has one."""

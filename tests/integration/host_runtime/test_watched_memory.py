@@ -105,9 +105,15 @@ async def test_files_in_memory_count(node: Node, isolated: Node) -> None:
 async def test_where_one_process_is_to_be_killed_the_others_go_on(node: Node) -> None:
     sandbox, _ = await node.sandbox()
     log = node.root / "one.log"
-    script = "/bin/sh -c 'kept=$(seq 9000000); sleep 1000'; echo goes on; exit 7"
+    script = (
+        "/bin/sh -c 'kept=$(seq 9000000); sleep 1000'; trap 'exit 7' TERM; echo goes on; while :; do sleep 0.1; done"
+    )
     limits = Limits(memory=32 * MEBI, together=False)
-    await node.start(sandbox, "/bin/sh", "-c", script, log_path=log, limits=limits)
+    container = await node.start(sandbox, "/bin/sh", "-c", script, log_path=log, limits=limits)
+    assert node.runtime.container_status(container).memory_kills == 0
+    await until(lambda: b"goes on" in log.read_bytes())
+    await until(lambda: node.runtime.container_status(container).memory_kills == 1)
+    assert node.runtime.container_status(container).state is ContainerState.RUNNING
+    await node.runtime.stop_container(container, 60)
     status = await node.end()
     assert (status.exit_code, status.reason) == (7, "OOMKilled")
-    assert b"goes on" in log.read_bytes()

@@ -50,6 +50,7 @@ class Machine:
         self.networks: tuple[InterfaceUse, ...] = ()
         self.written: dict[str, PodDisk] = {"uid": PodDisk()}
         self.counting_seconds = 0.0
+        self.memory_kills: int | None = None
         self.images: ImageDisk | None = None
         self.stats = NodeStats(self.clock, "node", lambda: self.pods, self.read, Path("/"), self.disks, self.image_disk)
 
@@ -66,7 +67,7 @@ class Machine:
         now = self.clock.monotonic()
         found = {"": Used(int(2e9 * now), 1000)}
         for pod in [one for one in pods if one.containers]:
-            used = Used(int(0.5e9 * now), 2048, 3, self.group, self.counted)
+            used = Used(int(0.5e9 * now), 2048, 3, self.group, self.counted, memory_kills=self.memory_kills)
             found |= {one.id: used for one in pod.containers}
             found[pod.uid] = Used(int(0.75e9 * now), 4096, 3, networks=self.networks)
         return found
@@ -335,6 +336,14 @@ async def test_cadvisors_names_and_labels(tmp_path: Path) -> None:
 def machine_labels(root: Path) -> str:
     read = NodeMachine.read(root)
     return f'boot_id="{read.boot_id}",machine_id="{read.machine_id}",system_uuid="{read.system_uuid}"'
+
+
+async def test_cadvisors_count_of_kills_is_ours_where_we_look_in_the_kernels_place(tmp_path: Path) -> None:
+    one = CAdvisor(tmp_path)
+    one.machine.memory_kills = 2
+    (told,) = [line for line in await one.lines() if line.startswith("container_oom_events_total")]
+    assert 'name="c1"' in told
+    assert told.split()[1] == "2"
 
 
 async def test_cadvisor_tells_nothing_of_what_no_kernel_has_counted(tmp_path: Path) -> None:
