@@ -23,7 +23,7 @@ from tests.support.api_load import API
 from tests.support.ports import free_port
 from tests.support.process import RunningCluster, start
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(900)]
 
 SERVICES, PODS = "/api/v1/namespaces/default/services", "/api/v1/namespaces/default/pods"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
