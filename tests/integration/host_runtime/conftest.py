@@ -232,11 +232,12 @@ async def make_oci_node(root: Path, network: PodNetwork, archive: Path, name: st
 
 
 async def make_program_node(
-    root: Path, network: PodNetwork, archive: Path, name: str, *, program: str = "runc"
+    root: Path, network: PodNetwork, archive: Path, name: str, *, handler: str = "runc", program: str = ""
 ) -> Node:
-    """Skips where images cannot be run, or not by runc, which `program` is to be when pods come."""
-    if finding.find("runc") is None:
-        pytest.skip("there is no runc (Debian's package runc)")
+    """Skips where images cannot be run, or not by what the handler is named after, which `program` is to be when pods
+    come."""
+    if finding.find(handler) is None:
+        pytest.skip(f"there is no {handler} (Debian's package {handler})")
     images = ImageStore(root / "images")
     load(archive, images)
     runtime = ProgramRuntime(
@@ -245,8 +246,8 @@ async def make_program_node(
         LogBook(),
         images,
         node=node_mark(),
-        handler="runc",
-        program=program,
+        handler=handler,
+        program=program or handler,
         monitor=MonitorLink(RealClock()),
     )
     node = await started(runtime, network, root, image=name)
