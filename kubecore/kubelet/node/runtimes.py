@@ -147,7 +147,7 @@ class NodeRuntimes:
             there = ", ".join(sorted(one for one in self.by_handler if not self._lacks_program(one)))
             text = f"{finding.lack(handler)} (on node {node_name} there is: {there})"
             raise RuntimeFailure("FailedCreatePodSandBox", text)
-        self._check_users(pod, runtime, name)
+        self._check_users(pod, runtime, handler if name else "")
         return ChosenRuntime(runtime, handler)
 
     def _lacks_program(self, handler: str) -> bool:
@@ -166,11 +166,11 @@ class NodeRuntimes:
         """Why images cannot be run here, "" if they can."""
         return self.own["oci"].lack
 
-    def _check_users(self, pod: Object, runtime: Runtime, class_name: str | None) -> None:
-        """Raises RuntimeFailure."""
+    def _check_users(self, pod: Object, runtime: Runtime, handler: str) -> None:
+        """`handler`: of the pod's class, "" without one. Raises RuntimeFailure."""
         own = any(runtime is self.by_handler.get(one) for one in self.own)
         if pod["spec"].get("hostUsers") is False and not (own and self.isolation.user_namespace):
-            who = f"RuntimeClass handler {quoted(class_name)}" if class_name else "runtime"
+            who = f"RuntimeClass handler {quoted(handler)}" if handler else "runtime"
             text = f"can't set `spec.hostUsers: false`, {who} does not support user namespaces"
             raise RuntimeFailure("FailedCreatePodSandBox", text)
 

@@ -137,6 +137,10 @@ async def test_users_of_a_pod_that_are_to_be_its_own_are_refused_where_there_are
     await node.run(hostUsers=False)
     told = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
     assert node.events("FailedCreatePodSandBox") == [f"Failed to create pod sandbox: {told}"]
+    node.api.add("runtimeclasses.node.k8s.io", {"metadata": {"name": "plain"}, "handler": "host"})
+    await node.run(hostUsers=False, runtimeClassName="plain", name="of-a-class")
+    told = 'can\'t set `spec.hostUsers: false`, RuntimeClass handler "host" does not support user namespaces'
+    assert f"Failed to create pod sandbox: {told}" in node.events("FailedCreatePodSandBox")
     assert node.runtime.running() == []
 
 
