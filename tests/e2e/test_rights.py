@@ -202,8 +202,8 @@ def cluster_roles(kubectl: Kubectl) -> Iterator[list[JSON]]:
     ours = {(one["kind"], one["metadata"]["name"]) for one in rights_table.bindings()}
     yield [one for one in listed if (one["kind"], one["metadata"]["name"]) not in ours]
     kubectl("delete", "-f", "-", "--wait=false", stdin=made.decode())
-    for name in (MINE, OTHER):
-        kubectl("delete", "namespace", name, "--wait=false")
+    # The next test makes them anew.
+    kubectl("delete", "namespace", MINE, OTHER, "--timeout=180s")
 
 
 def test_kubectl_auth_can_i_says_what_the_rules_say(kubectl: Kubectl, cluster_roles: list[JSON]) -> None:
