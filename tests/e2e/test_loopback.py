@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.asking import answer_at
+from tests.support.ports import free_port
 from tests.support.unprivileged import NoSuchUser, user
 from tests.support.unprivileged_cluster import LOOPBACK, Running, up
 
@@ -54,12 +55,9 @@ def test_a_low_port_of_a_service_is_a_clear_event_and_its_other_ports_work(clust
         '{"spec":{"ports":[{"name":"low","port":80,"targetPort":8080},{"name":"high","port":8888,"targetPort":8080}]}}'
     )
     cluster.kubectl("-n", "web", "patch", "service", "low", "-p", patch)
-    cluster.kubectl(
-        "-n", "web", "wait", "events", "--for=jsonpath={.reason}=FailedToListen",
-        "--field-selector=involvedObject.name=low", "--timeout=180s",
-    )  # fmt: skip
-    told = cluster.value("{.items[0].message}", "-n", "web", "events", "--field-selector=involvedObject.name=low")
-    assert told.endswith(
+    told = cluster.kubectl.event("web", "FailedToListen")
+    assert told["name"] == "low"
+    assert told["message"].endswith(
         f":80: Permission denied; ports below {FIRST_FREE_PORT} need root or CAP_NET_BIND_SERVICE here"
     )
     address = cluster.value("{.spec.clusterIP}", "-n", "web", "service", "low")
@@ -71,7 +69,7 @@ import os, socket, threading
 
 own = os.environ["KUBECORE_POD_IP"]
 packets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-packets.bind((own, 28095))
+packets.bind((own, {packets}))
 
 def echo():
     while True:
@@ -86,28 +84,30 @@ def serve(port):
         client.close()
 
 threading.Thread(target=echo, daemon=True).start()
-threading.Thread(target=serve, args=(28093,), daemon=True).start()
-serve(28092)
+threading.Thread(target=serve, args=({same},), daemon=True).start()
+serve({other})
 """
 
 
 def test_host_ports_lead_to_a_pod_which_may_have_the_same_at_its_own_address(cluster: Running) -> None:
+    same, other, led, packets, led_packets = (free_port() for _ in range(5))
     ports = [
-        {"containerPort": 28092, "hostPort": 28091},
-        {"containerPort": 28093, "hostPort": 28093},
-        {"containerPort": 28095, "hostPort": 28094, "protocol": "UDP"},
-        {"containerPort": 28092, "hostPort": 80},
+        {"containerPort": other, "hostPort": led},
+        {"containerPort": same, "hostPort": same},
+        {"containerPort": packets, "hostPort": led_packets, "protocol": "UDP"},
+        {"containerPort": other, "hostPort": 80},
     ]
-    container = {"name": "main", "image": "none", "command": ["python3", "-c", HOST_PORTS], "ports": ports}
+    script = HOST_PORTS.format(packets=packets, same=same, other=other)
+    container = {"name": "main", "image": "none", "command": ["python3", "-c", script], "ports": ports}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "host-ports"}, "spec": {"containers": [container]}}
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
     cluster.kubectl("wait", "pod", "host-ports", "--for=condition=Ready", "--timeout=180s")
     low = ("{.items[*].message}", "events", "--field-selector=reason=HostPortNotServed")
-    assert answer(cluster.node_address, 28091) == b"28092"
-    assert answer(cluster.node_address, 28093) == b"28093"
+    assert answer(cluster.node_address, led) == str(other).encode()
+    assert answer(cluster.node_address, same) == str(same).encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.settimeout(30)
-        asking.connect((cluster.node_address, 28094))
+        asking.connect((cluster.node_address, led_packets))
         asking.send(b"here")
         assert asking.recv(100) == b"packet here"
     if FIRST_FREE_PORT > 80:
@@ -118,7 +118,7 @@ def test_host_ports_lead_to_a_pod_which_may_have_the_same_at_its_own_address(clu
         assert "host port TCP 80: cannot listen on" in told
     cluster.kubectl("delete", "pod", "host-ports", "--grace-period=1", "--wait", "--timeout=180s")
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((cluster.node_address, 28091), timeout=30)
+        socket.create_connection((cluster.node_address, led), timeout=30)
 
 
 def answer(address: str, port: int) -> bytes:

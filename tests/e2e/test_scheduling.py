@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.conftest import NEWEST
 from tests.support.kubectl import Kubectl, program
+from tests.support.ports import free_port
 from tests.support.process import running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -68,10 +69,11 @@ def why_not(kubectl: Kubectl, namespace: str, name: str) -> str:
 
 def test_a_pod_of_higher_priority_takes_the_place_of_one_of_lower(kubectl: Kubectl, namespace: str) -> None:
     kubectl("create", "priorityclass", "urgent", "--value=1000")
+    port = free_port()
     try:
-        create(kubectl, namespace, "low", port=31999)
+        create(kubectl, namespace, "low", port=port)
         wait(kubectl, namespace, "low")
-        create(kubectl, namespace, "high", port=31999, priorityClassName="urgent")
+        create(kubectl, namespace, "high", port=port, priorityClassName="urgent")
         wait(kubectl, namespace, "high")
     finally:
         kubectl("delete", "priorityclass", "urgent")

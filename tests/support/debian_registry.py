@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.support.debian_packages import fetched
+from tests.support.ports import free_port
 from tests.support.small_image import SmallImage, digest
 
 USER, PASSWORD = "me", "secret"
@@ -48,8 +48,7 @@ class DebianRegistry:
 @asynccontextmanager
 async def running_registry(folder: Path) -> AsyncIterator[DebianRegistry]:
     program = fetched(folder / "packages", "docker-registry") / "usr/bin/docker-registry"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        host = f"127.0.0.1:{free.getsockname()[1]}"
+    host = f"127.0.0.1:{free_port()}"
     storage, passwords, config = folder / "storage", folder / "htpasswd", folder / "config.yml"
     passwords.write_text(f"{_HASHED}\n")
     config.write_text(
