@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ pytestmark = [
 
 PATIENCE = 180.0
 """Seconds: DNS and the proxy hear of everything a moment after the API."""
+PODS = 2
 
 # Says who it is and whom it sees, at all addresses of both families. One thread: what matters is who is reached.
 SERVER = """
@@ -55,7 +55,7 @@ Server(("::", 8080), Handler).serve_forever()
 """
 # Asks by names and variables alone, and prints one line for each answer.
 CLIENT = """
-import json, os, socket, ssl, urllib.request
+import json, os, socket, ssl, time, urllib.request
 
 def look_up(name, family):
     return sorted({one[4][0] for one in socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)})
@@ -65,11 +65,17 @@ def get(address, port):
     with urllib.request.urlopen(f"http://{host}:{port}/", timeout=30) as answer:
         return answer.read().decode().split()
 
+def look_up_all(name, family):
+    # DNS hears of each pod a moment after the API shows it ready
+    while len(found := look_up(name, family)) < int(os.environ["PODS"]):
+        time.sleep(0.1)
+    return found
+
 families = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
 told = {}
 for family in os.environ["FAMILIES"].split(","):
     (address,) = look_up("app", families[family])
-    told[family] = {"app": get(address, 80)[0], "headless": look_up("headless", families[family])}
+    told[family] = {"app": get(address, 80)[0], "headless": look_up_all("headless", families[family])}
 api = os.environ["KUBERNETES_SERVICE_HOST"]
 told["api"] = api
 host = f"[{api}]" if ":" in api else api
@@ -112,7 +118,8 @@ class Cluster:
 
     def ask_from_a_pod(self, families: list[str]) -> Any:
         """What the client program finds out."""
-        variables = [{"name": "FAMILIES", "value": ",".join(families)}]
+        asked = {"FAMILIES": ",".join(families), "PODS": str(PODS)}
+        variables = [{"name": name, "value": value} for name, value in asked.items()]
         self.apply(pod_object("client", "client.py", env=variables))
         done = "--for=jsonpath={.status.phase}=Succeeded"
         self.kubectl("wait", done, "pod/client", "--timeout=180s")
@@ -157,7 +164,7 @@ def app_objects() -> list[dict[str, Any]]:
         readinessProbe={"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
     )
     template = {"metadata": {"labels": labels}, "spec": served}
-    deployment = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
+    deployment = {"replicas": PODS, "selector": {"matchLabels": labels}, "template": template}
     both = {"ipFamilyPolicy": "PreferDualStack", "selector": labels}
     port = {"port": 80, "targetPort": 8080}
     return [
@@ -181,7 +188,7 @@ def get(address: str, port: int) -> list[str]:
         try:
             with urllib.request.urlopen(f"http://{shown}:{port}/", timeout=30) as answer:
                 return str(answer.read().decode()).split()
-        except urllib.error.URLError:
+        except OSError:
             if time.monotonic() > ends:
                 raise
 

@@ -55,7 +55,7 @@ def decode(wire: bytes) -> Answer:
     return Answer(code, records[:answers], [one for one in records[answers + authorities :] if one.type != "41"])
 
 
-def ask(server: tuple[str, int], name: str, kind: str = "A", *, tcp: bool = False, seconds: float = 5.0) -> Answer:
+def ask(server: tuple[str, int], name: str, kind: str = "A", *, tcp: bool = False, seconds: float = 30.0) -> Answer:
     wire = query(name, kind)
     if not tcp:
         family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
