@@ -69,6 +69,10 @@ class Pod:
         lines = (self._folder / "log").read_text().splitlines()
         return [(float(when), what) for when, _, what in (line.partition(" ") for line in lines)]
 
+    def let_go(self) -> None:
+        """Whoever waits until it is enough."""
+        (self._folder / "enough").touch()
+
     def words(self) -> list[str]:
         return [what for _, what in self.said()]
 
@@ -84,7 +88,7 @@ def pod(
 def test_pre_stop_is_over_before_a_container_is_told_to_end(pod: Pod) -> None:
     hook = {"exec": {"command": ["sh", "-c", SAY + "say hook begins; sleep 2; say hook ends"]}}
     pod.run(
-        pod.container("main", TOLD.format("main", 0), lifecycle={"preStop": hook}), terminationGracePeriodSeconds=20
+        pod.container("main", TOLD.format("main", 0), lifecycle={"preStop": hook}), terminationGracePeriodSeconds=120
     )
     pod.wait()
     pod.delete()
@@ -93,7 +97,7 @@ def test_pre_stop_is_over_before_a_container_is_told_to_end(pod: Pod) -> None:
 
 def test_sidecars_go_on_until_the_main_container_has_ended(pod: Pod) -> None:
     sidecars = [pod.container(name, TOLD.format(name, 0), restartPolicy="Always") for name in ("log", "mesh")]
-    pod.run(pod.container("main", TOLD.format("main", 2)), initContainers=sidecars, terminationGracePeriodSeconds=20)
+    pod.run(pod.container("main", TOLD.format("main", 2)), initContainers=sidecars, terminationGracePeriodSeconds=120)
     pod.wait()
     pod.delete()
     ends = [what for what in pod.words() if not what.endswith("runs")]
@@ -112,7 +116,7 @@ def test_the_next_container_starts_and_the_pod_is_ready_when_post_start_is_over(
 
 
 def test_a_container_that_is_given_another_image_is_restarted(pod: Pod) -> None:
-    pod.run(pod.container("main", TOLD.format("main", 0)), terminationGracePeriodSeconds=5)
+    pod.run(pod.container("main", TOLD.format("main", 0)), terminationGracePeriodSeconds=120)
     pod.wait()
     pod.kubectl("set", "image", f"pod/{pod.name}", "main=other:2")
     restarts = "jsonpath={.status.containerStatuses[0].restartCount}=1"
@@ -126,9 +130,10 @@ def test_a_container_that_is_given_another_image_is_restarted(pod: Pod) -> None:
 
 
 def test_a_pod_whose_sidecar_takes_its_time_to_end_says_that_its_main_container_has_completed(pod: Pod) -> None:
-    sidecar = pod.container("log", "trap '' TERM; touch /said/ready-log; sleep 1000", restartPolicy="Always")
+    script = "trap '' TERM; touch /said/ready-log; until [ -e /said/enough ]; do sleep 0.1; done"
+    sidecar = pod.container("log", script, restartPolicy="Always")
     main = pod.container("main", "say main runs")
-    pod.run(main, initContainers=[sidecar], restartPolicy="Never", terminationGracePeriodSeconds=20)
+    pod.run(main, initContainers=[sidecar], restartPolicy="Never", terminationGracePeriodSeconds=600)
     ended = "jsonpath={.status.containerStatuses[0].state.terminated.reason}=Completed"
     pod.kubectl("wait", "pod", pod.name, f"--for={ended}", "--timeout=180s")
     status = json.loads(pod.kubectl("get", "pod", pod.name, "-o", "json"))["status"]
@@ -136,6 +141,7 @@ def test_a_pod_whose_sidecar_takes_its_time_to_end_says_that_its_main_container_
     assert "running" in status["initContainerStatuses"][0]["state"]
     ready = next(one for one in status["conditions"] if one["type"] == "Ready")
     assert (ready["status"], ready["reason"]) == ("False", "PodCompleted")
+    pod.let_go()
     pod.kubectl("wait", "pod", pod.name, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
     pod.delete()
 
@@ -164,11 +170,11 @@ def test_a_running_container_is_given_more_and_less_and_goes_on(pod: Pod) -> Non
 def test_a_cluster_that_ends_leaves_its_pods_the_time_that_its_nodes_are_given(tmp_path: Path) -> None:
     folder, file = tmp_path / "said", tmp_path / "nodes.yaml"
     folder.mkdir()
-    file.write_text("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nshutdownGracePeriod: 20s\n")
+    file.write_text("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nshutdownGracePeriod: 90s\n")
     with running_cluster(tmp_path / "data", "--kubelet-config", str(file)) as cluster:
         pod = Pod(of_version("1.37", cluster.kubeconfig, tmp_path / "home"), "default", "leaves", folder)
         hook = {"exec": {"command": ["sh", "-c", SAY + "say hook begins; sleep 1; say hook ends"]}}
         pod.run(pod.container("main", TOLD.format("main", 5), lifecycle={"preStop": hook}))
         pod.wait()
-        assert cluster.stop(seconds=60) == 0
+        assert cluster.stop(seconds=180) == 0
     assert pod.words() == ["main runs", "hook begins", "hook ends", "main term", "main over"]
