@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import textwrap
 import threading
 import time
@@ -177,13 +178,17 @@ def test_pods_do_not_reach_the_hosts_loopback_nor_whom_nobody_takes(cluster: Run
 def test_the_destination_of_a_service_sees_the_pod_that_asks(cluster: Running) -> None:
     serve(cluster, "seeing")
     cluster.kubectl("expose", "pod", "seeing", "--port=80", "--target-port=8000")
+    cluster.led_to("seeing")
     ask = """
         import os, urllib.request
         urllib.request.urlopen("http://seeing/name", timeout=60)
         print(os.environ["KUBECORE_POD_IP"])
     """
     address = cluster.pod("seen", ask).strip()
-    assert f"{address} - - " in cluster.kubectl("logs", "seeing")
+    with cluster.kubectl.running("logs", "seeing", "--follow", stdout=subprocess.PIPE) as logs:
+        assert logs.stdout is not None
+        line = next(line for line in logs.stdout if b"GET /name" in line)
+    assert line.startswith(f"{address} - - ".encode())
 
 
 def test_two_pods_listen_at_the_same_port_and_are_told_apart_by_the_api_servers_proxy(cluster: Running) -> None:

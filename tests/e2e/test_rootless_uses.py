@@ -61,6 +61,7 @@ def service(cluster: Running) -> str:
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(pod))
     cluster.kubectl("wait", "pod", "packets", "--for=condition=Ready", "--timeout=180s")
     cluster.kubectl("expose", "pod", "packets", "--port=53", "--target-port=5300", "--protocol=UDP")
+    cluster.led_to("packets")
     return cluster.value("{.spec.clusterIP}", "service", "packets")
 
 
@@ -130,6 +131,7 @@ def test_a_webhook_that_a_pod_serves_judges_what_is_written(cluster: Running) ->
     }
     run(cluster, "hook", container, {"name": "hook", "configMap": {"name": "hook"}})
     cluster.kubectl("expose", "pod", "hook", "--port=443", f"--target-port={WHERE[1]}")
+    cluster.led_to("hook")
     trusted = base64.b64encode(authority.cert_pem.bytes()).decode()
     hook = {
         "name": "judge.example.com",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import textwrap
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from kubecore.proxy.asking import ask as ask_proxy
 from tests.support.kubectl import Kubectl, program
-from tests.support.process import ROOT, Command
+from tests.support.process import PATIENCE, ROOT, Command
 from tests.support.unprivileged import User
 
 EXAMPLE = ROOT / "examples" / "web.yaml"
@@ -45,6 +48,16 @@ class Running:
         self.apply(name, command, mounts=mounts, restartPolicy="Never", **spec)
         self.kubectl("wait", "pod", name, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
         return self.kubectl("logs", name)
+
+    def led_to(self, service: str) -> None:
+        """Wait until the proxy leads to an endpoint of the Service: it hears of it a moment after the API has it."""
+        address, ends = self.value("{.spec.clusterIP}", "service", service), time.monotonic() + PATIENCE
+        while not any(one["destinations"] for one in self._told_by_proxy() if one["address"] == address):
+            assert time.monotonic() < ends, f"Service {service} leads nowhere"
+
+    def _told_by_proxy(self) -> list[dict[str, Any]]:
+        told: list[dict[str, Any]] = ask_proxy(self.data_dir / "proxy.sock")["services"]
+        return told
 
     @contextmanager
     def forwarded(self, what: str, port: int, *options: str) -> Iterator[int]:
