@@ -27,9 +27,11 @@ from kubecore.apiserver.transport.driving import to_its_end, together
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kubecore.api.amendment import Amendment
     from kubecore.apiserver.audit.recording import LocalAudit
     from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.handlers.chain import Handlers
+    from kubecore.apiserver.handlers.pod_amending import PodAmending
     from kubecore.apiserver.handlers.served import ServedResources
     from kubecore.apiserver.handlers.watching import WatchHub
 
@@ -49,6 +51,10 @@ class RequestInfo(NamedTuple):
     resource: str = ""
     subresource: str = ""
     name: str = ""
+
+
+_PATCHES_POD = RequestInfo(True, "patch", "", "v1", "", "pods", "status")
+_DELETES_POD = RequestInfo(True, "delete", "", "v1", "", "pods")
 
 
 def request_info(method: str, path: str, query: Mapping[str, str] = NO_QUERY) -> RequestInfo:
@@ -206,6 +212,7 @@ class LocalTransport:
         self._hub = hub
         self._user = user
         self._audit = audit
+        self._amending: dict[str, PodAmending] = {}
 
     async def request(
         self,
@@ -286,6 +293,35 @@ class LocalTransport:
 
         await together([one(number, body) for number, body in enumerate(bodies)])
         return answers
+
+    async def amend_pods(
+        self, amendments: Sequence[Amendment], *, query: Mapping[str, str] = NO_QUERY
+    ) -> list[tuple[int, bytes]] | None:
+        """Each as a PATCH of the status and a DELETE, as by `request`; None where each is one to somebody."""
+        if self._audit.is_on:
+            return None
+        text = _encoded(tuple(query.items())) if query else ""
+        amending = self._amending.get(text)
+        patch, delete = (self._bare(method, text) for method in ("PATCH", "DELETE"))
+        if amending is None:
+            if self._handlers.delegated(patch) is not None:
+                return None
+            amending = self._amending[text] = self._handlers.pod_amending(self._authorizer, patch, delete)
+        answers: list[tuple[int, bytes]] = [(200, b"")] * len(amendments)
+
+        async def one(number: int, given: Amendment) -> None:
+            try:
+                await amending.amend(self._user, given)
+            except Exception as error:
+                answers[number] = self._failed(patch, error)[:2]
+
+        await together([one(number, given) for number, given in enumerate(amendments)])
+        return answers
+
+    def _bare(self, method: str, query: str) -> LocalRequest:
+        """Of a pod of no name."""
+        info = _PATCHES_POD if method == "PATCH" else _DELETES_POD
+        return LocalRequest(self._user, method, "/api/v1/pods", info, query=query, body=b"", content_type=JSON_TYPE)
 
     async def _routed(self, request: LocalRequest) -> Response | None:
         try:

@@ -13,9 +13,10 @@ import msgspec
 import orjson
 
 from kubecore.api import errors, scheme
+from kubecore.api.amendment import Amendment
 from kubecore.api.errors import StatusError
 from kubecore.api.scheme import Resource
-from kubecore.client.transport import ManyAtOnce, Transport, WatchEvent
+from kubecore.client.transport import AmendsPods, ManyAtOnce, Transport, WatchEvent
 
 Object = dict[str, Any]
 
@@ -77,6 +78,7 @@ class Client:
         self._roots: dict[str, tuple[str, str, bool]] = {}
         # Settled once: asking a Protocol whether something complies with it takes longer than a small request.
         self._many = transport if isinstance(transport, ManyAtOnce) else None
+        self._amends = transport if isinstance(transport, AmendsPods) else None
 
     # ------------------------------------------------------------------ names
     def resource(self, key: str) -> Resource:
@@ -283,6 +285,15 @@ class Client:
         path = self.path(resource, _namespace(obj), obj["metadata"]["name"], subresource)
         query = {"fieldManager": manager, "force": "true"}
         await self.request("PATCH", path, query=query, body=orjson.dumps(obj), content_type=PATCH_TYPES["apply"])
+
+    async def amend_pods(self, amendments: Sequence[Amendment]) -> Outcomes | None:
+        """What was answered to each, or how it failed; None where pods have to be patched, and deleted."""
+        if self._amends is None:
+            return None
+        answers = await self._amends.amend_pods(amendments, query={"fieldManager": self.field_manager})
+        if answers is None:
+            return None
+        return [body if code < 400 else StatusError.from_body(code, body) for code, body in answers]
 
     async def delete(
         self,

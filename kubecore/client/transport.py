@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from kubecore.api.amendment import Amendment
+
 NO_QUERY: Mapping[str, str] = MappingProxyType({})
 
 
@@ -36,6 +38,18 @@ class ManyAtOnce(Protocol):
         self, path: str, bodies: Sequence[bytes], *, query: Mapping[str, str] = NO_QUERY
     ) -> list[tuple[int, bytes]]:
         """(HTTP status, body) for each, as `Transport.request` gives it; all are under way before one is answered."""
+        ...
+
+
+@runtime_checkable
+class AmendsPods(Protocol):
+    """A transport by which conditions of pods cost less than patches that set them."""
+
+    async def amend_pods(
+        self, amendments: Sequence[Amendment], *, query: Mapping[str, str] = NO_QUERY
+    ) -> list[tuple[int, bytes]] | None:
+        """(HTTP status, body) for each: what comes of it is what comes of a PATCH of the status, and a DELETE. None
+        where those have to be sent."""
         ...
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from kubecore.api import errors, meta
+from kubecore.api.amendment import Amendment
 from kubecore.api.errors import StatusError
 from kubecore.client.client import Client, Object
 from kubecore.client.event_series import SeriesRecorder
@@ -49,14 +51,42 @@ class Reporter:
         message = f"Preempted by pod {by.uid} on node {node}"
         self._recorder.event(victim.obj, "Normal", "Preempted", message, action="Preempting", related=by.obj)
 
+    async def take_away(self, pods: Sequence[Object], reason: str, message: str) -> list[Exception | None]:
+        """Set the pods' condition DisruptionTarget and delete them; how it failed, for each."""
+        amendments = [
+            Amendment(meta.namespace(pod), meta.name(pod), meta.uid(pod), condition, goes=True)
+            for pod in pods
+            if (condition := self._disruption(pod, reason, message)) is not None
+        ]
+        outcomes = await self._client.amend_pods(amendments) if len(amendments) == len(pods) else None
+        if outcomes is None:
+            return await asyncio.gather(*(self._take_away(pod, reason, message) for pod in pods))
+        return [
+            await self._take_away(pod, reason, message) if _passes(outcome) else _failure(outcome)
+            for pod, outcome in zip(pods, outcomes, strict=True)
+        ]
+
+    async def _take_away(self, pod: Object, reason: str, message: str) -> Exception | None:
+        try:
+            await self.disrupted(pod, reason, message)
+            await self._client.delete("pods", meta.name(pod), meta.namespace(pod), uid=meta.uid(pod))
+        except Exception as error:
+            return error
+        return None
+
     async def disrupted(self, pod: Object, reason: str, message: str) -> None:
         """Set the pod's condition DisruptionTarget. Raises StatusError and OSError."""
+        condition = self._disruption(pod, reason, message)
+        if condition is not None:
+            patch = {"metadata": {"uid": meta.uid(pod)}, "status": meta.condition_patch(pod, condition)}
+            await self._patch(pod, patch)
+
+    def _disruption(self, pod: Object, reason: str, message: str) -> Object | None:
+        """None where the pod has that condition."""
         known = meta.condition(pod, "DisruptionTarget") or {}
         if (known.get("status"), known.get("reason"), known.get("message")) == ("True", reason, message):
-            return
-        condition = self._condition(pod, "DisruptionTarget", "True", reason, message)
-        patch = {"metadata": {"uid": meta.uid(pod)}, "status": meta.condition_patch(pod, condition)}
-        await self._patch(pod, patch)
+            return None
+        return self._condition(pod, "DisruptionTarget", "True", reason, message)
 
     async def flush(self) -> None:
         """Until all events recorded so far are written or given up."""
@@ -71,14 +101,26 @@ class Reporter:
         """Set the pod's condition PodScheduled to False, and the node it is nominated for unless that is None. What is
         returned has to be awaited and never raises.
         """
-        status: Object = {}
+        members: dict[str, str | None] = {}
         shown = self._shown.pop(meta.uid(pod), None) or (pod.get("status") or {}).get("nominatedNodeName") or ""
         if nominated is not None and nominated != shown:
-            status["nominatedNodeName"] = nominated or None
+            members["nominatedNodeName"] = nominated or None
         known = meta.condition(pod, "PodScheduled") or {}
-        if (known.get("status"), known.get("reason"), known.get("message")) != ("False", reason, message):
-            status |= meta.condition_patch(pod, self._condition(pod, "PodScheduled", "False", reason, message))
-        return self._patch_status(pod, status)
+        if (known.get("status"), known.get("reason"), known.get("message")) == ("False", reason, message):
+            return self._patch_status(pod, members)
+        return self._set_condition(pod, self._condition(pod, "PodScheduled", "False", reason, message), members)
+
+    async def _set_condition(self, pod: Object, condition: Object, members: dict[str, str | None]) -> None:
+        """With other members of the status. Never raises."""
+        one = Amendment(meta.namespace(pod), meta.name(pod), meta.uid(pod), condition, members)
+        try:
+            outcomes = await self._client.amend_pods([one])
+        except Exception as error:
+            outcomes = [error]
+        if outcomes is None or _passes(outcomes[0]):
+            await self._patch_status(pod, {**members, **meta.condition_patch(pod, condition)})
+        elif failure := _failure(outcomes[0]):
+            _tell(pod, failure)
 
     async def nominate(self, pod: Object, node: str) -> None:
         """Show the node that the pod is about to get, or with "" that none is kept for it. Never raises."""
@@ -108,13 +150,8 @@ class Reporter:
         patch = {"metadata": {"uid": meta.uid(pod)}, "status": status}
         try:
             await self._patch(pod, patch)
-        except StatusError as error:
-            if not errors.is_not_found(error) and not errors.is_conflict(error):
-                log.warning("status of %s: %s", meta.key(pod), error.message)
-        except OSError as error:
-            log.warning("status of %s: %s", meta.key(pod), error)
-        except Exception:
-            log.exception("status of %s", meta.key(pod))
+        except Exception as error:
+            _tell(pod, error)
 
     async def _patch(self, pod: Object, patch: Object) -> None:
         delay = _FIRST_RETRY_SECONDS
@@ -123,8 +160,28 @@ class Reporter:
                 await self._client.patch_raw("pods", meta.name(pod), patch, meta.namespace(pod), subresource="status")
                 return
             except (StatusError, ConnectionRefusedError) as error:
-                passing = isinstance(error, OSError) or error.code in (500, 503)
-                if not passing or not left:
+                if not _passes(error) or not left:
                     raise
             await self._clock.sleep(delay)
             delay *= 5
+
+
+def _passes(error: bytes | Exception) -> bool:
+    """Whether it may well succeed a moment later."""
+    return isinstance(error, ConnectionRefusedError) or (isinstance(error, StatusError) and error.code in (500, 503))
+
+
+def _failure(outcome: bytes | Exception) -> Exception | None:
+    return None if isinstance(outcome, bytes) else outcome
+
+
+def _tell(pod: Object, failure: Exception) -> None:
+    """That the pod's status could not be written, unless the pod has gone or become another one."""
+    if errors.is_not_found(failure) or errors.is_conflict(failure):
+        return
+    if isinstance(failure, StatusError):
+        log.warning("status of %s: %s", meta.key(pod), failure.message)
+    elif isinstance(failure, OSError):
+        log.warning("status of %s: %s", meta.key(pod), failure)
+    else:
+        log.error("status of %s", meta.key(pod), exc_info=failure)

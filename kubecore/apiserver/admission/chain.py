@@ -121,6 +121,11 @@ class AdmissionChain:
         paused = plugins.last(ctx, obj, old, ctx.validate_seconds)
         return None if paused is None else _decided(plugins, paused, ctx, obj, old)
 
+    def concerned(self, resource_key: str, operation: str, subresource: str) -> set[str]:
+        """The names of the plugins that have a say in such writes."""
+        key = (resource_key, operation, subresource)
+        return {one.name for method in ("mutate", "validate", "decide") for one in self._overriding(method, key)}
+
     async def close(self) -> None:
         for plugin in self.plugins:
             await plugin.close()

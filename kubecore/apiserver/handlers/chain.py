@@ -22,6 +22,7 @@ from kubecore.apiserver.audit.request_log import LONGEST_ID
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.failing import as_status, telling, warned
 from kubecore.apiserver.handlers.paths import check_path, not_for
+from kubecore.apiserver.handlers.pod_amending import PodAmending
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.handlers.writing import Creator
 from kubecore.apiserver.registry.missing import check_collection
@@ -30,6 +31,7 @@ from kubecore.apiserver.tracing import spans
 if TYPE_CHECKING:
     from kubecore import _native
     from kubecore._native import UserInfo
+    from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.handlers.reading import Reading
     from kubecore.apiserver.handlers.served import Served, ServedResources
     from kubecore.apiserver.handlers.watching import WatchEvent
@@ -219,6 +221,9 @@ class Handlers:
             return None
         with telling([served.warning] if served.warning else ()):
             return Creator(self._writing, request, served)
+
+    def pod_amending(self, authorizer: Authorizer, patch: Request, delete: Request) -> PodAmending:
+        return PodAmending(self._writing, authorizer, self._served.find("", "v1", "pods"), patch, delete)
 
     def _known_creator(self, request: _native.Request) -> Creator | None:
         """`creator`, remembered: clients create what they create again and again."""

@@ -6,7 +6,6 @@ is kept for it. (kubernetes `pkg/scheduler/framework/plugins/defaultpreemption`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections import Counter
@@ -208,11 +207,11 @@ class DefaultPreemption(PostFilter, PreEnqueue):
         *others, last = victims
         try:
             await self._clear_lower_nominations(pod, node)
-            ended = [await asyncio.gather(*(self._evict(pod, one, node) for one in others))] if others else []
+            all_gone = await self._evict(pod, others, node) if others else True
             self._preempting[pod.uid] = last
             if self._handle.waiting.get(last.uid) is None:
                 self._awaited.setdefault(last.key, []).append(pod.key)
-            succeeded = await self._evict(pod, last, node) and all(all(one) for one in ended)
+            succeeded = await self._evict(pod, [last], node) and all_gone
         finally:
             del self._preempting[pod.uid]
             self._ended(pod, last, succeeded=succeeded)
@@ -239,30 +238,30 @@ class DefaultPreemption(PostFilter, PreEnqueue):
                 self._handle.take_back_nomination(other)
                 await self._handle.reporter.nominate(other.obj, "")
 
-    async def _evict(self, pod: PodInfo, victim: PodInfo, node: str) -> bool:
-        """Delete the victim and tell why; False when that failed."""
-        waiting = self._handle.waiting.get(victim.uid)
-        if waiting is not None:
-            waiting.reject(self.name, "preempted")
-        else:
-            name, namespace = meta.name(victim.obj), victim.namespace
-            try:
-                await self._handle.reporter.disrupted(
-                    victim.obj,
-                    preemption.BY_SCHEDULER,
-                    f"{pod.scheduler_name}: preempting to accommodate a higher priority pod",
-                )
-                await self._handle.client.delete("pods", name, namespace, uid=victim.uid)
-            except (StatusError, OSError) as error:
-                if isinstance(error, StatusError) and (errors.is_not_found(error) or errors.is_conflict(error)):
-                    return True
-                log.warning("preempting %s for %s: %s", victim.key, pod.key, error)
-                return False
-            except Exception:
-                log.exception("preempting %s for %s", victim.key, pod.key)
-                return False
-        self._handle.reporter.preempted(victim, pod, node)
-        return True
+    async def _evict(self, pod: PodInfo, victims: Sequence[PodInfo], node: str) -> bool:
+        """Delete the victims and tell why; False when that failed for one of them."""
+        to_delete = []
+        for victim in victims:
+            waiting = self._handle.waiting.get(victim.uid)
+            if waiting is None:
+                to_delete.append(victim)
+            else:
+                waiting.reject(self.name, "preempted")
+                self._handle.reporter.preempted(victim, pod, node)
+        why = f"{pod.scheduler_name}: preempting to accommodate a higher priority pod"
+        objects = [victim.obj for victim in to_delete]
+        failures = await self._handle.reporter.take_away(objects, preemption.BY_SCHEDULER, why)
+        succeeded = True
+        for victim, failure in zip(to_delete, failures, strict=True):
+            if failure is None:
+                self._handle.reporter.preempted(victim, pod, node)
+            elif not (errors.is_not_found(failure) or errors.is_conflict(failure)):
+                succeeded = False
+                if isinstance(failure, StatusError | OSError):
+                    log.warning("preempting %s for %s: %s", victim.key, pod.key, failure)
+                else:
+                    log.error("preempting %s for %s", victim.key, pod.key, exc_info=failure)
+        return succeeded
 
 
 def _is_being_preempted(pod: PodInfo) -> bool:

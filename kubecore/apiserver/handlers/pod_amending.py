@@ -1,0 +1,147 @@
+"""Conditions of pods, as a component of this process sets them: each is written and told as the strategic merge patch
+of the status that says no more than it, and what all have in common is settled once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubecore.api.label_names import SUBDOMAIN_RE
+from kubecore.api.schemas import apart
+from kubecore.apiserver.authorization.attributes import Attributes
+from kubecore.apiserver.handlers.failing import telling
+from kubecore.apiserver.handlers.request import JSON_TYPE
+from kubecore.apiserver.registry import deletion
+from kubecore.apiserver.registry.codec import OF_STATUS, dumps, loads
+from kubecore.apiserver.registry.options import DeleteOptions, write_options
+from kubecore.apiserver.registry.size_limit import MOST_BYTES
+from kubecore.apiserver.registry.store import Change
+
+if TYPE_CHECKING:
+    from kubecore._native import UserInfo
+    from kubecore.api.amendment import Amendment
+    from kubecore.apiserver.authorization.authorizer import Authorizer
+    from kubecore.apiserver.handlers.request import Request
+    from kubecore.apiserver.handlers.served import Served
+    from kubecore.apiserver.handlers.writing import Writing
+    from kubecore.apiserver.registry.strategy import RequestContext
+    from kubecore.apiserver.storage.interface import Stored
+
+JSON = dict[str, Any]
+
+# Who has a say in a write of a pod's status, but lets everybody do it who is no kubelet.
+_OF_KUBELETS = frozenset({"NodeRestriction"})
+_KUBELETS = "system:nodes"
+_is_name = SUBDOMAIN_RE.fullmatch
+# Room for what is added to a pod, which is not measured.
+_ROOM = 64 * 1024
+
+
+class _Whole(Exception):
+    """The pod has to be looked at as a whole."""
+
+
+class PodAmending:
+    """`patch` and `delete` are what one pod alone would be asked for with, but for its name. Raises what refuses such
+    requests whatever their pod."""
+
+    def __init__(
+        self, writing: Writing, authorizer: Authorizer, served: Served, patch: Request, delete: Request
+    ) -> None:
+        self._writing = writing
+        self._authorizer = authorizer
+        self._served = served
+        self._store = served.stored()
+        self._options = write_options("patch", patch.query), write_options("delete", delete.query)
+        self._patch = writing.facts(patch, served, self._options[0])
+        self._delete = writing.facts(delete, served, self._options[1])
+        chain = self._store.registry.admission
+        self._plain = chain.concerned("pods", "UPDATE", "status") <= _OF_KUBELETS
+        self._known: tuple[JSON, JSON] | None = None
+
+    async def amend(self, user: UserInfo, given: Amendment) -> None:
+        """Raises StatusError."""
+        await self._authorizer.check(user, self._asked("patch", given, "status"))
+        await self._set(user, given)
+        if given.goes:
+            await self._authorizer.check(user, self._asked("delete", given))
+            ctx = self._writing.made(user, self._served, self._options[1], _of(self._delete, given), None)
+            await deletion.delete(self._store, ctx, DeleteOptions(uid=given.uid))
+
+    def _asked(self, verb: str, given: Amendment, subresource: str = "") -> Attributes:
+        return Attributes(verb, "", "v1", "pods", subresource, given.namespace, given.name)
+
+    async def _set(self, user: UserInfo, given: Amendment) -> None:
+        ctx = self._writing.made(user, self._served, self._options[0], _of(self._patch, given), None)
+        condition = self._shown(given.condition)
+        with telling(ctx.warnings):
+            if self._plain and _KUBELETS not in user.groups and self._store.registry.admission.asked is None:
+                try:
+                    await self._store.amend(ctx, lambda stored: self._changes(ctx, given, condition, stored))
+                    return
+                except _Whole:
+                    ctx.operation = ""
+
+            def make(old: JSON, stored: Stored) -> JSON:
+                pod: JSON = loads(apart(stored.value, OF_STATUS)[0])
+                pod["metadata"]["uid"] = given.uid
+                _put(pod, given, condition)
+                return pod
+
+            await self._store.update(ctx, Change(make, without_owners=True))
+
+    def _shown(self, condition: JSON) -> JSON:
+        """The condition as its schema has it. Raises SchemaError."""
+        if self._known is None or self._known[0] != condition:
+            bare = {"apiVersion": "v1", "kind": "Pod", "status": {"conditions": [condition]}}
+            decoded = self._served.schema.decode(dumps(bare), JSON_TYPE, "Strict")
+            self._known = condition, loads(decoded.body)["status"]["conditions"][0]
+        return self._known[1]
+
+    def _changes(self, ctx: RequestContext, given: Amendment, condition: JSON, stored: bytes) -> JSON:
+        """What is different then of a pod that runs or waits and was stored as it is now: nothing else of it has to be
+        judged again. Raises _Whole."""
+        pod: JSON = loads(apart(stored, OF_STATUS)[0])
+        metadata = pod["metadata"]
+        if metadata.get("uid") != given.uid or "deletionTimestamp" in metadata or metadata.get("annotations"):
+            raise _Whole
+        if len(stored) > MOST_BYTES - _ROOM or any(one and not _is_name(one) for one in given.status.values()):
+            raise _Whole
+        if given.status and b'"nodeName":"' in stored:
+            raise _Whole
+        if not _put(pod, given, condition):
+            raise _Whole
+        managed = self._store.schema.managed(
+            stored, dumps(pod), manager=ctx.field_manager, time=ctx.now, subresource="status"
+        )
+        status = {"conditions": pod["status"]["conditions"], **given.status}
+        owners = orjson.Fragment(managed) if managed and managed != b"[]" else None
+        return {"metadata": {"managedFields": owners}, "status": status}
+
+
+def _of(facts: JSON, given: Amendment) -> JSON:
+    return {**facts, "namespace": given.namespace, "name": given.name}
+
+
+def _put(pod: JSON, given: Amendment, condition: JSON) -> bool:
+    """Sets the condition in the place of the one of its type, of which stays what is not said, or as the last one; and
+    members of the status. False where nothing has changed."""
+    status = pod.get("status")
+    if status is None:
+        status = pod["status"] = {}
+    before = status.get("conditions") or []
+    at = next((at for at, one in enumerate(before) if one.get("type") == condition["type"]), len(before))
+    if at < len(before):
+        condition = {**before[at], **{name: condition[name] for name in given.condition if name in condition}}
+    after = [*before[:at], condition, *before[at + 1 :]]
+    changed = after != before
+    status["conditions"] = after
+    for name, value in given.status.items():
+        changed = changed or status.get(name) != value
+        if value is None:
+            status.pop(name, None)
+        else:
+            status[name] = value
+    return changed
