@@ -35,6 +35,7 @@ JSON = dict[str, Any]
 _OF_KUBELETS = frozenset({"NodeRestriction"})
 _KUBELETS = "system:nodes"
 _is_name = SUBDOMAIN_RE.fullmatch
+_MOST_KNOWN = 64
 # Room for what is added to a pod, which is not measured.
 _ROOM = 64 * 1024
 
@@ -59,7 +60,8 @@ class PodAmending:
         self._delete = writing.facts(delete, served, self._options[1])
         chain = self._store.registry.admission
         self._plain = chain.concerned("pods", "UPDATE", "status") <= _OF_KUBELETS
-        self._known: tuple[JSON, JSON] | None = None
+        # By their types, the conditions that were given last, and how they are shown.
+        self._known: dict[str, tuple[JSON, JSON]] = {}
 
     async def amend(self, user: UserInfo, given: Amendment) -> None:
         """Raises StatusError."""
@@ -94,11 +96,15 @@ class PodAmending:
 
     def _shown(self, condition: JSON) -> JSON:
         """The condition as its schema has it. Raises SchemaError."""
-        if self._known is None or self._known[0] != condition:
+        known = self._known.get(condition["type"])
+        if known is None or known[0] != condition:
             bare = {"apiVersion": "v1", "kind": "Pod", "status": {"conditions": [condition]}}
             decoded = self._served.schema.decode(dumps(bare), JSON_TYPE, "Strict")
-            self._known = condition, loads(decoded.body)["status"]["conditions"][0]
-        return self._known[1]
+            known = condition, loads(decoded.body)["status"]["conditions"][0]
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[condition["type"]] = known
+        return known[1]
 
     def _changes(self, ctx: RequestContext, given: Amendment, condition: JSON, stored: bytes) -> JSON:
         """What is different then of a pod that runs or waits and was stored as it is now: nothing else of it has to be
