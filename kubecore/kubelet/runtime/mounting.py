@@ -107,7 +107,9 @@ def container_steps(
         plan.covered.append(entry.target)
     if also:
         plan.need(_resolve(also), folder=True)
-    steps = plan.base(read_only=read_only_root)
+    sources = [str(scratch), *(os.path.realpath(shared.get(entry.source, entry.source)) for entry in volumes)]
+    hidden = any(_is_below(source, cover) for cover in plan.covered for source in sources)
+    steps = plan.base(apart=hidden or read_only_root, read_only=read_only_root)
     if own_processes:
         flags = launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
         # Refused in a user namespace while parts of /proc are hidden (inside Docker): then the old one must do.
@@ -230,10 +232,11 @@ class _Plan:
         """Where `path` of the container is while its root is still the old one."""
         return self._new_root + path
 
-    def base(self, *, read_only: bool) -> list[Step]:
-        """`read_only`: the root is a mimic then; sources of mounts are outside of it and stay as they are."""
+    def base(self, *, apart: bool, read_only: bool) -> list[Step]:
+        """`apart`: the root is a mimic; sources of mounts are outside of it, stay as they are, and are there until all
+        is done, whatever is mounted over them inside."""
         steps = private_steps(peers=self.keeps_peers)
-        if read_only:
+        if apart:
             self._missing.setdefault("/", {})
         if not self._missing:
             return steps

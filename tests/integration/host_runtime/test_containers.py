@@ -7,6 +7,7 @@ import asyncio
 import os
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,32 @@ async def test_a_read_only_volume_cannot_be_written(isolated: Node) -> None:
     mounts = (Mount(isolated.root / "volume", "/data", read_only=True),)
     said = await isolated.output(sandbox, "touch /data/x 2>&1 || echo refused", mounts=mounts)
     assert "Read-only file system" in said and said.endswith("refused")
+
+
+@pytest.mark.usefixtures("on_host")
+async def test_a_volume_may_cover_where_the_node_keeps_its_files(isolated: Node) -> None:
+    """As an emptyDir at /tmp does where the data directory is below that: what is mounted after it is there, too."""
+    over, later = isolated.root / "over", isolated.root / "later"
+    for folder in (over, later):
+        folder.mkdir()
+        (folder / folder.name).touch()
+    sandbox, _ = await isolated.sandbox()
+    mounts = (Mount(over, str(isolated.root)), Mount(later, "/var"))
+    assert await isolated.output(sandbox, f"ls {isolated.root}; ls /var", mounts=mounts) == "over\nlater"
+
+
+@pytest.mark.usefixtures("on_host")
+async def test_a_node_may_keep_its_files_in_memory(isolated: Node) -> None:
+    """Below /dev, of which containers have their own."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        isolated.root = Path(folder)
+        sandbox, _ = await isolated.sandbox()
+        ended = isolated.root / "ended"
+        ended.touch()
+        mounts = (Mount(ended, "/dev/termination-log"),)
+        assert await isolated.output(sandbox, "echo done > /dev/termination-log; echo said", mounts=mounts) == "said"
+        assert ended.read_text() == "done\n"
+        await isolated.runtime.remove_pod_sandbox(sandbox)
 
 
 async def test_containers_of_a_pod_share_memory_volumes_that_the_host_never_sees(isolated: Node) -> None:
