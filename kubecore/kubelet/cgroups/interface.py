@@ -70,7 +70,8 @@ class Cgroups(Protocol):
         """Give a group other limits. Raises CgroupError."""
 
     def doors(self, path: str) -> list[int]:
-        """Descriptors by which a process enters the group, writing "0"; the caller's to close. Raises CgroupError."""
+        """Descriptors by which a process of one thread enters the group, writing "0"; the caller's to close. Raises
+        CgroupError."""
 
     def out_of_memory_kills(self, path: str) -> int:
         """How many of the group's processes the kernel has killed for want of memory; 0 of a group that is gone."""

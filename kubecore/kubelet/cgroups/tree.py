@@ -61,11 +61,12 @@ class Tree:
             except OSError as error:
                 raise CgroupError(f"failed to create cgroup {root / path}: {error.strerror}") from error
 
-    def doors(self, path: str) -> list[int]:
+    def doors(self, path: str, file: str = _PROCESSES) -> list[int]:
+        """As `Cgroups.doors`. `file`: the group's by which it is entered."""
         opened: list[int] = []
         try:
             for root in self.roots:
-                opened.append(os.open(root / path / _PROCESSES, os.O_WRONLY | os.O_CLOEXEC))  # noqa: PERF401
+                opened.append(os.open(root / path / file, os.O_WRONLY | os.O_CLOEXEC))  # noqa: PERF401
         except OSError as error:
             for descriptor in opened:
                 os.close(descriptor)

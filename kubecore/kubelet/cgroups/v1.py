@@ -11,6 +11,7 @@ from kubecore.kubelet.cgroups.tree import Tree, read_counter, set_file
 
 CONTROLLERS = ("cpu", "cpuacct", "memory", "pids", "blkio")
 _SHARES_OF_ALL = 1024
+_THREADS = "tasks"
 
 
 class CgroupsV1:
@@ -23,7 +24,6 @@ class CgroupsV1:
         self._tree = Tree(list(dict.fromkeys(roots.values())))
         self.start = self._tree.start
         self.join = self._tree.join
-        self.doors = self._tree.doors
         self.remove = self._tree.remove
         self.close = self._tree.close
 
@@ -50,6 +50,11 @@ class CgroupsV1:
             _limit_memory(memory, -1 if limits.memory is None else limits.memory, swap=limits.swap)
         if pids := self._group("pids", path):
             set_file(pids / "pids.max", "max" if limits.pids is None else limits.pids)
+
+    def doors(self, path: str) -> list[int]:
+        """By its thread: before the kernel takes all threads of a process at once, it waits until nobody on any
+        processor starts or ends one (some 10 ms)."""
+        return self._tree.doors(path, _THREADS)
 
     def out_of_memory_kills(self, path: str) -> int:
         memory = self._group("memory", path)

@@ -165,7 +165,7 @@ class Launch:
     """A bit for each that the process may ever have."""
     filters: Sequence[_native.SyscallFilter] = ()
     groups_of_control: Sequence[int] = ()
-    """Descriptors of the `cgroup.procs` of the cgroups it is to be in."""
+    """Descriptors by which it enters the cgroups that it is to be in (`Cgroups.doors`)."""
     oom_score_adj: int | None = None
     terminal: bool = False
     """stdin is a terminal, to be the controlling one of the process's session."""

@@ -75,7 +75,7 @@ pub struct LaunchPlan {
     pub capabilities: Option<u64>,
     /// Filters of system calls (`compile_filter`), the last one asked first. No NO_NEW_PRIVS is set for them.
     pub filters: Vec<Filter>,
-    /// Descriptors of files named `cgroup.procs`: the process is in these groups before it is executed.
+    /// Descriptors by which a process of one thread enters groups: it is in these before it is executed.
     pub groups_of_control: Vec<RawFd>,
     /// Written to /proc/self/oom_score_adj; a refusal is ignored.
     pub oom_score_adj: Option<i32>,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,19 @@ def test_version_1_has_a_hierarchy_for_each_controller(tmp_path: Path) -> None:
     assert files(tmp_path / "cpu/node/pod")["cpu.cfs_quota_us"] == "-1"
     assert files(tmp_path / "memory/node/pod")["memory.limit_in_bytes"] == "-1"
     assert files(tmp_path / "pids/node/pod") == {"pids.max": "max"}
+
+
+def test_a_process_enters_groups_of_version_1_by_its_only_thread(tmp_path: Path) -> None:
+    """For which the kernel need not wait for all processors."""
+    groups = CgroupsV1({name: tmp_path / name / "node" for name in ("cpu", "memory")})
+    groups.start()
+    groups.make("pod", LIMITS, inner=False)
+    for name in ("cpu", "memory"):
+        (tmp_path / name / "node/pod/tasks").touch()
+    for door in groups.doors("pod"):
+        os.write(door, b"0")
+        os.close(door)
+    assert [(tmp_path / name / "node/pod/tasks").read_text() for name in ("cpu", "memory")] == ["0", "0"]
 
 
 def version_2(base: Path, controllers: str = "cpu io memory pids") -> v2.CgroupsV2:
