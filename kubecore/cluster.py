@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from kubecore import port_names
 from kubecore.background_tasks import ended
 from kubecore.clock import Clock, RealClock
 from kubecore.cluster_config import SIMULATED, ClusterConfig, ProxyMode
@@ -163,6 +164,7 @@ class Cluster:
                 **{name: getattr(config, name) for name in _SERVER_OPTIONS},
                 service_cidr=",".join(networks.services),
                 service_port=self._settings.service_port,
+                is_anybodys_port=port_names.is_anybodys if config.real_nodes else None,
                 service_address=self._service_address(),
                 cluster_domain=CLUSTER_DOMAIN,
                 verify_kubelets=True,

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 EVERYWHERE = {4: "0.0.0.0", 6: "::"}
 """All addresses, by version."""
+_PROTOCOLS = ("TCP", "UDP", "SCTP")
 # So many clusters of a host may have one port, each at addresses of its own.
 _CLUSTERS = 4
 
@@ -53,6 +54,15 @@ def claim_for_node(protocol: str, version: int, port: int) -> socket.socket:
 def is_nodes(protocol: str, version: int, port: int) -> bool:
     """Whether a cluster has the port at some of the host's addresses."""
     return any(_is_bound(_of_node(protocol, version, port, number)) for number in range(_CLUSTERS))
+
+
+def is_anybodys(port: int) -> bool:
+    """Whether a cluster of this host has the port as a node port, or pods have it, by any protocol at any address."""
+    return any(
+        is_claimed(protocol, everywhere, port) or is_nodes(protocol, version, port) or is_pods(protocol, version, port)
+        for protocol in _PROTOCOLS
+        for version, everywhere in EVERYWHERE.items()
+    )
 
 
 def shown(protocol: str, address: str, port: int) -> str:

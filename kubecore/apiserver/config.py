@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,8 @@ class APIServerConfig:
     service_port: int = 443
     """Of Service default/kubernetes."""
     node_ports: range = range(30000, 32768)
+    is_anybodys_port: Callable[[int], bool] | None = None
+    """Whether somebody else has a port of the nodes, in which case another one is picked."""
     cluster_domain: str = "cluster.local"
     advertise_address: str = ""
     service_address: str = ""

@@ -229,7 +229,7 @@ class APIServer:
             storage=self.storage,
             cacher=self.cacher,
             schemas=schemas.default(),
-            strategies=Strategies(service_cidr=config.service_cidr, node_ports=config.node_ports, metrics=self.metrics),
+            strategies=Strategies.of(config, self.metrics),
             admission=AdmissionChain(
                 [*self._plugins(), *demanding(self.authorizer, native, self.scheme)],
                 AdmissionMetrics(self.metrics, native_clock(self.clock)),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from kubecore import port_names
 from kubecore.proxy.modes import unavailable
 from tests.support.asking import answer_at
 from tests.support.kubectl import Kubectl
@@ -121,3 +124,30 @@ def test_mode_nftables(tmp_path: Path, newest_kubectl: Path) -> None:
                 assert asking.answers
                 assert output("nft", "list", "tables").count("table inet") == 1
     assert output("nft", "list", "tables") == ""
+
+
+@pytest.fixture
+def had_by_another(host: None) -> Iterator[set[int]]:
+    """Node ports: three of four of the range, on this host."""
+    had = {port for port in range(30000, 32768) if port % 4}
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < (needed := len(had) + 1000):
+        pytest.skip("a process may not have so many names")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
+    with ExitStack() as held:
+        for port in had:
+            held.enter_context(port_names.claim("TCP", "0.0.0.0", port))
+        yield had
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_node_port_that_another_cluster_of_the_host_has_is_not_picked(
+    tmp_path: Path, newest_kubectl: Path, had_by_another: set[int]
+) -> None:
+    with running_cluster(tmp_path / "data") as cluster:
+        kubectl = Kubectl(newest_kubectl, cluster.kubeconfig, tmp_path)
+        for name in ("one", "two", "three"):
+            kubectl("create", "service", "nodeport", name, "--tcp=80")
+        picked = kubectl("get", "services", "-o", "jsonpath={.items[*].spec.ports[*].nodePort}").split()
+    assert len(picked) == 3
+    assert not had_by_another & {int(port) for port in picked}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from kubecore import port_names
 from kubecore.proxy.host_ports import HostPorts
+from tests.support.ports import free_port
 from tests.support.process import ROOT
 from tests.unit.proxy.builders import vip
 from tests.unit.proxy.builders import virtual_server as server
@@ -100,3 +104,22 @@ def test_it_is_free_when_its_cluster_was_killed(clusters: tuple[HostPorts, HostP
         assert clusters[0].take("default/web", [PORT])[0] == []
         other.kill()
     assert clusters[0].take("default/web", [PORT])[0] == [PORT]
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        partial(port_names.claim, "UDP", "0.0.0.0"),
+        partial(port_names.claim_for_node, "TCP", 6),
+        partial(port_names.claim_for_pods, "SCTP", 4),
+    ],
+    ids=["at all addresses", "at a node's", "for pods"],
+)
+def test_it_is_known_whether_anybody_of_the_host_has_a_port(take: Callable[[int], socket.socket | None]) -> None:
+    port = free_port()
+    assert not port_names.is_anybodys(port)
+    held = take(port)
+    assert held is not None
+    with held:
+        assert port_names.is_anybodys(port)
+    assert not port_names.is_anybodys(port)

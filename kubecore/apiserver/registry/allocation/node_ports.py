@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kubecore.apiserver.registry.allocation.cluster_ips import AllocationError, RangeFull
 from kubecore.apiserver.registry.allocation.metrics import DYNAMIC, STATIC, InUse, of_node_ports
 from kubecore.apiserver.registry.allocation.pool import NumberPool, static_band
@@ -9,13 +11,20 @@ from kubecore.apiserver.registry.allocation.pool import NumberPool, static_band
 _TAKEN = "provided port is already allocated"
 # What a dry run shows where a port would be picked, when nothing else is known of ports.
 _PICKED_IN_DRY_RUN = 32769
+# So many picked ones may be somebody else's before one is handed out after all; its proxy tells that it is taken.
+_MOST_PASSED_OVER = 100
 
 
 class NodePorts:
-    """A range of ports. A port is one number for all protocols: a Service may use it once for each protocol."""
+    """A range of ports. A port is one number for all protocols: a Service may use it once for each protocol.
 
-    def __init__(self, ports: range) -> None:
+    `is_anybodys`: whether a port is somebody else's at the nodes, who share their host with other clusters. Such ones
+    are picked only when there is no other.
+    """
+
+    def __init__(self, ports: range, is_anybodys: Callable[[int], bool] | None = None) -> None:
         self.ports = ports
+        self._is_anybodys = is_anybodys
         self._pool = NumberPool(len(ports), static=static_band(len(ports), least=16, most=128, step=32))
         self._asked = of_node_ports()
         self.metrics = self._asked.metrics(self._in_use)
@@ -37,12 +46,24 @@ class NodePorts:
 
     def take_any(self) -> int:
         """Takes a free port. Raises RangeFull when there is none."""
-        number = self._pool.take_any()
+        number = self._pick()
         if number is None:
             self._asked.failed(DYNAMIC)
             raise RangeFull
         self._asked.taken(DYNAMIC)
         return self.ports.start + number
+
+    def _pick(self) -> int | None:
+        number, passed_over = self._pool.take_any(), list[int]()
+        if self._is_anybodys is not None:
+            while number is not None and self._is_anybodys(self.ports.start + number):
+                passed_over.append(number)
+                number = self._pool.take_any() if len(passed_over) < _MOST_PASSED_OVER else None
+        if number is None and passed_over:
+            number = passed_over.pop()
+        for one in passed_over:
+            self._pool.give_back(one)
+        return number
 
     def give_back(self, port: int) -> None:
         if port in self.ports:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
 
 from kubecore.apiserver.registry.allocation.node_ports import NodePorts
 from kubecore.apiserver.registry.allocation.service_addresses import ServiceAddresses
@@ -11,6 +12,7 @@ from kubecore.apiserver.registry.resources import plain
 from kubecore.apiserver.registry.strategy import Strategy
 
 if TYPE_CHECKING:
+    from kubecore.apiserver.config import APIServerConfig
     from kubecore.metrics import Metrics
 
 # Group resource key -> module below this package, class in it. What is not here has no particularities.
@@ -105,8 +107,8 @@ class Strategies:
     """The strategies of one API server.
 
     `service_cidr` is the range cluster IPs come from, or one of each family, comma separated; `node_ports` the one of
-    node ports. All are per server, so that several servers in one process do not take each other's. How many are in use
-    is told with `metrics`.
+    node ports, of which `is_anybodys_port` knows whether others have them. All are per server, so that several servers
+    in one process do not take each other's. How many are in use is told with `metrics`.
     """
 
     def __init__(
@@ -114,13 +116,23 @@ class Strategies:
         *,
         service_cidr: str = "10.96.0.0/16",
         node_ports: range = range(30000, 32768),
+        is_anybodys_port: Callable[[int], bool] | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self._addresses = ServiceAddresses(service_cidr)
-        self._node_ports = NodePorts(node_ports)
+        self._node_ports = NodePorts(node_ports, is_anybodys_port)
         if metrics is not None:
             metrics.add(*self._addresses.metrics, *self._node_ports.metrics)
         self._made: dict[str, Strategy] = {}
+
+    @classmethod
+    def of(cls, config: APIServerConfig, metrics: Metrics) -> Self:
+        return cls(
+            service_cidr=config.service_cidr,
+            node_ports=config.node_ports,
+            is_anybodys_port=config.is_anybodys_port,
+            metrics=metrics,
+        )
 
     def strategy_for(self, key: str) -> Strategy:
         """The strategy of a group resource ("pods", "deployments.apps")."""

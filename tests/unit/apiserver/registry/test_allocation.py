@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubecore.apiserver.registry.allocation.cluster_ips import AllocationError, ClusterIPs
+from kubecore.apiserver.registry.allocation.cluster_ips import AllocationError, ClusterIPs, RangeFull
 from kubecore.apiserver.registry.allocation.node_ports import NodePorts, PortOperation
 from kubecore.apiserver.registry.allocation.pool import NumberPool
 from kubecore.apiserver.registry.allocation.service_addresses import ServiceAddresses
@@ -122,6 +122,19 @@ def test_node_ports_outside_the_range_are_refused() -> None:
         ports.take_any()
     ports.give_back(30001)
     ports.take(30001)
+
+
+def test_a_node_port_that_somebody_else_has_is_picked_only_when_there_is_no_other() -> None:
+    ports = NodePorts(range(30000, 30004), {30000, 30001}.__contains__)
+    assert {ports.take_any(), ports.take_any()} == {30002, 30003}
+    assert not {30000, 30001} & {port for port in ports.ports if port in ports}
+    assert {ports.take_any(), ports.take_any()} == {30000, 30001}
+    with pytest.raises(RangeFull):
+        ports.take_any()
+
+
+def test_a_node_port_that_somebody_else_has_can_be_asked_for() -> None:
+    NodePorts(range(30000, 30004), lambda port: True).take(30001)
 
 
 def test_it_is_told_how_many_addresses_are_in_use_and_how_often_they_are_asked_for() -> None:
