@@ -61,6 +61,7 @@ def test_an_approved_request_gives_a_certificate_that_identifies_its_user(
     (tmp_path / "jane.key").write_bytes(key)
     files = ("--client-certificate", str(tmp_path / "jane.crt"), "--client-key", str(tmp_path / "jane.key"))
     authority = tmp_path / "ca.crt"
+    kubectl("wait", "--for=create", "configmap/kube-root-ca.crt", "--timeout=180s")
     authority.write_text(kubectl("get", "configmap", "kube-root-ca.crt", "-o", r"jsonpath={.data.ca\.crt}"))
     server = ("--server", cluster.url, "--certificate-authority", str(authority), "--kubeconfig", "/dev/null")
     said = kubectl("auth", "whoami", *server, *files)

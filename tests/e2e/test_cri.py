@@ -82,7 +82,7 @@ def test_pods_live_under_containerd_and_go_on_while_their_cluster_is_killed(
         cluster.process.send_signal(signal.SIGINT)
         assert cluster.stop(seconds=60) == 0
     with running_cluster(data, *arguments, environment=environment) as cluster:
-        kubectl("delete", "pod", "probed", "--timeout=60s", timeout=90)
+        kubectl("delete", "pod", "probed", "--timeout=180s")
         assert containerd.tasks() == []
         assert cluster.stop(seconds=60) == 0
 

@@ -123,5 +123,7 @@ def test_a_pod_whose_first_process_is_killed_gets_another_sandbox(kubectl: Kubec
     os.kill(first_process_beside(pod.child()), signal.SIGKILL)
     ended = pod.restarted(1)
     assert ended["exitCode"] == 137
+    told = f"--field-selector=involvedObject.name={pod.name},reason=SandboxChanged"
+    kubectl("wait", "--for=create", "events", told, "--timeout=180s")
     assert pod.events("SandboxChanged") == ["Pod sandbox changed, it will be killed and re-created."]
     assert Path(f"/proc/{pod.child()}").exists()

@@ -108,9 +108,7 @@ def test_it_deletes_and_waits(kubectl: Kubectl, namespace: str) -> None:
         kubectl(*here, "label", "configmap", name, "goes=away")
     assert len(kubectl(*here, "delete", "configmap", "-l", "goes=away").splitlines()) == 2
     kubectl(*here, "create", "-f", "-", stdin=IDLE.replace("idle", "owner"))
-    kubectl(
-        *here, "wait", "--for=jsonpath={.status.observedGeneration}=1", "deployment/owner", "--timeout=180s", timeout=90
-    )
+    kubectl(*here, "wait", "--for=jsonpath={.status.observedGeneration}=1", "deployment/owner", "--timeout=180s")
     kubectl(*here, "delete", "deployment", "owner", "--cascade=orphan")
     [left] = kubectl(*here, "get", "replicasets", "-l", "app=owner", "-o", "name").split()
     kubectl(*here, "delete", left, "--grace-period=0", "--force")

@@ -99,7 +99,6 @@ def wardle(kubectl: Kubectl, cluster: RunningCluster, tmp_path_factory: pytest.T
             "--for=condition=Available",
             *[f"apiservice/{one}" for one in SERVICES],
             "--timeout=180s",
-            timeout=150,
         )
         yield folder
     finally:

@@ -279,9 +279,7 @@ def test_pods_of_a_killed_run_go_on_and_are_taken_over_by_the_next_start(somebod
         running.command.stop(number=signal.SIGKILL)
         assert with_argument(marker) == old
     with up(somebody, f"killed-{mode}") as running:
-        running.kubectl(
-            "wait", "pod", "lingering", "in-host-pids", "--for=condition=Ready", "--timeout=180s", timeout=60
-        )
+        running.kubectl("wait", "pod", "lingering", "in-host-pids", "--for=condition=Ready", "--timeout=180s")
         assert running.kubectl("exec", "lingering", "--", "echo", "here").strip() == "here"
         assert (with_argument(marker), running.value(ids, "pods")) == (old, containers)
         assert running.value("{.items[*].status.containerStatuses[*].restartCount}", "pods") == "0 0"

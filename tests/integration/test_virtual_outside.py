@@ -26,7 +26,7 @@ from tests.support.conversion_webhook import ConversionWebhook, serving
 
 Object = dict[str, Any]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CLOCKS = {
     "behind": lambda: VirtualClock(datetime(2025, 1, 1, tzinfo=UTC)),

@@ -236,7 +236,7 @@ func (c *comparison) agree(ctx context.Context, name string, inProtobuf, inJSON 
 }
 
 func (c *comparison) watches(ctx context.Context, options *metav1.ListOptions, inJSON runtime.Object) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	own := *options
 	own.Watch, own.SendInitialEvents, own.AllowWatchBookmarks = true, new(bool), true
