@@ -65,6 +65,16 @@ def is_anybodys(port: int) -> bool:
     )
 
 
+def claim_tables(name: str) -> socket.socket:
+    """The kernel's tables of that name are the caller's until this is closed. OSError, EADDRINUSE where another proxy
+    of this host has them."""
+    return _bound(_of_tables(name))
+
+
+def are_tables_claimed(name: str) -> bool:
+    return _is_bound(_of_tables(name))
+
+
 def shown(protocol: str, address: str, port: int) -> str:
     host = f"[{address}]" if ":" in address else address
     return f"{protocol} {host}:{port}"
@@ -80,6 +90,10 @@ def _of_pods(protocol: str, version: int, port: int) -> bytes:
 
 def _of_node(protocol: str, version: int, port: int, number: int) -> bytes:
     return f"\0kubecore/node-port/{number}/{shown(protocol, EVERYWHERE[version], port)}".encode()
+
+
+def _of_tables(name: str) -> bytes:
+    return f"\0kubecore/tables/{name}".encode()
 
 
 def _bound(name: bytes) -> socket.socket:

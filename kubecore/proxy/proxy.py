@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from kubecore import _native
+from kubecore import _native, port_names
 from kubecore.api import meta
 from kubecore.client.client import Client
 from kubecore.client.events import EventRecorder
@@ -97,6 +99,8 @@ class ServiceProxy:
         self._native_clock = native_clock
         self._namespaces = namespaces
         self._plane: DataPlane | None = None
+        # By which other proxies of the host know that the kernel's tables are this one's.
+        self._tables: socket.socket | None = None
         self._dirty: dict[str, None] = {}
         self._changed = asyncio.Event()
         self._retries: dict[str, tuple[float, Timer | None]] = {}
@@ -140,6 +144,7 @@ class ServiceProxy:
             self._checks.close()
             self._server.close()
             plane.close()
+            self._release_tables()
             await self._recorder.stop()
             if self._own_informers:
                 await self._informers.stop()
@@ -363,12 +368,27 @@ class ServiceProxy:
         config = self._config
         if config.mode != "userspace":
             try:
+                self._claim_tables()
                 make = partial(make_data_plane, config, self._native_clock, monotonic=self._clock.monotonic)
                 return await asyncio.to_thread(make) if config.mode == "nftables" else make()  # starts a program
             except ModeUnavailable as error:
+                self._release_tables()
                 log.warning("proxy mode %s is not available: %s; falling back to userspace", config.mode, error)
         config = replace(config, mode="userspace")
         return make_data_plane(config, self._native_clock, namespaces=self._namespaces)
+
+    def _claim_tables(self) -> None:
+        """Raises ModeUnavailable. Two proxies of one cluster would take its tables from each other again and again."""
+        try:
+            self._tables = port_names.claim_tables(self._config.table)
+        except OSError as error:
+            why = "another proxy on this host has them" if error.errno == errno.EADDRINUSE else error.strerror
+            raise ModeUnavailable(f"the tables {self._config.table} of the kernel: {why}") from error
+
+    def _release_tables(self) -> None:
+        if self._tables is not None:
+            self._tables.close()
+            self._tables = None
 
     def _sweep(self, plane: DataPlane) -> None:
         with suppress(OSError):
@@ -376,6 +396,8 @@ class ServiceProxy:
                 log.info("removed service address %s that a former run left on %s", address, self._config.address_link)
         if plane.mode != "ipvs":
             with suppress(OSError):
+                if self._tables is None and port_names.are_tables_claimed(self._config.table):
+                    return
                 leftovers.sweep(self._config.table, (*self._config.service_ranges, *self._config.routed_ranges))
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import uuid
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from kubecore import port_names
 from kubecore.proxy import proxy
 from kubecore.proxy.claims import Problem
-from kubecore.proxy.data_plane import ModeUnavailable
+from kubecore.proxy.data_plane import Mode, ModeUnavailable
 from kubecore.proxy.modes import ProxyConfig
 from kubecore.proxy.proxy import ServiceProxy
 from kubecore.proxy.table import ServiceTable
@@ -240,7 +242,49 @@ class TestTroubles:
 
         monkeypatch.setattr("kubecore.proxy.ipvs.table.connect", refuse)
         with caplog.at_level(logging.WARNING):
-            await cluster.start(mode="ipvs")
+            await cluster.start(mode="ipvs", table=f"kubecore-{uuid.uuid4().hex}")
         reason = "the kernel has no IPVS (its module ip_vs)"
         assert f"proxy mode ipvs is not available: {reason}; falling back to userspace" in caplog.text
         assert cluster.proxy.mode == "userspace"
+
+
+class TestTablesOfTheKernel:
+    """Of one name, for which two proxies of a cluster on one host would ask."""
+
+    @pytest.fixture
+    def name(self) -> str:
+        return f"kubecore-{uuid.uuid4().hex}"
+
+    @pytest.mark.parametrize("mode", ["nftables", "ipvs"])
+    async def test_those_that_another_proxy_has_are_left_to_it(
+        self, cluster: Running, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, mode: Mode
+    ) -> None:
+        swept: list[str] = []
+        monkeypatch.setattr("kubecore.proxy.ipvs.leftovers.sweep", lambda table, _: swept.append(table))
+        with port_names.claim_tables(name), caplog.at_level(logging.WARNING):
+            await cluster.start(mode=mode, table=name)
+        reason = f"the tables {name} of the kernel: another proxy on this host has them"
+        assert f"proxy mode {mode} is not available: {reason}; falling back to userspace" in caplog.text
+        assert cluster.proxy.mode == "userspace"
+        assert swept == []
+
+    async def test_they_are_a_proxys_until_its_end(
+        self, cluster: Running, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plane = Lost()
+        monkeypatch.setattr(plane, "mode", "ipvs")
+        monkeypatch.setattr(proxy, "make_data_plane", lambda *_, **__: plane)
+        await cluster.start(mode="ipvs", table=name)
+        assert port_names.are_tables_claimed(name)
+        await cluster.stop()
+        assert not port_names.are_tables_claimed(name)
+
+    async def test_who_cannot_have_the_mode_leaves_them_to_others(
+        self, cluster: Running, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse() -> None:
+            raise ModeUnavailable("the kernel has no IPVS (its module ip_vs)")
+
+        monkeypatch.setattr("kubecore.proxy.ipvs.table.connect", refuse)
+        await cluster.start(mode="ipvs", table=name)
+        assert not port_names.are_tables_claimed(name)
