@@ -151,6 +151,7 @@ class LaunchPlans:
                 mounts,
                 shared_memory=sandbox.shared_memory,
                 own_processes=own_processes,
+                own_network=sandbox.namespaces.network >= 0,
                 privileged=config.privileged,
                 also=config.working_directory,
                 read_only_root=config.read_only_root,

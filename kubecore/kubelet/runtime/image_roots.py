@@ -60,6 +60,7 @@ def image_steps(
     *,
     shared_memory: Path | None,
     own_processes: bool,
+    own_network: bool,
     privileged: bool,
     also: str,
     read_only_root: bool,
@@ -72,7 +73,11 @@ def image_steps(
     for folder in ("/proc", "/sys", "/dev", "/etc"):
         steps += plan.make(folder, folder=True)
     steps += plan.system(
-        own_processes=own_processes, privileged=privileged, shared_memory=shared_memory, console=console
+        own_processes=own_processes,
+        own_network=own_network,
+        privileged=privileged,
+        shared_memory=shared_memory,
+        console=console,
     )
     for target, entry in volume_places(root.image.view(), mounts):
         steps += plan.make(target, folder=mounting.is_folder(entry))
@@ -138,7 +143,9 @@ class _Plan:
             steps.append(launching.directory(last) if folder else launching.empty_file(last))
         return steps
 
-    def system(self, *, own_processes: bool, privileged: bool, shared_memory: Path | None, console: str) -> list[Step]:
+    def system(
+        self, *, own_processes: bool, own_network: bool, privileged: bool, shared_memory: Path | None, console: str
+    ) -> list[Step]:
         """/proc, /sys and /dev."""
         flags = launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
         steps = [launching.bind("/proc", self.inside("/proc"))]
@@ -146,6 +153,11 @@ class _Plan:
             # Refused in a user namespace while parts of /proc are hidden (inside Docker): then the old one must do.
             steps.append(launching.mount("proc", self.inside("/proc"), filesystem="proc", flags=flags, optional=True))
         steps.append(launching.bind("/sys", self.inside("/sys")))
+        if own_network:
+            # It tells of the interfaces of the network that it is mounted in. May be refused just as /proc.
+            steps.append(launching.mount("sysfs", self.inside("/sys"), filesystem="sysfs", flags=flags, optional=True))
+            groups = "/sys/fs/cgroup"
+            steps.append(launching.bind(groups, self.inside(groups), optional=True))
         if privileged:
             steps.append(launching.bind("/dev", self.inside("/dev")))
             if shared_memory is not None:

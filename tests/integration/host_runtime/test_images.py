@@ -15,12 +15,12 @@ import pytest
 from kubecore.images.archives import load
 from kubecore.images.store import ImageStore
 from kubecore.kubelet.networks import loopback_ranges
-from kubecore.kubelet.networks.network import LoopbackNetwork
+from kubecore.kubelet.networks.network import BridgeNetwork, LoopbackNetwork, detect
 from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.image_roots import WRITTEN
 from kubecore.kubelet.runtime.interface import Identity, Mount, ProcessUser, RuntimeFailure
 from kubecore.kubelet.runtime.scratch import scratch_of
-from tests.integration.host_runtime.conftest import Node, make_oci_node, settled, until
+from tests.integration.host_runtime.conftest import Node, free_octet, make_oci_node, settled, until
 from tests.support.running_kubelet import running_kubelet, shell
 from tests.support.small_image import Layer, SmallImage, programs
 from tests.support.small_registry import SmallRegistry, serving
@@ -53,6 +53,28 @@ async def test_the_image_says_what_runs_where_as_whom_and_with_which_variables(n
     await node.start(sandbox, log_path=log)
     assert (await node.end()).exit_code == 0
     assert [line.split(" ", 3)[3] for line in log.read_text().splitlines()] == ["hello", "/work", "0"]
+
+
+@pytest.mark.root
+async def test_sys_tells_of_the_pods_network(tmp_path: Path, archive: Path) -> None:
+    """Not of the host's; and of control groups as before."""
+    if detect().mode != "netns":
+        pytest.skip(detect().reason)
+    octet, bridge = free_octet(), f"kci{os.getpid()}"
+    network = BridgeNetwork([f"10.{octet}.5.0/24"], bridge=bridge, cluster_cidrs=[f"10.{octet}.0.0/16"])
+    node = await make_oci_node(tmp_path, network, archive, "small:v1")
+    try:
+        sandbox, _ = await node.sandbox()
+        script = "ls /sys/class/net; ls -d /sys/fs/cgroup/*; echo x > /sys/x || echo refused"
+        told = (await node.output(sandbox, script)).split("\n")
+    finally:
+        await node.runtime.close()
+        network.close()
+    assert {"eth0", "lo"} <= set(told)
+    assert bridge not in told
+    assert "refused" in told
+    groups = [one for one in told if one.startswith("/sys/fs/cgroup/") and "*" not in one]
+    assert bool(groups) == any(Path("/sys/fs/cgroup").iterdir())
 
 
 async def test_the_pod_has_the_last_word(node: Node) -> None:
