@@ -196,6 +196,8 @@ class LocalRequest:
 class LocalTransport:
     """Requests as one user. Never raises for an HTTP status."""
 
+    in_process = True
+
     def __init__(
         self,
         *,

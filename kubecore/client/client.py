@@ -16,7 +16,7 @@ from kubecore.api import errors, scheme
 from kubecore.api.amendment import Amendment
 from kubecore.api.errors import StatusError
 from kubecore.api.scheme import Resource
-from kubecore.client.transport import AmendsPods, ManyAtOnce, Transport, WatchEvent
+from kubecore.client.transport import AmendsPods, InProcess, ManyAtOnce, Transport, WatchEvent
 
 Object = dict[str, Any]
 
@@ -78,6 +78,7 @@ class Client:
         self._roots: dict[str, tuple[str, str, bool]] = {}
         # Settled once: asking a Protocol whether something complies with it takes longer than a small request.
         self._many = transport if isinstance(transport, ManyAtOnce) else None
+        self._in_process = isinstance(transport, InProcess)
         self._amends = transport if isinstance(transport, AmendsPods) else None
 
     # ------------------------------------------------------------------ names
@@ -98,6 +99,11 @@ class Client:
             return found
         learnt = (one for one in self._learnt.values() if one.group == group and one.kind == kind)
         return next(learnt, None)
+
+    def is_near(self, resource: str) -> bool:
+        """Whether it is served in this process, so that no connection can be dead without anybody knowing: who serves
+        what was found in discovery may be elsewhere all the same."""
+        return self._in_process and resource not in self._learnt
 
     def path(self, resource: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
         root, plural, namespaced = self._roots.get(resource) or self._root(resource)

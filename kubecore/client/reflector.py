@@ -22,7 +22,7 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 # client-go: 0.8 s doubling to 30 s; the server is asked to end a watch after 5 to 10 minutes so that a dead
-# connection is noticed at last.
+# connection is noticed at last, where there is one.
 _BACK_OFF_SECONDS = 0.8
 _BACK_OFF_MAXIMUM = 30.0
 _HEALTHY_AFTER_SECONDS = 120.0
@@ -131,7 +131,7 @@ class Reflector(Generic[T]):
             self._resource,
             self._namespace,
             resource_version=self._resource_version,
-            timeout_seconds=random.randint(_WATCH_SECONDS, 2 * _WATCH_SECONDS),
+            timeout_seconds=self._longest(),
             label_selector=self._label_selector,
             field_selector=self._field_selector,
         )
@@ -142,6 +142,11 @@ class Reflector(Generic[T]):
         finally:
             await _close(stream)
         return received or self._clock.monotonic() - started >= 1.0
+
+    def _longest(self) -> int | None:
+        if self._client.is_near(self._resource):
+            return None
+        return random.randint(_WATCH_SECONDS, 2 * _WATCH_SECONDS)
 
     def _receive(self, batch: Sequence[WatchEvent]) -> None:
         """The version that the next watch goes on from is read of the last event alone that got through."""

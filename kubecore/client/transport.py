@@ -42,6 +42,14 @@ class ManyAtOnce(Protocol):
 
 
 @runtime_checkable
+class InProcess(Protocol):
+    """A transport to a server of this process."""
+
+    @property
+    def in_process(self) -> bool: ...
+
+
+@runtime_checkable
 class AmendsPods(Protocol):
     """A transport by which conditions of pods cost less than patches that set them."""
 

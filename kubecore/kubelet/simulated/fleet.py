@@ -33,6 +33,8 @@ K = TypeVar("K")
 _PODS_BY_NODE = "simulated-node"
 _IN_FLIGHT = 64
 _RENEWALS_A_SECOND = 200
+# Fewer are no load: a timer for each would be more than the renewals.
+_SMALLEST_SHARE = 8
 _LONGEST_RENEW_SECONDS = 40.0
 """A node counts as lost after 50 s of silence."""
 _LIMITS = RateLimits(base=0.1, maximum=30.0, rate=200.0, burst=1000)
@@ -222,7 +224,7 @@ class SimulatedFleet:
                     await self._any_nodes.wait()
                     due = self._clock.monotonic()
                     continue
-                size = math.ceil(len(names) / seconds)
+                size = max(math.ceil(len(names) / seconds), _SMALLEST_SHARE)
                 shares = [names[start : start + size] for start in range(0, len(names), size)]
                 for share in shares:
                     left = [name for name in share if name not in self._renewing]

@@ -1,10 +1,11 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 import pytest
 
 from kubecore.api import errors
 from kubecore.client.client import Object
 from kubecore.client.informer import InformerFactory, Of, SharedInformer
+from kubecore.client.transport import Event
 from kubecore.clock import VirtualClock
 from tests.support.fake_api import FakeAPI
 
@@ -58,6 +59,49 @@ async def test_a_watch_that_ends_is_resumed_without_loss(
     api.add("configmaps", config_map("one"))
     await clock.advance(10)
     assert seen == ["add one"]
+
+
+class Noting(FakeAPI):
+    """Notes for how long it was asked to watch."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(clock)
+        self.asked: list[str | None] = []
+
+    def watch(self, path: str, *, query: Mapping[str, str] | None = None) -> AsyncGenerator[list[Event], None]:
+        self.asked.append((query or {}).get("timeoutSeconds"))
+        return super().watch(path, query=query)
+
+
+class Near(Noting):
+    in_process = True
+
+
+async def asked_for(api: Noting, *, found: bool = False) -> str | None:
+    """`found`: in discovery."""
+    client = api.client()
+    if found:
+        client.learn(client.resource("configmaps"))
+    factory = InformerFactory(client, api.clock)
+    factory.informer("configmaps")
+    await factory.start()
+    await VirtualClock().settle()
+    await factory.stop()
+    (seconds,) = api.asked
+    return seconds
+
+
+async def test_a_watch_ends_after_some_minutes_lest_a_dead_connection_be_waited_for(clock: VirtualClock) -> None:
+    seconds = await asked_for(Noting(clock))
+    assert seconds is not None and 300 <= int(seconds) <= 600
+
+
+async def test_a_watch_of_what_is_served_in_this_process_has_no_end(clock: VirtualClock) -> None:
+    assert await asked_for(Near(clock)) is None
+
+
+async def test_who_serves_what_was_found_in_discovery_may_be_elsewhere(clock: VirtualClock) -> None:
+    assert await asked_for(Near(clock), found=True) is not None
 
 
 async def test_after_410_it_lists_anew_and_tells_the_differences(

@@ -34,6 +34,11 @@ async def test_a_node_renews_its_lease_every_ten_seconds(fleet: Fleet) -> None:
     assert before is not None and fleet.renewed("sim-0") != before
 
 
+async def test_few_nodes_renew_their_leases_together(fleet: Fleet) -> None:
+    await fleet.settle(20)
+    assert fleet.renewed("sim-0") == fleet.renewed("sim-1")
+
+
 async def test_leases_are_renewed_in_time_by_a_server_that_answers_late(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
