@@ -81,10 +81,15 @@ impl LogFile {
                 entries.push(self.entry(key, found.revision, self.value(&txn, found)?)?);
             }
         }
-        for (key, found) in recent.iter().filter_map(|(key, place)| Some((*key, place.record()?))) {
-            if found.revision <= at {
-                entries.push(self.entry(key, found.revision, self.value(&txn, found)?)?);
-            }
+        let written = recent.iter().filter_map(|(key, place)| Some((*key, place.record()?)));
+        let mut written: Vec<_> = written.filter(|(_, found)| found.revision <= at).collect();
+        if written.len() > enough {
+            // The others' values, which are in the log, need not be read.
+            written.sort_unstable_by_key(|(key, _)| *key);
+            written.truncate(enough);
+        }
+        for (key, found) in written {
+            entries.push(self.entry(key, found.revision, self.value(&txn, found)?)?);
         }
         for &(key, previous) in replaced.iter().filter(|(key, previous)| *previous != 0 && *key >= begin) {
             entries.push(self.entry(key, previous, self.logged(&txn, previous)?.value)?);
