@@ -38,10 +38,6 @@ class _Form(NamedTuple):
 _PLAIN = _Form(JSON_TYPE, "")
 
 
-# By whether it is the one document of all groups, which says by its ETag when it changes.
-_CACHING = {False: "no-cache, private", True: "public"}
-
-
 class _Document(NamedTuple):
     body: bytes
     content_type: str
@@ -89,9 +85,13 @@ class Discovery:
         document = self._document(path, form)
         if document is None:
             return None
-        headers = (("ETag", document.etag), ("Vary", "Accept"), ("Cache-Control", _CACHING[bool(form.version)]))
-        if if_none_match and document.etag in if_none_match:
-            return Answer(304, b"", document.content_type, headers)
+        if not form.version:
+            # Upstream tells only of the one document of all groups when it changes.
+            return Answer(200, document.body, document.content_type)
+        headers = (("ETag", document.etag), ("Vary", "Accept"), ("Cache-Control", "public"))
+        # Neither a list of tags nor "*" is taken apart.
+        if if_none_match == document.etag:
+            return Answer(304, b"", "", headers)
         return Answer(200, document.body, document.content_type, headers)
 
     def _form(self, path: str, accept: str) -> _Form | None:

@@ -134,10 +134,27 @@ def test_a_known_etag_is_answered_304(discovery: Discovery) -> None:
     etag = dict(first.headers)["ETag"]
     again = discovery.respond("/apis", KUBECTL, etag)
     assert again is not None
-    assert (again.status, again.body) == (304, b"")
+    assert (again.status, again.body, again.content_type) == (304, b"", "")
     legacy = discovery.respond("/apis", "application/json", etag)
     assert legacy is not None
     assert legacy.status == 200
+
+
+def test_only_the_whole_of_if_none_match_is_a_known_etag(discovery: Discovery) -> None:
+    first = discovery.respond("/apis", KUBECTL)
+    assert first is not None
+    etag = dict(first.headers)["ETag"]
+    for sent in (f'"other", {etag}', f"W/{etag}", "*"):
+        again = discovery.respond("/apis", KUBECTL, sent)
+        assert again is not None
+        assert (again.status, again.body) == (200, first.body), sent
+
+
+@pytest.mark.parametrize("path", ["/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1"])
+def test_legacy_documents_have_no_etag(discovery: Discovery, path: str) -> None:
+    answer = discovery.respond(path, "application/json")
+    assert answer is not None
+    assert (answer.status, answer.headers) == (200, ())
 
 
 def test_an_accept_that_cannot_be_met_is_406(discovery: Discovery) -> None:
