@@ -124,12 +124,12 @@ class OpenAPI:
         elif foreign is not None:
             digest, make = foreign.digest.upper(), partial(_converted, foreign)
         else:
-            index = self._index(state)
-            return _answer(_Document(index, _digest(index)), _INDEX_TYPE, _FRESH, if_none_match)
+            # Upstream's is made anew for each request, and has no tag.
+            return Answer(200, self._index(state), _INDEX_TYPE, _FRESH)
         wanted = parse_qs(query).get("hash", [""])[0]
         if wanted and wanted != digest:
             # The client's index is old: send it to the document as it is now.
-            return Answer(301, b"", content_type, (("Location", f"{path}?hash={digest}"),))
+            return Answer(301, b"", content_type, (("Location", f"{path}?hash={digest}"), *_tagged(digest)))
         if content_type == V3_PROTOBUF:
             document = self._kept(f"{path}.pb", digest, lambda: protobuf.encode_openapi_v3(make()))
         else:
@@ -268,7 +268,13 @@ def _digest(content: bytes) -> str:
 
 
 def _answer(document: _Document, content_type: str, caching: tuple[tuple[str, str], ...], if_none_match: str) -> Answer:
-    headers = (("ETag", f'"{document.digest}"'), ("Vary", "Accept"), *caching)
-    if if_none_match and document.digest in if_none_match:
-        return Answer(304, b"", content_type, headers)
+    headers = (*_tagged(document.digest), *caching)
+    # Go's server takes the header apart, and compares weakly.
+    known = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    if "*" in known or f'"{document.digest}"' in known:
+        return Answer(304, b"", "", headers)
     return Answer(200, document.body, content_type, headers)
+
+
+def _tagged(digest: str) -> tuple[tuple[str, str], ...]:
+    return (("ETag", f'"{digest}"'), ("Vary", "Accept"))

@@ -66,6 +66,8 @@ def test_an_outdated_hash_is_redirected_to_the_present_one(openapi: OpenAPI) -> 
     assert answer is not None
     assert answer.status == 301
     location = dict(answer.headers)["Location"]
+    assert dict(answer.headers)["ETag"] == f'"{location.partition("?hash=")[2]}"'
+    assert dict(answer.headers)["Vary"] == "Accept"
     assert location in document(openapi, "/openapi/v3")["paths"]["apis/apps/v1"]["serverRelativeURL"]
 
 
@@ -345,7 +347,24 @@ def test_both_forms_of_a_document_have_one_tag_and_one_hash(openapi: OpenAPI) ->
     assert tags[0] == tags[1] == f'"{query.removeprefix("hash=")}"'
     again = openapi.respond(path, query, accept=V3_PROTOBUF, if_none_match=tags[0])
     assert again is not None
-    assert again.status == 304
+    assert (again.status, again.body, again.content_type) == (304, b"", "")
+
+
+def test_a_tag_is_known_by_a_list_of_tags_weak_ones_and_any(openapi: OpenAPI) -> None:
+    path = "/openapi/v3/apis/apps/v1"
+    first = openapi.respond(path)
+    assert first is not None
+    tag = dict(first.headers)["ETag"]
+    for sent, status in ((f'"x", {tag}', 304), (f"W/{tag}", 304), ("*", 304), (f'"x{tag[1:]}', 200), (tag[1:-1], 200)):
+        again = openapi.respond(path, if_none_match=sent)
+        assert again is not None
+        assert again.status == status, sent
+
+
+def test_the_index_of_v3_has_no_tag(openapi: OpenAPI) -> None:
+    answer = openapi.respond("/openapi/v3", accept="application/json")
+    assert answer is not None
+    assert answer.headers == (("Cache-Control", "no-cache, private"),)
 
 
 def test_what_cannot_be_met_is_406_and_other_paths_are_none(openapi: OpenAPI) -> None:
