@@ -143,6 +143,27 @@ class TestTcp:
             assert written < 100_000_000
             writer.close()
 
+    async def test_what_a_slow_reader_has_not_taken_at_once_arrives_unchanged_and_in_order(self, plane: Plane) -> None:
+        """Whether a piece is taken in part, not at all, or carried through a pipe."""
+        numbers = b"".join(number.to_bytes(4, "big") for number in range(600_000))
+
+        async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            for at in range(0, len(numbers), 5000):
+                writer.write(numbers[at : at + 5000])
+                await writer.drain()
+            writer.close()
+
+        async with backend(count) as port:
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(plane.serve([port]))
+            reader, writer = await asyncio.open_connection(sock=client, limit=4096)
+            received = bytearray()
+            while piece := await reader.read(10_000):
+                received += piece
+            writer.close()
+        assert bytes(received) == numbers
+
     async def test_a_reset_is_passed_on(self, plane: Plane) -> None:
         async def slam(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readexactly(1)

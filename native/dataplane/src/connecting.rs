@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kubecore_sockets::Pool;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UdpSocket};
@@ -18,6 +19,8 @@ pub(crate) const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
+
+const NOT_AT_ALL: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// In whose name a destination is spoken to. Where that cannot be had, better in our own than not at all.
 #[derive(Clone, Debug)]
@@ -43,21 +46,41 @@ fn socket_for(address: SocketAddr, kind: Type, origin: &Origin) -> io::Result<So
     Ok(socket)
 }
 
-/// Connect to `address`: as `TcpStream::connect`, in fewer calls.
-pub(crate) async fn connect(address: SocketAddr, origin: Origin) -> io::Result<TcpStream> {
-    let socket = socket_for(address, Type::STREAM.nonblocking(), &origin)?;
+/// Begin to connect to `address`. A destination on this host has often taken the connection when this returns.
+pub(crate) fn begin(address: SocketAddr, origin: &Origin) -> io::Result<TcpStream> {
+    let socket = socket_for(address, Type::STREAM.nonblocking(), origin)?;
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
         _ => {}
     }
-    let stream = TcpStream::from_std(socket.into())?;
+    TcpStream::from_std(socket.into())
+}
+
+/// Whether it is connected by now: to be asked before anybody waits for that.
+pub(crate) fn connected_already(stream: &TcpStream) -> bool {
+    let mut asked = [PollFd::new(stream, PollFlags::OUT)];
+    matches!(rustix::event::poll(&mut asked, Some(&NOT_AT_ALL)), Ok(1))
+        && asked[0].revents() == PollFlags::OUT
+}
+
+/// Wait until it is connected.
+pub(crate) async fn connected_later(stream: &TcpStream) -> io::Result<()> {
     let ready = stream.ready(Interest::WRITABLE).await?;
     // Only a socket that is closed in some way has an error to tell.
     if (ready.is_write_closed() || ready.is_error())
         && let Some(error) = stream.take_error()?
     {
         return Err(error);
+    }
+    Ok(())
+}
+
+/// Connect to `address`: as `TcpStream::connect`, in fewer calls.
+pub(crate) async fn connect(address: SocketAddr, origin: Origin) -> io::Result<TcpStream> {
+    let stream = begin(address, &origin)?;
+    if !connected_already(&stream) {
+        connected_later(&stream).await?;
     }
     Ok(stream)
 }

@@ -7,6 +7,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::{self, MaybeUninit};
 use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use kubecore_core::balance::{Carried, State};
 use kubecore_core::clock::Clock;
-use parking_lot::Mutex;
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -22,30 +23,16 @@ use crate::connecting::{keep_alive, progress};
 use crate::splice::Pipe;
 use crate::wait;
 
+/// Received in one call. It lies on the stack: nothing is allocated or cleared for what can be sent on at once.
 const BUFFER_BYTES: usize = 16 * 1024;
 /// Full buffers in a row after which a direction is spliced, and small splices after which it no longer is.
 const STREAK: u32 = 2;
 const SMALL_STREAK: u32 = 8;
-const SPARE_BUFFERS: usize = 256;
 /// Of what a client has said, kept in case it must be said again.
 const KEPT_BYTES: usize = 4096;
 /// A connection that is as old as this stays where it is, and its destination is asked for signs of life: most are over
 /// by then and need not pay for it.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
-
-static SPARE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
-
-/// Held only while bytes are in it, so that idle connections cost no buffers.
-fn take_buffer() -> Box<[u8]> {
-    SPARE.lock().pop().unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice())
-}
-
-fn give_back(buffer: Box<[u8]>) {
-    let mut spare = SPARE.lock();
-    if spare.len() < SPARE_BUFFERS && buffer.len() == BUFFER_BYTES {
-        spare.push(buffer);
-    }
-}
 
 /// Why a direction cannot go on.
 enum Stop {
@@ -63,9 +50,9 @@ impl From<io::Error> for Stop {
 /// One direction.
 #[derive(Default)]
 struct Direction {
-    buffer: Option<Box<[u8]>>,
+    /// What the target has not taken yet, from `start` on.
+    left: Vec<u8>,
     start: usize,
-    end: usize,
     pipe: Option<Pipe>,
     streak: u32,
     moved: u64,
@@ -79,7 +66,7 @@ struct Direction {
 
 impl Direction {
     fn held(&self) -> usize {
-        self.end - self.start + self.pipe.as_ref().map_or(0, Pipe::held)
+        self.left.len() - self.start + self.pipe.as_ref().map_or(0, Pipe::held)
     }
 
     /// Ready when the source has finished and the target has been told; the `last` one leaves that to the closing of
@@ -94,8 +81,9 @@ impl Direction {
         while !self.finished {
             if self.held() > 0 {
                 self.unheard = false;
-                ready!(to.poll_write_ready(context))?;
-                retry(self.send(to))?;
+                if blocked(self.send(to))? {
+                    ready!(to.poll_write_ready(context))?;
+                }
             } else if self.at_end {
                 if self.unheard {
                     return Poll::Ready(Err(Stop::Unheard));
@@ -106,34 +94,37 @@ impl Direction {
                     let _ = socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write);
                 }
             } else {
-                let ready = from.poll_read_ready(context);
-                if ready.is_pending()
-                    && let Some(buffer) = self.buffer.take()
-                {
-                    give_back(buffer);
-                }
-                ready!(ready)?;
-                retry(self.receive(from))?;
+                ready!(from.poll_read_ready(context))?;
+                blocked(self.pass(from, to))?;
             }
         }
         Poll::Ready(Ok(()))
     }
 
-    fn receive(&mut self, from: &TcpStream) -> io::Result<()> {
+    /// Receive, and send on what the target takes at once.
+    fn pass(&mut self, from: &TcpStream, to: &TcpStream) -> io::Result<()> {
         if let Some(pipe) = &mut self.pipe {
             let moved = from.try_io(Interest::READABLE, || pipe.fill(from.as_raw_fd()))?;
             self.at_end = moved == 0;
             self.streak = if moved < BUFFER_BYTES { self.streak + 1 } else { 0 };
             return Ok(());
         }
-        let buffer = self.buffer.get_or_insert_with(take_buffer);
-        let received = receive(from, buffer)?;
-        (self.start, self.end) = (0, received);
-        self.at_end = received == 0;
-        self.streak = if received == buffer.len() { self.streak + 1 } else { 0 };
-        Ok(())
+        let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
+        let received = receive(from, &mut buffer)?;
+        self.at_end = received.is_empty();
+        self.streak = if received.len() == BUFFER_BYTES { self.streak + 1 } else { 0 };
+        if self.at_end {
+            return Ok(());
+        }
+        self.unheard = false;
+        let sent = send(to, received);
+        let taken = *sent.as_ref().unwrap_or(&0);
+        self.left.extend_from_slice(&received[taken..]);
+        self.count(&received[..taken]);
+        sent.map(|_| self.consider_splicing())
     }
 
+    /// Send what is left.
     fn send(&mut self, to: &TcpStream) -> io::Result<()> {
         if let Some(pipe) = &mut self.pipe
             && pipe.held() > 0
@@ -145,63 +136,71 @@ impl Direction {
             }
             return Ok(());
         }
-        let Some(buffer) = &self.buffer else { return Ok(()) };
-        let sent = to.try_write(&buffer[self.start..self.end])?;
-        if let Some(kept) = &mut self.kept {
-            if kept.len() + sent <= KEPT_BYTES {
-                kept.extend_from_slice(&buffer[self.start..self.start + sent]);
-            } else {
-                self.kept = None;
-            }
+        let left = mem::take(&mut self.left);
+        let sent = send(to, &left[self.start..]);
+        let taken = *sent.as_ref().unwrap_or(&0);
+        self.count(&left[self.start..self.start + taken]);
+        self.start += taken;
+        if self.start == left.len() {
+            self.start = 0;
+            self.consider_splicing();
+        } else {
+            self.left = left;
         }
-        self.start += sent;
-        self.moved += sent as u64;
-        if self.start == self.end && self.streak >= STREAK {
+        sent.map(|_| ())
+    }
+
+    /// The target has taken them.
+    fn count(&mut self, sent: &[u8]) {
+        self.moved += sent.len() as u64;
+        match &mut self.kept {
+            Some(kept) if kept.len() + sent.len() <= KEPT_BYTES => kept.extend_from_slice(sent),
+            _ => self.kept = None,
+        }
+    }
+
+    fn consider_splicing(&mut self) {
+        if self.held() == 0 && self.streak >= STREAK {
             // Without a pipe (too many open files) copying goes on.
             (self.pipe, self.streak) = (Pipe::new().ok(), 0);
-            self.buffer = None;
         }
-        Ok(())
     }
 
     /// What was sent is to be sent once more, before the rest.
     fn rewind(&mut self) {
         let mut bytes = self.kept.replace(Vec::new()).unwrap_or_default();
-        if let Some(buffer) = self.buffer.take() {
-            bytes.extend_from_slice(&buffer[self.start..self.end]);
-            give_back(buffer);
-        }
-        (self.start, self.end, self.moved, self.finished) = (0, bytes.len(), 0, false);
-        if !bytes.is_empty() {
-            self.buffer = Some(bytes.into_boxed_slice());
-        }
+        bytes.extend_from_slice(&self.left[self.start..]);
+        (self.left, self.start, self.moved, self.finished) = (bytes, 0, 0, false);
     }
 }
 
 /// As `TcpStream::try_read`, but a short read also tells tokio that the socket is empty (epoll(7), question 9), which
 /// saves the call that would find that out.
-fn receive(from: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut short = None;
+fn receive<'a>(from: &TcpStream, buffer: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
+    let room = buffer.len();
+    let mut short: Option<&'a [u8]> = None;
     let result = from.try_io(Interest::READABLE, || {
-        // SAFETY: the pointer and length are those of a live, exclusive slice.
-        let received = unsafe { libc::recv(from.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-        let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        if received > 0 && received < buffer.len() {
+        let ((received, _), _) = rustix::net::recv(from, buffer, RecvFlags::empty())?;
+        if !received.is_empty() && received.len() < room {
             short = Some(received);
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        Ok(received)
+        Ok(&*received)
     });
     short.map_or(result, Ok)
 }
 
-/// A call that would have blocked is tried again when the socket is ready.
-fn retry(result: io::Result<()>) -> io::Result<()> {
+/// By way of rustix and not of libc, whose calls ask each time whether their thread is to be cancelled.
+fn send(to: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    to.try_io(Interest::WRITABLE, || Ok(rustix::net::send(to, bytes, SendFlags::NOSIGNAL)?))
+}
+
+/// Whether it is to be tried again when the socket is ready.
+fn blocked(result: io::Result<()>) -> io::Result<bool> {
     match result {
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-            Ok(())
-        }
-        other => other,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        other => other.map(|()| false),
     }
 }
 

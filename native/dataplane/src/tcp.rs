@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::{io, mem};
 
 use arc_swap::ArcSwap;
-use kubecore_core::balance::{Carried, Connection, Flow, FlowKey, Picker, Protocol, State, VirtualService};
+use kubecore_core::balance::{
+    Carried, Connection, Destination, Flow, FlowKey, Picker, Protocol, State, VirtualService,
+};
 use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
 use socket2::SockRef;
@@ -15,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::access::Access;
-use crate::connecting::connect;
+use crate::connecting;
 use crate::connections::{Open, Task, TcpCarrier};
 use crate::forwarder::Shared;
 use crate::one_listener::OneListener;
@@ -253,17 +255,30 @@ impl TcpVirtual {
         None
     }
 
-    /// A destination that is removed meanwhile is left at once: whoever hangs on it is to go elsewhere.
     async fn attempt(&self, carried: &Carried, search: &Search) -> Result<(TcpStream, u64), Miss> {
-        let Shared { clock, options, .. } = &*self.shared;
         let destination = carried.connection().destination();
+        if destination.removed() {
+            return Err(Miss::Removed);
+        }
         let to = carried.destination();
         let origin = self.shared.origin(&self.access.load(), search.peer, search.target, to);
-        let (mut connecting, mut over) =
-            (pin!(connect(to, origin)), pin!(wait::sleep(clock, options.connect_timeout)));
-        // Most are there by the time the kernel has been asked once more: a timer is for the others only.
-        let mut once_more = pin!(tokio::task::yield_now());
-        let mut waited = false;
+        let stream = connecting::begin(to, &origin).map_err(|_| Miss::Failed)?;
+        // Most are by then, those on this host: who waits and a timer are for the others only.
+        if !connecting::connected_already(&stream) {
+            self.wait_for(&stream, destination).await?;
+        }
+        if destination.removed() {
+            return Err(Miss::Removed);
+        }
+        let introduced = self.introduce(search, &stream).map_err(|_| Miss::Failed)?;
+        Ok((stream, introduced))
+    }
+
+    /// A destination that is removed meanwhile is left at once: whoever hangs on it is to go elsewhere.
+    async fn wait_for(&self, stream: &TcpStream, destination: &Destination) -> Result<(), Miss> {
+        let Shared { clock, options, .. } = &*self.shared;
+        let mut connected = pin!(connecting::connected_later(stream));
+        let mut over = pin!(wait::sleep(clock, options.connect_timeout));
         loop {
             let mut changed = pin!(self.changed.notified());
             // From here on no change is missed.
@@ -273,16 +288,8 @@ impl TcpVirtual {
             }
             tokio::select! {
                 biased;
-                stream = &mut connecting => return match stream {
-                    _ if destination.removed() => Err(Miss::Removed),
-                    Ok(stream) => match self.introduce(search, &stream) {
-                        Ok(introduced) => Ok((stream, introduced)),
-                        Err(_) => Err(Miss::Failed),
-                    },
-                    Err(_) => Err(Miss::Failed),
-                },
-                () = &mut once_more, if !waited => waited = true,
-                () = &mut over, if waited => return Err(Miss::TimedOut),
+                connected = &mut connected => return connected.map_err(|_| Miss::Failed),
+                () = &mut over => return Err(Miss::TimedOut),
                 () = changed => {}
             }
         }
