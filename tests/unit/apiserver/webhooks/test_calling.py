@@ -117,10 +117,9 @@ async def test_an_unknown_service_is_not_found() -> None:
 
 
 async def test_a_webhook_that_does_not_answer_is_given_up_in_time() -> None:
-    asked, given_up = asyncio.Event(), asyncio.Event()
+    given_up = asyncio.Event()
 
     async def handle(_: web.Request) -> web.StreamResponse:
-        asked.set()
         await given_up.wait()
         return web.Response()
 
@@ -132,8 +131,8 @@ async def test_a_webhook_that_does_not_answer_is_given_up_in_time() -> None:
         call = asyncio.get_running_loop().create_task(
             caller.post(Target(url=webhook.url, ca_bundle=webhook.ca_bundle), b"{}", timeout_seconds=0.2)
         )
-        await asked.wait()
-        # The limit is real time: what is outside takes that, however fast the cluster's passes.
+        # The limit is real time: what is outside takes that, however fast the cluster's passes. On a slow machine it is
+        # over before the webhook has been asked.
         await clock.advance(3600)
         assert call.done()
         with pytest.raises(WebhookError, match=r'Post "https://.*/convert\?timeout=1s": context deadline exceeded'):
