@@ -12,6 +12,7 @@ from aiohttp import web
 from tests.integration.apiserver.conftest import Api
 from tests.integration.apiserver.definitions import DEFINITIONS, begin, condition, crd, define, seen, until, version
 from tests.support.conversion_webhook import ConversionWebhook, serving
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -109,6 +110,7 @@ async def refusal(api: Api, cluster: Api, webhook: ConversionWebhook, **config: 
 async def test_a_webhook_that_is_not_there(api: Api, cluster: Api) -> None:
     async with serving(ConversionWebhook()) as webhook:
         pass
+    webhook.port = free_port()
     assert await refusal(api, cluster, webhook) == (
         f'conversion webhook for GROUP/v1beta1, Kind=Host failed: Post "{webhook.url}?timeout=30s": '
         f"dial tcp 127.0.0.1:{webhook.port}: connect: connection refused"

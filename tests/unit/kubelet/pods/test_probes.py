@@ -20,6 +20,7 @@ from kubecore.kubelet.pods import http_get as http_probe
 from kubecore.kubelet.pods.hooks import run_hook
 from kubecore.kubelet.pods.probes import Result, Target, Verdict, probe_once
 from kubecore.kubelet.runtime.interface import ExecResult, RuntimeFailure
+from tests.support.ports import free_port
 from tests.unit.kubelet.conftest import Node, container
 
 Object = dict[str, Any]
@@ -237,8 +238,7 @@ async def test_a_server_is_asked_as_the_probe_says() -> None:
 
 
 async def test_who_does_not_answer_has_failed_in_the_words_of_go() -> None:
-    async with web({}) as server:
-        port = server.port
+    port = free_port()
     refused = f'Get "http://{HERE}:{port}/": dial tcp {HERE}:{port}: connect: connection refused'
     assert await http_get(port) == Verdict(Result.FAILURE, refused)
 
@@ -341,8 +341,7 @@ async def test_a_service_s_health_decides() -> None:
 
 
 async def test_a_server_that_is_not_there_is_waited_for() -> None:
-    async with health_server() as port:
-        pass
+    port = free_port()
     told = f'timeout: failed to connect service "{HERE}:{port}" within 100ms: context deadline exceeded'
     assert await check(port, seconds=0.1) == Verdict(Result.FAILURE, told)
 
@@ -358,8 +357,7 @@ async def test_a_hook_is_content_with_any_answer() -> None:
     async with web({"/drain": "500 No\r\n\r\n"}) as server:
         assert await hook({"httpGet": {"port": server.port, "path": "/drain"}}) == Verdict(Result.SUCCESS)
         assert "User-Agent: kube-lifecycle/1.35" in server.asked[0]
-        port = server.port
-    assert (await hook({"httpGet": {"port": port}})).result is Result.FAILURE
+    assert (await hook({"httpGet": {"port": free_port()}})).result is Result.FAILURE
 
 
 @pytest.mark.parametrize("location", BAD_LOCATIONS)
