@@ -447,7 +447,7 @@ class TestLifetime:
 
         def ask() -> None:
             while not over.is_set():
-                heard.append(world.ask(world.client, "10.96.0.1", 80, within=SOON))
+                heard.append(world.ask(world.client, "10.96.0.1", 80, again=False))
 
         asking = threading.Thread(target=ask)
         asking.start()
