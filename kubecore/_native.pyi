@@ -313,12 +313,9 @@ class WatchCache:
         *,
         list_kind: str = ...,
         custom: bool = False,
-        zeros: Sequence[str] = ...,
     ) -> int:
-        """Returns the resource's number. An empty `list_kind` is the kind and "List". Selectable fields are (label, JSON
-        pointer); a pointer may be several alternatives joined by "|", the first that is there and not empty counts, and
-        end in "=default". `zeros`, one for each version: what an object without content shows beside its metadata, each
-        member behind a comma."""
+        """Returns the resource's number. An empty `list_kind` is the kind and "List". Selectable fields are (label, JSON pointer); a pointer may be several
+        alternatives joined by "|", the first that is there and not empty counts, and end in "=default"."""
     def unregister(self, resource: int) -> None: ...
     def load(self, resource: int, items: Sequence[tuple[str, int, bytes]]) -> None:
         """The initial fill: ("namespace/name" or "name", revision, object)."""

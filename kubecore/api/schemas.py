@@ -42,7 +42,6 @@ __all__ = [
     "refuse_crowds",
     "with_gos_numbers",
     "with_members",
-    "zero_members",
 ]
 
 
@@ -165,17 +164,6 @@ def refuse_crowds(obj: bytes) -> None:
 def default() -> Schemas:
     """The engine with the built-in kinds of v1.35. Immutable, so one serves the whole process."""
     return Schemas(zlib.decompress((DATA / "schemas.json.z").read_bytes()))
-
-
-def zero_members(api_version: str, kind: str) -> str:
-    """What an object of a built-in kind shows though it is empty, as JSON: each member behind a comma, but `kind`,
-    `apiVersion` and `metadata`. "" of a kind that shows nothing or is not known."""
-    name, engine = f"{api_version}/{kind}", default()
-    if not engine.has(name):
-        return ""
-    shown = orjson.loads(engine.decode(name, orjson.dumps({"apiVersion": api_version, "kind": kind})).body)
-    members = {member: zero for member, zero in shown.items() if member not in ("apiVersion", "kind", "metadata")}
-    return f",{orjson.dumps(members)[1:-1].decode()}" if members else ""
 
 
 def custom(schema: bytes, *, api_version: str, kind: str) -> CustomSchema:

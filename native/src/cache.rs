@@ -73,7 +73,7 @@ impl WatchCache {
         Self { core: Core::new(history.map_or_else(Bounds::default, Bounds::events), clock) }
     }
 
-    #[pyo3(signature = (key, group, plural, storage_version, kind, namespaced, versions, selectable_fields, *, list_kind = String::new(), custom = false, zeros = Vec::new()))]
+    #[pyo3(signature = (key, group, plural, storage_version, kind, namespaced, versions, selectable_fields, *, list_kind = String::new(), custom = false))]
     #[allow(clippy::too_many_arguments)] // the resource's facts, one by one
     fn register(
         &self,
@@ -87,7 +87,6 @@ impl WatchCache {
         selectable_fields: Vec<(PyBackedStr, PyBackedStr)>,
         list_kind: String,
         custom: bool,
-        zeros: Vec<String>,
     ) -> ResourceId {
         let selectable_fields =
             selectable_fields.iter().map(|(label, pointer)| SelectableField::new(label, pointer)).collect();
@@ -102,7 +101,6 @@ impl WatchCache {
             namespaced,
             versions,
             selectable_fields,
-            zeros,
         };
         self.core.register(info)
     }

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from kubecore import _native
 from kubecore.api.errors import StatusError
-from kubecore.api.schemas import zero_members
 from kubecore.apiserver.storage.interface import DELETE, Event, Storage, Stored
 from kubecore.clock import RealClock, native_clock
 
@@ -121,8 +120,6 @@ class Cacher:
         fields: Sequence[tuple[str, str]],
         normalize: Callable[[bytes], bytes] | None,
     ) -> Cached:
-        custom = bool(resource.storage_version)
-        group = f"{resource.group}/" if resource.group else ""
         number = self.native.register(
             resource.key,
             resource.group,
@@ -133,8 +130,7 @@ class Cacher:
             list(versions),
             list(fields),
             list_kind=resource.list_kind,
-            custom=custom,
-            zeros=[] if custom else [zero_members(f"{group}{version}", resource.kind) for version in versions],
+            custom=bool(resource.storage_version),
         )
         return Cached(number, storage_prefix(resource), resource, self.feed, normalize)
 

@@ -69,7 +69,6 @@ fn info() -> ResourceInfo {
         namespaced: true,
         versions: vec!["v1".into()],
         selectable_fields: fields(),
-        zeros: Vec::new(),
     }
 }
 

@@ -51,7 +51,6 @@ fn info() -> ResourceInfo {
         namespaced: true,
         versions: vec!["v1".into()],
         selectable_fields: Vec::new(),
-        zeros: Vec::new(),
     }
 }
 

@@ -82,16 +82,6 @@ async def test_a_watch_sends_length_delimited_events(server: APIServer, api: Api
     assert b"k8s.io/initial-events-end" in frames[1]
 
 
-async def test_the_object_of_a_bookmark_is_an_empty_one_of_its_kind(server: APIServer, tmp_path: Path) -> None:
-    query = "?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
-    async with admin(server, tmp_path) as http, http.stream(f"/apis/batch/v1/jobs{query}", ASKED) as answer:
-        (length,) = struct.unpack(">I", await answer.content.readexactly(4))
-        frame = await answer.content.readexactly(length)
-    told = decoded(frame[frame.index(b"k8s\0") :])
-    assert told["kind"] == "Job"
-    assert told["spec"] == {"template": {"metadata": {}, "spec": {}}}
-
-
 async def test_a_refusal_is_a_status_in_protobuf(server: APIServer, api: Api, tmp_path: Path) -> None:
     async with admin(server, tmp_path) as http:
         for method, body in (("GET", None), ("DELETE", None)):

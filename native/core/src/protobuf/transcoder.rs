@@ -9,7 +9,7 @@ use super::wire::{LENGTH, put_bytes, put_nested, put_number, put_tag, put_varint
 use super::{Fault, knows};
 use crate::status::Status;
 use crate::watch_cache::{
-    EventType, FOREIGN, FormId, ListMeta, Object, ResourceInfo, Transcoder, json_bookmark, last_part,
+    EventType, FOREIGN, FormId, ListMeta, Object, ResourceInfo, Transcoder, json_bookmark,
 };
 
 // Fields of meta/v1 ListMeta, of every list, and of meta/v1 WatchEvent and runtime.RawExtension.
@@ -78,8 +78,7 @@ impl Transcoder for Protobuf {
     }
 
     fn bookmark(&self, info: &ResourceInfo, revision: u64, initial_events_end: bool) -> Bytes {
-        let zeros = info.zeros(last_part(&self.api_version));
-        bookmark(&info.kind, &self.api_version, revision, initial_events_end, zeros)
+        bookmark(&info.kind, &self.api_version, revision, initial_events_end)
     }
 
     fn status(&self, status: &Status) -> Bytes {
@@ -117,7 +116,7 @@ impl Transcoder for ProtobufMetadata {
     }
 
     fn bookmark(&self, _info: &ResourceInfo, revision: u64, initial_events_end: bool) -> Bytes {
-        bookmark(PARTIAL_METADATA, META_VERSION, revision, initial_events_end, "")
+        bookmark(PARTIAL_METADATA, META_VERSION, revision, initial_events_end)
     }
 
     fn status(&self, status: &Status) -> Bytes {
@@ -149,11 +148,9 @@ fn list_frame(api_version: &str, kind: &str, meta: &ListMeta, items_length: usiz
     (Bytes::from(start), Bytes::from_static(TAIL))
 }
 
-fn bookmark(kind: &str, api_version: &str, revision: u64, initial_events_end: bool, zeros: &str) -> Bytes {
+fn bookmark(kind: &str, api_version: &str, revision: u64, initial_events_end: bool) -> Bytes {
     // Only kinds that have a form have a transcoder.
-    Bytes::from(
-        encode(&json_bookmark(kind, api_version, revision, initial_events_end, zeros)).unwrap_or_default(),
-    )
+    Bytes::from(encode(&json_bookmark(kind, api_version, revision, initial_events_end)).unwrap_or_default())
 }
 
 /// A Status, enveloped.

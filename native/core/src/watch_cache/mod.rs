@@ -40,8 +40,8 @@ pub use resource::{ResourceCache, ResourceId, ResourceInfo};
 pub use scan::{Facts, Labels, ScanError, Scanner, SelectableField};
 pub use snapshot::Snapshot;
 pub use token::ContinueToken;
+pub(crate) use transcode::json_bookmark;
 pub use transcode::{
     EventType, FOREIGN, FormId, Json, ListMeta, PartialMetadata, STORED, Transcoder, json_frame,
 };
-pub(crate) use transcode::{json_bookmark, last_part};
 pub use watch::{Batch, Delivery, Start, WatchQuery, Watcher};

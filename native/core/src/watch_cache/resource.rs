@@ -40,21 +40,12 @@ pub struct ResourceInfo {
     /// Served versions, without the group.
     pub versions: Vec<String>,
     pub selectable_fields: Vec<SelectableField>,
-    /// What an object without content shows beside its metadata, as members behind a comma; by version, in the order of
-    /// `versions`. Empty: nothing.
-    pub zeros: Vec<String>,
 }
 
 impl ResourceInfo {
     /// "apps/v1", or "v1" for the core group.
     pub fn api_version(&self, version: &str) -> String {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
-    }
-
-    /// What a bookmark in this version shows beside its metadata.
-    pub fn zeros(&self, version: &str) -> &str {
-        let position = self.versions.iter().position(|known| known == version);
-        position.and_then(|at| self.zeros.get(at)).map_or("", String::as_str)
     }
 
     pub fn list_kind(&self) -> String {

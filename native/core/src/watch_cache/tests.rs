@@ -31,7 +31,6 @@ pub(super) fn pod_info() -> ResourceInfo {
         namespaced: true,
         versions: vec!["v1".into(), "v1beta1".into()],
         selectable_fields: vec![SelectableField::new("spec.nodeName", "/spec/nodeName")],
-        zeros: Vec::new(),
     }
 }
 

@@ -163,7 +163,7 @@ impl Transcoder for Json {
 
     fn bookmark(&self, info: &ResourceInfo, revision: u64, initial_events_end: bool) -> Bytes {
         let version = self.api_version.clone().unwrap_or_else(|| info.api_version(&info.storage_version));
-        json_bookmark(&info.kind, &version, revision, initial_events_end, info.zeros(last_part(&version)))
+        json_bookmark(&info.kind, &version, revision, initial_events_end)
     }
 }
 
@@ -207,7 +207,7 @@ impl Transcoder for PartialMetadata {
     }
 
     fn bookmark(&self, _info: &ResourceInfo, revision: u64, initial_events_end: bool) -> Bytes {
-        json_bookmark("PartialObjectMetadata", META_VERSION, revision, initial_events_end, "")
+        json_bookmark("PartialObjectMetadata", META_VERSION, revision, initial_events_end)
     }
 }
 
@@ -234,22 +234,10 @@ fn json_list_frame(kind: &str, api_version: &str, meta: &ListMeta, unstructured:
     (Bytes::from(head), Bytes::from_static(b"]}\n"))
 }
 
-/// "v1" of "apps/v1".
-pub(crate) fn last_part(api_version: &str) -> &str {
-    api_version.rsplit_once('/').map_or(api_version, |(_, version)| version)
-}
-
-/// `zeros`: `ResourceInfo::zeros`.
-pub(crate) fn json_bookmark(
-    kind: &str,
-    api_version: &str,
-    revision: u64,
-    initial_events_end: bool,
-    zeros: &str,
-) -> Bytes {
+pub(crate) fn json_bookmark(kind: &str, api_version: &str, revision: u64, initial_events_end: bool) -> Bytes {
     let annotations =
         if initial_events_end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
     Bytes::from(format!(
-        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"{revision}"{annotations}}}{zeros}}}"#
+        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"{revision}"{annotations}}}}}"#
     ))
 }
