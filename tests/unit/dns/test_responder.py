@@ -9,6 +9,7 @@ import pytest
 
 from kubecore.api import errors
 from tests.support.dns_client import ask, query
+from tests.support.ports import free_port
 from tests.unit.dns.conftest import Dns
 
 
@@ -158,12 +159,10 @@ class TestListening:
         assert sorted(dns.responder.listening()) == [("127.0.0.1", port), ("127.7.7.7", port)]
 
     def test_all_addresses_are_had_or_none(self, dns: Dns) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.7.7.7", 0))
-            taken.listen()
-            port = taken.getsockname()[1]
-            with pytest.raises(OSError, match=rf"cannot listen on 127.7.7.7:{port} for DNS: .*in use"):
-                dns.responder.listen(["127.0.0.1", "127.7.7.7"], port)
+        port = free_port()  # at the first address it is to be had
+        refused = rf"cannot listen on 127.7.7.7:{port} for DNS: .*in use"
+        with socket.create_server(("127.7.7.7", port)), pytest.raises(OSError, match=refused):
+            dns.responder.listen(["127.0.0.1", "127.7.7.7"], port)
         assert dns.responder.listening() == []
 
     def test_an_address_may_be_listened_on_before_it_is_there(self, dns: Dns) -> None:
