@@ -90,6 +90,7 @@ def in_python(
     return candidates, (told, len(refused), dict(Counter(reason for one in refused.values() for reason in one)))
 
 
+@pytest.mark.timeout(1200)  # ten seconds of work, which take minutes where a dozen others want the same processor
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     history=histories(),
