@@ -1,6 +1,6 @@
 //! A virtual service's own socket for packets.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -109,7 +109,12 @@ impl UdpPort {
 
     fn retry(&mut self, error: &io::Error, serving: &Arc<UdpVirtual>, runtime: &Handle, clock: &Clock) {
         if self.retrying.is_none() {
-            eprintln!("kubecore: cannot take packets at {}, and tries again: {error}", self.address);
+            // What cannot be said is lost: `eprintln!` would panic.
+            let _ = writeln!(
+                io::stderr().lock(),
+                "kubecore: cannot take packets at {}, and tries again: {error}",
+                self.address
+            );
         }
         self.cease_retrying();
         let serving = Arc::downgrade(serving);

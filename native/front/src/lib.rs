@@ -10,6 +10,7 @@ pub mod authz;
 mod body;
 mod builtin;
 pub mod cached;
+mod complaint;
 pub mod connection;
 pub mod delegation;
 pub mod exchange;

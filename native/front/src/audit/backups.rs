@@ -16,6 +16,7 @@ use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
 
 use super::dates::date_and_time;
+use crate::complaint::complain;
 
 /// How a log file is kept, as `--audit-log-*` says; 0 means there is no bound.
 #[derive(Clone, Debug, Default)]
@@ -68,11 +69,11 @@ impl Backups {
         let these = self.clone();
         let tend = move || {
             if let Err(error) = these.tend() {
-                eprintln!("kubecore: cannot look after the backups of {}: {error}", these.of.display());
+                complain(format_args!("cannot look after the backups of {}: {error}", these.of.display()));
             }
         };
         if let Err(error) = std::thread::Builder::new().name("audit-backups".to_owned()).spawn(tend) {
-            eprintln!("kubecore: no thread for the backups of {}: {error}", self.of.display());
+            complain(format_args!("no thread for the backups of {}: {error}", self.of.display()));
         }
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::events::Events;
 use super::sink::Sink;
+use crate::complaint::complain;
 
 /// A sink that takes no event of more bytes than `most`.
 pub struct Fitting<S> {
@@ -31,7 +32,7 @@ impl<S: Sink> Sink for Fitting<S> {
         let fitting: Events = events.iter().filter_map(|event| fitted(event, self.most)).collect();
         let lost = (events.len() - fitting.len()) as u64;
         if lost > 0 && self.lost.fetch_add(lost, Ordering::Relaxed) == 0 {
-            eprintln!("kubecore: an audit event is too large even after truncating");
+            complain(format_args!("an audit event is too large even after truncating"));
         }
         self.sink.take(&fitting)
     }

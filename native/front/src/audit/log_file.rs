@@ -16,6 +16,7 @@ use super::backups::{Backups, Rotation};
 use super::events::Events;
 use super::parking::{Held, write_before_parking};
 use super::sink::Sink;
+use crate::complaint::complain;
 
 /// Bytes of a file where nobody says how many, as in upstream's library for that.
 const DEFAULT_MEGABYTES: u64 = 100;
@@ -131,7 +132,7 @@ impl Log {
         if let Err(error) = &written
             && self.lost.fetch_add(state.events, Ordering::Relaxed) == 0
         {
-            eprintln!("kubecore: cannot write to the audit log {}: {error}", self.path.display());
+            complain(format_args!("cannot write to the audit log {}: {error}", self.path.display()));
         }
         state.lines.clear();
         state.lines.shrink_to(ENOUGH);
@@ -151,7 +152,7 @@ impl Log {
                 // Rather a file that is too long than a line less.
                 Err(error) if !*stuck => {
                     *stuck = true;
-                    eprintln!("kubecore: cannot rotate the audit log {}: {error}", self.path.display());
+                    complain(format_args!("cannot rotate the audit log {}: {error}", self.path.display()));
                 }
                 Err(_) => {}
             }
