@@ -104,7 +104,7 @@ impl Audit {
         let text = |text: &str| Text::Own(text.into());
         let draft = Draft::new(
             auditing,
-            text(&kubecore_front::audit::new_id()),
+            Text::Header(Some(kubecore_front::audit::new_id())),
             text(uri),
             Sources::Direct(Ipv4Addr::LOCALHOST.into()),
             text(user_agent),
@@ -136,11 +136,11 @@ impl AuditRecord {
     }
 
     fn annotate(&self, key: &str, value: &str) {
-        self.0.annotate(key.to_owned(), value);
+        self.0.annotate(key.to_owned(), value.to_owned());
     }
 
     fn decided(&self, decision: &str, reason: &str) {
-        self.0.decided(decision, reason);
+        self.0.decided(decision.to_owned(), reason.to_owned());
     }
 
     fn named(&self, namespace: &str, name: &str, uid: &str, resource_version: &str) {

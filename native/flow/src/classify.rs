@@ -9,6 +9,9 @@ use crate::objects::{DistinguisherMethod, NonResourceRule, ResourceRule, Rule, S
 pub trait Asked: Send + 'static {
     fn user(&self) -> &UserInfo;
     fn attributes(&self) -> Attributes<'_>;
+    fn is_watch(&self) -> bool {
+        self.attributes().verb == "watch"
+    }
 }
 
 const ALL: &str = "*";

@@ -99,9 +99,11 @@ impl<A: Asked> Flow<A> {
     /// None while nothing is in force. `cost` is told how many seats a request may take there.
     pub fn admit(&self, now: Duration, asked: A, cost: impl FnOnce(&A, u32) -> Cost) -> Option<Admitted<A>> {
         self.keep_up(now);
-        let schema = self.classify(asked.user(), &asked.attributes())?;
+        let attributes = asked.attributes();
+        let schema = self.classify(asked.user(), &attributes)?;
         let cost = cost(&asked, schema.most);
-        let hash = if schema.tells_flows_apart { self.flow_of(&schema, &asked) } else { 0 };
+        let hash =
+            if schema.tells_flows_apart { self.flow_of(&schema, asked.user(), &attributes) } else { 0 };
         let arrival = Arrival { slot: schema.slot, hash, estimate: cost.estimate, watchers: cost.watchers };
         let start = schema.level.start(now, asked, arrival);
         Some(Admitted { schema, start })
@@ -114,12 +116,11 @@ impl<A: Asked> Flow<A> {
         schemas.iter().find(|schema| schema.spec.matches(user, attributes)).or(schemas.last()).cloned()
     }
 
-    fn flow_of(&self, schema: &Schema<A>, asked: &A) -> u64 {
+    fn flow_of(&self, schema: &Schema<A>, user: &UserInfo, attributes: &Attributes<'_>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(schema.name.as_bytes());
         hasher.write_u8(0xff);
-        let (user, attributes) = (asked.user(), asked.attributes());
-        hasher.write(distinguisher(schema.spec.distinguisher_method, user, &attributes).as_bytes());
+        hasher.write(distinguisher(schema.spec.distinguisher_method, user, attributes).as_bytes());
         hasher.finish()
     }
 

@@ -58,6 +58,10 @@ impl RatioOverTime {
     }
 
     pub fn set(&mut self, now: Duration, numerator: f64) {
+        // What stays as it was is counted once it does not, or when somebody asks.
+        if numerator == self.numerator {
+            return;
+        }
         self.pass(now);
         self.numerator = numerator;
     }
@@ -89,6 +93,7 @@ mod tests {
         let mut ratio = RatioOverTime::new(&[0.0, 0.5, 1.0], Duration::ZERO);
         ratio.set_denominator(Duration::ZERO, 4.0);
         ratio.set(Duration::from_nanos(10), 2.0);
+        ratio.set(Duration::from_nanos(12), 2.0);
         ratio.set(Duration::from_nanos(15), 8.0);
         ratio.pass(Duration::from_nanos(16));
         let mut out = String::new();

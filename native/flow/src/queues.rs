@@ -357,8 +357,8 @@ impl<A: Asked> State<A> {
         self.executing -= 1;
         let counts = &mut self.counts.schemas[entry.slot];
         counts.executing -= 1;
-        let is_watch = entry.asked.attributes().verb == "watch";
-        if is_watch { &mut counts.initialized } else { &mut counts.executed }.observe(took.as_secs_f64());
+        if entry.asked.is_watch() { &mut counts.initialized } else { &mut counts.executed }
+            .observe(took.as_secs_f64());
         entry.lingers = true;
         let (initial, lingers) = (f64::from(entry.estimate.initial), entry.estimate.lingers);
         if let Some(number) = entry.queue {

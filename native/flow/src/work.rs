@@ -18,7 +18,8 @@ impl SeatSeconds {
     pub const MAX: Self = Self(i64::MAX);
 
     pub fn of(seats: f64, time: Duration) -> Self {
-        Self((seats * time.as_nanos() as f64 / NANOS_PER_UNIT).round() as i64)
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self(rounded(seats * nanos as f64 / NANOS_PER_UNIT))
     }
 
     pub fn seconds(self) -> f64 {
@@ -29,6 +30,14 @@ impl SeatSeconds {
     pub fn spread_over(self, seats: u32) -> Duration {
         Duration::from_secs_f64((self.seconds() / f64::from(seats.max(1))).max(0.0))
     }
+}
+
+/// Half away from zero, as `f64::round`, which is a call into a library where the processor may be any: several for each
+/// request.
+fn rounded(value: f64) -> i64 {
+    let whole = value as i64;
+    let rest = value - whole as f64;
+    whole.saturating_add(i64::from(rest >= 0.5)).saturating_sub(i64::from(rest <= -0.5))
 }
 
 impl Add for SeatSeconds {
@@ -147,6 +156,8 @@ fn at_most(level: u32, own: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -178,6 +189,18 @@ mod tests {
         let narrow = write(200, 2);
         assert_eq!((narrow.last, narrow.lingers), (2, TELLING * 10));
         assert_eq!(write(1_000, 0).last, 10);
+    }
+
+    /// Numbers of any size, small ones, and those that are half of a whole one.
+    fn numbers() -> impl Strategy<Value = f64> {
+        prop_oneof![any::<f64>(), -4.0..4.0, (-9_i32..9).prop_map(|halves| f64::from(halves) / 2.0)]
+    }
+
+    proptest! {
+        #[test]
+        fn work_is_rounded_as_numbers_are(value in numbers()) {
+            prop_assert_eq!(rounded(value), value.round() as i64);
+        }
     }
 
     #[test]

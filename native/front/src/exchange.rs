@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::header::{self, AsHeaderName};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use kubecore_core::authn::UserInfo;
 use kubecore_core::rbac::Attributes;
 use parking_lot::Mutex;
@@ -30,6 +30,8 @@ pub struct Exchange {
     pub started: Instant,
     /// None while nothing is audited.
     pub audit: Option<Draft>,
+    /// The name that was made for the request; among its headers once it is handed over.
+    pub audit_id: Option<HeaderValue>,
     /// Of the flow control; empty while it has not been asked, or does not limit the request.
     pub seat: OnceLock<Seat>,
     /// Of a request that lasts, until whoever goes on with it takes it.
@@ -108,6 +110,7 @@ impl Exchange {
 }
 
 /// What is to be authorized of a request.
+#[inline]
 pub fn attributes_of(info: &RequestInfo) -> Attributes<'_> {
     if !info.is_resource() {
         return Attributes { verb: info.verb(), path: info.path(), ..Attributes::default() };

@@ -48,6 +48,10 @@ impl Asked for Asker {
     fn attributes(&self) -> Attributes<'_> {
         attributes_of(&self.info)
     }
+
+    fn is_watch(&self) -> bool {
+        self.info.verb() == "watch"
+    }
 }
 
 pub type Flow = kubecore_flow::Flow<Asker>;

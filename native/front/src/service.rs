@@ -74,12 +74,8 @@ impl Future for Answer {
 fn complete(response: &mut Response<Body>, audit_id: Option<HeaderValue>, busy: Busy) {
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(NO_CACHE);
-    headers.insert(AUDIT_ID, audit_id.unwrap_or_else(new_audit_id));
+    headers.insert(AUDIT_ID, audit_id.unwrap_or_else(audit::new_id));
     response.body_mut().keep_busy(busy);
-}
-
-fn new_audit_id() -> HeaderValue {
-    HeaderValue::try_from(audit::new_id()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// What stands in when our own code has failed; the details went to stderr with the panic.
@@ -89,19 +85,18 @@ fn broken() -> Response<Body> {
 
 impl Server {
     /// Answers one request. A panic on the way becomes a 500.
-    pub fn answer(self: &Arc<Self>, connection: &Arc<Connection>, mut request: Request<Incoming>) -> Answer {
+    pub fn answer(self: &Arc<Self>, connection: &Arc<Connection>, request: Request<Incoming>) -> Answer {
         let busy = Busy::begin(connection);
         if let Some(outflow) = &connection.outflow {
             outflow.asked();
         }
-        let mut audit_id = request.headers().get(AUDIT_ID).filter(|given| !given.is_empty()).cloned();
-        if audit_id.is_none() && (self.audit.is_on() || self.delegation.is_any()) {
-            // Who answers in our stead tells of the request by the same.
-            let made = new_audit_id();
-            request.headers_mut().insert(AUDIT_ID, made.clone());
-            audit_id = Some(made);
-        }
-        match catch_unwind(AssertUnwindSafe(|| self.chain(connection, request, audit_id.as_ref()))) {
+        let given = request.headers().get(AUDIT_ID).filter(|given| !given.is_empty()).cloned();
+        let is_told = given.is_none() && (self.audit.is_on() || self.delegation.is_any());
+        let made = is_told.then(audit::new_id);
+        let answer =
+            catch_unwind(AssertUnwindSafe(|| self.chain(connection, request, given.as_ref(), made.as_ref())));
+        let audit_id = given.or(made);
+        match answer {
             Ok(Answer::Ready(Some(mut response))) => {
                 complete(&mut response, audit_id, busy);
                 Answer::Ready(Some(response))
@@ -121,7 +116,8 @@ impl Server {
         self: &Arc<Self>,
         connection: &Arc<Connection>,
         mut request: Request<Incoming>,
-        audit_id: Option<&HeaderValue>,
+        given: Option<&HeaderValue>,
+        made: Option<&HeaderValue>,
     ) -> Answer {
         let started = Instant::now();
         if header_bytes(request.headers()) > self.limits.max_header_bytes {
@@ -139,9 +135,10 @@ impl Server {
             return refuse(&Status::bad_request("the request path is not valid"));
         };
         let info = Arc::new(info);
-        let audit = self.draft(&parts.headers, audit_id, &parts.uri, connection.remote.ip(), &info);
+        let audit = self.draft(&parts.headers, given.or(made), &parts.uri, connection.remote.ip(), &info);
         let exchange = Exchange {
             audit,
+            audit_id: made.cloned(),
             method: parts.method,
             headers: parts.headers,
             query: query.to_owned(),
@@ -304,7 +301,7 @@ impl Server {
 
     fn answer_here(
         self: &Arc<Self>,
-        exchange: Exchange,
+        mut exchange: Exchange,
         decisions: Decisions,
         incoming: Untaken,
         upgrade: Option<OnUpgrade>,
@@ -320,6 +317,10 @@ impl Server {
         if *self.phase.borrow() != Phase::Serving {
             let refused = Status::unavailable("apiserver is shutting down.");
             return self.finish(&exchange, status::refusal_to(&exchange, &refused));
+        }
+        if let Some(id) = exchange.audit_id.take() {
+            // Who answers in our stead tells of the request by the same.
+            exchange.headers.insert(AUDIT_ID, id);
         }
         let server = self.clone();
         Answer::Waiting(Box::pin(async move {

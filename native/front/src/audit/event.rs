@@ -100,18 +100,22 @@ pub struct Findings {
     pub request_object: Option<Box<RawValue>>,
     pub response_object: Option<Box<RawValue>>,
     /// In the order of their keys.
-    annotations: Vec<(Cow<'static, str>, String)>,
+    annotations: Vec<(Cow<'static, str>, Cow<'static, str>)>,
 }
 
 impl Findings {
-    pub fn annotations(&self) -> &[(Cow<'static, str>, String)] {
+    pub fn of(is_held: bool) -> Self {
+        Self { is_held, ..Self::default() }
+    }
+
+    pub fn annotations(&self) -> &[(Cow<'static, str>, Cow<'static, str>)] {
         &self.annotations
     }
 
     /// Of several values for one key the first one stays.
-    pub fn annotate(&mut self, key: Cow<'static, str>, value: impl Into<String>) {
+    pub fn annotate(&mut self, key: Cow<'static, str>, value: Cow<'static, str>) {
         if let Err(place) = self.annotations.binary_search_by(|(other, _)| other.cmp(&key)) {
-            self.annotations.insert(place, (key, value.into()));
+            self.annotations.insert(place, (key, value));
         }
     }
 }

@@ -130,7 +130,8 @@ impl Audit {
 /// What is known of a request before who asks is.
 pub struct Draft {
     auditing: Arc<Auditing>,
-    head: Head,
+    /// Until the trail has it.
+    head: Mutex<Option<Box<Head>>>,
     trail: OnceLock<Option<Arc<Trail>>>,
 }
 
@@ -150,8 +151,8 @@ impl Draft {
             None => agent,
         };
         let received = auditing.clock.unix();
-        let head = Head { audit_id, uri, sources, user_agent, asked, received };
-        Self { auditing, head, trail: OnceLock::new() }
+        let head = Box::new(Head { audit_id, uri, sources, user_agent, asked, received });
+        Self { auditing, head: Mutex::new(Some(head)), trail: OnceLock::new() }
     }
 
     /// Who asks is known, or that nobody knows (None): tells that the request came. Only the first call counts.
@@ -160,18 +161,24 @@ impl Draft {
     }
 
     fn made(&self, user: Option<&Arc<UserInfo>>) -> Option<Arc<Trail>> {
-        let verdict = self.auditing.policy.judge(user.map(AsRef::as_ref), &self.head.asked.attributes());
+        let head = self.head.lock().take()?;
+        let verdict = self.auditing.policy.judge(user.map(AsRef::as_ref), &head.asked.attributes());
         self.auditing.counts.levels[verdict.level as usize].fetch_add(1, Ordering::Relaxed);
         if verdict.level == Level::None {
             return None;
         }
+        // Nobody is told before `release` or the next stage that the request came: an answer that is there at once costs
+        // one write, not two.
+        let findings = Findings::of(verdict.tells(Stage::RequestReceived));
         let trail = Arc::new(Trail {
             auditing: self.auditing.clone(),
             verdict,
-            request: Request { head: self.head.clone(), user: user.cloned() },
-            findings: Mutex::default(),
+            request: Request { head, user: user.cloned() },
+            findings: Mutex::new(findings),
         });
-        trail.hold();
+        if self.auditing.strict {
+            trail.insist();
+        }
         Some(trail)
     }
 
@@ -213,14 +220,14 @@ impl Trail {
     }
 
     /// Of several values for one key the first one stays.
-    pub fn annotate(&self, key: impl Into<Cow<'static, str>>, value: impl Into<String>) {
-        self.findings.lock().annotate(key.into(), value);
+    pub fn annotate(&self, key: impl Into<Cow<'static, str>>, value: impl Into<Cow<'static, str>>) {
+        self.findings.lock().annotate(key.into(), value.into());
     }
 
-    pub fn decided(&self, decision: &str, reason: impl Into<String>) {
+    pub fn decided(&self, decision: impl Into<Cow<'static, str>>, reason: impl Into<Cow<'static, str>>) {
         let mut findings = self.findings.lock();
-        findings.annotate("authorization.k8s.io/decision".into(), decision);
-        findings.annotate("authorization.k8s.io/reason".into(), reason);
+        findings.annotate("authorization.k8s.io/decision".into(), decision.into());
+        findings.annotate("authorization.k8s.io/reason".into(), reason.into());
     }
 
     /// The request goes on as somebody else.
@@ -287,12 +294,10 @@ impl Trail {
         self.findings.lock().status.get_or_insert_with(Default::default).message = message.to_owned();
     }
 
-    /// Tells nobody before `release` or the next stage that the request came: an answer that is there at once costs one
-    /// write, not two.
-    fn hold(&self) {
+    /// Whoever comes is told of now, or sent away.
+    fn insist(&self) {
         let mut findings = self.findings.lock();
-        findings.is_held = self.verdict.tells(Stage::RequestReceived);
-        if self.auditing.strict && std::mem::take(&mut findings.is_held) {
+        if std::mem::take(&mut findings.is_held) {
             findings.is_rejected = !self.send(&[self.arrival()], &findings);
         }
         if findings.is_rejected {
@@ -302,7 +307,7 @@ impl Trail {
 
     /// It could not be told, and must not go on.
     pub fn is_rejected(&self) -> bool {
-        self.findings.lock().is_rejected
+        self.auditing.strict && self.findings.lock().is_rejected
     }
 
     /// The request is about to wait: what is held is told. It is where it belongs before this thread waits, and before

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::io::Write;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use kubecore_core::authn::UserInfo;
@@ -24,30 +25,25 @@ const LONGEST_KEPT: usize = 4 << 10;
 
 /// What does not change from stage to stage.
 pub struct Request {
-    pub head: Head,
+    pub head: Box<Head>,
     pub user: Option<Arc<UserInfo>>,
 }
 
 /// A line for each stage.
 pub fn write_lines(out: &mut Events, level: &str, reached: &[Reached], request: &Request, found: &Findings) {
-    let mut shared = None;
+    let (mut facts, mut received) = (None, None);
     for Reached { stage, at } in reached.iter().copied() {
         write_beginning(&mut out.text, level, stage, request);
-        match shared.clone() {
-            Some(range) => out.text.extend_from_within(range),
-            None => {
-                let start = out.text.len();
-                write_facts(&mut out.text, request, found);
-                shared = Some(start..out.text.len());
-            }
-        }
+        write_once(&mut out.text, &mut facts, |text| write_facts(text, request, found));
         let is_outcome = stage != Stage::RequestReceived;
         if is_outcome {
             write_outcome(&mut out.text, found);
         }
-        out.text.extend_from_slice(b",\"requestReceivedTimestamp\":\"");
-        write_time(&mut out.text, request.head.received, 6);
-        out.text.extend_from_slice(b"Z\",\"stageTimestamp\":\"");
+        write_once(&mut out.text, &mut received, |text| {
+            text.extend_from_slice(b",\"requestReceivedTimestamp\":\"");
+            write_time(text, request.head.received, 6);
+            text.extend_from_slice(b"Z\",\"stageTimestamp\":\"");
+        });
         write_time(&mut out.text, at, 6);
         out.text.extend_from_slice(b"Z\"");
         if is_outcome {
@@ -56,6 +52,16 @@ pub fn write_lines(out: &mut Events, level: &str, reached: &[Reached], request: 
         out.text.extend_from_slice(b"}\n");
         out.end();
     }
+}
+
+/// What is the same in all lines is copied from the first, where it is `there`.
+fn write_once(text: &mut Vec<u8>, there: &mut Option<Range<usize>>, write: impl FnOnce(&mut Vec<u8>)) {
+    if let Some(range) = there.clone() {
+        return text.extend_from_within(range);
+    }
+    let start = text.len();
+    write(text);
+    *there = Some(start..text.len());
 }
 
 fn write_beginning(out: &mut Vec<u8>, level: &str, stage: Stage, request: &Request) {
@@ -155,6 +161,7 @@ type ToldUsers = FxHashMap<*const UserInfo, (Arc<UserInfo>, Box<[u8]>)>;
 
 thread_local! {
     static USERS: RefCell<ToldUsers> = RefCell::default();
+    static SPECIAL: RefCell<(String, Vec<u8>)> = const { RefCell::new((String::new(), Vec::new())) };
 }
 
 /// A token's or a connection's user is the same object from request to request.
@@ -211,12 +218,29 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     // Without a branch, so that many bytes are looked at together.
     let is_special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
     if text.bytes().fold(false, |found, byte| found | is_special(byte)) {
-        write_json(out, text);
+        write_special(out, text);
         return;
     }
     out.push(b'"');
     out.extend_from_slice(text.as_bytes());
     out.push(b'"');
+}
+
+/// The text of this kind that was written last, and how: RBAC's reason is the same from request to request.
+fn write_special(out: &mut Vec<u8>, text: &str) {
+    SPECIAL.with_borrow_mut(|(last, json)| {
+        if last == text {
+            return out.extend_from_slice(json);
+        }
+        let start = out.len();
+        write_json(out, text);
+        if out.len() - start <= LONGEST_KEPT {
+            last.clear();
+            last.push_str(text);
+            json.clear();
+            json.extend_from_slice(&out[start..]);
+        }
+    });
 }
 
 fn write_number(out: &mut Vec<u8>, number: u16) {
@@ -275,6 +299,13 @@ mod tests {
                 written(|out| write_user(out, user)),
                 format!("{{\"username\":\"{}\"}}", user.username)
             );
+        }
+    }
+
+    #[test]
+    fn text_with_quotes_is_written_each_time_as_it_is() {
+        for text in ["\"a\"", "\"a\"", "\"b\"", "\"a\"", "", "\"a\\"] {
+            assert_eq!(written(|out| write_text(out, text)), serde_json::to_string(text).unwrap());
         }
     }
 

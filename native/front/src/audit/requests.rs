@@ -44,7 +44,7 @@ impl Server {
     pub(crate) fn audit_decision(&self, exchange: &Exchange, user: &UserInfo, refusal: Option<&str>) {
         let Some(trail) = exchange.trail() else { return };
         match refusal {
-            Some(reason) => trail.decided("forbid", reason),
+            Some(reason) => trail.decided("forbid", reason.to_owned()),
             None if user.in_group(SYSTEM_MASTERS) => trail.decided("allow", ""),
             None => {
                 let policy = self.authorizer.policy().current();

@@ -22,6 +22,7 @@ fn exchange(headers: &[(&'static str, &'static str)]) -> Exchange {
         delegated: false,
         started: Instant::now(),
         audit: None,
+        audit_id: None,
         seat: std::sync::OnceLock::new(),
         lasting: parking_lot::Mutex::default(),
         sampled: std::sync::OnceLock::new(),
