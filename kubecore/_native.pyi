@@ -313,9 +313,11 @@ class WatchCache:
         *,
         list_kind: str = ...,
         custom: bool = False,
+        empty: Sequence[tuple[str, bytes]] = ...,
     ) -> int:
         """Returns the resource's number. An empty `list_kind` is the kind and "List". Selectable fields are (label, JSON pointer); a pointer may be several
-        alternatives joined by "|", the first that is there and not empty counts, and end in "=default"."""
+        alternatives joined by "|", the first that is there and not empty counts, and end in "=default". `empty` is, by
+        API version, how an empty object goes on after its metadata: `,"spec":{}`."""
     def unregister(self, resource: int) -> None: ...
     def load(self, resource: int, items: Sequence[tuple[str, int, bytes]]) -> None:
         """The initial fill: ("namespace/name" or "name", revision, object)."""
@@ -1517,8 +1519,18 @@ class CustomSchema:
         subresource: str = "",
     ) -> bytes:
         """As `Schemas.track`."""
-    def managed(self, old: bytes | None, new: bytes, *, manager: str, time: str, subresource: str = "") -> bytes | None:
-        """As `Schemas.managed`."""
+    def managed(
+        self,
+        old: bytes | None,
+        new: bytes,
+        *,
+        manager: str,
+        time: str,
+        subresource: str = "",
+        convert: Callable[[bytes, str], tuple[CustomSchema, bytes] | None] | None = None,
+    ) -> bytes | None:
+        """As `Schemas.managed`; `convert` names the version by its schema. None, too, for an object that is none of
+        a version it is compared in."""
     def apply(
         self,
         live: bytes | None,
@@ -1530,8 +1542,9 @@ class CustomSchema:
         force: bool = False,
         reset: Sequence[str] = ...,
         field_validation: str = "",
+        convert: Callable[[bytes, str], tuple[CustomSchema, bytes] | None] | None = None,
     ) -> Applied:
-        """As `Schemas.apply`."""
+        """As `Schemas.apply`; `convert` names the version by its schema."""
     def configure(self, live: bytes, config: bytes) -> bytes:
         """As `Schemas.configure`."""
 

@@ -27,6 +27,7 @@ from kubecore.api.scheme import DATA
 
 __all__ = [
     "Applied",
+    "Books",
     "BuiltinKind",
     "CustomSchema",
     "Decoded",
@@ -45,15 +46,9 @@ __all__ = [
 ]
 
 
-class KindSchema(Protocol):
-    """What the registry asks of one kind in one version; built-in ones (`BuiltinKind`) and `CustomSchema` comply.
+class Books(Protocol):
+    """Who owns what of the objects of one kind in one version."""
 
-    See `Schemas` in `_native.pyi` for what each does and raises.
-    """
-
-    def decode(self, body: bytes, content_type: str = ..., field_validation: str = ...) -> Decoded: ...
-    def patch(self, current: bytes, patch: bytes, patch_type: str) -> bytes: ...
-    def patch_decode(self, current: bytes, patch: bytes, patch_type: str, field_validation: str = ...) -> Decoded: ...
     def managed(
         self, old: bytes | None, new: bytes, *, manager: str, time: str, subresource: str = ...
     ) -> bytes | None: ...
@@ -69,6 +64,17 @@ class KindSchema(Protocol):
         reset: Sequence[str] = ...,
         field_validation: str = ...,
     ) -> Applied: ...
+
+
+class KindSchema(Books, Protocol):
+    """What the registry asks of one kind in one version; built-in ones (`BuiltinKind`) and `CustomSchema` comply.
+
+    See `Schemas` in `_native.pyi` for what each does and raises.
+    """
+
+    def decode(self, body: bytes, content_type: str = ..., field_validation: str = ...) -> Decoded: ...
+    def patch(self, current: bytes, patch: bytes, patch_type: str) -> bytes: ...
+    def patch_decode(self, current: bytes, patch: bytes, patch_type: str, field_validation: str = ...) -> Decoded: ...
     def configure(self, live: bytes, config: bytes) -> bytes: ...
 
 

@@ -73,7 +73,7 @@ impl WatchCache {
         Self { core: Core::new(history.map_or_else(Bounds::default, Bounds::events), clock) }
     }
 
-    #[pyo3(signature = (key, group, plural, storage_version, kind, namespaced, versions, selectable_fields, *, list_kind = String::new(), custom = false))]
+    #[pyo3(signature = (key, group, plural, storage_version, kind, namespaced, versions, selectable_fields, *, list_kind = String::new(), custom = false, empty = Vec::new()))]
     #[allow(clippy::too_many_arguments)] // the resource's facts, one by one
     fn register(
         &self,
@@ -87,6 +87,7 @@ impl WatchCache {
         selectable_fields: Vec<(PyBackedStr, PyBackedStr)>,
         list_kind: String,
         custom: bool,
+        empty: Vec<(String, PyBackedBytes)>,
     ) -> ResourceId {
         let selectable_fields =
             selectable_fields.iter().map(|(label, pointer)| SelectableField::new(label, pointer)).collect();
@@ -101,6 +102,10 @@ impl WatchCache {
             namespaced,
             versions,
             selectable_fields,
+            empty: empty
+                .into_iter()
+                .map(|(version, members)| (version, Bytes::copy_from_slice(&members)))
+                .collect(),
         };
         self.core.register(info)
     }

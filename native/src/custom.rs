@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kubecore_core::merge::{Apply, PatchType, Update};
+use kubecore_core::merge::{Apply, Convert, Converted, PatchType, Update};
 use kubecore_core::schema::custom::{self, Fault, KIND, timing};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -10,7 +10,8 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::schema::{
-    Applied, Decoded, Schemas, field_set, only_updates, parse_validation, refused, rejected, unaccepted_patch,
+    Applied, Decoded, Schemas, asking, field_set, only_updates, parse_validation, refused, rejected,
+    unaccepted_patch,
 };
 
 /// (reason, field, message)
@@ -140,7 +141,8 @@ impl CustomSchema {
         Ok(PyBytes::new(py, &tracked.map_err(|error| PyValueError::new_err(error.message))?))
     }
 
-    #[pyo3(signature = (old, new, *, manager, time, subresource = ""))]
+    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (old, new, *, manager, time, subresource = "", convert = None))]
     fn managed<'py>(
         &self,
         py: Python<'py>,
@@ -149,16 +151,20 @@ impl CustomSchema {
         manager: &str,
         time: &str,
         subresource: &str,
+        convert: Option<Py<PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let update = Update { manager, time, subresource };
-        let managed = py.detach(|| self.inner.schemas().managed_after(KIND, old, new, update, None));
+        let schemas = self.inner.schemas();
+        let managed = py.detach(|| {
+            converting(convert, |convert| schemas.managed_after(KIND, old, new, update, convert))
+        })?;
         let managed = managed.map_err(|error| PyValueError::new_err(error.message))?;
         Ok(managed.map(|managed| PyBytes::new(py, &managed)))
     }
 
     #[allow(clippy::too_many_arguments)]
     #[pyo3(signature = (live, config, *, manager, time, subresource = "", force = false, reset = Vec::new(),
-        field_validation = ""))]
+        field_validation = "", convert = None))]
     fn apply(
         &self,
         py: Python<'_>,
@@ -170,11 +176,14 @@ impl CustomSchema {
         force: bool,
         reset: Vec<String>,
         field_validation: &str,
+        convert: Option<Py<PyAny>>,
     ) -> PyResult<Applied> {
         let reset = field_set(&reset);
         let validation = parse_validation(field_validation)?;
         let apply = Apply { manager, time, subresource, force, reset: &reset, validation };
-        let outcome = py.detach(|| self.inner.schemas().apply(KIND, live, config, apply, None));
+        let schemas = self.inner.schemas();
+        let outcome =
+            py.detach(|| converting(convert, |convert| schemas.apply(KIND, live, config, apply, convert)))?;
         Applied::new(py, outcome)
     }
 
@@ -182,6 +191,16 @@ impl CustomSchema {
         let configured = py.detach(|| self.inner.schemas().configure(KIND, live, config));
         Ok(PyBytes::new(py, &configured.map_err(PyValueError::new_err)?))
     }
+}
+
+/// Does `work` with Python's conversion between versions of the definition, if there is one; raises what that raises.
+fn converting<T>(convert: Option<Py<PyAny>>, work: impl FnOnce(Option<Convert<'_>>) -> T) -> PyResult<T> {
+    let Some(convert) = convert else { return Ok(work(None)) };
+    let read = |answer: Bound<'_, PyAny>| {
+        let (schema, body): (PyRef<'_, CustomSchema>, PyBackedBytes) = answer.extract()?;
+        Ok(Converted { foreign: Some(schema.inner.clone()), kind: KIND, body: body.to_vec() })
+    };
+    asking(&convert, read, work)
 }
 
 /// Strategic merge patch needs Go structs, which custom kinds have not.

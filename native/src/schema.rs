@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use kubecore_core::merge::{
-    self, Apply, ApplyFailure, Conflict, Convert, FieldSet, PatchFailure, PatchType, Patched, PathElement,
-    Update, conflict_message,
+    self, Apply, ApplyFailure, Conflict, Convert, Converted, FieldSet, PatchFailure, PatchType, Patched,
+    PathElement, Update, conflict_message,
 };
 use kubecore_core::schema::{self as engine, FieldValidation, KindId, Rejection};
 use pyo3::create_exception;
@@ -252,25 +252,40 @@ impl Schemas {
         work: impl FnOnce(Option<Convert<'_>>) -> T,
     ) -> PyResult<T> {
         let Some(convert) = convert else { return Ok(work(None)) };
-        let failure: OnceLock<PyErr> = OnceLock::new();
-        let converted = |object: &[u8], version: &str| {
-            let made = Python::attach(|py| {
-                let answer = convert.bind(py).call1((PyBytes::new(py, object), version))?;
-                let answer: Option<(PyBackedStr, PyBackedBytes)> = answer.extract()?;
-                answer.map(|(kind, body)| Ok((self.kind(&kind)?, body.to_vec()))).transpose()
-            });
-            made.unwrap_or_else(|error| {
-                let _ = failure.set(error);
-                None
-            })
+        let read = |answer: Bound<'_, PyAny>| {
+            let (kind, body): (PyBackedStr, PyBackedBytes) = answer.extract()?;
+            Ok(Converted { foreign: None, kind: self.kind(&kind)?, body: body.to_vec() })
         };
-        let done = work(Some(&converted));
-        failure.into_inner().map_or(Ok(done), Err)
+        asking(&convert, read, work)
     }
 
     fn kind(&self, name: &str) -> PyResult<KindId> {
         self.inner.kind(name).ok_or_else(|| PyKeyError::new_err(format!("no schema of kind {name}")))
     }
+}
+
+/// Does `work` with a conversion that Python does and `read` understands; raises what that raises.
+pub(crate) fn asking<T>(
+    convert: &Py<PyAny>,
+    read: impl Fn(Bound<'_, PyAny>) -> PyResult<Converted> + Sync,
+    work: impl FnOnce(Option<Convert<'_>>) -> T,
+) -> PyResult<T> {
+    let failure: OnceLock<PyErr> = OnceLock::new();
+    let converted = |object: &[u8], version: &str| {
+        if failure.get().is_some() {
+            return None;
+        }
+        let made = Python::attach(|py| {
+            let answer = convert.bind(py).call1((PyBytes::new(py, object), version))?;
+            if answer.is_none() { Ok(None) } else { read(answer).map(Some) }
+        });
+        made.unwrap_or_else(|error| {
+            let _ = failure.set(error);
+            None
+        })
+    };
+    let done = work(Some(&converted));
+    failure.into_inner().map_or(Ok(done), Err)
 }
 
 pub(crate) fn parse_validation(text: &str) -> PyResult<FieldValidation> {

@@ -20,7 +20,7 @@ from kubecore.apiserver.aggregation.resolving import SERVICES, SLICES, is_named,
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.own_requests import own_request
 from kubecore.apiserver.registry.resources.apiservices import API_SERVICES, AVAILABLE
-from kubecore.apiserver.registry.store import Change
+from kubecore.apiserver.registry.writes import Change
 from kubecore.background_tasks import BackgroundTasks
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from kubecore.apiserver.registry.custom.definition import DEFINITIONS
 from kubecore.apiserver.registry.options import DeleteOptions
 from kubecore.apiserver.registry.own_requests import own_request
 from kubecore.apiserver.registry.resources.apiservices import API_SERVICES
-from kubecore.apiserver.registry.store import Change
 from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.apiserver.registry.writes import Change
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Scheme

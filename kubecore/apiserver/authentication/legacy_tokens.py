@@ -19,7 +19,7 @@ from kubecore.api import errors, meta
 from kubecore.apiserver.authentication.modules import REMEMBERED_SECONDS, Accepted, Remarks, TokenRefused, intersection
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.own_requests import own_request
-from kubecore.apiserver.registry.store import Change
+from kubecore.apiserver.registry.writes import Change
 from kubecore.metrics import Counter, Named
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors
 from kubecore.apiserver.registry.own_requests import own_request
-from kubecore.apiserver.registry.store import Change
+from kubecore.apiserver.registry.writes import Change
 
 if TYPE_CHECKING:
     from kubecore.apiserver.handlers.watching import WatchHub

@@ -19,8 +19,8 @@ from kubecore.apiserver.registry.allocation.ip_addresses import MANAGED_BY_LABEL
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.companions import take_away
 from kubecore.apiserver.registry.own_requests import own_request
-from kubecore.apiserver.registry.store import Change
 from kubecore.apiserver.registry.strategy import Companion, RequestContext
+from kubecore.apiserver.registry.writes import Change
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.registry import Registry

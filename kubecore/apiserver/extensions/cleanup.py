@@ -17,7 +17,7 @@ from kubecore.apiserver.registry.custom.definition import DEFINITIONS
 from kubecore.apiserver.registry.options import DeleteOptions
 from kubecore.apiserver.registry.own_requests import own_request
 from kubecore.apiserver.registry.resources.customresourcedefinitions import CLEANUP, is_established
-from kubecore.apiserver.registry.store import Change
+from kubecore.apiserver.registry.writes import Change
 
 if TYPE_CHECKING:
     from kubecore.apiserver.extensions.serving import CustomResources

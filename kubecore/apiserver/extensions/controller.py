@@ -23,9 +23,9 @@ from kubecore.apiserver.registry.custom import definition as definitions
 from kubecore.apiserver.registry.custom.definition import DEFINITIONS
 from kubecore.apiserver.registry.own_requests import own_request
 from kubecore.apiserver.registry.resources.customresourcedefinitions import CLEANUP, is_established
-from kubecore.apiserver.registry.store import Change
 from kubecore.apiserver.registry.validation.definitions.conversion import is_ca_bundle
 from kubecore.apiserver.registry.validation.definitions.naming import approval, is_protected
+from kubecore.apiserver.registry.writes import Change
 
 if TYPE_CHECKING:
     from kubecore.apiserver.extensions.serving import CustomResources

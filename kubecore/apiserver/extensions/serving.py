@@ -23,6 +23,7 @@ from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.registry.custom import definition as definitions
 from kubecore.apiserver.registry.custom.conversion import Normalization, Renaming, SchemaOf
 from kubecore.apiserver.registry.custom.definition import DEFINITIONS, Definition, Version
+from kubecore.apiserver.registry.custom.spoken import SpokenCustomVersions
 from kubecore.apiserver.registry.custom.strategy import CustomResourceStrategy
 from kubecore.apiserver.registry.custom.versions import by_priority
 from kubecore.apiserver.registry.custom.webhook import ConversionWebhook, WebhookConversion
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.handlers.served import ServedResources
     from kubecore.apiserver.handlers.writing import Writing
     from kubecore.apiserver.registry.registry import Registry
-    from kubecore.apiserver.registry.store import Conversion
+    from kubecore.apiserver.registry.writes import Conversion
     from kubecore.apiserver.storage.cacher import Cached, Cacher
     from kubecore.apiserver.storage.interface import Storage
     from kubecore.apiserver.webhooks.calling import WebhookCaller
@@ -275,7 +276,12 @@ class CustomResources:
         return schemas.custom(b'{"type":"object"}', api_version=f"{definition.group}/{version}", kind=definition.kind)
 
     def _store(self, definition: Definition, version: Version) -> Store:
-        schema = self._schemas(definition)(version.name)
+        schema_of = self._schemas(definition)
+        schema = schema_of(version.name)
+        ask = None
+        if definition.webhook is not None:
+            webhook = ConversionWebhook(definition, self._caller)
+            ask = WebhookConversion(definition, version, schema_of, webhook).said
         return Store(
             self._registry,
             self._cached(definition),
@@ -283,6 +289,7 @@ class CustomResources:
             resource=definition.resource(version),
             schema=schema,
             conversion=self._conversion(definition, version),
+            spoken=SpokenCustomVersions(definition, version, schema_of, ask),
         )
 
     def _conversion(self, definition: Definition, version: Version) -> Conversion | None:

@@ -15,8 +15,8 @@ from kubecore.apiserver.registry import deletion
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import DeleteOptions
 from kubecore.apiserver.registry.own_requests import own_request
-from kubecore.apiserver.registry.store import Change
 from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.apiserver.registry.writes import Change
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.registry import Registry

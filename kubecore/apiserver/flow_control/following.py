@@ -18,7 +18,7 @@ from kubecore.api import errors, meta
 from kubecore.apiserver.flow_control.defaults import LEVELS, SCHEMAS, wanted
 from kubecore.apiserver.flow_control.ensuring import context, ensure
 from kubecore.apiserver.registry.codec import dumps, loads
-from kubecore.apiserver.registry.store import Change
+from kubecore.apiserver.registry.writes import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

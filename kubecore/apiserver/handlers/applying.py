@@ -22,9 +22,10 @@ JSON = dict[str, Any]
 
 def apply(ctx: RequestContext, served: Served, live: bytes | None, config: bytes, *, force: bool) -> JSON:
     """The object as applied (before defaults); its managedFields are left in `ctx`. Raises PatchError (400, 409, 500),
-    422 for what upstream finds later, and 413 for too many structures."""
+    422 for what upstream finds later, 413 for too many structures, and ConversionNeeded."""
     try:
-        applied = served.schema.apply(
+        books = served.stored().books(ctx) if served.custom else served.schema
+        applied = books.apply(
             live,
             config,
             manager=ctx.field_manager,

@@ -24,8 +24,8 @@ from kubecore.apiserver.handlers.transforming import Shape, shape_for
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import write_options
-from kubecore.apiserver.registry.store import Change
 from kubecore.apiserver.registry.validation.metadata import validate_metadata
+from kubecore.apiserver.registry.writes import Change
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo

@@ -26,8 +26,9 @@ from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import OF_STATUS, loads
 from kubecore.apiserver.registry.conversion import in_storage, in_version
 from kubecore.apiserver.registry.options import DeleteOptions, WriteOptions, manager_of, write_options
-from kubecore.apiserver.registry.store import Change, Store
+from kubecore.apiserver.registry.store import Store
 from kubecore.apiserver.registry.strategy import RequestContext
+from kubecore.apiserver.registry.writes import Change
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo

@@ -23,7 +23,7 @@ class Owning:
         self._last: tuple[tuple[str, str, str, bytes | None] | None, bytes | None] = (None, None)
 
     def managed(self, ctx: RequestContext, old: bytes | None, obj: JSON) -> bytes | None:
-        """Those of what a client has sent, defaults and all, instead of `old`."""
+        """Those of what a client has sent, defaults and all, instead of `old`. Raises ConversionNeeded."""
         if ctx.managed is not None:
             return ctx.managed
         if old is None and ctx.owned is not None:
@@ -38,10 +38,10 @@ class Owning:
         alike = (manager, now, part, outline(obj)) if old is None and store.conversion is None else None
         if alike is not None and alike == self._last[0]:
             return self._last[1]
-        if part == "status" and not store.versions.several:
+        if part == "status" and not (store.spoken or store.versions).several:
             # Nothing else is compared.
             obj = {name: obj[name] for name in OF_STATUS if name in obj}
-        managed = store.schema.managed(old, store.codec.encode(obj), manager=manager, time=now, subresource=part)
+        managed = store.books(ctx).managed(old, store.codec.encode(obj), manager=manager, time=now, subresource=part)
         if alike is not None and alike[3] is not None:
             self._last = (alike, managed)
         return managed

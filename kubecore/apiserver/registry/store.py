@@ -8,20 +8,22 @@ After upstream k8s.io/apiserver pkg/registry/generic/registry/store.go.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError, StatusError
-from kubecore.api.schemas import apart, with_members
+from kubecore.api.schemas import CustomSchema, apart, with_members
 from kubecore.apiserver.admission.dynamic import stored as stored_requests
 from kubecore.apiserver.registry import companions, empty_lists, inert, lifecycle
 from kubecore.apiserver.registry.codec import Codec, dumps, loads
+from kubecore.apiserver.registry.custom.spoken import ConversionNeeded, SpokenCustomVersions
 from kubecore.apiserver.registry.judging import judge_new, judge_update
 from kubecore.apiserver.registry.missing import may_be, missing
 from kubecore.apiserver.registry.owning import Owning
 from kubecore.apiserver.registry.size_limit import MOST_BYTES, check_size
 from kubecore.apiserver.registry.spoken import SpokenVersions
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep, keep_metadata, kept_by_status
+from kubecore.apiserver.registry.writes import Change, Intent, Written
 from kubecore.apiserver.storage.interface import (
     KeyExists,
     KeyMissing,
@@ -32,10 +34,11 @@ from kubecore.apiserver.storage.interface import (
 )
 
 if TYPE_CHECKING:
-    from kubecore.api.schemas import KindSchema
+    from kubecore.api.schemas import Books, KindSchema
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.registry.strategy import Finish, RequestContext, Strategy
+    from kubecore.apiserver.registry.writes import Conversion
     from kubecore.apiserver.storage.cacher import Cached
     from kubecore.apiserver.storage.interface import Template
 
@@ -44,37 +47,6 @@ JSON = dict[str, Any]
 _NAME_TRIES, _WRITE_TRIES = 8, 64
 # Whose resets upstream's field manager knows; what is written through others is owned as it was sent.
 _KNOWN_RESETS = frozenset({"", *SUBRESOURCE_MERGE})
-
-
-class Change(NamedTuple):
-    """How an update makes the new object: `make(old, stored)` returns a fresh dict. `conditional` says the client
-    named the revision it started from, so losing a race is its business (409). Objects are made `without_owners` where
-    what a client says of managedFields does not count: then neither `old` nor what is made of it has them."""
-
-    make: Callable[[JSON, Stored], JSON]
-    creates: Callable[[], JSON] | None = None
-    without_owners: bool = False
-
-
-class Written(NamedTuple):
-    """A write's outcome: stored bytes, and whether the object is new or gone now."""
-
-    body: bytes
-    created: bool = False
-    deleted: bool = False
-
-
-class Conversion(Protocol):
-    """Between the version a store speaks and the one its objects are stored in (custom resources)."""
-
-    async def read(self, stored: Stored) -> Stored:
-        """What is stored, in the store's version. Raises StatusError when it cannot be converted."""
-
-    async def read_all(self, items: list[bytes]) -> list[bytes]:
-        """Many objects at once."""
-
-    async def template(self, body: bytes) -> Template:
-        """An object of the store's version, ready to be stored."""
 
 
 class Store:
@@ -92,12 +64,14 @@ class Store:
         resource: Resource | None = None,
         schema: KindSchema | None = None,
         conversion: Conversion | None = None,
+        spoken: SpokenCustomVersions | None = None,
     ) -> None:
         self.registry = registry
         self.resource: Resource = resource or cached.resource
         self.told = self.resource  # What errors are about; another one for who came by another group.
         self.strategy = strategy
         self.conversion = conversion
+        self.spoken = spoken
         self.codec = Codec(self.resource)
         self.cached = cached
         self.has_status = "status" in self.resource.subresources
@@ -135,6 +109,12 @@ class Store:
         """The object in the version this store speaks. Raises 404."""
         found = self.get(namespace, name)
         return found if self.conversion is None else await self.conversion.read(found)
+
+    def books(self, ctx: RequestContext) -> Books:
+        """Who owns what, for one request."""
+        if self.spoken is None or not isinstance(self.schema, CustomSchema):
+            return self.schema
+        return self.spoken.books(self.schema, ctx)
 
     async def template(self, body: bytes) -> Template:
         """An object of this store's version, ready to be stored."""
@@ -273,16 +253,17 @@ class Store:
             if self.conversion is not None:
                 stored = await self.conversion.read(stored)
             ctx.operation = "UPDATE"
-            old = loads(apart(stored.value)[0] if change.without_owners else stored.value)
-            obj = change.make(old, stored)
-            conditional = self._check_version(ctx, obj, stored)
+            intent = self._intended(ctx, change, stored)
+            while isinstance(intent, ConversionNeeded):
+                await intent.settle()
+                intent = self._intended(ctx, change, stored)
             try:
-                return await self._replace(ctx, obj, old, stored)
+                return await self._replace(ctx, intent, stored)
             except RevisionConflict as error:
-                if conditional:
+                if intent.conditional:
                     raise self.conflict(ctx.name) from error
             except KeyMissing as error:
-                if conditional or change.creates is None:
+                if intent.conditional or change.creates is None:
                     raise self.not_found(ctx.name) from error
             except StorageError as error:
                 raise storage_status(error) from error
@@ -300,9 +281,18 @@ class Store:
             raise self.conflict(ctx.name)
         return ctx.verb == "update"
 
-    async def _replace(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored) -> Written:
-        version = obj["metadata"].get("resourceVersion") or ""
-        rules, managed = self._defaulted(ctx, obj, old, stored)
+    def _intended(self, ctx: RequestContext, change: Change, stored: Stored) -> Intent | ConversionNeeded:
+        try:
+            old = loads(apart(stored.value)[0] if change.without_owners else stored.value)
+            obj = change.make(old, stored)
+            conditional = self._check_version(ctx, obj, stored)
+            version = obj["metadata"].get("resourceVersion") or ""
+            return Intent(obj, old, conditional, version, *self._defaulted(ctx, obj, old, stored))
+        except ConversionNeeded as needed:
+            return needed
+
+    async def _replace(self, ctx: RequestContext, intent: Intent, stored: Stored) -> Written:
+        obj, old, _, version, rules, managed = intent
         dynamic = self._admission.asked
         if dynamic is not None:
             managed = await stored_requests.mutate_changed(

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kubecore.api.errors import Cause
+from kubecore.api.errors import Cause, StatusError
 
 if TYPE_CHECKING:
     from kubecore.apiserver.admission.dynamic.subjects import Subject
@@ -117,6 +117,8 @@ class RequestContext:
     waited: Callable[[float], None] | None = None
     # What an update of an object is to webhooks and policies, where it comes through a subresource of another kind.
     facet: Callable[[JSON, JSON], Subject] | None = None
+    # What a conversion webhook has been asked for to compare an object in the words of other versions.
+    converted: dict[tuple[bytes, str], bytes | StatusError] = field(default_factory=dict)
 
     @property
     def called(self) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from kubecore import _native
 from kubecore.api.errors import StatusError
+from kubecore.apiserver.storage.empty_objects import empty_objects
 from kubecore.apiserver.storage.interface import DELETE, Event, Storage, Stored
 from kubecore.clock import RealClock, native_clock
 
@@ -131,6 +132,7 @@ class Cacher:
             list(fields),
             list_kind=resource.list_kind,
             custom=bool(resource.storage_version),
+            empty=empty_objects(resource, versions),
         )
         return Cached(number, storage_prefix(resource), resource, self.feed, normalize)
 

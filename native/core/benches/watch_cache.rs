@@ -69,6 +69,7 @@ fn info() -> ResourceInfo {
         namespaced: true,
         versions: vec!["v1".into()],
         selectable_fields: fields(),
+        empty: Vec::new(),
     }
 }
 

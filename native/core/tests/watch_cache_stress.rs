@@ -51,6 +51,7 @@ fn info() -> ResourceInfo {
         namespaced: true,
         versions: vec!["v1".into()],
         selectable_fields: Vec::new(),
+        empty: Vec::new(),
     }
 }
 

@@ -191,6 +191,11 @@ class WebhookConversion:
             item if api_version_of(item) == self._own else schema.prune(_canonical(next(converted))) for item in items
         ]
 
+    async def said(self, body: bytes, api_version: str) -> bytes:
+        """An object in any version, as the webhook says it. Raises StatusError."""
+        [converted] = await self._webhook.convert([body], api_version)
+        return _canonical(converted)
+
     async def template(self, body: bytes) -> Template:
         if self._own != self._stored:
             [converted] = await self._webhook.convert([body], self._stored)

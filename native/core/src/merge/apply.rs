@@ -186,7 +186,7 @@ impl Intent<'_> {
         change.written.subtract_recursively(self.apply.reset);
         change.removed.subtract_recursively(self.apply.reset);
         change.removed.subtract(&emptied);
-        let elsewhere = self.elsewhere(&merged);
+        let elsewhere = self.elsewhere(&merged, &change).map_err(refusing::plain)?;
         self.entries.retain(|entry| !elsewhere.is_lost(&entry.api_version));
         let changed_others = self.settle_conflicts(&change, &elsewhere)?;
         let unchanged = alike(&merged, &self.live);
@@ -250,17 +250,24 @@ impl Intent<'_> {
         (rest.unwrap_or_default(), emptied)
     }
 
-    /// The same where the manager has moved on to another version.
+    /// The same where the manager has moved on to another version, or others may own in their words what it gives up.
     fn given_up_elsewhere(&self, merged: &Value, before: &Entry, mine: &Entry) -> Option<FieldSet> {
-        let convert = self.convert.filter(|_| before.api_version != mine.api_version)?;
+        let convert = self.convert?;
+        let spoken = &*mine.api_version;
+        if before.api_version == spoken {
+            let mut gone = sets::with_named_parents(self.schemas, &self.root, &before.fields);
+            gone.subtract(&sets::with_named_parents(self.schemas, &self.root, &mine.fields));
+            if gone.is_empty() || self.entries.iter().all(|entry| entry.api_version == spoken) {
+                return None;
+            }
+        }
         let entries: Vec<&Entry> = self.entries.iter().chain([mine]).collect();
-        let spoken = (&*mine.api_version, self.kind);
         let moved = Move { schemas: self.schemas, convert, spoken, before, entries: &entries };
         moved.given_up(merged.to_string().as_bytes())
     }
 
-    /// What becomes of the object in the versions of other entries.
-    fn elsewhere(&self, merged: &Value) -> Elsewhere {
+    /// What becomes of the object in the versions of other entries, which are asked only where it changes.
+    fn elsewhere(&self, merged: &Value, change: &Change) -> Result<Elsewhere, String> {
         let spoken = self.schemas.api_version(self.kind);
         let mut foreign = self
             .entries
@@ -268,13 +275,14 @@ impl Intent<'_> {
             .map(|entry| &*entry.api_version)
             .filter(|version| *version != spoken)
             .peekable();
-        let Some(convert) = self.convert.filter(|_| foreign.peek().is_some()) else {
-            return Elsewhere::default();
+        let changes = !change.written.is_empty() || !change.removed.is_empty();
+        let Some(convert) = self.convert.filter(|_| changes && foreign.peek().is_some()) else {
+            return Ok(Elsewhere::default());
         };
         let (old, new) = (self.live.to_string(), merged.to_string());
-        let mut elsewhere = Elsewhere::of(self.schemas, convert, foreign, old.as_bytes(), new.as_bytes());
+        let mut elsewhere = Elsewhere::of(self.schemas, convert, foreign, old.as_bytes(), new.as_bytes())?;
         elsewhere.subtract_recursively(self.apply.reset);
-        elsewhere
+        Ok(elsewhere)
     }
 
     /// Other managers' fields that would change are conflicts, or are taken from them, as are those that go; says whether

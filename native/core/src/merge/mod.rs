@@ -36,7 +36,7 @@ pub use ownership::{Entry, Operation};
 pub use patch::Patched;
 pub use splice::{Apart, apart, with_members};
 pub use track::Update;
-pub use versions::Convert;
+pub use versions::{Convert, Converted};
 
 /// Why a patch cannot be applied: what the Status will say, and in `detail` what the patching library upstream keeps
 /// to itself.

@@ -60,11 +60,17 @@ impl Schemas {
         }
         let (before, after) = (before.without(&after)?, after.without(&before)?);
         let change = compare(self, &self.root_type(kind), &before, &after);
+        let changes = !change.written.is_empty() || !change.removed.is_empty();
         let elsewhere = match (convert, old) {
-            (Some(convert), Some(old)) => {
+            (Some(convert), Some(old)) if changes => {
                 let spoken = self.api_version(kind);
                 let versions = entries.iter().map(|held| &*held.entry.api_version);
-                Elsewhere::of(self, convert, versions.filter(|version| *version != spoken), old, new)
+                let versions = versions.filter(|version| *version != spoken);
+                match Elsewhere::of(self, convert, versions, old, new) {
+                    Ok(elsewhere) => elsewhere,
+                    // Upstream rather has nobody own anything than refuse the update.
+                    Err(_) => return Ok(None),
+                }
             }
             _ => Elsewhere::default(),
         };

@@ -78,7 +78,7 @@ impl Transcoder for Protobuf {
     }
 
     fn bookmark(&self, info: &ResourceInfo, revision: u64, initial_events_end: bool) -> Bytes {
-        bookmark(&info.kind, &self.api_version, revision, initial_events_end)
+        bookmark(&info.kind, &self.api_version, revision, initial_events_end, info.empty(&self.api_version))
     }
 
     fn status(&self, status: &Status) -> Bytes {
@@ -116,7 +116,7 @@ impl Transcoder for ProtobufMetadata {
     }
 
     fn bookmark(&self, _info: &ResourceInfo, revision: u64, initial_events_end: bool) -> Bytes {
-        bookmark(PARTIAL_METADATA, META_VERSION, revision, initial_events_end)
+        bookmark(PARTIAL_METADATA, META_VERSION, revision, initial_events_end, b"")
     }
 
     fn status(&self, status: &Status) -> Bytes {
@@ -148,9 +148,10 @@ fn list_frame(api_version: &str, kind: &str, meta: &ListMeta, items_length: usiz
     (Bytes::from(start), Bytes::from_static(TAIL))
 }
 
-fn bookmark(kind: &str, api_version: &str, revision: u64, initial_events_end: bool) -> Bytes {
+fn bookmark(kind: &str, api_version: &str, revision: u64, initial_events_end: bool, rest: &[u8]) -> Bytes {
     // Only kinds that have a form have a transcoder.
-    Bytes::from(encode(&json_bookmark(kind, api_version, revision, initial_events_end)).unwrap_or_default())
+    let bookmark = json_bookmark(kind, api_version, revision, initial_events_end, rest);
+    Bytes::from(encode(&bookmark).unwrap_or_default())
 }
 
 /// A Status, enveloped.

@@ -40,9 +40,16 @@ pub struct ResourceInfo {
     /// Served versions, without the group.
     pub versions: Vec<String>,
     pub selectable_fields: Vec<SelectableField>,
+    /// By API version, what an empty object has beside its metadata, as it goes on after that: `,"spec":{}`.
+    pub empty: Vec<(String, Bytes)>,
 }
 
 impl ResourceInfo {
+    /// The end of an empty object of a version ("apps/v1"); nothing where that is not known.
+    pub fn empty(&self, api_version: &str) -> &[u8] {
+        self.empty.iter().find(|(version, _)| version == api_version).map_or(b"", |(_, members)| members)
+    }
+
     /// "apps/v1", or "v1" for the core group.
     pub fn api_version(&self, version: &str) -> String {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }

@@ -31,6 +31,7 @@ pub(super) fn pod_info() -> ResourceInfo {
         namespaced: true,
         versions: vec!["v1".into(), "v1beta1".into()],
         selectable_fields: vec![SelectableField::new("spec.nodeName", "/spec/nodeName")],
+        empty: Vec::new(),
     }
 }
 

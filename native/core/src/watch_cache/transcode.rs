@@ -163,7 +163,7 @@ impl Transcoder for Json {
 
     fn bookmark(&self, info: &ResourceInfo, revision: u64, initial_events_end: bool) -> Bytes {
         let version = self.api_version.clone().unwrap_or_else(|| info.api_version(&info.storage_version));
-        json_bookmark(&info.kind, &version, revision, initial_events_end)
+        json_bookmark(&info.kind, &version, revision, initial_events_end, info.empty(&version))
     }
 }
 
@@ -207,7 +207,7 @@ impl Transcoder for PartialMetadata {
     }
 
     fn bookmark(&self, _info: &ResourceInfo, revision: u64, initial_events_end: bool) -> Bytes {
-        json_bookmark("PartialObjectMetadata", META_VERSION, revision, initial_events_end)
+        json_bookmark("PartialObjectMetadata", META_VERSION, revision, initial_events_end, b"")
     }
 }
 
@@ -234,10 +234,18 @@ fn json_list_frame(kind: &str, api_version: &str, meta: &ListMeta, unstructured:
     (Bytes::from(head), Bytes::from_static(b"]}\n"))
 }
 
-pub(crate) fn json_bookmark(kind: &str, api_version: &str, revision: u64, initial_events_end: bool) -> Bytes {
+/// An empty object that says how far the watch is; `rest`: what it has beside its metadata.
+pub(crate) fn json_bookmark(
+    kind: &str,
+    api_version: &str,
+    revision: u64,
+    initial_events_end: bool,
+    rest: &[u8],
+) -> Bytes {
     let annotations =
         if initial_events_end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
-    Bytes::from(format!(
-        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"{revision}"{annotations}}}}}"#
-    ))
+    let head = format!(
+        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"{revision}"{annotations}}}"#
+    );
+    Bytes::from([head.as_bytes(), rest, b"}"].concat())
 }

@@ -5,6 +5,7 @@ line 11 says of custom resources in test_custom_resources.py.
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import orjson
 import pytest
@@ -105,6 +106,32 @@ async def test_04_a_streaming_list_ends_with_an_annotated_bookmark(rest: Rest) -
     assert seen[2]["object"]["kind"] == "ConfigMap"
     assert seen[2]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
     assert int(seen[2]["object"]["metadata"]["resourceVersion"]) >= revision
+
+
+Empty = dict[str, Any]
+METADATA = "as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+EMPTY_DEPLOYMENT = {
+    "spec": {"selector": None, "strategy": {}, "template": {"metadata": {}, "spec": {"containers": None}}},
+    "status": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "empty"),
+    [
+        ("", "Deployment", EMPTY_DEPLOYMENT),
+        (";as=PartialObjectMetadata;v=v1;g=meta.k8s.io", "PartialObjectMetadata", {}),
+    ],
+)
+async def test_04_a_bookmark_is_an_empty_object_with_a_revision(
+    rest: Rest, form: str, kind: str, empty: dict[str, Any]
+) -> None:
+    path = "/apis/apps/v1/namespaces/nothing-is-here/deployments?watch=true&allowWatchBookmarks=true"
+    async with rest.watch(path, Accept=f"application/json{form}") as events:
+        told = (await events.next())["object"]
+    assert told.pop("kind") == kind
+    assert told.pop("metadata").keys() == {"resourceVersion", "annotations"}
+    assert {name: value for name, value in told.items() if name != "apiVersion"} == empty
 
 
 @pytest.mark.parametrize("start", ["", "&resourceVersion=0"])

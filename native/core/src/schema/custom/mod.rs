@@ -80,6 +80,12 @@ impl Schemas {
 const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing \
                          errors to complete validation";
 
+impl AsRef<Schemas> for CustomSchema {
+    fn as_ref(&self) -> &Schemas {
+        self.schemas()
+    }
+}
+
 impl CustomSchema {
     /// Compiles the JSON of an `openAPIV3Schema`. Metadata is of `builtin`'s ObjectMeta.
     pub fn compile(
