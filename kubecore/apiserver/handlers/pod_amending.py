@@ -17,7 +17,7 @@ from kubecore.apiserver.registry import deletion
 from kubecore.apiserver.registry.codec import OF_STATUS, dumps, loads
 from kubecore.apiserver.registry.options import DeleteOptions, write_options
 from kubecore.apiserver.registry.size_limit import MOST_BYTES
-from kubecore.apiserver.registry.store import Change
+from kubecore.apiserver.registry.writes import Change
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
