@@ -55,7 +55,9 @@ def comparable(obj: JSON) -> JSON:
     metadata["creationTimestamp"] = ""
     if "deletionTimestamp" in metadata:
         metadata["deletionTimestamp"] = ""
-    metadata["managedFields"] = [{**one, "time": ""} for one in metadata["managedFields"]]
+    # They are in the order of their seconds, which end between the writes of one pod and not of the other.
+    entries = [{**one, "time": ""} for one in metadata["managedFields"]]
+    metadata["managedFields"] = sorted(entries, key=orjson.dumps)
     text = orjson.dumps({**obj, "metadata": metadata}).decode()
     for volume in obj["spec"].get("volumes", []):
         text = text.replace(volume["name"], "token")
