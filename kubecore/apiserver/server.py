@@ -72,7 +72,7 @@ from kubecore.apiserver.storage.lmdb import LMDBStorage
 from kubecore.apiserver.storage.metrics import StoredObjects, storage_size
 from kubecore.apiserver.tracing.requests import RequestTraces
 from kubecore.apiserver.transport import driving
-from kubecore.apiserver.transport.front_door import FrontDoor, told_where
+from kubecore.apiserver.transport.front_door import FrontDoor, listen_tls, told_where
 from kubecore.apiserver.version import build_info, version_info
 from kubecore.apiserver.webhooks.calling import WebhookCaller
 from kubecore.background_tasks import BackgroundTasks
@@ -372,19 +372,16 @@ class APIServer:
         self._door = FrontDoor(self.front, driving.Driver(self.handlers, self.storage, self._traces))
         self._door.open()
         self._started.append("front")
-        self.secure_port = self._listen_tls(config.bind_address, config.secure_port)
+        hosts = [config.bind_address]
         if config.service_address and config.bind_address != "::":
-            self._listen_tls(config.service_address, self.secure_port)
+            hosts.append(config.service_address)
+        self.secure_port = listen_tls(self.front, hosts, config.secure_port, self._shown)
         self.documents.listens(self.url.removeprefix("https://"), advertised=bool(config.advertise_address))
         if config.insecure_port:
             with told_where("127.0.0.1", config.insecure_port, "--insecure-port"):
                 self.insecure_port = self.front.listen_plain("127.0.0.1", config.insecure_port)
         if config.grpc_port is not None:
             self._listen_grpc(config.bind_address, config.grpc_port)
-
-    def _listen_tls(self, host: str, port: int) -> int:
-        with told_where(host, port, "--secure-port, --bind-address"):
-            return self.front.listen_tls(host, port, self._shown)
 
     def _listen_grpc(self, host: str, port: int) -> None:
         self._grpc = GrpcListener(

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
-from kubecore._native import Front, Request
+from kubecore._native import Front, Request, ServingCertificate
 
 logger = logging.getLogger(__name__)
 
 #: Requests taken at once; more would keep the loop from its other work for too long.
 BATCH = 64
+
+# As many connections may wait as at the front's own listeners.
+_BACKLOG = 1024
+# Of ports that are free at the first of several addresses.
+_TRIES = 64
 
 _FAILED = (
     b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",'
@@ -30,6 +37,41 @@ def told_where(host: str, port: int, option: str) -> Iterator[None]:
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {why} ({option})") from error
+
+
+def listen_tls(front: Front, hosts: Sequence[str], port: int, certificate: ServingCertificate) -> int:
+    """Serve HTTPS at one port of all hosts, which is returned; 0 is any that is free at each. Raises OSError."""
+    if port == 0 and len(hosts) > 1:
+        for listener in listeners(hosts):
+            with listener:
+                port = front.listen_tls_on(listener.fileno(), certificate)
+        return port
+    for host in hosts:
+        with told_where(host, port, "--secure-port, --bind-address"):
+            port = front.listen_tls(host, port, certificate)
+    return port
+
+
+def listeners(hosts: Sequence[str]) -> list[socket.socket]:
+    """Sockets that listen at one port of all hosts, whichever is free at each. Raises OSError."""
+    for left in reversed(range(_TRIES)):
+        with ExitStack() as made:
+            port, found = 0, []
+            try:
+                for host in hosts:
+                    with told_where(host, port, "--secure-port, --bind-address"):
+                        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                        one = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+                    found.append(made.enter_context(one))
+                    port = one.getsockname()[1]
+            except OSError as error:
+                # What is free here may be somebody's there.
+                if error.errno == errno.EADDRINUSE and found and left:
+                    continue
+                raise
+            made.pop_all()
+            return found
+    return []
 
 
 class BatchHandler(Protocol):
