@@ -134,8 +134,6 @@ def started_by_containerd(ctr: list[str], name: str) -> float:
 
 def starts(server: Server, image: Path) -> None:
     watch = Watch(server)
-    handlers = {"metadata": {"name": "oci"}, "handler": "oci"}
-    server.call("POST", "/apis/node.k8s.io/v1/runtimeclasses", handlers)
     started(server, watch, "first")
     started(server, watch, "first-oci", runtimeClassName="oci")
     before = cpu(server)
