@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import FieldError, StatusError
-from kubecore.api.schemas import CustomSchema, apart, with_members
+from kubecore.api.schemas import apart, with_members
 from kubecore.apiserver.admission.dynamic import stored as stored_requests
 from kubecore.apiserver.registry import companions, empty_lists, inert, lifecycle
 from kubecore.apiserver.registry.codec import Codec, dumps, loads
@@ -112,9 +112,7 @@ class Store:
 
     def books(self, ctx: RequestContext) -> Books:
         """Who owns what, for one request."""
-        if self.spoken is None or not isinstance(self.schema, CustomSchema):
-            return self.schema
-        return self.spoken.books(self.schema, ctx)
+        return self.schema if self.spoken is None else self.spoken.books(ctx)
 
     async def template(self, body: bytes) -> Template:
         """An object of this store's version, ready to be stored."""

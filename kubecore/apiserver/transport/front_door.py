@@ -54,24 +54,27 @@ def listen_tls(front: Front, hosts: Sequence[str], port: int, certificate: Servi
 
 def listeners(hosts: Sequence[str]) -> list[socket.socket]:
     """Sockets that listen at one port of all hosts, whichever is free at each. Raises OSError."""
-    for left in reversed(range(_TRIES)):
-        with ExitStack() as made:
-            port, found = 0, []
-            try:
-                for host in hosts:
-                    with told_where(host, port, "--secure-port, --bind-address"):
-                        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                        one = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-                    found.append(made.enter_context(one))
-                    port = one.getsockname()[1]
-            except OSError as error:
-                # What is free here may be somebody's there.
-                if error.errno == errno.EADDRINUSE and found and left:
-                    continue
+    for _ in range(_TRIES - 1):
+        try:
+            return _listeners(hosts)
+        except OSError as error:
+            # What is free at one may be somebody's at another.
+            if error.errno != errno.EADDRINUSE:
                 raise
-            made.pop_all()
-            return found
-    return []
+    return _listeners(hosts)
+
+
+def _listeners(hosts: Sequence[str]) -> list[socket.socket]:
+    port, found = 0, []
+    with ExitStack() as made:
+        for host in hosts:
+            with told_where(host, port, "--secure-port, --bind-address"):
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                one = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+            found.append(made.enter_context(one))
+            port = one.getsockname()[1]
+        made.pop_all()
+    return found
 
 
 class BatchHandler(Protocol):

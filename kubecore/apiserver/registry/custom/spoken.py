@@ -8,12 +8,13 @@ which an update leaves an object without owners.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kubecore.api import errors
 from kubecore.api.errors import StatusError
-from kubecore.api.schemas import Applied, CustomSchema, apart
+from kubecore.api.schemas import CustomSchema, apart
 from kubecore.apiserver.registry.custom.conversion import SchemaOf, api_version_of, renamed
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class SpokenCustomVersions:
     """The versions of a definition, as a store of one of them comes to them; `ask` its webhook, where it has one."""
 
     def __init__(self, definition: Definition, version: Version, schema_of: SchemaOf, ask: Ask | None) -> None:
-        self._schema_of = schema_of
+        self._schema, self._schema_of = schema_of(version.name), schema_of
         self._own = definition.api_version(version.name)
         self._names = {definition.api_version(one.name): one.name for one in definition.versions}
         self._ask = ask
@@ -61,13 +62,13 @@ class SpokenCustomVersions:
     def several(self) -> bool:
         return len(self._names) > 1
 
-    def books(self, schema: CustomSchema, ctx: RequestContext) -> CustomBooks:
+    def books(self, ctx: RequestContext) -> CustomBooks:
         """The engine for one request. What it does raises ConversionNeeded."""
 
         def convert(body: bytes, api_version: str) -> tuple[CustomSchema, bytes]:
             return self._convert(ctx.converted, body, api_version)
 
-        return CustomBooks(schema, convert)
+        return CustomBooks(self._schema, convert)
 
     def _convert(self, answers: Answers, body: bytes, api_version: str) -> tuple[CustomSchema, bytes]:
         name = self._names.get(api_version)
@@ -96,38 +97,12 @@ class CustomBooks:
     def __init__(
         self, schema: CustomSchema, convert: Callable[[bytes, str], tuple[CustomSchema, bytes] | None]
     ) -> None:
-        self._schema = schema
-        self._convert = convert
+        self._managed = partial(schema.managed, convert=convert)
+        self.apply = partial(schema.apply, convert=convert)
 
     def managed(self, old: bytes | None, new: bytes, *, manager: str, time: str, subresource: str = "") -> bytes | None:
         try:
-            return self._schema.managed(
-                old, new, manager=manager, time=time, subresource=subresource, convert=self._convert
-            )
+            return self._managed(old, new, manager=manager, time=time, subresource=subresource)
         except StatusError:
             # Upstream rather has nobody own anything than refuse the update.
             return None
-
-    def apply(
-        self,
-        live: bytes | None,
-        config: bytes,
-        *,
-        manager: str,
-        time: str,
-        subresource: str = "",
-        force: bool = False,
-        reset: Sequence[str] = (),
-        field_validation: str = "",
-    ) -> Applied:
-        return self._schema.apply(
-            live,
-            config,
-            manager=manager,
-            time=time,
-            subresource=subresource,
-            force=force,
-            reset=reset,
-            field_validation=field_validation,
-            convert=self._convert,
-        )

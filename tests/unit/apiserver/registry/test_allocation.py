@@ -134,7 +134,9 @@ def test_a_node_port_that_somebody_else_has_is_picked_only_when_there_is_no_othe
 
 
 def test_a_node_port_that_somebody_else_has_can_be_asked_for() -> None:
-    NodePorts(range(30000, 30004), lambda port: True).take(30001)
+    ports = NodePorts(range(30000, 30004), lambda port: True)
+    ports.take(30001)
+    assert [port for port in ports.ports if port in ports] == [30001]
 
 
 def test_it_is_told_how_many_addresses_are_in_use_and_how_often_they_are_asked_for() -> None:
