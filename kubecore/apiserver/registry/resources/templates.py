@@ -47,5 +47,7 @@ class ControllerRevisionStrategy(Strategy):
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         problems = Problems()
-        problems.immutable("data", obj.get("data"), old.get("data"))
+        # An empty object is data, and none is not.
+        if obj.get("data") != old.get("data"):
+            problems.invalid("data", obj.get("data"), "field is immutable")
         return problems

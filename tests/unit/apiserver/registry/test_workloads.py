@@ -172,3 +172,12 @@ def test_a_replication_controller_takes_selector_and_labels_from_its_template() 
 def test_problems_of_the_template_name_their_place() -> None:
     found = DEPLOYMENTS.problems(workload(template=template(containers=[{"name": "c"}])))
     assert found == ["spec.template.spec.containers[0].image: Required value"]
+
+
+@pytest.mark.parametrize("data", [{}, {"spec": {}}])
+def test_data_of_a_controller_revision_stays(data: dict[str, Any]) -> None:
+    writer = Writer("controllerrevisions.apps")
+    stored = writer.create({"metadata": {"name": "x"}, "revision": 1, "data": data})
+    assert not writer.update_problems(stored, changed(stored, "revision", 2))
+    without = {name: value for name, value in stored.items() if name != "data"}
+    assert writer.update_problems(stored, without) == ["data: Invalid value: null: field is immutable"]
