@@ -17,6 +17,7 @@ JSON = dict[str, Any]
 
 _BACKOFF, _UNLIMITED = 6, 2**31 - 1
 _UID_LABEL, _NAME_LABEL = "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"
+_PREFIXED = {_UID_LABEL, _NAME_LABEL}
 # What the labels were called before they got a prefix; both are kept.
 _OLD_UID_LABEL, _OLD_NAME_LABEL = "controller-uid", "job-name"
 
@@ -54,21 +55,11 @@ class JobStrategy(Strategy):
         _default_labels(obj, obj.get("spec") or {})
 
     def validate(self, ctx: RequestContext, obj: JSON) -> list[Cause]:
-        problems, spec = Problems(), obj.get("spec") or {}
-        selector = spec.get("selector")
-        before = len(problems)
-        validate_job_spec(problems, spec, "spec")
-        labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
-        usable = _selector(problems, selector, labels)
-        if not spec.get("manualSelector") and selector is not None:
-            generated = Problems()
-            _generated_selector(generated, obj, labels or {}, usable=usable, new=ctx.operation == "CREATE")
-            problems[before:before] = generated
-        _host_names(problems, obj, spec)
-        return problems
+        return _problems(obj, prefixed=True) if ctx.operation == "CREATE" else []
 
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
-        problems = Problems()
+        # A Job from before there were prefixes has pods without them.
+        problems = _problems(obj, prefixed=_template_labels(old).keys() >= _PREFIXED)
         validate_job_update(problems, obj, old)
         return problems
 
@@ -82,6 +73,26 @@ class JobStrategy(Strategy):
         problems = Problems()
         validate_job_status(problems, obj, old)
         return problems
+
+
+def _template_labels(obj: JSON) -> JSON:
+    template = (obj.get("spec") or {}).get("template") or {}
+    return (template.get("metadata") or {}).get("labels") or {}
+
+
+def _problems(obj: JSON, *, prefixed: bool) -> Problems:
+    """`prefixed`: the labels of its pods must have Kubernetes' prefix, too."""
+    problems, spec = Problems(), obj.get("spec") or {}
+    selector = spec.get("selector")
+    validate_job_spec(problems, spec, "spec")
+    labels = _template_labels(obj)
+    usable = _selector(problems, selector, labels or None)
+    if not spec.get("manualSelector") and selector is not None:
+        generated = Problems()
+        _generated_selector(generated, obj, labels, usable=usable, prefixed=prefixed)
+        problems[:0] = generated
+    _host_names(problems, obj, spec)
+    return problems
 
 
 def _default_labels(obj: JSON, spec: JSON) -> None:
@@ -110,12 +121,11 @@ def _selector(problems: Problems, selector: JSON | None, labels: JSON | None) ->
     return usable
 
 
-def _generated_selector(problems: Problems, obj: JSON, labels: JSON, *, usable: bool, new: bool) -> None:
+def _generated_selector(problems: Problems, obj: JSON, labels: JSON, *, usable: bool, prefixed: bool) -> None:
     """A selector that is not the client's business is as the server makes it, and so are the labels."""
     uid, name = obj["metadata"].get("uid") or "", obj["metadata"].get("name") or ""
     expected = {_OLD_UID_LABEL: uid, _OLD_NAME_LABEL: name}
-    # A Job from before there were prefixes shows it in its selector.
-    if new or _UID_LABEL in (obj["spec"]["selector"].get("matchLabels") or {}):
+    if prefixed:
         expected |= {_UID_LABEL: uid, _NAME_LABEL: name}
     for key, value in expected.items():
         where, detail = f"spec.template.metadata.labels[{key}]", f"must be '{value}'"

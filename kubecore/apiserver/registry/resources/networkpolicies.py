@@ -94,10 +94,12 @@ def _ip_block(problems: Problems, block: JSON, path: str) -> None:
         problems.required(f"{path}.cidr")
         return
     whole = _network(problems, block["cidr"], f"{path}.cidr")
+    if whole is None:
+        return
     for index, text in enumerate(block.get("except") or []):
         where = f"{path}.except[{index}]"
         part = _network(problems, text, where)
-        if whole is None or part is None:
+        if part is None:
             continue
         inside = part.version == whole.version and part.network_address in whole and part.prefixlen > whole.prefixlen
         if not inside:
