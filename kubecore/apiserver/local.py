@@ -17,9 +17,9 @@ from urllib.parse import unquote, urlencode
 from kubecore import _native
 from kubecore.api import errors
 from kubecore.apiserver.authentication.identify import attributes_of
+from kubecore.apiserver.handlers.converted_fields import ShownEvents
 from kubecore.apiserver.handlers.failing import as_status
 from kubecore.apiserver.handlers.request import JSON_TYPE, Headers, Response
-from kubecore.apiserver.handlers.versions import events_in_own_version, selecting
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.conversion import in_version
 from kubecore.apiserver.transport.driving import to_its_end, together
@@ -372,8 +372,8 @@ class LocalTransport:
         served = self._served.find(info.group, info.version, info.resource)
         store = served.stored()
         namespace = info.namespace if served.resource.namespaced else ""
-        text = selecting(served, text)
-        watch = self._hub.query(store.resource.key, text, namespace, info.name)
+        shown = ShownEvents(store.registry.cacher, served, text, namespace, info.name)
+        watch = self._hub.query(store.resource.key, shown.query, namespace, info.name)
         if "system:masters" not in self._user.groups:
             self._hub.hold(watch, right)
         asked = int(query.get("timeoutSeconds") or 0)
@@ -385,7 +385,7 @@ class LocalTransport:
             async for batch in watch.batches():
                 if await right.has_lapsed():
                     return
-                batch = await events_in_own_version(served, batch)
+                batch = await shown.told(batch)
                 if other_version:
                     batch = [
                         event
@@ -393,7 +393,8 @@ class LocalTransport:
                         else WatchEvent(event.type, in_version(event.object, store.resource, served.resource))
                         for event in batch
                     ]
-                yield batch
+                if batch:
+                    yield batch
         finally:
             if timer is not None:
                 timer.cancel()

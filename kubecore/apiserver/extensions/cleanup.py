@@ -111,7 +111,8 @@ class Cleanup:
 
     async def _delete_all(self, name: str, store: Store) -> None:
         context = own_request(self._registry, name, "deletecollection")
-        await deletion.delete_collection(store, context, DeleteOptions(), "")
+        items = self._registry.cacher.query(name, "").items
+        await deletion.delete_all(store, context, DeleteOptions(), items)
 
     async def _wait_until_empty(self, name: str) -> None:
         watch = self._hub.query(name, f"resourceVersion={self._registry.cacher.native.revision}")

@@ -10,10 +10,10 @@ from kubecore.api import errors, protobuf
 from kubecore.api.queries import parse_query
 from kubecore.apiserver.authentication.identify import attributes_of
 from kubecore.apiserver.handlers import negotiation
+from kubecore.apiserver.handlers.converted_fields import ShownEvents, page_of
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, Stream
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
-from kubecore.apiserver.handlers.versions import events_in_own_version, in_own_version, selecting
 
 if TYPE_CHECKING:
     from kubecore.apiserver.authorization.authorizer import Authorizer, HeldRight
@@ -42,11 +42,9 @@ class Reading:
 
     async def list(self, request: Request, served: Served) -> Response:
         shape = self._shape(request, served)
-        key = served.stored().resource.key
-        query = selecting(served, request.query)
-        listing = self._registry.cacher.query(key, query, _namespace(request, served), request.name)
-        items = await in_own_version(served, listing.items)
-        body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more_of(listing)))
+        namespace = _namespace(request, served)
+        page = await page_of(self._registry.cacher, served, request.query, namespace, request.name)
+        body, media = negotiation.encode(shape.form, shape.many(page.items, page.revision, more_of(page)))
         return Response(200, body, media, served.headers)
 
     def _shape(self, request: Request, served: Served) -> Shape:
@@ -63,10 +61,11 @@ class Reading:
         media = _STREAMED.get(shape.form.media)
         if media is None:
             raise errors.not_acceptable(f"{media};stream=watch" for media in _STREAMED)
-        query = selecting(served, request.query)
+        namespace = _namespace(request, served)
+        shown = ShownEvents(self._registry.cacher, served, request.query, namespace, request.name)
         assert request.user is not None
         right = self._authorizer.held(request.user, attributes_of(request))
-        watch = self._hub.query(key, query, _namespace(request, served), request.name)
+        watch = self._hub.query(key, shown.query, namespace, request.name)
         self._hub.hold(watch, right)
         stream = request.respond_stream(200, media, served.headers)
         stream.on_closed(watch.close)
@@ -76,7 +75,7 @@ class Reading:
 
         async def run() -> None:
             try:
-                await self._stream(watch, right, stream, request, served)
+                await self._stream(watch, right, stream, request, served, shown)
             finally:
                 timer.cancel()
                 stream.close()
@@ -85,12 +84,16 @@ class Reading:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _stream(self, watch: Watch, right: HeldRight, stream: Stream, request: Request, served: Served) -> None:
+    async def _stream(
+        self, watch: Watch, right: HeldRight, stream: Stream, request: Request, served: Served, shown: ShownEvents
+    ) -> None:
         first = True
         async for batch in watch.batches():
             if await right.has_lapsed():
                 return
-            batch = await events_in_own_version(served, batch)
+            batch = await shown.told(batch)
+            if not batch:
+                continue
             lines = []
             # Ages in a Table are those of the moment it is made.
             shape = self._shape(request, served)

@@ -21,6 +21,7 @@ from kubecore.apiserver.registry.conversion import in_version, untyped
 if TYPE_CHECKING:
     from kubecore._native import Listing
     from kubecore.api.scheme import Resource
+    from kubecore.apiserver.handlers.converted_fields import Page
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.tables.column import KindTable
     from kubecore.apiserver.tables.printing import IncludeObject
@@ -155,7 +156,7 @@ def _list_meta(revision: int | str | None) -> JSON:
     return {"resourceVersion": str(revision)} if revision else {}
 
 
-def more_of(listing: Listing) -> JSON:
+def more_of(listing: Listing | Page) -> JSON:
     """What a page says of those after it."""
     more: JSON = {}
     if listing.next:

@@ -80,6 +80,11 @@ async def events_in_own_version(served: Served, batch: Batch) -> Batch:
     return made
 
 
+def term(field: str, operator: str, value: str) -> str:
+    """Of a field selector."""
+    return f"{field}{operator}{_SPECIAL.sub(_ESCAPED, value)}"
+
+
 def selecting(served: Served, query: str) -> str:
     """The query with fields under the names that objects are stored by. Raises 400 for one that this version does not
     let be selected by, though another may."""
@@ -97,5 +102,5 @@ def selecting(served: Served, query: str) -> str:
             raise errors.bad_request(f"field label not supported: {field}")
     if all(known[field] == field for field, _, _ in wanted):
         return query
-    terms = [f"{known[field]}{operator}{_SPECIAL.sub(_ESCAPED, value)}" for field, operator, value in wanted]
+    terms = [term(known[field], operator, value) for field, operator, value in wanted]
     return f"fieldSelector={quote(','.join(terms))}&{query}"  # the first one counts

@@ -15,6 +15,7 @@ from kubecore.apiserver.admission.dynamic.subjects import OwnKind
 from kubecore.apiserver.audit.recording import record_object, record_patch, record_sent
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer, forbidden
 from kubecore.apiserver.handlers import applying, negotiation, versions
+from kubecore.apiserver.handlers.converted_fields import page_of
 from kubecore.apiserver.handlers.delete_options import sent_options
 from kubecore.apiserver.handlers.failing import telling, warned
 from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options, type_of_patch
@@ -273,9 +274,10 @@ class Writing:
         given = deletion.delete_options(self._options_of(ctx, request), options.params)
         ctx.dry_run = given.dry_run
         with telling(_warned_of(ctx, store, given)):
-            listing = await deletion.delete_collection(store, ctx, given, versions.selecting(served, request.query))
-        items = await versions.in_own_version(served, listing.items)
-        body, media = negotiation.encode(shape.form, shape.many(items, listing.revision, more_of(listing)))
+            query = deletion.of_its_time(request.query)
+            page = await page_of(self._registry.cacher, served, query, ctx.namespace)
+            await deletion.delete_all(store, ctx, given, page.stored)
+        body, media = negotiation.encode(shape.form, shape.many(page.items, page.revision, more_of(page)))
         return Response(200, body, media, warning_headers(ctx.warnings))
 
     def _options_of(self, ctx: RequestContext, request: Request) -> bytes:

@@ -6,7 +6,7 @@ After upstream k8s.io/apiserver pkg/registry/rest/delete.go (BeforeDelete) and g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,6 @@ from kubecore.apiserver.registry.store import storage_status
 from kubecore.apiserver.storage.interface import KeyMissing, RevisionConflict, StorageError, Stored
 
 if TYPE_CHECKING:
-    from kubecore._native import Listing
     from kubecore.apiserver.registry.store import Store
     from kubecore.apiserver.registry.strategy import RequestContext
 
@@ -274,18 +273,15 @@ def deletion_status(store: Store, name: str, uid: str) -> bytes:
     return orjson.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 
 
-async def delete_collection(store: Store, ctx: RequestContext, options: DeleteOptions, query: str) -> Listing:
-    """Deletes what a list with this query string finds; answers that list, as it was before. Raises what a list
-    raises, and what keeps an object from being deleted."""
-    listing = store.registry.cacher.query(store.resource.key, _of_its_time(query), ctx.namespace)
-    items = listing.items
+async def delete_all(store: Store, ctx: RequestContext, options: DeleteOptions, items: Sequence[bytes]) -> None:
+    """Deletes what a list has found. Raises what keeps an object from being deleted."""
     for begin in range(0, len(items), _PARALLEL):
         await asyncio.gather(*(_delete_item(store, ctx, options, item) for item in items[begin : begin + _PARALLEL]))
-    return listing
 
 
-def _of_its_time(query: str) -> str:
-    """A collection is deleted page by page, and pages of a list at a revision are of just that one."""
+def of_its_time(query: str) -> str:
+    """The query of a list that finds what is to be deleted: a collection is deleted page by page, and pages of a list
+    at a revision are of just that one."""
     params = parse_query(query)
     if params.get("resourceVersion", "0") in ("", "0") or params.get("resourceVersionMatch") or params.get("continue"):
         return query

@@ -46,6 +46,9 @@ class Written(NamedTuple):
 class Conversion(Protocol):
     """Between the version a store speaks and the one its objects are stored in (custom resources)."""
 
+    changes_fields: bool
+    """Whether a field may be elsewhere in the other version, or have another value."""
+
     async def read(self, stored: Stored) -> Stored:
         """What is stored, in the store's version. Raises StatusError when it cannot be converted."""
 

@@ -101,9 +101,9 @@ async def gone(api: Api, name: str) -> None:
                 return
 
 
-async def events(api: Api, resource: str) -> AsyncIterator[tuple[str, JSON]]:
-    """(type, object) of a watch of all objects; ends when the server ends it."""
-    async for batch in api.transport.watch(api.path(resource)):
+async def events(api: Api, resource: str, **query: str) -> AsyncIterator[tuple[str, JSON]]:
+    """(type, object) of a watch, of all objects by default; ends when the server ends it."""
+    async for batch in api.transport.watch(api.path(resource), query=query):
         for event in batch:
             yield event.type, orjson.loads(event.object)
 

@@ -75,6 +75,8 @@ class Normalization:
 class Renaming:
     """Conversion None for the store of one version that is not the storage version."""
 
+    changes_fields = False
+
     def __init__(self, definition: Definition, version: Version, schema_of: SchemaOf) -> None:
         self._own = definition.api_version(version.name)
         self._stored = definition.api_version(definition.storage.name)

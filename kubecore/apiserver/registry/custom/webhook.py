@@ -170,6 +170,8 @@ _JUDGED = (
 class WebhookConversion:
     """`Conversion` of the store of one version."""
 
+    changes_fields = True
+
     def __init__(
         self, definition: Definition, version: Version, schema_of: SchemaOf, webhook: ConversionWebhook
     ) -> None:
