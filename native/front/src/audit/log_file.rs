@@ -1,8 +1,9 @@
 //! The audit's log: a file that is rotated.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,14 +52,23 @@ struct Log {
 
 #[derive(Default)]
 struct State {
-    /// With its size.
-    open: Option<(File, u64)>,
+    open: Option<Open>,
     /// Lines to be written, of so many events, the first of which came then.
     lines: Vec<u8>,
     events: u64,
     since: Option<Instant>,
     /// It could not be set aside, and that was told.
     stuck: bool,
+    /// A write ended within a line, which the next one must not be glued to.
+    torn: bool,
+}
+
+struct Open {
+    file: File,
+    size: u64,
+    /// It is a file of this log's own, to be set aside once it is full: no device, no pipe, and not where this process
+    /// says what it has to say.
+    is_rotated: bool,
 }
 
 impl LogFile {
@@ -129,8 +139,8 @@ impl Log {
             return true;
         }
         let written = self.write(state);
-        if let Err(error) = &written
-            && self.lost.fetch_add(state.events, Ordering::Relaxed) == 0
+        if let Err((error, lost)) = &written
+            && self.lost.fetch_add(*lost, Ordering::Relaxed) == 0
         {
             complain(format_args!("cannot write to the audit log {}: {error}", self.path.display()));
         }
@@ -140,15 +150,33 @@ impl Log {
         written.is_ok()
     }
 
-    fn write(&self, state: &mut State) -> io::Result<()> {
-        let State { open, lines, stuck, .. } = state;
+    /// Why it could not, and how many events are lost.
+    fn write(&self, state: &mut State) -> Result<(), (io::Error, u64)> {
         if self.is_output() {
-            return io::stdout().write_all(lines);
+            return io::stdout().write_all(&state.lines).map_err(|error| (error, state.events));
         }
-        let limit = self.limit as u64;
-        if open.as_ref().is_some_and(|(_, size)| *size > 0 && size + lines.len() as u64 > limit) {
+        self.make_room(state).map_err(|error| (error, state.events))?;
+        let State { open, lines, torn, .. } = state;
+        let Some(Open { file, size, .. }) = open.as_mut() else { return Ok(()) };
+        if *torn {
+            let (_, ended) = write_what_can_be(file, b"\n");
+            ended.map_err(|error| (error, state.events))?;
+            (*torn, *size) = (false, *size + 1);
+        }
+        let (there, ended) = write_what_can_be(file, lines);
+        *size += there as u64;
+        let (before, missing) = lines.split_at(there);
+        *torn = ended.is_err() && before.last().is_some_and(|last| *last != b'\n');
+        ended.map_err(|error| (error, missing.iter().filter(|byte| **byte == b'\n').count() as u64))
+    }
+
+    /// Opens a file where none is, or where the one that is has no room for the lines.
+    fn make_room(&self, state: &mut State) -> io::Result<()> {
+        let State { open, lines, stuck, torn, .. } = state;
+        let (limit, more) = (self.limit as u64, lines.len() as u64);
+        if open.as_ref().is_some_and(|open| open.is_rotated && open.size > 0 && open.size + more > limit) {
             match self.turn_over() {
-                Ok(empty) => (*open, *stuck) = (Some(empty), false),
+                Ok(empty) => (*open, *stuck, *torn) = (Some(empty), false, false),
                 // Rather a file that is too long than a line less.
                 Err(error) if !*stuck => {
                     *stuck = true;
@@ -160,18 +188,30 @@ impl Log {
         if open.is_none() {
             *open = Some(append(&self.path)?);
         }
-        let Some((file, size)) = open.as_mut() else { return Ok(()) };
-        *size += lines.len() as u64;
-        file.write_all(lines)
+        Ok(())
     }
 
     /// The file that takes the place of a full one.
-    fn turn_over(&self) -> io::Result<(File, u64)> {
+    fn turn_over(&self) -> io::Result<Open> {
         self.backups.set_aside()?;
         let empty = append(&self.path)?;
         self.backups.tend_aside();
         Ok(empty)
     }
+}
+
+/// How many bytes were written, and why no more.
+fn write_what_can_be(file: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut there = 0;
+    while there < bytes.len() {
+        match file.write(&bytes[there..]) {
+            Ok(0) => return (there, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => there += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (there, Err(error)),
+        }
+    }
+    (there, Ok(()))
 }
 
 /// As upstream's EventString (`pkg/audit/format.go`).
@@ -209,10 +249,21 @@ fn as_text(event: &[u8]) -> Vec<u8> {
     format!("{received}Z AUDIT: {told}\n").into_bytes()
 }
 
-fn append(path: &Path) -> io::Result<(File, u64)> {
+fn append(path: &Path) -> io::Result<Open> {
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    let size = file.metadata()?.len();
-    Ok((file, size))
+    let found = file.metadata()?;
+    Ok(Open { file, size: found.len(), is_rotated: is_own(&found, &outputs()) })
+}
+
+/// Where this process says what it has to say.
+fn outputs() -> Vec<Metadata> {
+    let told = |stream: &dyn AsFd| File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok();
+    [told(&io::stdout()), told(&io::stderr())].into_iter().flatten().collect()
+}
+
+fn is_own(found: &Metadata, outputs: &[Metadata]) -> bool {
+    let is_same = |output: &Metadata| (output.dev(), output.ino()) == (found.dev(), found.ino());
+    found.is_file() && !outputs.iter().any(is_same)
 }
 
 impl Sink for LogFile {
@@ -288,6 +339,54 @@ mod tests {
         let log = LogFile::open(&long, rotation, false, false, Clock::system()).unwrap();
         assert!(log.take(&event) && log.take(&event) && log.take(&event));
         assert_eq!((log.lost(), fs::metadata(&long).unwrap().len()), (0, 3 * (700 << 10)));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_is_never_set_aside() {
+        let event = Events::from_iter([vec![b'x'; 700 << 10]]);
+        let folder = scratch("device");
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("audit.log");
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let rotation = Rotation { megabytes: 1, ..Rotation::default() };
+        let log = LogFile::open(&path, rotation, false, false, Clock::system()).unwrap();
+        assert!(log.take(&event) && log.take(&event) && log.take(&event));
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("/dev/null"));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn where_a_process_says_what_it_has_to_say_is_no_file_of_the_logs() {
+        let folder = scratch("outputs");
+        fs::create_dir_all(&folder).unwrap();
+        let [one, other] = ["one", "other"].map(|name| append(&folder.join(name)).unwrap().file);
+        let [one, other] = [one, other].map(|file| file.metadata().unwrap());
+        assert!(is_own(&one, &[]) && is_own(&one, std::slice::from_ref(&other)));
+        assert!(!is_own(&one, &[other, one.clone()]));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_line_that_was_written_in_part_is_ended_before_the_next() {
+        let (log, folder) = full_after(&Events::from_iter(["first\n"]), "torn");
+        // Has room for a part of the next line, and then for nothing until somebody reads.
+        let (mut reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        writer.set_nonblocking(true).unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        log.log.state.lock().open = Some(Open { file, size: 0, is_rotated: false });
+        let long = [vec![b'x'; 8 << 20], vec![b'\n']].concat();
+        assert!(!log.take(&Events::from_iter([&b"whole\n"[..], &long, b"lost\n"])));
+        assert_eq!(log.lost(), 2);
+        reader.set_nonblocking(true).unwrap();
+        let mut found = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut reader, &mut found);
+        assert!(found.starts_with(b"whole\nx") && found.ends_with(b"x"));
+        assert!(log.take(&Events::from_iter(["next\n"])));
+        found.clear();
+        let _ = std::io::Read::read_to_end(&mut reader, &mut found);
+        assert_eq!(found, b"\nnext\n");
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -168,8 +168,8 @@ impl Draft {
             return None;
         }
         // Nobody is told before `release` or the next stage that the request came: an answer that is there at once costs
-        // one write, not two.
-        let findings = Findings::of(verdict.tells(Stage::RequestReceived));
+        // one write, not two. Of one that nobody can be found for only the refusal is told.
+        let findings = Findings::of(user.is_some() && verdict.tells(Stage::RequestReceived));
         let trail = Arc::new(Trail {
             auditing: self.auditing.clone(),
             verdict,
@@ -401,6 +401,12 @@ mod tests {
     }
 
     fn trail(level: &str) -> (Arc<Kept>, Arc<Trail>) {
+        let (kept, draft) = draft(level);
+        let trail = draft.begin(Some(&Arc::new(UserInfo::new("jane", &["g"])))).unwrap().clone();
+        (kept, trail)
+    }
+
+    fn draft(level: &str) -> (Arc<Kept>, Draft) {
         let audit = Audit::default();
         let kept = Arc::new(Kept::default());
         let policy = serde_json::from_str(&format!(r#"{{"rules":[{{"level":"{level}"}}]}}"#)).unwrap();
@@ -421,8 +427,18 @@ mod tests {
             Text::Own("agent".into()),
             Asked::Told(Arc::new(asked)),
         );
-        let trail = draft.begin(Some(&Arc::new(UserInfo::new("jane", &["g"])))).unwrap().clone();
-        (kept, trail)
+        (kept, draft)
+    }
+
+    #[test]
+    fn of_a_request_that_is_nobodys_only_the_refusal_is_told() {
+        let (kept, draft) = draft("Metadata");
+        let trail = draft.begin(None).unwrap();
+        trail.release();
+        trail.coded(401);
+        trail.tell(Stage::ResponseStarted);
+        let stages: Vec<Value> = kept.0.lock().iter().map(|event| event["stage"].clone()).collect();
+        assert_eq!(stages, ["ResponseStarted"]);
     }
 
     #[test]
