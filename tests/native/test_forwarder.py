@@ -210,7 +210,7 @@ class TestFailures:
         assert plane.forwarder.statistics()["refused"] == 1
 
     async def test_a_destination_that_does_not_answer_is_left_after_the_time_out(self) -> None:
-        plane = Plane(connect_timeout=1.0)  # in which a living one answers, on a slow machine too
+        plane = Plane(connect_timeout=5.0)  # in which a living one answers, on a slow machine too
         with socket.socket() as deaf:
             deaf.bind(("127.0.0.1", 0))
             deaf.listen(0)

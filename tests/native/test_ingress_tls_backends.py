@@ -121,7 +121,7 @@ async def test_an_answer_that_stalls_is_cut(plane: Plane, client: Connection, fr
         await reader.read()
 
     async with serving(stall) as port:
-        plane.lead("web", port, read_timeout=1.0)  # in which the first half comes, on a slow machine too
+        plane.lead("web", port, read_timeout=5.0)  # in which the first half comes, on a slow machine too
         await client.send("GET / HTTP/1.1\r\nHost: foo.com\r\n\r\n")
         await asyncio.wait_for(client.reader.readuntil(b"half"), PATIENCE)
         assert (await client.rest()).strip() == b""

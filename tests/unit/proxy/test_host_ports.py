@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from tests.unit.proxy.builders import vip
 from tests.unit.proxy.builders import virtual_server as server
 
 # of this process: names in the kernel are everybody's
-PORT = server(address="0.0.0.0", port=30000 + os.getpid() % 2768, purpose="NodePort")
+PORT = server(address="0.0.0.0", port=free_port(), purpose="NodePort")
 OUTSIDE = server(address=vip(7), purpose="ExternalIP")
 HAD_BY_ANOTHER = "another cluster on this host has it"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +30,7 @@ from tests.unit.proxy.ipvs.fake_kernel import FakeKernel
 
 ONE, TWO = ("10.0.0.1", 80), ("10.0.0.2", 8080)
 # of this process: names in the kernel are everybody's
-NODE_PORT = 30000 + os.getpid() % 2768
+NODE_PORT = free_port()
 
 
 def packed(address: str) -> bytes:
