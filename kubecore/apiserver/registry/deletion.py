@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
-_TRIES = 64
 _PARALLEL = 64
 _POLICIES = ("Foreground", "Background", "Orphan", "nil")
 
@@ -148,7 +147,7 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
     ctx.dry_run = ctx.dry_run or options.dry_run
     ctx.options = options
     admitted = False
-    for _ in range(_TRIES):
+    while True:
         stored = await store.read(ctx.namespace, ctx.name)
         obj = loads(stored.value)
         check_preconditions(store, ctx, options, obj)
@@ -163,12 +162,11 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
         try:
             return await _delete(store, ctx, options, obj, stored)
         except RevisionConflict:
-            continue
+            ctx.seconds_left()
         except KeyMissing:
             raise store.not_found(ctx.name) from None
         except StorageError as error:
             raise storage_status(error) from error
-    raise store.conflict(ctx.name)
 
 
 def check_preconditions(store: Store, ctx: RequestContext, options: DeleteOptions, obj: JSON) -> None:

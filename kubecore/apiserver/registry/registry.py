@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.store import Store
+from kubecore.apiserver.registry.turns import Turns
 
 if TYPE_CHECKING:
     from kubecore.api.schemas import Schemas
@@ -43,6 +44,7 @@ class Registry:
         self.schemas = schemas
         self.admission = admission
         self.clock = clock
+        self.turns = Turns()
         self._strategies = strategies
         self._stores: dict[str, Store] = {}
 

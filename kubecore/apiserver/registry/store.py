@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
-_NAME_TRIES, _WRITE_TRIES = 8, 64
+_NAME_TRIES = 8
 # Whose resets upstream's field manager knows; what is written through others is owned as it was sent.
 _KNOWN_RESETS = frozenset({"", *SUBRESOURCE_MERGE})
 
@@ -241,31 +241,46 @@ class Store:
     # --- updating
 
     async def update(self, ctx: RequestContext, change: Change) -> Written:
-        """Replaces an object by what `change` makes of it."""
-        for _ in range(_WRITE_TRIES):
-            stored = self.current(ctx.namespace, ctx.name)
-            if stored is None:
-                if change.creates is None or not may_be(self.resource, ctx.namespace, ctx.name):
-                    raise missing(self.told, ctx.namespace, ctx.name)
-                return await self.create(ctx, change.creates())
-            if self.conversion is not None:
-                stored = await self.conversion.read(stored)
-            ctx.operation = "UPDATE"
-            intent = self._intended(ctx, change, stored)
-            while isinstance(intent, ConversionNeeded):
-                await intent.settle()
-                intent = self._intended(ctx, change, stored)
+        """Replaces an object by what `change` makes of it; of what others have made of it meanwhile, too, while the
+        request still may take time."""
+        written = await self._try_update(ctx, change)
+        if written is None:
+            async with self.registry.turns.of(self.key(ctx.namespace, ctx.name)):
+                while written is None:
+                    ctx.seconds_left()
+                    written = await self._try_update(ctx, change)
+        return written
+
+    async def _try_update(self, ctx: RequestContext, change: Change) -> Written | None:
+        """None where somebody else was faster, which is no matter to the client."""
+        stored = self.current(ctx.namespace, ctx.name)
+        if stored is None:
+            if change.creates is None or not may_be(self.resource, ctx.namespace, ctx.name):
+                raise missing(self.told, ctx.namespace, ctx.name)
             try:
-                return await self._replace(ctx, intent, stored)
-            except RevisionConflict as error:
-                if intent.conditional:
-                    raise self.conflict(ctx.name) from error
-            except KeyMissing as error:
-                if intent.conditional or change.creates is None:
-                    raise self.not_found(ctx.name) from error
-            except StorageError as error:
-                raise storage_status(error) from error
-        raise self.conflict(ctx.name)
+                return await self.create(ctx, change.creates())
+            except StatusError as error:
+                if not errors.is_already_exists(error) or self.current(ctx.namespace, ctx.name) is None:
+                    raise
+                return None
+        if self.conversion is not None:
+            stored = await self.conversion.read(stored)
+        ctx.operation = "UPDATE"
+        intent = self._intended(ctx, change, stored)
+        while isinstance(intent, ConversionNeeded):
+            await intent.settle()
+            intent = self._intended(ctx, change, stored)
+        try:
+            return await self._replace(ctx, intent, stored)
+        except RevisionConflict as error:
+            if intent.conditional:
+                raise self.conflict(ctx.name) from error
+        except KeyMissing as error:
+            if intent.conditional or change.creates is None:
+                raise self.not_found(ctx.name) from error
+        except StorageError as error:
+            raise storage_status(error) from error
+        return None
 
     def _check_version(self, ctx: RequestContext, obj: JSON, stored: Stored) -> bool:
         """Whether the object names what it replaces. Raises 409 for another, 422 where it must, 500 for none."""
@@ -431,7 +446,7 @@ class Store:
         return await self._changed(ctx, made)
 
     async def _changed(self, ctx: RequestContext, made: Callable[[Stored], bytes | None]) -> bytes:
-        for _ in range(_WRITE_TRIES):
+        while True:
             stored = await self.read(ctx.namespace, ctx.name)
             body = made(stored)
             if body is None:
@@ -439,12 +454,11 @@ class Store:
             try:
                 return await self._store_body(ctx, self.key(ctx.namespace, ctx.name), body, stored)
             except RevisionConflict:
-                continue
+                ctx.seconds_left()
             except KeyMissing:
                 raise self.not_found(ctx.name) from None
             except StorageError as error:
                 raise storage_status(error) from error
-        raise self.conflict(ctx.name)
 
     async def remove(self, ctx: RequestContext, obj: JSON, body: bytes, stored: Stored) -> bytes:
         """Takes the object out of the store; `body` is its last state. Raises RevisionConflict, KeyMissing."""

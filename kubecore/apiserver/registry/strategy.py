@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kubecore.api import errors
 from kubecore.api.errors import Cause, StatusError
+from kubecore.apiserver.registry.options import LONGEST_SECONDS
 
 if TYPE_CHECKING:
     from kubecore.apiserver.admission.dynamic.subjects import Subject
@@ -147,6 +149,15 @@ class RequestContext:
         """Adds a Warning header to the answer; a repeated text is sent once."""
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def seconds_left(self) -> float:
+        """How long the request may still take. Raises 504 when it has taken too long."""
+        now = self.clock.monotonic()
+        if not self.deadline:
+            self.deadline = now + LONGEST_SECONDS
+        if self.deadline <= now:
+            raise errors.timeout("request did not complete within requested timeout - context deadline exceeded")
+        return self.deadline - now
 
 
 class Strategy:

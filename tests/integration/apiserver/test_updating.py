@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 import orjson
@@ -15,6 +17,7 @@ from .http import Http
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 JSON = dict[str, Any]
+APPLY = "application/apply-patch+yaml"
 CM = "v1/configmaps"
 DEPLOY = "apps/v1/deployments"
 
@@ -239,3 +242,21 @@ async def test_what_is_wrong_with_metadata_is_in_details_as_often_as_a_kind_look
         assert status == 422
         assert [one["field"] for one in answer["details"]["causes"]] == [f"metadata.{field}"] * times
         assert answer["message"].count(f"metadata.{field}: ") == 1
+
+
+async def test_patches_of_one_object_at_once_all_succeed(api: Api) -> None:
+    """However many there are: none of them has said which revision it is about."""
+    await api.create(CM, config_map("a"))
+    answers = await asyncio.gather(*(api.patch(CM, "a", {"data": {f"k{n}": "1"}}) for n in range(150)))
+    assert {status for status, _ in answers} == {200}
+    assert len((await api.get(CM, "a"))[1]["data"]) == 150
+
+
+async def test_of_applies_at_once_one_creates_the_object_and_the_others_change_it(api: Api) -> None:
+    def apply(number: int) -> Awaitable[tuple[int, JSON]]:
+        wanted = orjson.dumps(config_map("a", **{f"k{number}": "1"}))
+        return api.call("PATCH", api.path(CM, "a"), wanted, APPLY, fieldManager=f"m{number}")
+
+    answers = await asyncio.gather(*(apply(number) for number in range(20)))
+    assert sorted(status for status, _ in answers) == [200] * 19 + [201]
+    assert len((await api.get(CM, "a"))[1]["data"]) == 20

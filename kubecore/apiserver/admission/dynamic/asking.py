@@ -17,7 +17,6 @@ from kubecore.apiserver.admission.dynamic.conditions import Judgement, inputs_of
 from kubecore.apiserver.admission.dynamic.rules import object_selected
 from kubecore.apiserver.admission.metrics import WEBHOOK_TYPES
 from kubecore.apiserver.registry import lifecycle
-from kubecore.apiserver.registry.options import LONGEST_SECONDS
 from kubecore.apiserver.tracing import spans
 from kubecore.apiserver.webhooks.calling import WebhookError
 
@@ -146,7 +145,7 @@ class Asking:
     async def _call(
         self, webhook: Webhook, ctx: RequestContext, body: bytes, version: str, uid: str, *, mutating: bool
     ) -> Answer:
-        seconds = min(self.left(ctx), webhook.seconds)
+        seconds = min(ctx.seconds_left(), webhook.seconds)
         try:
             credential = self._credentials[mutating].of(*webhook.target.authority())
             answer = await self._caller.post(webhook.target, body, timeout_seconds=seconds, credential=credential)
@@ -157,15 +156,6 @@ class Asking:
             raise CallFailed(webhook, f"failed to call webhook: {error}") from None
         except reviews.BadAnswer as error:
             raise CallFailed(webhook, f"received invalid webhook response: {error}") from None
-
-    def left(self, ctx: RequestContext) -> float:
-        """Seconds that the request may still take. Raises 504 when there are none."""
-        now = self._clock.monotonic()
-        if not ctx.deadline:
-            ctx.deadline = now + LONGEST_SECONDS
-        if ctx.deadline <= now:
-            raise errors.timeout("request did not complete within requested timeout - context deadline exceeded")
-        return ctx.deadline - now
 
 
 def _described(webhook: Webhook, subject: Subject) -> dict[str, str]:

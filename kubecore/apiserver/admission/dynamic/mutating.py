@@ -75,7 +75,7 @@ async def mutate(
             asking.metrics.failed_open(webhook.name, mutating=True)
             subject.ctx.annotate(f"{_FAILED_OPEN}{_MUTATION}{where}", webhook.name)
             # The request as a whole may be out of time.
-            asking.left(subject.ctx)
+            subject.ctx.seconds_left()
         finally:
             told = {"configuration": webhook.configuration, "webhook": webhook.name, "mutated": changed}
             subject.ctx.annotate(f"{_MUTATION}{where}", _as_annotation(told))

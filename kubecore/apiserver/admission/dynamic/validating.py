@@ -32,7 +32,7 @@ async def validate(asking: Asking, subject: Subject, webhooks: Sequence[Matched]
     ]
     if not wanted:
         return
-    asking.left(subject.ctx)
+    subject.ctx.seconds_left()
     refusals: list[StatusError] = []
     calls = [_ask(asking, webhook, subject, target, at, refusals) for at, (webhook, target) in enumerate(wanted)]
     await asking.together(subject.ctx, calls)
