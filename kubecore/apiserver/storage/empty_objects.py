@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
 
 _HEAD = frozenset({"apiVersion", "kind", "metadata"})
+# Their replicas are a number within upstream, which cannot be missing.
+_COUNTED = frozenset({"apps/v1/Deployment", "apps/v1/ReplicaSet", "apps/v1/StatefulSet"})
 
 
 def empty_objects(resource: Resource, versions: Sequence[str]) -> list[tuple[str, bytes]]:
@@ -28,7 +30,9 @@ def empty_objects(resource: Resource, versions: Sequence[str]) -> list[tuple[str
         api_version = f"{resource.group}/{version}" if resource.group else version
         kind = f"{api_version}/{resource.kind}"
         if engine.has(kind):
-            said = {"apiVersion": api_version, "kind": resource.kind}
+            said: dict[str, object] = {"apiVersion": api_version, "kind": resource.kind}
+            if kind in _COUNTED:
+                said["spec"] = {"replicas": 0}
             body = engine.decode(kind, msgspec.json.encode(said), field_validation="Ignore").body
             members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
             rest = msgspec.json.encode({name: value for name, value in members.items() if name not in _HEAD})

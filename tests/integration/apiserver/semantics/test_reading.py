@@ -111,7 +111,12 @@ async def test_04_a_streaming_list_ends_with_an_annotated_bookmark(rest: Rest) -
 Empty = dict[str, Any]
 METADATA = "as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 EMPTY_DEPLOYMENT = {
-    "spec": {"selector": None, "strategy": {}, "template": {"metadata": {}, "spec": {"containers": None}}},
+    "spec": {
+        "replicas": 0,
+        "selector": None,
+        "strategy": {},
+        "template": {"metadata": {}, "spec": {"containers": None}},
+    },
     "status": {},
 }
 
