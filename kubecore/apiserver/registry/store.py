@@ -354,9 +354,18 @@ class Store:
         self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored, managed: bytes | None
     ) -> bool:
         """Where the bytes on disk are not what the cache made of them, a write that changes nothing renews them."""
-        owned_alike = ctx.subresource in _KNOWN_RESETS or managed == apart(stored.value)[1]
-        outdated = self.cached.is_outdated(self.key(ctx.namespace, ctx.name))
-        return owned_alike and not outdated and self.codec.writes_alike(obj, old)
+        if self.cached.is_outdated(self.key(ctx.namespace, ctx.name)):
+            return False
+        metadata, old_metadata = obj["metadata"], old["metadata"]
+        sent, had = metadata.pop("managedFields", None), old_metadata.pop("managedFields", None)
+        alike = self.codec.writes_alike(obj, old)
+        if alike and (sent != had or ctx.subresource not in _KNOWN_RESETS):
+            # Of what a client says of owners, `managed` is what counts.
+            alike = (managed or b"[]") == (apart(stored.value)[1] or b"[]")
+        for one, owners in ((metadata, sent), (old_metadata, had)):
+            if owners is not None:
+                one["managedFields"] = owners
+        return alike
 
     def _defaulted(self, ctx: RequestContext, obj: JSON, old: JSON, stored: Stored) -> tuple[Strategy, bytes | None]:
         """What an update means in full: the strategy that rules it, and the new managedFields."""

@@ -155,6 +155,17 @@ async def test_18_a_write_that_changes_nothing_keeps_the_revision_and_makes_no_e
         assert (await events.next())["object"] == changed
 
 
+async def test_18_owners_that_do_not_count_change_nothing(rest: Rest) -> None:
+    await rest.made(MAPS, config_map("a", k="1"))
+    kept = (await rest.patch(f"{MAPS}/a", {"metadata": {"managedFields": [{"operation": "Odd"}]}})).json
+    assert kept["metadata"]["managedFields"][0]["operation"] == "Update"
+    forgotten = (await rest.patch(f"{MAPS}/a", {"metadata": {"managedFields": []}})).json
+    assert "managedFields" not in forgotten["metadata"]
+    for owners in ([], [{}], [{"operation": "Odd"}]):
+        again = (await rest.patch(f"{MAPS}/a", {"metadata": {"managedFields": owners}})).json
+        assert again == forgotten, owners
+
+
 async def test_19_status_takes_status_and_the_object_takes_the_rest(rest: Rest) -> None:
     await rest.made(DEPLOYMENTS, deployment("a", replicas=1))
     path = f"{DEPLOYMENTS}/a"
