@@ -263,7 +263,7 @@ class CustomResources:
             f"{store.resource.api_version}/{definition.kind}",
             store.schema,
             table=custom_table(version.columns),
-            special=self._special(version),
+            special=self._special(definition, version),
             warning=version.warning,
             custom=True,
             fields={name: name for name in fields},
@@ -300,10 +300,10 @@ class CustomResources:
             return WebhookConversion(definition, version, schema_of, ConversionWebhook(definition, self._caller))
         return Renaming(definition, version, schema_of)
 
-    def _special(self, version: Version) -> dict[tuple[str, str], Handler]:
+    def _special(self, definition: Definition, version: Version) -> dict[tuple[str, str], Handler]:
         if version.scale is None:
             return {}
-        scale = ScaleSubresource(self._registry, self._writing, CustomReplicas(version.scale))
+        scale = ScaleSubresource(self._registry, self._writing, CustomReplicas(definition, version.scale))
         return {("scale", "get"): scale.get, ("scale", "update"): scale.update, ("scale", "patch"): scale.patch}
 
 

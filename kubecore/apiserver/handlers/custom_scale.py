@@ -14,14 +14,22 @@ from kubecore.apiserver.registry.custom import paths
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
     from kubecore.apiserver.handlers.scale_ownership import Path
-    from kubecore.apiserver.registry.custom.definition import ScalePaths
+    from kubecore.apiserver.registry.custom.definition import Definition, ScalePaths
 
 JSON = dict[str, Any]
 
 
 class CustomReplicas(Replicas):
-    def __init__(self, where: ScalePaths) -> None:
+    """Those of one version of `definition`, which are at `where`."""
+
+    def __init__(self, definition: Definition, where: ScalePaths) -> None:
         self._where = where
+        self._paths: dict[str, Path] = {
+            definition.api_version(one.name): ()
+            if one.scale is None
+            else tuple(paths.steps(one.scale.specReplicasPath))
+            for one in definition.versions
+        }
 
     def show(self, obj: JSON) -> JSON:
         where = self._where
@@ -39,9 +47,7 @@ class CustomReplicas(Replicas):
             raise errors.internal_error(error) from None
 
     def path(self, served: Resource, api_version: str) -> Path | None:
-        if api_version != served.api_version:
-            return None
-        return tuple(paths.steps(self._where.specReplicasPath))
+        return self._paths.get(api_version)
 
     def check_present(self, obj: JSON) -> None:
         if paths.find(obj, self._where.specReplicasPath) is None:

@@ -92,7 +92,8 @@ class Replicas:
         """Raises what a GET of a Scale is refused with."""
 
     def path(self, served: Resource, api_version: str) -> Path | None:
-        """Where the replicas are in objects of a version of the kind; None where that is not known."""
+        """Where the replicas are in objects of a version of the kind: () where these have no scale, None where there is
+        no such version."""
         return ("spec", "replicas") if split_group_version(api_version)[0] == served.group else None
 
 

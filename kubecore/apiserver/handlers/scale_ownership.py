@@ -14,7 +14,7 @@ from kubecore.api import meta
 JSON = dict[str, Any]
 Entries = list[JSON]
 Path = tuple[str, ...]
-# Where the replicas are in objects of a version; None where they are nowhere.
+# Where the replicas are in objects of a version: () where these have no scale, None where there is no such version.
 PathOf = Callable[[str], Path | None]
 
 SCALE_VERSION = "autoscaling/v1"
@@ -26,7 +26,7 @@ def to_scale(parent: Entries, path_of: PathOf) -> Entries:
     found = []
     for entry in parent:
         path = path_of(entry.get("apiVersion", ""))
-        if path is not None and _owns(entry, path):
+        if path and _owns(entry, path):
             found.append({**entry, "apiVersion": SCALE_VERSION, "fieldsV1": _fields(_REPLICAS)})
     return found
 
@@ -37,7 +37,9 @@ def to_parent(parent: Entries, scale: Entries, path_of: PathOf, version: str) ->
     merged: Entries = []
     for entry in parent:
         path = path_of(entry.get("apiVersion", ""))
-        if path is not None and _owns(entry, path) and left.pop(_identity(entry), None) is None:
+        if path is None:
+            continue
+        if path and _owns(entry, path) and left.pop(_identity(entry), None) is None:
             # Whoever has written the Scale has the replicas now.
             entry = {**entry, "fieldsV1": _without(entry["fieldsV1"], path)}
             if not entry["fieldsV1"]:
@@ -46,7 +48,7 @@ def to_parent(parent: Entries, scale: Entries, path_of: PathOf, version: str) ->
     times = {_identity(entry): entry.get("time") for entry in parent}
     own = path_of(version)
     for identity, entry in left.items():
-        if own is not None and _owns(entry, _REPLICAS):
+        if own and _owns(entry, _REPLICAS):
             moved = {key: value for key, value in entry.items() if key != "time"}
             moved |= {"apiVersion": version, "fieldsV1": _fields(own)}
             if times.get(identity):

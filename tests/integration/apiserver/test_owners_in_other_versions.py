@@ -173,3 +173,37 @@ async def test_an_owner_of_a_version_that_has_gone_refuses_an_apply(api: Api, cl
     assert (status, refused["message"]) == (500, gone)
     status, made = await api.patch(hosts.resource("v1"), "a", {"spec": {"b": "2"}})
     assert (status, "managedFields" in made["metadata"]) == (200, False)
+
+
+NUMBERS: JSON = {
+    "type": "object",
+    "properties": {"spec": {"type": "object", "properties": {"count": {"type": "integer"}}}},
+}
+
+
+async def test_who_scales_takes_the_replicas_from_owners_that_speak_other_versions(api: Api, cluster: Api) -> None:
+    scale = {"specReplicasPath": ".spec.count", "statusReplicasPath": ".status.count"}
+    hosts = Plain(api, cluster, f"plain{next(_numbers)}.example.com")
+    versions = [
+        version("v1", NUMBERS, subresources={"scale": scale}),
+        version("v1beta1", NUMBERS, storage=False, subresources={"scale": scale}),
+        version("v1alpha1", NUMBERS, storage=False),
+    ]
+    await define(cluster, crd("hosts", "Host", *versions, group=hosts.group))
+
+    def counted(spoken: str, count: int) -> JSON:
+        return {**hosts.obj(spoken, "a"), "spec": {"count": count}}
+
+    for spoken, manager in (("v1beta1", "beta"), ("v1alpha1", "alpha")):
+        status, made = await apply(api, hosts.resource(spoken), counted(spoken, 1), manager)
+        assert status in (200, 201), made
+    change = {"spec": {"replicas": 2}}
+    await api.patch(hosts.resource("v1"), "a", change, subresource="scale", fieldManager="scaler")
+    # As upstream: in a version without a scale nothing is known of replicas.
+    _, made = await api.get(hosts.resource("v1"), "a")
+    assert owners(made) == {"alpha": ("v1alpha1", {"f:count": {}}), "scaler": ("v1", {"f:count": {}})}
+    status, refused = await apply(api, hosts.resource("v1beta1"), counted("v1beta1", 1), "beta")
+    assert (status, refused["details"]["causes"][-1]["message"]) == (
+        409,
+        f'conflict with "scaler" with subresource "scale" using {hosts.group}/v1',
+    )

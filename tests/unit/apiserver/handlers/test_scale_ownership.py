@@ -13,6 +13,8 @@ TIME = "2026-01-01T00:00:00Z"
 
 
 def path_of(version: str) -> tuple[str, ...] | None:
+    if version == "apps/without":
+        return ()
     return ("spec", "replicas") if version.startswith("apps/") else None
 
 
@@ -40,6 +42,11 @@ def test_the_scale_knows_those_who_own_the_replicas_and_nothing_else_of_theirs()
     parent = [entry("a", MORE), entry("b", {"f:spec": {"f:paused": {}}}), entry("c", MORE, version="other/v1")]
     (shown,) = to_scale(parent, path_of)
     assert (shown["manager"], shown["apiVersion"], shown["fieldsV1"]) == ("a", "autoscaling/v1", REPLICAS)
+
+
+def test_owners_in_a_version_without_a_scale_keep_theirs_and_those_in_no_version_are_forgotten() -> None:
+    parent = [entry("a", MORE, version="apps/without"), entry("b", MORE, version="other/v1")]
+    assert owners(to_parent(parent, [scaled("s")], path_of, "apps/v1")) == {"a": MORE, "s": REPLICAS}
 
 
 def test_who_scales_takes_the_replicas_and_leaves_the_rest() -> None:
