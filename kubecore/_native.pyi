@@ -1140,7 +1140,8 @@ class IngressProxy:
 # --- launch
 # (kind, first, second, third, flags, data, optional):
 #   ("mount", source, target, filesystem, MS_ flags, data), ("read-only", path), ("directory", path, mode as flags),
-#   ("read-only-tree", path), ("bind-beneath", base, relative, target), ("write", path, data),
+#   ("read-only-tree", path), ("bind-beneath", base, relative, target),
+#   ("bind-mapped", source, target, file of a user namespace), ("write", path, data),
 #   ("file", path, mode as flags), ("symlink", target, path), ("root", path). An empty string is a null pointer.
 _Step = tuple[str, bytes, bytes, bytes, int, bytes, bool]
 

@@ -417,6 +417,7 @@ class Kubelet:
             no_way_out=config.node_network.no_way_out if config.node_network is not None else "",
             runtime=getattr(self._runtimes.get(config.default_runtime), "name", "host"),
             handlers=tuple(self._own_runtimes.handlers),
+            own_users=self._own_runtimes.with_own_users(config.default_runtime),
             taints=config.taints,
             lease_seconds=config.lease_seconds,
         )

@@ -37,6 +37,11 @@ fn step(raw: RawStep) -> PyResult<native::Step> {
                 .ok_or_else(|| PyValueError::new_err("not a path below a folder"))?,
             target: text(third)?,
         },
+        "bind-mapped" => native::StepKind::BindMapped {
+            source: text(first)?,
+            target: text(second)?,
+            user_namespace: text(third)?,
+        },
         "write" => native::StepKind::Write { path: text(first)?, data: text(second)? },
         "directory" => native::StepKind::Directory { path: text(first)?, mode },
         "file" => native::StepKind::File { path: text(first)?, mode },

@@ -20,7 +20,7 @@ from kubecore.images.archives import architecture
 Object = dict[str, Any]
 
 PROGRAMS = ("sh", "cat", "echo", "env", "grep", "head", "id", "ls", "mkdir", "pwd", "rm", "seq", "sleep", "tail")
-FURTHER = ("touch", "true", "stat", "setsid", "unshare", "tr", "test", "hostname", "sed", "wc", "mount")
+FURTHER = ("touch", "true", "stat", "setsid", "unshare", "tr", "tty", "test", "hostname", "sed", "wc", "mount")
 
 
 def digest(data: bytes) -> str:

@@ -20,7 +20,7 @@ from kubecore.kubelet.runtime.interface import (
 )
 from kubecore.kubelet.runtime.streams import StreamsWanted
 
-VERSION = 4
+VERSION = 5
 """Of all that follows, and of what the runtimes' configurations mean."""
 
 

@@ -120,6 +120,8 @@ class NodeIdentity:
     handlers: tuple[str, ...]
     taints: tuple[Mapping[str, Any], ...] = ()
     lease_seconds: int = LEASE_SECONDS
+    own_users: frozenset[str] = frozenset()
+    """Those of the `handlers` by which pods can have users of their own, "" for the default one."""
     no_way_out: str = ""
     """Why pods reach nothing outside of the cluster, in network mode rootless."""
     strict_groups: bool = True
@@ -238,7 +240,13 @@ def node_status(
             "systemUUID": machine.system_uuid,
         },
         "features": {"supplementalGroupsPolicy": identity.strict_groups},
-        "runtimeHandlers": [{"name": name} for name in ("", *identity.handlers)],
+        "runtimeHandlers": [
+            {
+                "name": name,
+                "features": {"recursiveReadOnlyMounts": True, "userNamespaces": name in identity.own_users},
+            }
+            for name in ("", *identity.handlers)
+        ],
     }
 
 

@@ -25,7 +25,7 @@ from kubecore.kubelet.node.measured_runtime import MeasuredRuntime
 from kubecore.kubelet.node.services import ChosenRuntime
 from kubecore.kubelet.pods.image_pulling import ImagePuller
 from kubecore.kubelet.pods.pull_records import PullRecords
-from kubecore.kubelet.runtime import leftovers
+from kubecore.kubelet.runtime import leftovers, mapped_roots
 from kubecore.kubelet.runtime.cri.holdings import CriSettings
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime
 from kubecore.kubelet.runtime.host import HostRuntime
@@ -64,11 +64,15 @@ class NodeRuntimes:
     """Of a container runtime outside of kubecore."""
     cri_goes_on: bool = False
     """It has pods of a former run; known once `find` has looked."""
+    nested: bool = False
+    """All pods are in a user namespace of the node's, which has one user."""
 
     def __post_init__(self) -> None:
         self._stored = node_images.StoredImages(self.images)
         self.isolation = Isolation(False, False, "the kubelet has not started")
         """What the kernel lets containers be separated by."""
+        self._users_lack = "the kubelet has not started"
+        """Why pods of images cannot have users of their own, "" if they can."""
 
     async def find(self) -> Places | None:
         """Take over what a keeper has of a killed kubelet; where its cgroups are, None without a keeper."""
@@ -109,6 +113,7 @@ class NodeRuntimes:
             if not self.link.connected:  # nor does anything outlive a keeper
                 leftovers.end_of_node(self.link.settings.mark)
         lack = image_lack(self.images, isolation)
+        self._users_lack = lack or mapped_roots.lack(self.images.root)
         for own in self.own.values():
             if isinstance(own, KeptRuntime):
                 own.root_by_default = isolation.root_by_default
@@ -147,7 +152,10 @@ class NodeRuntimes:
             there = ", ".join(sorted(one for one in self.by_handler if not self._lacks_program(one)))
             text = f"{finding.lack(handler)} (on node {node_name} there is: {there})"
             raise RuntimeFailure("FailedCreatePodSandBox", text)
-        self._check_users(pod, runtime, handler if name else "")
+        if pod["spec"].get("hostUsers") is False and not self._have_own_users(handler):
+            who = f"RuntimeClass handler {quoted(handler)}" if name else "runtime"
+            text = f"can't set `spec.hostUsers: false`, {who} does not support user namespaces"
+            raise RuntimeFailure("FailedCreatePodSandBox", text)
         return ChosenRuntime(runtime, handler)
 
     def _lacks_program(self, handler: str) -> bool:
@@ -166,13 +174,17 @@ class NodeRuntimes:
         """Why images cannot be run here, "" if they can."""
         return self.own["oci"].lack
 
-    def _check_users(self, pod: Object, runtime: Runtime, handler: str) -> None:
-        """`handler`: of the pod's class, "" without one. Raises RuntimeFailure."""
-        own = any(runtime is self.by_handler.get(one) for one in self.own)
-        if pod["spec"].get("hostUsers") is False and not (own and self.isolation.user_namespace):
-            who = f"RuntimeClass handler {quoted(handler)}" if handler else "runtime"
-            text = f"can't set `spec.hostUsers: false`, {who} does not support user namespaces"
-            raise RuntimeFailure("FailedCreatePodSandBox", text)
+    def with_own_users(self, default: str) -> frozenset[str]:
+        """The handlers by which pods can have users that are not the host's; "" where the `default` one is of them."""
+        found = {one for one in self.handlers if self._have_own_users(one)}
+        return frozenset(found | {""} if default in found else found)
+
+    def _have_own_users(self, handler: str) -> bool:
+        """Without root no pod has the host's. With it, images have to be mounted for the pod's by our own launcher; and
+        what belongs to the host's users is of no use to others, as which `host` has containers see it."""
+        if handler not in self.own or self.isolation.user_namespace:
+            return handler in self.own
+        return handler == handlers.OWN and handler not in self.programs and not (self.nested or self._users_lack)
 
     async def strict_groups(self, default: str) -> bool:
         """Whether the `default` runtime can leave out groups that an image puts its user in."""
@@ -268,4 +280,5 @@ def make_runtimes(
     by_handler: dict[str, Runtime] = {}
     for runtime in (*own.values(), *([cri] if cri is not None else []), *config.runtimes):
         by_handler.update(dict.fromkeys(runtime.handlers, MeasuredRuntime(runtime, metrics, clock)))
-    return NodeRuntimes(own, by_handler, images, link, clock, programs, monitor, cri)
+    nested = config.node_network is not None
+    return NodeRuntimes(own, by_handler, images, link, clock, programs, monitor, cri, nested=nested)

@@ -183,6 +183,7 @@ async def prepare_sandbox(pod: Object, services: NodeServices, handler: str, wak
         cgroup=make_cgroup(pod, services),
         limits=limits.of_pod(pod),
         handler=handler,
+        own_users=spec.get("hostUsers") is False,
         privileged=any(map(_is_privileged, [*(spec.get("initContainers") or []), *spec["containers"]])),
         log_directory=pod_log_directory(services.root, meta.namespace(pod), meta.name(pod), uid),
     )

@@ -51,6 +51,15 @@ def mask(names: Iterable[str]) -> int:
     return sum(1 << _NUMBERS[name] for name in set(names))
 
 
+def has_of_host(name: str, process: Path = Path("/proc/self")) -> bool:
+    """Whether it has it towards the host, and not only in a user namespace."""
+    users = next(iter(proc_files.lines(process / "uid_map")), "").split()
+    if users != ["0", "0", str(2**32 - 1)]:
+        return False
+    effective = [line for line in proc_files.lines(process / "status") if line.startswith("CapEff:")]
+    return bool(effective) and bool(int(effective[0].split()[1], 16) >> _NUMBERS[name] & 1)
+
+
 def of_this_process(status: Path = Path("/proc/self/status")) -> frozenset[str]:
     """Those that this process could hand on."""
     for line in proc_files.lines(status):

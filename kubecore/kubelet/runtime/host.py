@@ -25,7 +25,6 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from pathlib import Path
 
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
@@ -40,7 +39,6 @@ from kubecore.kubelet.runtime.interface import (
     ContainerStatus,
     ExecResult,
     ExitListener,
-    MemoryDirectory,
     RuntimeFailure,
     SandboxConfig,
     SandboxStatus,
@@ -49,14 +47,15 @@ from kubecore.kubelet.runtime.interface import (
 from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
 from kubecore.kubelet.runtime.launching import Namespaces
 from kubecore.kubelet.runtime.memory_limits.containers import WatchedContainers, was_ended
-from kubecore.kubelet.runtime.processes import Ended, Output, Running, above_standard, close_all, collect
+from kubecore.kubelet.runtime.pod_users import PodUsers
+from kubecore.kubelet.runtime.processes import Ended, Output, Running, above_standard, close_all, collect, give_pipes
+from kubecore.kubelet.runtime.sandbox_namespaces import make_namespaces
 from kubecore.kubelet.runtime.scratch import scratch_of
 from kubecore.kubelet.runtime.seccomp_profiles import profile_of
 from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted, attach, open_streams, watch_end
 
 log = logging.getLogger(__name__)
 
-_SHARED_MEMORY_BYTES = 64 * 1024 * 1024
 _EXEC_OUTPUT_BYTES = 16 * 1024 * 1024
 
 
@@ -114,13 +113,21 @@ class HostRuntime:
         own_network = self._network.mode != "loopback" and not config.host_network
         shared_memory = None if config.host_ipc else config.directory / "shm"
         namespaces, held = Namespaces(), list[int]()
+        users = None
         try:
+            users = self._users_of(config)
             held += (ImageStore(one.store).hold(one.image) for one in config.image_directories)
-            namespaces = self._make_namespaces(config, own_network, shared_memory)
+            namespaces = make_namespaces(
+                config,
+                self.isolation,
+                join=tuple(self._network.node.join) if self._network.node is not None else (),
+                own_network=own_network,
+                shared_memory=shared_memory,
+                users=users,
+            )
             first = self._start_first(config, namespaces)
         except (OSError, launching.ExecFailure) as error:
-            namespaces.close()
-            close_all(*held)
+            _close(namespaces, users, held)
             raise RuntimeFailure("FailedCreatePodSandBox", _text(error)) from error
         ips: tuple[str, ...] = ()
         if not config.host_network:
@@ -129,38 +136,22 @@ class HostRuntime:
                 ips = self._network.attach(config.uid, inside)
             except NetworkError as error:
                 await _end_first(first)
-                namespaces.close()
-                close_all(*held)
+                _close(namespaces, users, held)
                 message = f"failed to set up pod network: {error}"
                 raise RuntimeFailure("FailedCreatePodSandBox", message) from error
         sandbox_id = secrets.token_hex(32)
         notes = tuple(sandbox_notes.lacks(self.isolation, config, own_network))
         status = SandboxStatus(id=sandbox_id, uid=config.uid, ips=ips, notes=notes)
-        self._sandboxes[sandbox_id] = Sandbox(status, config, namespaces, shared_memory, first, held=tuple(held))
+        sandbox = Sandbox(status, config, namespaces, shared_memory, first, held=tuple(held), users=users)
+        self._sandboxes[sandbox_id] = sandbox
         self.memory.add_sandbox(sandbox_id, config.limits)
         return status
 
-    def _make_namespaces(self, config: SandboxConfig, own_network: bool, shared_memory: Path | None) -> Namespaces:
-        if not self.isolation.namespaces:
-            return Namespaces()
-        wanted = launching.NEW_MOUNT | launching.NEW_UTS
-        if self.isolation.user_namespace:
-            wanted |= launching.NEW_USER
-        if own_network:
-            wanted |= launching.NEW_NETWORK
-        directories = list(config.memory_directories)
-        if shared_memory is not None:
-            wanted |= launching.NEW_IPC
-            shared_memory.mkdir(mode=0o1777, exist_ok=True)
-            directories.append(MemoryDirectory(shared_memory, _SHARED_MEMORY_BYTES, 0o1777))
-        isolation = self.isolation
-        sysctls = [one for one in config.sysctls if sandbox_notes.is_own(one[0], isolation, config, own_network)]
-        steps = mounting.sandbox_steps(
-            directories, sysctls, config.image_directories, in_user_namespace=isolation.user_namespace
-        )
-        join = tuple(self._network.node.join) if self._network.node is not None else ()
-        made = launching.create_namespaces(wanted, hostname=config.hostname, steps=steps, join=join)
-        return made if own_network else replace(made, outer=join)
+    def _users_of(self, config: SandboxConfig) -> PodUsers | None:
+        """Of its own, if it is to have any and is not in a user namespace anyhow. Raises RuntimeFailure, OSError."""
+        if config.own_users and not self.isolation.user_namespace:
+            raise RuntimeFailure("FailedCreatePodSandBox", "this runtime does not support user namespaces")
+        return None
 
     def _start_first(self, config: SandboxConfig, namespaces: Namespaces) -> launching.Process | None:
         """What holds the pid namespace of a pod whose containers share one."""
@@ -181,8 +172,7 @@ class HostRuntime:
         await asyncio.gather(*(self.stop_container(container_id, 0) for container_id in running))
         self.memory.remove_sandbox(sandbox_id)
         await _end_first(sandbox.first)
-        sandbox.namespaces.close()
-        close_all(*sandbox.held)
+        _close(sandbox.namespaces, sandbox.users, sandbox.held)
         self._network.detach(sandbox.config.uid)
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
@@ -245,7 +235,7 @@ class HostRuntime:
             raise self._not_started(container, sandbox, error) from error
         self._container(container_id)  # it may have been removed meanwhile
         writer = LogWriter(container.config.log_path, self._clock, self._book)
-        output = self._open_output(container)
+        output = self._open_output(sandbox, container)
         try:
             target = self._target(sandbox, container)
             self._make_cgroup(sandbox, container)
@@ -299,16 +289,19 @@ class HostRuntime:
 
     def _start(self, launch: launching.Launch, container: Container) -> launching.Process:
         """In the container's cgroup, where it has one."""
+        owner = self._plans.host_user(self._sandboxes[container.status.sandbox_id], container)
+        if owner is not None:
+            give_pipes(launch.stdio, owner)
         doors = self.cgroups.doors(container.cgroup) if self.cgroups is not None and container.cgroup else []
         try:
             return replace(launch, groups_of_control=doors).start()
         finally:
             close_all(*doors)
 
-    def _open_output(self, container: Container) -> Output:
+    def _open_output(self, sandbox: Sandbox, container: Container) -> Output:
         config = container.config
         if config.tty:
-            return Output.terminal(stdin=config.stdin, owner=self._plans.terminal_owner(container))
+            return Output.terminal(stdin=config.stdin, owner=self._plans.host_user(sandbox, container))
         return Output.with_stdin() if config.stdin else Output.pipes()
 
     def _target(self, sandbox: Sandbox, container: Container) -> Running | None:
@@ -437,7 +430,8 @@ class HostRuntime:
     async def exec(self, container_id: str, argv: Sequence[str], wanted: StreamsWanted) -> StreamedProcess:
         container = self._container(container_id)
         pid = container.running.pid if container.running else None
-        ours, theirs = open_streams(wanted, owner=self._plans.terminal_owner(container), inside=pid)
+        owner = self._plans.host_user(self._sandboxes[container.status.sandbox_id], container)
+        ours, theirs = open_streams(wanted, owner=owner, inside=pid)
         try:
             process = await self._start_inside(container, CommandInside(argv, theirs, terminal=wanted.tty))
         except (RuntimeFailure, asyncio.CancelledError):
@@ -480,6 +474,13 @@ class HostRuntime:
             raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {_text(error)}") from error
         self.memory.started(container, process.pid)
         return process
+
+
+def _close(namespaces: Namespaces, users: PodUsers | None, held: Sequence[int]) -> None:
+    namespaces.close()
+    if users is not None:
+        users.release()
+    close_all(*held)
 
 
 async def _end_first(process: launching.Process | None) -> None:

@@ -23,6 +23,8 @@ from kubecore.kubelet.runtime.interface import (
 )
 from kubecore.kubelet.runtime.isolation import Isolation
 from kubecore.kubelet.runtime.launching import Namespaces
+from kubecore.kubelet.runtime.mapped_roots import Stage, StagedRoot, stage
+from kubecore.kubelet.runtime.pod_users import PodUsers
 from kubecore.kubelet.runtime.processes import Ended, Running, is_ending
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -70,6 +72,8 @@ class Sandbox:
     stopped: bool = False
     held: tuple[int, ...] = ()
     """Descriptors that keep the images of its volumes in their store."""
+    users: PodUsers | None = None
+    """Those of its own user namespace, where these are not the host's."""
     shared: dict[Path, Path] = field(default_factory=dict)
     """Peers of volumes in its mount namespace (`propagation.share`)."""
 
@@ -146,10 +150,11 @@ class LaunchPlans:
         config = container.config
         mounts = [*file_mounts(sandbox.config), *config.mounts]
         if container.root is not None:
+            staged = self.stage(sandbox, container)
             return image_steps(
-                container.root,
+                StagedRoot.of(container.root) if staged is not None else container.root,
                 mounts,
-                shared_memory=sandbox.shared_memory,
+                shared_memory=staged.shared_memory if staged is not None else sandbox.shared_memory,
                 own_processes=own_processes,
                 own_network=sandbox.namespaces.network >= 0,
                 privileged=config.privileged,
@@ -157,6 +162,7 @@ class LaunchPlans:
                 read_only_root=config.read_only_root,
                 console=console,
                 shared=sandbox.shared,
+                staged=staged.mounts if staged is not None else {},
             )
         return mounting.container_steps(
             mounts,
@@ -168,6 +174,20 @@ class LaunchPlans:
             read_only_root=config.read_only_root,
             console=console,
             shared=sandbox.shared,
+        )
+
+    def stage(self, sandbox: Sandbox, container: Container) -> Stage | None:
+        """What is to be there before its process is, in a pod with users of its own. Raises MountFailure."""
+        if sandbox.users is None or container.root is None:
+            return None
+        return stage(
+            container.root,
+            [*file_mounts(sandbox.config), *container.config.mounts],
+            folder=container.scratch / "stage",
+            users=sandbox.users,
+            shared_memory=sandbox.shared_memory,
+            shared=sandbox.shared,
+            images=[one.path for one in sandbox.config.image_directories],
         )
 
     def bare(
@@ -261,8 +281,12 @@ class LaunchPlans:
                 kinds |= kind
         return [(running.pidfd, kinds)]
 
-    def terminal_owner(self, container: Container) -> int | None:
-        return None if self.isolation.user_namespace or os.geteuid() else container.config.identity.user
+    def host_user(self, sandbox: Sandbox, container: Container) -> int | None:
+        """The host's number of its processes' user; None where that is ourselves, or cannot be had."""
+        user = container.config.identity.user
+        if sandbox.users is not None:
+            return sandbox.users.first + (user or 0)
+        return None if self.isolation.user_namespace or os.geteuid() else user
 
 
 def _confinement(app_armor: str) -> list[launching.Step]:
@@ -302,10 +326,11 @@ def file_mounts(config: SandboxConfig) -> list[Mount]:
 
 
 def _clamp_oom_score(wanted: int) -> int:
-    """Lowering one's score takes CAP_SYS_RESOURCE, which containers seldom have: stay where we are then."""
+    """Who may not lower his own stays where he is."""
     with suppress(OSError, ValueError):
         own = int(Path("/proc/self/oom_score_adj").read_text())
-        return max(wanted, own) if wanted < own else wanted
+        if wanted < own and not capabilities.has_of_host("SYS_RESOURCE"):
+            return own
     return wanted
 
 

@@ -7,7 +7,7 @@ empty until the process starts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -66,10 +66,13 @@ def image_steps(
     read_only_root: bool,
     console: str = "",
     shared: mounting.Shared = MappingProxyType({}),
+    staged: Mapping[Mount, Mount] = MappingProxyType({}),
 ) -> list[Step]:
-    """All steps of one container; the arguments are those of `mounting.container_steps`. Raises MountFailure."""
+    """All steps of one container; the arguments are those of `mounting.container_steps`. `staged`: what stands for a
+    mount where it was prepared (`mapped_roots`). Raises MountFailure."""
     plan = _Plan(str(root.folder / "root"), root.image.view())
-    steps = [*mounting.private_steps(peers=mounting.keeps_peers(mounts)), root.mount()]
+    peers = mounting.keeps_peers([staged.get(one, one) for one in mounts])
+    steps = [*mounting.private_steps(peers=peers), root.mount()]
     for folder in ("/proc", "/sys", "/dev", "/etc"):
         steps += plan.make(folder, folder=True)
     steps += plan.system(
@@ -81,7 +84,7 @@ def image_steps(
     )
     for target, entry in volume_places(root.image.view(), mounts):
         steps += plan.make(target, folder=mounting.is_folder(entry))
-        steps += mounting.bind_entry(entry, plan.inside(target), shared)
+        steps += mounting.bind_entry(staged.get(entry, entry), plan.inside(target), shared)
     steps += plan.make(plan.resolve(also or "/"), folder=True)
     for entry in mounts:
         if entry.read_only:

@@ -123,6 +123,8 @@ class SandboxConfig:
     """Some container of it may be."""
     log_directory: Path | None = None
     """Where its containers' logs are, each in a folder of its own."""
+    own_users: bool = False
+    """Its users are not the host's, but of a user namespace of its own."""
     handler: str = ""
     """By which name the pod asked for its runtime (`Runtime.handlers`)."""
 

@@ -44,6 +44,12 @@ def bind_beneath(folder: str, relative: str, target: str) -> Step:
     return ("bind-beneath", os.fsencode(folder), os.fsencode(relative), os.fsencode(target), 0, b"", False)
 
 
+def bind_mapped(source: str, target: str, user_namespace: str) -> Step:
+    """As `bind`; user 0 of the user namespace with this file is who user 0 is on the disk, and so on."""
+    files = os.fsencode(source), os.fsencode(target), os.fsencode(user_namespace)
+    return ("bind-mapped", *files, 0, b"", False)
+
+
 def read_only(path: str, *, tree: bool = False) -> Step:
     """`tree`: with all that is mounted below it."""
     return ("read-only-tree" if tree else "read-only", os.fsencode(path), b"", b"", 0, b"", False)
@@ -94,6 +100,8 @@ class Namespaces:
     netlink: int = -1
     outer: tuple[tuple[int, int], ...] = ()
     """Others' that the pod is in as well, descriptor and kind: they are entered first, and not closed here."""
+    mount_is_of_host: bool = False
+    """The mount namespace is not the user namespace's, in which nobody may enter it."""
 
     def to_join(self) -> list[tuple[int, int]]:
         """In the order they must be entered: the user namespace first, as it gives the right to the others."""
@@ -104,7 +112,8 @@ class Namespaces:
             (self.uts, NEW_UTS),
             (self.mount, NEW_MOUNT),
         )
-        return [*self.outer, *((descriptor, kind) for descriptor, kind in kinds if descriptor >= 0)]
+        ordered = (kinds[-1], *kinds[:-1]) if self.mount_is_of_host else kinds
+        return [*self.outer, *((descriptor, kind) for descriptor, kind in ordered if descriptor >= 0)]
 
     def close(self) -> None:
         for name in ("user", "mount", "network", "ipc", "uts", "netlink"):

@@ -47,25 +47,39 @@ def private_steps(*, peers: bool = False) -> list[Step]:
 
 def sandbox_steps(
     directories: Sequence[MemoryDirectory],
-    sysctls: Sequence[tuple[str, str]] = (),
     images: Sequence[ImageDirectory] = (),
     *,
     in_user_namespace: bool = False,
+    users: str = "",
 ) -> list[Step]:
     """The pod's own mount namespace: tmpfs on its in-memory volumes, and images on others, seen by all its containers,
-    never by the host; and what is set for its other namespaces."""
+    never by the host. `users`: the file of a user namespace, whose users an image's files are to belong to."""
     steps = private_steps()
     for one in directories:
         data = one.options(any_group=not in_user_namespace)
         flags = launching.MS_NOSUID | launching.MS_NODEV
         steps.append(launching.mount("tmpfs", str(one.path), filesystem="tmpfs", flags=flags, data=data))
     for image in images:
+        layers = image.layers
+        if users:
+            layers = tuple(image.path / str(number) for number in range(len(layers)))
+            steps.append(launching.mount("tmpfs", str(image.path), filesystem="tmpfs", data="mode=755"))
+            for layer, place in zip(image.layers, layers, strict=True):
+                steps.append(launching.directory(str(place)))
+                steps.append(launching.bind_mapped(str(layer), str(place), users))
+            steps.append(launching.directory(f"{image.path}/empty"))
         # Two layers at least are wanted; the folder itself is empty.
-        data = f"lowerdir={':'.join(map(str, (*image.layers, image.path)))}"
+        empty = image.path / "empty" if users else image.path
+        data = f"lowerdir={':'.join(map(str, (*layers, empty)))}"
         data += ",userxattr" if in_user_namespace else ""
         flags = launching.MS_READ_ONLY | launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
         steps.append(launching.mount("overlay", str(image.path), filesystem="overlay", flags=flags, data=data))
-    return steps + [launching.write(sysctl_file(name), value) for name, value in sysctls]
+    return steps
+
+
+def sysctl_steps(sysctls: Sequence[tuple[str, str]]) -> list[Step]:
+    """What is set for its other namespaces."""
+    return [launching.write(sysctl_file(name), value) for name, value in sysctls]
 
 
 def sysctl_file(name: str) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from kubecore.clock import Clock
@@ -17,12 +18,14 @@ from kubecore.images.references import InvalidReference
 from kubecore.images.store import Image, ImageStore, remove_tree
 from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.networks.network import PodNetwork
-from kubecore.kubelet.runtime import image_config, launching, mounting
+from kubecore.kubelet.runtime import image_config, launching, mapped_roots, mounting
 from kubecore.kubelet.runtime.host import HostRuntime
-from kubecore.kubelet.runtime.host_plans import Container
+from kubecore.kubelet.runtime.host_plans import Container, Sandbox
 from kubecore.kubelet.runtime.image_roots import WRITTEN, ImageRoot
 from kubecore.kubelet.runtime.interface import ContainerConfig, RuntimeFailure, SandboxConfig, SandboxStatus
 from kubecore.kubelet.runtime.isolation import Isolation
+from kubecore.kubelet.runtime.pod_users import PodUsers
+from kubecore.kubelet.runtime.processes import Output, Running
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,31 @@ class OciRuntime(HostRuntime):
         container.root = ImageRoot.make(
             image, container.scratch / WRITTEN.parent, in_user_namespace=self.isolation.user_namespace
         )
+        if (users := self._sandboxes[sandbox_id].users) is not None:
+            mapped_roots.give_to_pod(container.root.folder, users)
         return container_id
+
+    def _users_of(self, config: SandboxConfig) -> PodUsers | None:
+        if not config.own_users or self.isolation.user_namespace:
+            return None
+        if self._network.node is not None:
+            raise RuntimeFailure("FailedCreatePodSandBox", "the node's network is in a user namespace of one user")
+        return PodUsers.make()
+
+    async def _start_main(
+        self, sandbox: Sandbox, container: Container, output: Output, target: Running | None
+    ) -> launching.Process:
+        stage = self._plans.stage(sandbox, container)
+        if stage is None:
+            return await super()._start_main(sandbox, container, output, target)
+        prepared = mapped_roots.prepare(stage, sandbox.namespaces.mount)
+        try:
+            inside = replace(sandbox, namespaces=replace(sandbox.namespaces, mount=prepared.mount))
+            process = await super()._start_main(inside, container, output, target)
+            mapped_roots.score(process.pid, container.config.oom_score_adj)
+            return process
+        finally:
+            prepared.close()
 
     def _release(self, container: Container) -> None:
         """What the container wrote outside of volumes goes, beside the event loop."""

@@ -8,7 +8,8 @@ import errno
 import fcntl
 import os
 import signal
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,15 @@ def open_terminal(owner: int | None, *, inside: int | None = None) -> tuple[int,
         with contextlib.suppress(OSError):
             os.fchown(slave, owner, -1)
     return master, slave
+
+
+def give_pipes(descriptors: Iterable[int], owner: int) -> None:
+    """Those among them are the user's who has them as standard streams: he may open them by name (/dev/stdout), too, as
+    runc sees to it."""
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                os.fchown(descriptor, owner, -1)
 
 
 def _terminal_of(multiplexer: str) -> tuple[int, int] | None:

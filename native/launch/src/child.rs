@@ -101,6 +101,9 @@ fn perform_one(step: &StepKind) -> bool {
             }
             StepKind::ReadOnly { path, tree } => read_only(path, *tree),
             StepKind::BindBeneath { base, relative, target } => bind_beneath(base, relative, target),
+            StepKind::BindMapped { source, target, user_namespace } => {
+                bind_mapped(source, target, user_namespace)
+            }
             StepKind::Write { path, data } => write_file(path, data.as_ptr().cast(), data.as_bytes().len()),
             StepKind::Directory { path, mode } => {
                 libc::mkdir(path.as_ptr(), *mode) == 0 || errno() == libc::EEXIST
@@ -126,10 +129,11 @@ struct MountAttributes {
     user_namespace: u64,
 }
 
+const AT_RECURSIVE: c_int = 0x8000;
+
 /// Read-only without touching the other flags (Linux 5.12), or by a remount, which cannot reach what is mounted below.
 fn read_only(path: &CStr, tree: bool) -> bool {
     const MOUNT_ATTR_RDONLY: u64 = 1;
-    const AT_RECURSIVE: c_int = 0x8000;
     let attributes = MountAttributes { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, user_namespace: 0 };
     // SAFETY: a struct of the size passed, and a C string.
     unsafe {
@@ -242,6 +246,49 @@ fn bind_beneath(base: &CStr, relative: &Relative, target: &CStr) -> bool {
     done
 }
 
+/// A copy of what is mounted is given its map before anybody sees it, and is then put in its place.
+fn bind_mapped(source: &CStr, target: &CStr, user_namespace: &CStr) -> bool {
+    const OPEN_TREE_CLONE: c_int = 1;
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+    const MOVE_MOUNT_F_EMPTY_PATH: c_int = 4;
+    let here = libc::AT_FDCWD;
+    // SAFETY: C strings, and a struct of the size passed.
+    unsafe {
+        let namespace = libc::open(user_namespace.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if namespace < 0 {
+            return false;
+        }
+        let flags = OPEN_TREE_CLONE | AT_RECURSIVE | libc::O_CLOEXEC;
+        let copy = libc::syscall(libc::SYS_open_tree, here, source.as_ptr(), flags) as c_int;
+        if copy < 0 {
+            close_quietly(namespace);
+            return false;
+        }
+        let attributes = MountAttributes {
+            set: MOUNT_ATTR_IDMAP,
+            clear: 0,
+            propagation: 0,
+            user_namespace: u64::from(namespace.unsigned_abs()),
+        };
+        let size = size_of::<MountAttributes>();
+        let empty = c"".as_ptr();
+        let mapped = libc::syscall(
+            libc::SYS_mount_setattr,
+            copy,
+            empty,
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size,
+        );
+        let move_flags = MOVE_MOUNT_F_EMPTY_PATH;
+        let done = mapped == 0
+            && libc::syscall(libc::SYS_move_mount, copy, empty, here, target.as_ptr(), move_flags) == 0;
+        close_quietly(copy);
+        close_quietly(namespace);
+        done
+    }
+}
+
 /// pivot_root onto a mount point with the old root stacked beneath it, then drop that (man 2 pivot_root).
 fn enter_root(path: &CStr) -> bool {
     // SAFETY: system calls on C strings.
@@ -313,6 +360,25 @@ pub fn stay_dumpable() {
     unsafe {
         libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
     }
+}
+
+/// Go into namespaces in turn; the index of the one that could not be entered. In a user namespace whose map does not
+/// know who comes, he is its user 0, unless it has none.
+pub fn join(namespaces: &[(c_int, c_int)]) -> Result<(), usize> {
+    for (index, (descriptor, kind)) in namespaces.iter().enumerate() {
+        // SAFETY: plain calls. Raw ones for the identity: the C library's would change every thread of the parent.
+        unsafe {
+            if libc::setns(*descriptor, *kind) != 0 {
+                return Err(index);
+            }
+            if kind & libc::CLONE_NEWUSER != 0 {
+                libc::syscall(libc::SYS_setgroups, 0, ptr::null::<libc::gid_t>());
+                libc::syscall(libc::SYS_setresgid, 0, 0, 0);
+                libc::syscall(libc::SYS_setresuid, 0, 0, 0);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Map the user and group of the user namespace this process has just been put into (man 7 user_namespaces).

@@ -6,7 +6,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use libc::{c_int, c_void};
 
 use crate::LaunchError;
-use crate::child::{Report, SignalsHeld, Stack, Stage, map_user, perform, stay_dumpable};
+use crate::child::{Report, SignalsHeld, Stack, Stage, join, map_user, perform, stay_dumpable};
 use crate::plan::{Step, UserMap};
 
 /// What to make.
@@ -167,13 +167,10 @@ fn run(work: &mut Work<'_>) -> bool {
 
 /// Go into namespaces, and make those of the plan in there.
 fn enter(plan: &NamespacesPlan, report: &mut Report) -> bool {
-    for (index, (descriptor, kind)) in plan.join.iter().enumerate() {
-        // SAFETY: plain calls.
-        if unsafe { libc::setns(*descriptor, *kind) } != 0 {
-            return report.fail(Stage::Join, index);
-        }
+    if let Err(index) = join(&plan.join) {
+        return report.fail(Stage::Join, index);
     }
-    // SAFETY: as above.
+    // SAFETY: a plain call.
     if unsafe { libc::unshare(plan.namespaces) } != 0 {
         return report.fail(Stage::Clone, 0);
     }

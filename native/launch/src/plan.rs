@@ -31,6 +31,9 @@ pub enum StepKind {
     /// Make what lies below the folder `base` appear at `target`. No link on the way may lead out; folders that are
     /// missing are made.
     BindBeneath { base: CString, relative: Relative, target: CString },
+    /// Make `source` and all that is mounted below it appear at `target`. Whose its files are is told by the map of a user
+    /// namespace, the file of which is named: those of its user 0 are our user 0's on the disk (man 2 mount_setattr).
+    BindMapped { source: CString, target: CString, user_namespace: CString },
     /// Write to a file that exists (a sysctl).
     Write { path: CString, data: CString },
     /// mkdir(2); one that exists already is as good.
@@ -126,6 +129,12 @@ impl std::fmt::Display for StepKind {
             Self::ReadOnly { path, .. } => write!(out, "failed to make {path:?} read-only"),
             Self::BindBeneath { relative, target, .. } => {
                 write!(out, "failed to mount subPath {relative} at {target:?}")
+            }
+            Self::BindMapped { source, target, .. } => {
+                write!(
+                    out,
+                    "failed to mount {source:?} at {target:?} with the ids of the pod's user namespace"
+                )
             }
             Self::Write { path, data } => write!(out, "failed to write {data:?} to {path:?}"),
             Self::Directory { path, .. } | Self::File { path, .. } => {

@@ -8,7 +8,8 @@ use libc::{c_char, c_int, c_void};
 
 use crate::LaunchError;
 use crate::child::{
-    Report, SignalsHeld, Stack, Stage, errno, map_user, perform, reset_signals, stay_dumpable, write_file,
+    Report, SignalsHeld, Stack, Stage, errno, join, map_user, perform, reset_signals, stay_dumpable,
+    write_file,
 };
 use crate::plan::{Identity, LaunchPlan, UserMap};
 
@@ -121,12 +122,10 @@ extern "C" fn enter(argument: *mut c_void) -> c_int {
             unsafe { libc::_exit(1) }
         }
     }
-    for (index, (descriptor, kind)) in work.plan.join.iter().enumerate() {
-        // SAFETY: plain calls.
-        if unsafe { libc::setns(*descriptor, *kind) } != 0 {
-            work.report.fail(Stage::Join, index);
-            unsafe { libc::_exit(1) }
-        }
+    if let Err(index) = join(&work.plan.join) {
+        work.report.fail(Stage::Join, index);
+        // SAFETY: end without running anything of the parent's.
+        unsafe { libc::_exit(1) }
     }
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut pidfd: RawFd = -1;

@@ -77,6 +77,26 @@ async def test_sys_tells_of_the_pods_network(tmp_path: Path, archive: Path) -> N
     assert bool(groups) == any(Path("/sys/fs/cgroup").iterdir())
 
 
+@pytest.mark.root
+async def test_any_user_may_open_his_output_by_its_name(node: Node) -> None:
+    """As servers do that log to /dev/stdout; and in commands that are run inside."""
+    sandbox, _ = await node.sandbox()
+    script = "echo said > /dev/stdout; echo loudly > /dev/stderr"
+    identity = Identity(user=1000, group=1000)
+    assert (await node.output(sandbox, script, identity=identity)).split("\n") == ["said", "loudly"]
+    container = await node.start(sandbox, "sleep", "60", identity=identity)
+    inside = await node.runtime.exec_sync(container, ["sh", "-c", script], 30)
+    assert (inside.stdout, inside.stderr) == (b"said\n", b"loudly\n")
+
+
+@pytest.mark.root
+async def test_what_is_guaranteed_its_memory_is_the_last_that_the_kernel_ends(node: Node) -> None:
+    if not capabilities.has_of_host("SYS_RESOURCE"):
+        pytest.skip("nobody may lower that score here")
+    sandbox, _ = await node.sandbox()
+    assert await node.output(sandbox, "cat /proc/self/oom_score_adj", oom_score_adj=-997) == "-997"
+
+
 async def test_the_pod_has_the_last_word(node: Node) -> None:
     sandbox, _ = await node.sandbox()
     script = "echo $GREETING $A; pwd; id -u"

@@ -155,10 +155,10 @@ class ProgramRuntime(OciRuntime):
             text = f"failed to create container process: {error}"
             raise RuntimeFailure("RunContainerError", text) from error
 
-    def _open_output(self, container: Container) -> Output:
+    def _open_output(self, sandbox: Sandbox, container: Container) -> Output:
         """A terminal is made by the program."""
         if not container.config.tty:
-            return super()._open_output(container)
+            return super()._open_output(sandbox, container)
         null = above_standard(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
         return Output(-1, -1, (null, null, null))
 
