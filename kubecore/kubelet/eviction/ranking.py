@@ -16,6 +16,8 @@ from kubecore.kubelet.pods.manifests import HASH
 Object = dict[str, Any]
 
 _SYSTEM_CRITICAL = 2_000_000_000
+_ASKED_FOR = ("memory", "ephemeral-storage")
+"""What a container's use of is told beside its request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,14 @@ def ranked(candidates: Iterable[Candidate], resource: str) -> list[Candidate]:
 
     def order(one: Candidate) -> tuple[bool, int, int]:
         beyond = one.used.get(resource, 0) - requested(one.pod, resource)
-        within = resource in ("memory", "ephemeral-storage") and beyond <= 0
+        within = resource in _ASKED_FOR and beyond <= 0
         return within, priority(one.pod), -beyond
 
     return sorted(candidates, key=order)
 
 
 def requested(pod: Object, resource: str) -> int:
-    if resource not in ("memory", "ephemeral-storage"):
+    if resource not in _ASKED_FOR:
         return 0
     asked = pod_resources.requests({**pod, "status": {}})
     return asked.get(resource, amounts.ZERO).nano // 10**9
@@ -67,8 +69,8 @@ def message(one: Candidate, resource: str, *, threshold: int, available: int) ->
                 f"Pod {meta.name(one.pod)} was using {told(used_by_pod, resource)}, "
                 f"request is {whole}, has larger consumption of {resource}. "
             )
-    containers = [*one.pod["spec"]["containers"], *(one.pod["spec"].get("initContainers") or [])]
-    for container in containers:
+    containers = [*spec["containers"], *(spec.get("initContainers") or [])]
+    for container in containers if resource in _ASKED_FOR else ():
         used = one.of_containers.get(container["name"], {}).get(resource)
         asked = ((container.get("resources") or {}).get("requests") or {}).get(resource, "0")
         if used is not None and used > quantity.nano(asked) // 10**9:

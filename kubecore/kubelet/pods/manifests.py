@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
-HASH, MIRROR, SOURCE = (f"kubernetes.io/config.{name}" for name in ("hash", "mirror", "source"))
+HASH, MIRROR, SEEN, SOURCE = (f"kubernetes.io/config.{name}" for name in ("hash", "mirror", "seen", "source"))
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 

@@ -19,7 +19,7 @@ from kubecore.background_tasks import BackgroundTasks
 from kubecore.client.client import Client
 from kubecore.clock import Clock
 from kubecore.kubelet.folder_watch import FolderWatch
-from kubecore.kubelet.pods.manifests import HASH, MIRROR, read_folder
+from kubecore.kubelet.pods.manifests import HASH, MIRROR, SEEN, read_folder
 from kubecore.kubelet.pods.status_writer import StatusWriter
 
 log = logging.getLogger(__name__)
@@ -156,6 +156,7 @@ class StaticPods:
             self._pods.stop_static(uid)
         for uid, pod in found.items():
             if uid not in self._writers:
+                pod["metadata"]["annotations"][SEEN] = self._clock.now().isoformat().replace("+00:00", "Z")
                 writer = MirrorWriter(self._client, pod, self._node)
                 self._writers[uid], self._keys[uid] = writer, meta.key(pod)
                 self._pods.start_static(pod, writer)

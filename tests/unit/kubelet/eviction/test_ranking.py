@@ -50,6 +50,12 @@ def test_the_message_is_kubernetes_own() -> None:
     )
 
 
+def test_nobody_asks_for_processes_so_that_the_message_tells_of_no_container() -> None:
+    candidate = Candidate(pod("many"), {"pids": 90}, {"main": {"pids": 90}})
+    told = "The node was low on resource: pids. Threshold quantity: 100, available: 50. "
+    assert message(candidate, "pids", threshold=100, available=50) == told
+
+
 def test_what_a_pod_asks_for_as_a_whole_is_in_the_message() -> None:
     whole = pod("p")
     whole["spec"]["resources"] = {"requests": {"memory": "2Mi"}}

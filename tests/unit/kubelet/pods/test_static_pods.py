@@ -56,6 +56,7 @@ async def test_a_pod_of_a_file_runs_and_the_api_has_a_mirror_of_it_that_the_node
     mirror = node.pod(NAME)
     annotations = mirror["metadata"]["annotations"]
     assert annotations[MIRROR] == annotations[HASH] != mirror["metadata"]["uid"]
+    assert annotations["kubernetes.io/config.seen"].endswith("Z")
     assert [(one["kind"], one["name"]) for one in mirror["metadata"]["ownerReferences"]] == [("Node", "node")]
     assert mirror["spec"]["tolerations"] == [{"operator": "Exists", "effect": "NoExecute"}]
     assert node.status(NAME)["phase"] == "Running"
