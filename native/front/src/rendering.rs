@@ -37,6 +37,9 @@ fn takes_gzip(exchange: &Exchange, length: usize) -> bool {
 
 /// Asked for, or shown to a person: curl, Wget and browsers get indented JSON, as from Kubernetes.
 fn wants_pretty(exchange: &Exchange) -> bool {
+    if exchange.accept().is_some_and(names_pretty) {
+        return true;
+    }
     if let Some(value) = Query::new(&exchange.query).first("pretty").filter(|value| !value.is_empty()) {
         return matches!(&*value, "1" | "t" | "T" | "true" | "TRUE" | "True");
     }
@@ -75,6 +78,12 @@ impl Server {
         let length = body.len();
         Response::from_parts(head, rendering.body(self, vec![body], length))
     }
+}
+
+/// A parameter of a media type, as in `application/json;pretty=1`.
+fn names_pretty(accept: &str) -> bool {
+    let mut parameters = accept.split(',').flat_map(|clause| clause.split(';').skip(1));
+    parameters.any(|parameter| parameter.trim() == "pretty=1")
 }
 
 fn names_gzip(accept_encoding: &str) -> bool {

@@ -250,6 +250,14 @@ async def test_only_what_go_takes_for_true_is_a_wish_for_indentation(http: Http,
         assert (b"\n  " in answer.body) == indented, given
 
 
+async def test_a_parameter_of_the_media_type_is_a_wish_for_indentation_too(http: Http, api: Api) -> None:
+    await some_maps(api, "a")
+    for accept, indented in (("application/json;pretty=1", True), ("application/json; pretty=0", False)):
+        for path in (f"{api.path(CM)}/a", api.path(CM), f"{api.path(CM)}/missing"):
+            answer = await http.call("GET", path, headers={"Accept": accept})
+            assert (b"\n  " in answer.body) == indented, (accept, path)
+
+
 @pytest.mark.parametrize("headers", [{"User-Agent": "curl/8.0"}, {"User-Agent": "kubectl"}])
 @pytest.mark.parametrize("query", ["", "?pretty=true", "?pretty=false", "?pretty="])
 async def test_people_get_indented_json_and_programs_when_they_ask(
