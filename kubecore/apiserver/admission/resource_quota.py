@@ -25,7 +25,7 @@ from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
 from kubecore.apiserver.admission.limited_resources import NOTHING, LimitedResources
 from kubecore.apiserver.admission.quota_checking import Quota, QuotaRefusal, Write
 from kubecore.apiserver.registry.codec import Codec, loads
-from kubecore.apiserver.registry.store import storage_status
+from kubecore.apiserver.registry.writes import storage_status
 from kubecore.apiserver.storage.interface import KeyMissing, RevisionConflict, StorageError
 
 if TYPE_CHECKING:

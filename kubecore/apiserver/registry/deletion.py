@@ -19,7 +19,7 @@ from kubecore.apiserver.admission.dynamic.stored import admit_deletion
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import json_body, loads
 from kubecore.apiserver.registry.options import DeleteOptions
-from kubecore.apiserver.registry.store import storage_status
+from kubecore.apiserver.registry.writes import storage_status
 from kubecore.apiserver.storage.interface import KeyMissing, RevisionConflict, StorageError, Stored
 
 if TYPE_CHECKING:

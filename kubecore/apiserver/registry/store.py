@@ -23,15 +23,8 @@ from kubecore.apiserver.registry.owning import Owning
 from kubecore.apiserver.registry.size_limit import MOST_BYTES, check_size
 from kubecore.apiserver.registry.spoken import SpokenVersions
 from kubecore.apiserver.registry.subresources import SUBRESOURCE_MERGE, keep, keep_metadata, kept_by_status
-from kubecore.apiserver.registry.writes import Change, Intent, Written
-from kubecore.apiserver.storage.interface import (
-    KeyExists,
-    KeyMissing,
-    RevisionConflict,
-    StorageClosed,
-    StorageError,
-    Stored,
-)
+from kubecore.apiserver.registry.writes import Change, Intent, Written, storage_status
+from kubecore.apiserver.storage.interface import KeyExists, KeyMissing, RevisionConflict, StorageError, Stored
 
 if TYPE_CHECKING:
     from kubecore.api.schemas import Books, KindSchema
@@ -498,10 +491,3 @@ def _finish(ctx: RequestContext, finish: Finish | None, done: bool) -> None:
     if ctx.finish is not None:
         finish, ctx.finish = ctx.finish, None
         finish(done)
-
-
-def storage_status(error: StorageError) -> StatusError:
-    """The one translation of what storage says into what a client hears."""
-    if isinstance(error, StorageClosed):
-        return errors.service_unavailable("the server is shutting down")
-    return errors.internal_error(error)

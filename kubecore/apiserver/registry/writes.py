@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from kubecore.api import errors
+from kubecore.api.errors import StatusError
+from kubecore.apiserver.storage.interface import StorageClosed, StorageError
+
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import Strategy
     from kubecore.apiserver.storage.interface import Stored, Template
@@ -57,3 +61,10 @@ class Conversion(Protocol):
 
     async def template(self, body: bytes) -> Template:
         """An object of the store's version, ready to be stored."""
+
+
+def storage_status(error: StorageError) -> StatusError:
+    """The one translation of what storage says into what a client hears."""
+    if isinstance(error, StorageClosed):
+        return errors.service_unavailable("the server is shutting down")
+    return errors.internal_error(error)
