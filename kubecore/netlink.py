@@ -9,6 +9,7 @@ Source of the numbers: Linux `include/uapi/linux/{netlink,rtnetlink,if_link,if_a
 from __future__ import annotations
 
 import errno
+import hashlib
 import ipaddress
 import os
 import socket
@@ -26,7 +27,7 @@ _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWRULE, _DELRULE = 32, 33
-_IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 10, 18, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA, _VETH_PEER = 1, 2, 4, 5, 1
 _BRPORT_MODE = 4
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO = 1, 2, 6
@@ -104,6 +105,11 @@ def ipv6_trouble() -> str:
     return "" if disabled == "0" else "IPv6 is switched off (net.ipv6.conf.default.disable_ipv6)"
 
 
+def _hardware(of: bytes) -> bytes:
+    """An address of the kind that everybody may give himself."""
+    return b"\x02" + hashlib.blake2b(of, digest_size=5).digest()
+
+
 def _family(address: Address | Interface | Network) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
@@ -133,12 +139,18 @@ class Netlink:
     # ---- links
 
     def add_bridge(self, name: str) -> None:
-        info = attribute(_INFO_KIND, b"bridge\0")
-        self._new_link(attribute(_IFLA_IFNAME, name.encode() + b"\0") + attribute(_IFLA_LINKINFO, info))
+        """With a hardware address of its name. A bridge that was given none has that of one of its ports, and another
+        when ports come and go, while those who have asked for it go on sending to the former one."""
+        link = attribute(_IFLA_IFNAME, name.encode() + b"\0") + attribute(_IFLA_ADDRESS, _hardware(name.encode()))
+        self._new_link(link + attribute(_IFLA_LINKINFO, attribute(_INFO_KIND, b"bridge\0")))
 
-    def add_veth(self, name: str, *, peer: str, peer_namespace: int) -> None:
-        """A veth pair: `name` here, `peer` in the network namespace that the descriptor `peer_namespace` is of."""
+    def add_veth(self, name: str, *, peer: str, peer_namespace: int, address: Address | None = None) -> None:
+        """A veth pair: `name` here, `peer` in the network namespace that the descriptor `peer_namespace` is of. Who is
+        to have the `address` there has a hardware address of it, so that it is also found by those who have asked for
+        one that had it before."""
         far = _LINK.pack(0, 0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, peer.encode() + b"\0")
+        if address is not None:
+            far += attribute(_IFLA_ADDRESS, _hardware(address.packed))
         far += attribute(_IFLA_NET_NS_FD, struct.pack("=I", peer_namespace))
         data = attribute(_INFO_DATA, attribute(_VETH_PEER, far))
         info = attribute(_INFO_KIND, b"veth\0") + data

@@ -377,7 +377,7 @@ class BridgeNetwork:
                 raise OSError(errno.ENODEV, f"bridge {self._bridge} is gone")
             with suppress(OSError):  # a namesake of a pod attempt whose namespace is still being torn down
                 netlink.delete_link(link)
-            netlink.add_veth(link, peer="eth0", peer_namespace=namespace.namespace)
+            netlink.add_veth(link, peer="eth0", peer_namespace=namespace.namespace, address=addresses[0])
             index = netlink.link_index(link)
             if index is None:
                 raise OSError(errno.ENODEV, f"link {link} is gone")
