@@ -253,12 +253,15 @@ def scheduler_config(file: Path | None, option: str) -> SchedulerConfig | None:
         return None
     from kubecore.api.configuration_file import InvalidConfiguration
     from kubecore.scheduler.configuration import load
+    from kubecore.scheduler.profiles import InvalidProfile, check_known
 
     try:
-        return load(file.read_text())
+        config = load(file.read_text())
+        check_known(config.profiles)
+        return config
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}", param_hint=f"'{option}'") from None
-    except (InvalidConfiguration, UnicodeDecodeError) as error:
+    except (InvalidConfiguration, InvalidProfile, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{file}: {error}", param_hint=f"'{option}'") from None
 
 

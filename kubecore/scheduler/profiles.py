@@ -56,15 +56,24 @@ class ProfileConfig:
         return [(point, name) for name, point in (found | everywhere).items()]
 
 
+def check_known(profiles: Sequence[ProfileConfig], registry: Mapping[str, Factory] | None = None) -> None:
+    """Whether there are all plugins, among those that are installed unless `registry` has them. Raises
+    InvalidProfile."""
+    names = [name for config in profiles for name in config.names()]
+    known = registry if registry is not None else plugins.installed(name for _, name in names)
+    for point, name in names:
+        if name not in known:
+            raise InvalidProfile(f'{EXTENSION_POINTS[point].__name__}Plugin "{name}" does not exist')
+
+
 def make_profile(
     config: ProfileConfig, handle: Handle, registry: Mapping[str, Factory], percentage: int = 0
 ) -> Profile:
     """The profile, which `handle`, a copy for this profile alone, then knows. Raises InvalidProfile."""
     handle = dataclasses.replace(handle)
     made: dict[str, Plugin] = {}
-    for point, name in config.names():
-        if name not in registry:
-            raise InvalidProfile(f'{EXTENSION_POINTS[point].__name__}Plugin "{name}" does not exist')
+    check_known([config], registry)
+    for _, name in config.names():
         try:
             made[name] = registry[name](handle, config.arguments.get(name, {}))
         except Exception as error:

@@ -332,6 +332,15 @@ def test_a_value_that_cannot_be_is_refused_with_status_2_and_says_why(arguments:
     assert words in said
 
 
+def test_a_plugin_that_is_not_installed_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    file, data = tmp_path / "scheduler.yaml", tmp_path / "data"
+    kind = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
+    file.write_text(kind + "profiles: [{plugins: {filter: {enabled: [{name: Nope}]}}}]\n")
+    status, said = run("up", "--data-dir", str(data), "--scheduler-config", str(file))
+    assert (status, data.exists()) == (2, False)
+    assert 'scheduler.yaml: FilterPlugin "Nope" does not exist' in said
+
+
 @pytest.mark.parametrize("component", ["controller-manager", "scheduler", "kubelet", "proxy"])
 def test_a_file_that_is_no_kubeconfig_is_refused_by_name(component: str, tmp_path: Path) -> None:
     file = tmp_path / "config"
