@@ -23,6 +23,8 @@ def main() -> None:
         target = TARGETS.get(scheduler)
         text, verdict = (target.text, target.verdict(pick.quiet)) if target else ("", "")
         row(f"lb-pick {scheduler}", told, target=text, verdict=verdict)
+    whole = found["lb_connect_and_close/affinity"]
+    row("lb-pick, session affinity", f"{whole.quiet:.0f} ns a counted connection of one of 10,000 known clients")
     flow = found["lb_flows/look_up"]
     told = f"{flow.quiet:.1f} ns (median {flow.median:.1f})"
     row("lb-pick, a look-up among 1M flows", told, target=FLOWS.text, verdict=FLOWS.verdict(flow.quiet))

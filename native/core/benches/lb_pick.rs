@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use kubecore_core::balance::{
-    Balancer, DestinationSpec, Direction, Flow, Packet, Protocol, SchedulerKind, Segment, ServiceKey,
-    ServiceOptions, VirtualService,
+    Balancer, DestinationSpec, Direction, Flow, Packet, Persistence, Protocol, SchedulerKind, Segment,
+    ServiceKey, ServiceOptions, VirtualService,
 };
 
 const DESTINATIONS: u16 = 100;
@@ -59,6 +59,17 @@ fn connections(criterion: &mut Criterion) {
             });
         });
     }
+    let options =
+        ServiceOptions { persistence: Some(Persistence::new(10_800_000)), ..ServiceOptions::default() };
+    let service = service(SchedulerKind::RoundRobin);
+    service.reconfigure(options);
+    let mut client = 0u32;
+    group.bench_function("affinity", |bencher| {
+        bencher.iter(|| {
+            client = (client + 1) % 10_000;
+            drop(service.connect(black_box(&flow(client)), 0));
+        });
+    });
     group.finish();
 }
 

@@ -1,9 +1,9 @@
 //! IPVS in user space: virtual services, their destinations (real servers) and the schedulers that pick one.
 //!
 //! Names and behaviour are those of Linux IPVS (net/netfilter/ipvs): for the same sequence of additions,
-//! connections and weight changes a scheduler picks what the kernel picks. Picks read a snapshot and atomics and
-//! take no lock (persistence look-ups take a sharded read lock); changes build a new snapshot and swap it in, and
-//! destinations that stay keep their counts.
+//! connections and weight changes a scheduler picks what the kernel picks. Picks read a snapshot and atomics, and
+//! clients that are remembered are looked up in a map whose readers take no lock; changes build a new snapshot and
+//! swap it in, and destinations that stay keep their counts.
 //!
 //! Time is handed in: `now` is milliseconds of any monotonic clock, the same one in all calls.
 
