@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kubecore.kubelet.networks import network
 from kubecore.kubelet.networks.network import Detection
 from kubecore.netlink import Netlink
+from kubecore.proxy import modes
 
 if TYPE_CHECKING:
     from kubecore.cluster_config import ClusterConfig
@@ -48,7 +49,8 @@ def _unsuited(config: ClusterConfig) -> str:
     """What the cluster was told that goes with loopback and not with rootless; "" for nothing."""
     if config.cri is not None:
         return "pod network rootless has no runtime cri"
-    if config.proxy_mode != "userspace":
+    # Who cannot have it here is told so, and has userspace.
+    if config.proxy_mode != "userspace" and not modes.unavailable(config.proxy_mode):
         return f"pod network rootless has no proxy mode {config.proxy_mode}"
     for one in (*config.service_cidrs, *config.load_balancer_ranges):
         if _meet(one, _LOOPBACK):

@@ -16,6 +16,7 @@ from kubecore.cluster_networks import Mode
 from kubecore.kubelet.networks import network
 from kubecore.kubelet.networks.network import Detection
 from kubecore.kubelet.settings.kubelet_config import CriConfig
+from kubecore.proxy import modes
 
 Best = Callable[..., Detection]
 OWN = "192.0.2.5"
@@ -37,6 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(network, "detect", detect)
     monkeypatch.setattr(way_out, "trouble", trouble)
+    monkeypatch.setattr(modes, "unavailable", lambda mode: "")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(pod_network_choice, "_own_addresses", lambda: [ipaddress.ip_network(OWN)])
     return said
@@ -111,6 +113,14 @@ def test_ranges_that_loopback_could_not_have_either_are_no_reason_against_rootle
     best: Best, fields: dict[str, Any]
 ) -> None:
     assert best(**fields).mode == "rootless"
+
+
+@pytest.mark.parametrize("mode", ["nftables", "ipvs"])
+def test_a_proxy_mode_that_cannot_be_had_here_is_no_reason_against_rootless(
+    best: Best, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(modes, "unavailable", lambda mode: "it needs root")
+    assert best(proxy_mode=mode) == Detection("rootless", "this is not root")
 
 
 @pytest.mark.parametrize("fields", [{"nodes": 0}, {"default_runtime": "simulated"}])
