@@ -1021,9 +1021,12 @@ class Authorizer:
     Attributes are ten texts: verb, group, version, resource, subresource, namespace, name, path, field selector, label
     selector. A non-empty path makes it a non-resource request."""
 
-    def set_modes(self, modes: Sequence[str]) -> None:
+    def set_modes(self, modes: Sequence[str], names: Sequence[str] = ()) -> None:
         """In order. Node for node users is Python's, and Webhook, the first of which has the number 0. What webhooks
-        have said is forgotten. ValueError for a mode that does not exist."""
+        have said is forgotten. Decisions of those that have `names` are counted. ValueError for a mode that does not
+        exist."""
+    def decided(self, mode: int, allowed: bool) -> None:
+        """The mode of that number has decided, in Python."""
     def set_abac(self, policies: bytes) -> None:
         """JSON array of the specs of ABAC policies. ValueError for what is none."""
     def authorize(self, user: UserInfo, attributes: tuple[str, ...]) -> tuple[bool | None, str]:

@@ -255,7 +255,7 @@ class Access:
             )
             for number, spec in enumerate(configured.webhooks)
         ]
-        self.authorizer.set_modes(configured.modes, self._webhooks)
+        self.authorizer.set_modes(configured.modes, self._webhooks, names=configured.names)
 
     async def _authorization_changed(self, content: bytes) -> None:
         required = [mode for mode in self._configured.modes if mode != "Webhook"]

@@ -226,11 +226,16 @@ pub struct Authorizer(pub Arc<CoreAuthorizer>);
 
 #[pymethods]
 impl Authorizer {
-    fn set_modes(&self, modes: Vec<String>) -> PyResult<()> {
+    #[pyo3(signature = (modes, names=Vec::new()))]
+    fn set_modes(&self, modes: Vec<String>, names: Vec<String>) -> PyResult<()> {
         let named = Mode::named(modes.iter().map(String::as_str))
             .map_err(|name| value_error(format!("no authorization mode {name:?}")))?;
-        self.0.set_modes(named);
+        self.0.set_modes(named, modes.into_iter().zip(names));
         Ok(())
+    }
+
+    fn decided(&self, mode: usize, allowed: bool) {
+        self.0.decided.count(Some(mode), allowed);
     }
 
     fn set_abac(&self, policies: &[u8]) -> PyResult<()> {
@@ -240,8 +245,13 @@ impl Authorizer {
     }
 
     fn authorize(&self, user: &UserInfo, attributes: Asked) -> (Option<bool>, String) {
-        match self.0.decide(&user.0, &attributes.attributes(), || attributes.selectors(), None) {
-            Verdict::Allow => (Some(true), String::new()),
+        let (verdict, by) =
+            self.0.in_turn(&user.0, &attributes.attributes(), || attributes.selectors(), None);
+        match verdict {
+            Verdict::Allow => {
+                self.0.decided.count(by, true);
+                (Some(true), String::new())
+            }
             Verdict::Deny(reason) | Verdict::NoOpinion(reason) => (Some(false), reason),
             Verdict::Python => (None, String::new()),
         }

@@ -92,11 +92,14 @@ class Authorizer:
         self._heard: _Heard = {}
         self.set_modes(modes)
 
-    def set_modes(self, modes: Sequence[str], webhooks: Sequence[WebhookMode] = ()) -> None:
-        """`webhooks` are those that the modes of that name stand for, in their order."""
+    def set_modes(
+        self, modes: Sequence[str], webhooks: Sequence[WebhookMode] = (), *, names: Sequence[str] = ()
+    ) -> None:
+        """`webhooks` are those that the modes of that name stand for, in their order; metrics tell each mode by its
+        name."""
         self._modes = tuple(modes)
         self._webhooks = tuple(webhooks)
-        self._native.set_modes(list(modes))
+        self._native.set_modes(list(modes), list(names))
 
     @property
     def asks_webhooks(self) -> bool:
@@ -164,7 +167,7 @@ class Authorizer:
         reasons: list[str] = []
         problems: list[str] = []
         webhooks = 0
-        for mode in self._modes:
+        for place, mode in enumerate(self._modes):
             if mode == "Webhook":
                 found = self._of_webhook(webhooks, user, attributes, heard)
                 webhooks += 1
@@ -173,6 +176,7 @@ class Authorizer:
             if found.error:
                 problems.append(found.error)
             if found.allowed is not None:
+                self._native.decided(place, found.allowed)
                 return Decision(found.allowed, found.reason, found.error, denied=not found.allowed)
             if found.reason:
                 reasons.append(found.reason)

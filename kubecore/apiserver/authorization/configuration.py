@@ -65,6 +65,12 @@ class Configured:
     modes: tuple[str, ...]
     webhooks: tuple[WebhookSpec, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the modes, as metrics have them: webhooks have names of their own, any other mode has its type's."""
+        of_webhooks = (spec.terms.name for spec in self.webhooks)
+        return tuple(next(of_webhooks) if mode == "Webhook" else mode.lower() for mode in self.modes)
+
 
 def of_flags(modes: Sequence[str], webhook: WebhookOptions) -> Configured:
     """As `--authorization-mode` and `--authorization-webhook-*` say. Raises InvalidConfiguration, OSError."""

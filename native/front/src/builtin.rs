@@ -10,6 +10,7 @@ use kubecore_core::status::Status;
 use crate::accept::{ACCEPTED, passes_the_router};
 use crate::body::Body;
 use crate::exchange::Exchange;
+use crate::metrics::render_registered;
 use crate::server::Server;
 use crate::status::{APPLICATION_JSON, refusal_to};
 
@@ -54,12 +55,16 @@ impl Server {
         {
             text.extend_from_slice(&more);
         }
+        let registered = render_registered(&text);
+        text.extend_from_slice(registered.as_bytes());
         prometheus(text)
     }
     fn own_metrics(&self) -> String {
         let own =
             self.metrics.render() + &self.judged.render() + &self.audit.render() + &self.inflight.render();
-        own + &self.flow.render(self.clock.monotonic())
+        own + &self.authenticator.expirations.render()
+            + &self.authorizer.decided.render()
+            + &self.flow.render(self.clock.monotonic())
     }
 }
 

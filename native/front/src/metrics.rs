@@ -2,9 +2,11 @@
 //!
 //! Each runtime thread counts in a shard of its own, so that no lock is ever waited for on the hot path.
 
+mod bodies;
 mod histogram;
 mod labels;
 mod lasting;
+mod registered;
 mod telling;
 
 use std::cell::Cell;
@@ -12,16 +14,19 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHasher};
 
+pub use self::bodies::Bodies;
 use self::histogram::Histogram;
+pub(crate) use self::histogram::Sharded;
 pub(crate) use self::labels::escape;
 use self::labels::{Labels, Told};
 pub use self::lasting::Lasting;
+pub(crate) use self::registered::render_registered;
 use crate::exchange::Exchange;
 
 const DURATION: &str = "apiserver_request_duration_seconds";
@@ -134,6 +139,9 @@ pub struct Metrics {
     reading: Arc<AtomicI64>,
     mutating: Arc<AtomicI64>,
     lasting: Mutex<FxHashMap<u64, Arc<lasting::Series>>>,
+    pub bodies: Bodies,
+    /// Connections whose handshake has failed.
+    pub strangers: AtomicU64,
 }
 
 impl Metrics {
@@ -207,6 +215,11 @@ impl Metrics {
         out.push_str("# TYPE apiserver_longrunning_requests gauge\n");
         lasting.iter().for_each(|series| series.render_open(&mut out));
         lasting::render_events(&mut out, &lasting);
+        out.push_str(&self.bodies.render());
+        out.push_str("# HELP apiserver_tls_handshake_errors_total [ALPHA] Number of requests dropped with 'TLS handshake error from' error\n");
+        out.push_str("# TYPE apiserver_tls_handshake_errors_total counter\n");
+        let strangers = self.strangers.load(Ordering::Relaxed);
+        let _ = writeln!(out, "apiserver_tls_handshake_errors_total {strangers}");
         out
     }
 }

@@ -66,7 +66,9 @@ impl Server {
         if proxied || exchange.delegated {
             return Ok((Bytes::new(), Some(incoming)));
         }
-        Ok((self.read_body(incoming, &exchange.headers).await?, None))
+        let body = self.read_body(incoming, &exchange.headers).await?;
+        self.metrics.bodies.observe(&exchange.info, body.len(), || self.routes.knows(&exchange.info));
+        Ok((body, None))
     }
 
     async fn read_body(&self, incoming: Incoming, headers: &HeaderMap) -> Result<Bytes, Status> {

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::audit::Audit;
 use crate::authn::{Authenticator, ClientIdentity, ObjectLookup};
@@ -226,14 +227,26 @@ impl Server {
     }
 
     async fn serve_tls(self: Arc<Self>, socket: TcpStream, remote: SocketAddr, acceptor: TlsAcceptor) {
+        // None: told that TLS is spoken here, which is no failure of a handshake.
         let handshake = async {
             if plain_http::refused(&socket).await {
-                return None;
+                return Ok(None);
             }
-            acceptor.accept(StallGuard::new(socket, self.limits.write_stall_timeout)).await.ok()
+            let socket = StallGuard::new(socket, self.limits.write_stall_timeout);
+            acceptor.accept(socket).into_fallible().await.map(Some)
         };
-        let handshake = tokio::time::timeout(self.limits.handshake_timeout, handshake);
-        let Ok(Some(stream)) = handshake.await else { return };
+        let failed = match tokio::time::timeout(self.limits.handshake_timeout, handshake).await {
+            Ok(Ok(Some(stream))) => return self.serve_secured(stream, remote).await,
+            Ok(Ok(None)) => return,
+            Ok(Err((_, socket))) => Some(socket),
+            Err(_) => None,
+        };
+        // Before the client sees that the connection has ended.
+        self.metrics.strangers.fetch_add(1, Ordering::Relaxed);
+        drop(failed);
+    }
+
+    async fn serve_secured(self: Arc<Self>, stream: TlsStream<StallGuard>, remote: SocketAddr) {
         let (socket, session) = stream.get_ref();
         let unhurried = socket.unhurried();
         let use_http2 = session.alpn_protocol() == Some(b"h2");

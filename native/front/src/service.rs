@@ -248,7 +248,8 @@ impl Server {
         // As far as somebody wants to be told.
         let mut why = exchange.trail().map(|trail| (trail, String::new()));
         let told = why.as_mut().map(|(_, reason)| reason);
-        let verdict = self.authorizer.decide(user, &attributes, || exchange.selectors(), told);
+        let (verdict, by) = self.authorizer.in_turn(user, &attributes, || exchange.selectors(), told);
+        self.authorizer.decided.count(by, verdict == Verdict::Allow);
         let denied = matches!(verdict, Verdict::Deny(_));
         match verdict {
             Verdict::Allow => {

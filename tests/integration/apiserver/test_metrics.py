@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,69 @@ async def test_who_was_known_and_who_was_allowed_is_counted(tmp_path: Path) -> N
     assert more("authorization_duration_seconds_count", result="no-opinion") == 1
 
 
+async def test_what_each_mode_decides_is_counted_whether_here_or_in_rust(tmp_path: Path) -> None:
+    decisions = "apiserver_authorization_decisions_total"
+    node = "/api/v1/nodes/own"
+    async with served(tmp_path) as server:
+        async with Http(server, tmp_path, pair=server.issue_client_certificate("jane")) as jane:
+            assert (await jane.call("GET", "/api")).status == 200
+            assert (await jane.call("GET", node)).status == 403
+        before = await scraped(server, tmp_path)
+        kubelet = server.issue_client_certificate("system:node:own", ["system:nodes"])
+        async with Http(server, tmp_path, pair=kubelet) as own:
+            assert (await own.call("GET", node)).status == 404
+        after = await scraped(server, tmp_path)
+    rbac, of_nodes = ({"type": name, "name": name.lower(), "decision": "allowed"} for name in ("RBAC", "Node"))
+    # Nobody decides what those of system:masters may, and that nobody has an opinion is none.
+    assert before.sum(decisions, **rbac) >= 1
+    assert after.sum(decisions, **rbac) == before.sum(decisions, **rbac)
+    assert after.sum(decisions, **of_nodes) == before.sum(decisions, **of_nodes) + 1
+    assert not after.labels(decisions, decision="denied")
+
+
+async def test_metrics_are_counted_by_how_stable_they_are(tmp_path: Path) -> None:
+    async with (
+        served(tmp_path) as server,
+        Http(server, tmp_path, pair=server.issue_client_certificate("root", ["system:masters"])) as http,
+    ):
+        text = (await http.call("GET", "/metrics")).body.decode()
+    told = Told(text)
+    for level in ("ALPHA", "BETA", "STABLE"):
+        of_level = [line for line in text.splitlines() if re.match(rf"# HELP \S+ \[{level}\]", line)]
+        assert told.sum("registered_metrics_total", stability_level=level) == len(of_level) > 0
+    assert {"stability_level": "BETA", "deprecated_version": ""} in told.labels("registered_metrics_total")
+
+
+async def test_certificates_bodies_and_failed_handshakes_are_counted(tmp_path: Path) -> None:
+    maps = "/api/v1/namespaces/default/configmaps"
+    async with served(tmp_path) as server:
+        port = int(server.url.rpartition(":")[2])
+        before = await scraped(server, tmp_path)
+        for said in (b"\x16\x03\x01\x00\x05hello", b"GET / HTTP/1.1\r\n\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(said)
+            await reader.read()
+            writer.close()
+        root = server.issue_client_certificate("root", ["system:masters"])
+        async with Http(server, tmp_path, pair=root) as http:
+            assert (await http.call("POST", maps, config_map("a"))).status == 201
+            assert (await http.call("DELETE", f"{maps}/a")).status == 200
+            assert (await http.call("POST", "/apis/made.up/v1/things", {})).status == 404
+        after = await scraped(server, tmp_path)
+
+    def more(metric: str, /, **labels: str) -> float:
+        return after.sum(f"apiserver_{metric}", **labels) - before.sum(f"apiserver_{metric}", **labels)
+
+    # Who speaks plain HTTP is told so.
+    assert more("tls_handshake_errors_total") == 1
+    # The second scrape is one, too.
+    assert more("client_certificate_expiration_seconds_count") == 4
+    assert more("client_certificate_expiration_seconds_bucket", le="0") == 0
+    for verb in ("create", "delete"):
+        assert more("request_body_size_bytes_count", group="", resource="configmaps", verb=verb) == 1
+    assert more("request_body_size_bytes_count") == 2
+
+
 async def test_tokens_that_others_know_are_counted_as_they_are_found(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         before = await scraped(server, tmp_path)
@@ -270,6 +334,9 @@ async def test_what_a_webhook_decides_is_counted_as_it_says(tmp_path: Path, seco
         for name in ("authorization_attempts_total", "authorization_duration_seconds_count"):
             scrapes = 1 if result == "allowed" else 0
             assert after.sum(name, result=result) - before.sum(name, result=result) == 2 + scrapes, result
+    for decision in ("allowed", "denied"):
+        labels = {"type": "Webhook", "name": "default", "decision": decision}
+        assert after.sum("apiserver_authorization_decisions_total", **labels) == 2
 
 
 async def test_apiservices_are_told_with_whether_they_are_available(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ type Validity = (f64, f64);
 struct Verified {
     generation: u64,
     validity: Validity,
-    user: Result<Option<Arc<UserInfo>>, Refused>,
+    user: Option<Arc<UserInfo>>,
 }
 
 /// The chain a client showed, and what is remembered of it for the connection.
@@ -87,27 +87,25 @@ impl ClientIdentity {
         Ok(())
     }
 
-    /// The user, or None for a good certificate without a common name.
+    /// The user, or None for a good certificate without a common name; and how many seconds it still holds.
     pub(super) fn user(
         &self,
         ca: &ClientCa,
         generation: u64,
         now: f64,
-    ) -> Result<Option<Arc<UserInfo>>, Refused> {
+    ) -> Result<(Option<Arc<UserInfo>>, f64), Refused> {
         let mut slot = self.verified.lock();
         if let Some(verified) = &*slot
             && verified.generation == generation
         {
             let (from, until) = verified.validity;
-            return if from <= now && now <= until { verified.user.clone() } else { Err(Refused) };
+            let holds = from <= now && now <= until;
+            return if holds { Ok((verified.user.clone(), until - now)) } else { Err(Refused) };
         }
-        let (validity, user) = match self.judge(ca, now) {
-            Ok((validity, user)) => (validity, Ok(user)),
-            // A certificate that is not valid yet may become so.
-            Err(Refused) => return Err(Refused),
-        };
+        // What is refused is not kept: a certificate that is not valid yet may become so.
+        let (validity, user) = self.judge(ca, now)?;
         *slot = Some(Verified { generation, validity, user: user.clone() });
-        user
+        Ok((user, validity.1 - now))
     }
 
     fn judge(&self, ca: &ClientCa, now: f64) -> Result<(Validity, Option<Arc<UserInfo>>), Refused> {

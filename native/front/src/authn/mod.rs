@@ -2,6 +2,7 @@
 //! What is not known here Python judges, whose decisions are remembered for a while.
 
 mod certificate;
+mod expirations;
 mod front_proxy;
 mod jwt;
 mod service_account;
@@ -20,6 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 pub use certificate::{ClientCa, ClientIdentity};
+use expirations::Expirations;
 pub use front_proxy::FrontProxy;
 pub use jwt::{KeyError, PublicKey, claims};
 pub use service_account::{BoundToken, ServiceAccountIssuer};
@@ -79,6 +81,7 @@ pub struct Authenticator {
     delegate: AtomicBool,
     anonymous: ArcSwap<Anonymous>,
     anonymous_user: Arc<UserInfo>,
+    pub expirations: Expirations,
 }
 
 impl Authenticator {
@@ -95,6 +98,7 @@ impl Authenticator {
             delegate: AtomicBool::new(false),
             anonymous: ArcSwap::from_pointee(Anonymous::Everywhere),
             anonymous_user: Arc::new(UserInfo::anonymous()),
+            expirations: Expirations::default(),
         }
     }
 
@@ -232,7 +236,11 @@ impl Authenticator {
         identity: &ClientIdentity,
     ) -> Result<Option<Arc<UserInfo>>, certificate::Refused> {
         match &*self.client_ca.load() {
-            Some(ca) => identity.user(ca, self.generation(), self.now()),
+            Some(ca) => {
+                let (user, holds) = identity.user(ca, self.generation(), self.now())?;
+                self.expirations.observe(holds);
+                Ok(user)
+            }
             None => Ok(None),
         }
     }

@@ -1,6 +1,7 @@
 //! The authorization modes in turn; what is decided here never waits for Python.
 
 mod abac;
+mod decided;
 mod held;
 mod opinions;
 
@@ -12,6 +13,7 @@ use kubecore_core::clock::Clock;
 use kubecore_core::rbac::{Attributes, Decision, PolicyStore};
 
 pub use abac::Policy as AbacPolicy;
+use decided::Decided;
 pub use held::HeldRight;
 pub use opinions::{Opinion, Selectors};
 use opinions::{Opinions, Question};
@@ -72,6 +74,7 @@ pub struct Authorizer {
     policy: Arc<PolicyStore>,
     abac: ArcSwap<Vec<AbacPolicy>>,
     opinions: Opinions,
+    pub decided: Decided,
     clock: Clock,
 }
 
@@ -82,6 +85,7 @@ impl Authorizer {
             policy,
             abac: ArcSwap::default(),
             opinions: Opinions::default(),
+            decided: Decided::default(),
             clock,
         }
     }
@@ -90,8 +94,9 @@ impl Authorizer {
         &self.policy
     }
 
-    /// What webhooks have said is void from now on.
-    pub fn set_modes(&self, modes: Vec<Mode>) {
+    /// What webhooks have said is void from now on. Metrics know the modes by these types and names.
+    pub fn set_modes(&self, modes: Vec<Mode>, names: impl IntoIterator<Item = (String, String)>) {
+        self.decided.begin(names);
         self.modes.store(Arc::new(modes));
         self.opinions.clear();
     }
@@ -137,15 +142,26 @@ impl Authorizer {
         user: &UserInfo,
         attributes: &Attributes<'_>,
         selectors: impl FnOnce() -> Selectors,
-        mut why: Option<&mut String>,
+        why: Option<&mut String>,
     ) -> Verdict {
+        self.in_turn(user, attributes, selectors, why).0
+    }
+
+    /// The same with the number of the mode that has decided, if one has: whom `decided` is to be told of.
+    pub fn in_turn(
+        &self,
+        user: &UserInfo,
+        attributes: &Attributes<'_>,
+        selectors: impl FnOnce() -> Selectors,
+        mut why: Option<&mut String>,
+    ) -> (Verdict, Option<usize>) {
         if user.in_group(SYSTEM_MASTERS) {
-            return Verdict::Allow;
+            return (Verdict::Allow, None);
         }
         let (mut asks_python, mut may_be_denied) = (false, false);
         let (mut selectors, mut selected) = (Some(selectors), None);
         let mut reasons = Vec::new();
-        for mode in self.modes.load().iter() {
+        for (place, mode) in self.modes.load().iter().enumerate() {
             let allowed = match mode {
                 Mode::AlwaysAllow => true,
                 Mode::AlwaysDeny => {
@@ -163,8 +179,10 @@ impl Authorizer {
                         selected.get_or_insert_with(|| selectors.take().map(|of| of()).unwrap_or_default());
                     match self.opinion(*number, user, attributes, selected) {
                         Some(Opinion::Allow(_)) => true,
-                        Some(Opinion::Deny(reason)) if !asks_python => return Verdict::Deny(reason),
-                        Some(Opinion::Deny(_)) => return Verdict::Python,
+                        Some(Opinion::Deny(reason)) if !asks_python => {
+                            return (Verdict::Deny(reason), Some(place));
+                        }
+                        Some(Opinion::Deny(_)) => return (Verdict::Python, None),
                         Some(Opinion::None(reason)) => {
                             reasons.push(reason);
                             false
@@ -177,7 +195,7 @@ impl Authorizer {
                 }
             };
             if allowed {
-                return if may_be_denied { Verdict::Python } else { Verdict::Allow };
+                return if may_be_denied { (Verdict::Python, None) } else { (Verdict::Allow, Some(place)) };
             }
             match mode {
                 Mode::Rbac => reasons.push(self.policy.current().explain(user, attributes).1),
@@ -186,10 +204,10 @@ impl Authorizer {
             }
         }
         if asks_python {
-            return Verdict::Python;
+            return (Verdict::Python, None);
         }
         reasons.retain(|reason| !reason.is_empty());
-        Verdict::NoOpinion(reasons.join("\n"))
+        (Verdict::NoOpinion(reasons.join("\n")), None)
     }
 
     fn rbac_allows(&self, user: &UserInfo, attributes: &Attributes<'_>, why: Option<&mut String>) -> bool {
@@ -223,7 +241,7 @@ mod tests {
 
     fn authorizer(modes: &[&str]) -> Authorizer {
         let authorizer = Authorizer::new(Arc::new(PolicyStore::new()), Clock::system());
-        authorizer.set_modes(Mode::named(modes.iter().copied()).unwrap());
+        authorizer.set_modes(Mode::named(modes.iter().copied()).unwrap(), []);
         authorizer
     }
 
@@ -264,7 +282,7 @@ mod tests {
         assert_eq!(decided(), Verdict::Allow);
         said(Opinion::Deny("no".into()));
         assert_eq!(decided(), Verdict::Deny("no".into()));
-        two.set_modes(Mode::named(["Webhook", "AlwaysDeny"]).unwrap());
+        two.set_modes(Mode::named(["Webhook", "AlwaysDeny"]).unwrap(), []);
         assert_eq!(decided(), Verdict::Python);
     }
 

@@ -2,9 +2,13 @@
 
 use std::fmt::Write;
 
+use parking_lot::Mutex;
+
+use super::{SHARDS, own_shard};
+
 /// So many counts: one for each upper bound, and one for what is above them all.
 #[derive(Clone, Copy)]
-pub(super) struct Histogram<const N: usize> {
+pub(crate) struct Histogram<const N: usize> {
     counts: [u64; N],
     sum: f64,
 }
@@ -35,19 +39,42 @@ impl<const N: usize> Histogram<N> {
     }
 
     /// Prometheus text of one series; nothing where nothing was counted.
-    pub(super) fn render(&self, out: &mut String, name: &str, labels: &str, bounds: &[f64]) {
+    pub(crate) fn render(&self, out: &mut String, name: &str, labels: &str, bounds: &[f64]) {
         let total = self.total();
         if total == 0 {
             return;
         }
+        let (comma, all) =
+            if labels.is_empty() { ("", String::new()) } else { (",", format!("{{{labels}}}")) };
         let mut sum = 0;
         for (bound, count) in bounds.iter().zip(self.counts) {
             sum += count;
-            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{}\"}} {sum}", number(*bound));
+            let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{}\"}} {sum}", number(*bound));
         }
-        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}");
-        let _ = writeln!(out, "{name}_sum{{{labels}}} {}", self.sum);
-        let _ = writeln!(out, "{name}_count{{{labels}}} {total}");
+        let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {total}");
+        let _ = writeln!(out, "{name}_sum{all} {}", self.sum);
+        let _ = writeln!(out, "{name}_count{all} {total}");
+    }
+}
+
+/// One that all threads count in, each in a shard of its own.
+pub(crate) struct Sharded<const N: usize>([Mutex<Histogram<N>>; SHARDS]);
+
+impl<const N: usize> Default for Sharded<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::default()))
+    }
+}
+
+impl<const N: usize> Sharded<N> {
+    pub(crate) fn observe(&self, bounds: &[f64], value: f64) {
+        self.0[own_shard()].lock().observe(bounds, value);
+    }
+
+    pub(crate) fn merged(&self) -> Histogram<N> {
+        let mut merged = Histogram::default();
+        self.0.iter().for_each(|shard| merged.merge(&shard.lock()));
+        merged
     }
 }
 
