@@ -152,9 +152,14 @@ impl Server {
             apart: Apart::default(),
         };
         let mut decisions = Decisions::default();
-        match misjudged_time(&exchange)
-            .map_or_else(|| self.identify(&exchange, &mut decisions), Known::Refused)
-        {
+        let known = match misjudged_time(&exchange) {
+            None => self.identify(&exchange, &mut decisions),
+            Some(refused) => {
+                exchange.begin_audit_of(&refused);
+                Known::Refused(refused)
+            }
+        };
+        match known {
             Known::Refused(refused) => self.refuse_to(&exchange, &refused),
             Known::Open => self.dispatch(exchange, decisions, incoming, upgrade),
             Known::User(user) => match self.seat_for(&user, &exchange.info, &exchange.query) {

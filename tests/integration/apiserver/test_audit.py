@@ -218,6 +218,14 @@ async def test_who_may_not_and_who_is_nobody_is_told(tmp_path: Path) -> None:
     assert (told[-1]["user"], told[-1]["responseStatus"]["code"]) == ({}, 401)
 
 
+async def test_a_request_with_a_timeout_that_is_none_is_told_whoever_asks(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: Metadata") as (http, _):
+        assert (await http.call("GET", f"{MAPS}?timeout=soon", headers=named("soon"))).status == 400
+    (told,) = events(tmp_path, "soon")
+    assert (told["stage"], told["user"], told["responseStatus"]["code"]) == ("ResponseStarted", {}, 400)
+    assert told["responseStatus"]["message"].startswith("invalid timeout specified in the request URL")
+
+
 async def test_what_admission_has_to_say_is_annotated(tmp_path: Path) -> None:
     async with audited(tmp_path, "- level: Metadata") as (http, _):
         await http.call("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})

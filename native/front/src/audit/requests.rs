@@ -125,6 +125,13 @@ impl Exchange {
         trail.is_rejected().then(|| Status::internal("failed to store audit event"))
     }
 
+    /// The request is refused whoever asks (apiserver's withFailedRequestAudit).
+    pub(crate) fn begin_audit_of(&self, refused: &Status) {
+        if let Some(trail) = self.audit.as_ref().and_then(|draft| draft.begin(None)) {
+            trail.said(&refused.message);
+        }
+    }
+
     /// Nobody has begun, because Python was to say who asks.
     pub(crate) fn is_unaudited(&self) -> bool {
         self.audit.as_ref().is_some_and(Draft::is_unbegun)
