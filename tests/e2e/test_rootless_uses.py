@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from kubecore.kubelet.runtime.oci_programs import finding
 from tests.support import webhook_program
 from tests.support.rootless import fixtures
 from tests.support.small_image import SmallImage, programs
@@ -44,6 +45,7 @@ server.start()
 server.wait_for_termination()
 """
 WHERE = ("0.0.0.0", 9000)
+WITH_RUNC = pytest.mark.skipif(not finding.find("runc"), reason="there is no runc (Debian's package runc)")
 
 
 somebody, cluster = fixtures("uses")
@@ -96,6 +98,29 @@ def test_a_pod_of_an_image_asks_a_service(cluster: Running, service: str, somebo
     cluster.kubectl("wait", "pod/imaged", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
     own = cluster.value("{.status.podIP}", "pod", "imaged")
     assert cluster.kubectl("logs", "imaged").strip() == f"{own} who"
+
+
+@pytest.mark.parametrize("handler", ["host", "oci", pytest.param("runc", marks=WITH_RUNC)])
+def test_sys_tells_of_the_interfaces_of_the_pod(cluster: Running, somebody: User, handler: str) -> None:
+    """As far as the kernel lets one be mounted by who is root in a user namespace only."""
+    mount = ["unshare", "--user", "--map-root-user", "--mount", "--net", "mount", "-t", "sysfs", "sysfs", "/sys"]
+    if somebody.run(*mount).returncode != 0:
+        pytest.skip("no /sys can be mounted here")
+    image = SmallImage([programs(("sh", "ls"))], {}, ["listing:1"])
+    archive = image.docker_archive(somebody.home / f"listing-{handler}.tar")
+    archive.chmod(0o644)
+    done = somebody.run(*somebody.program[-3:], "image", "load", "--data-dir", str(cluster.data_dir), str(archive))
+    assert done.returncode == 0, done.stderr
+    meta, name = {"name": handler}, f"listing-{handler}"
+    named = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": meta, "handler": handler}
+    command = ["ls", "/sys/class/net"]
+    main = {"name": "main", "image": "listing:1", "imagePullPolicy": "IfNotPresent", "command": command}
+    spec = {"runtimeClassName": handler, "restartPolicy": "Never", "containers": [main]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    for one in (named, pod):
+        cluster.kubectl("apply", "-f", "-", stdin=json.dumps(one))
+    cluster.kubectl("wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
+    assert sorted(cluster.kubectl("logs", name).split()) == ["eth0", "lo"]
 
 
 def run(cluster: Running, name: str, container: dict[str, object], *volumes: object) -> None:

@@ -169,6 +169,7 @@ class LaunchPlans:
             scratch=container.scratch,
             shared_memory=sandbox.shared_memory,
             own_processes=own_processes,
+            own_network=sandbox.namespaces.network >= 0,
             own_devices=not config.privileged,
             also=config.working_directory,
             read_only_root=config.read_only_root,

@@ -22,6 +22,7 @@ from kubecore.kubelet.runtime.interface import ImageDirectory, MemoryDirectory, 
 from kubecore.kubelet.runtime.launching import Step
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_GROUPS = "/sys/fs/cgroup"
 _DEVICE_LINKS = {
     "fd": "/proc/self/fd",
     "stdin": "/proc/self/fd/0",
@@ -96,6 +97,7 @@ def container_steps(
     scratch: Path,
     shared_memory: Path | None,
     own_processes: bool,
+    own_network: bool,
     own_devices: bool,
     also: str = "",
     read_only_root: bool = False,
@@ -105,9 +107,10 @@ def container_steps(
     """All steps of one container.
 
     `scratch`: an empty folder of the host to build mimics on. `shared_memory`: the host's path of the pod's /dev/shm.
-    `own_processes`: the container has its own pid namespace, so /proc must show it. `own_devices`: give it a small /dev
-    instead of the host's, with `console`, the path of a terminal, as its console. `also`: a folder (the working
-    directory) that must exist, too. `read_only_root`: everything but what is mounted here.
+    `own_processes`: the container has its own pid namespace, so /proc must show it. `own_network`: it has its pod's, of
+    whose interfaces /sys must tell. `own_devices`: give it a small /dev instead of the host's, with `console`, the path
+    of a terminal, as its console. `also`: a folder (the working directory) that must exist, too. `read_only_root`:
+    everything but what is mounted here.
     """
     plan = _Plan(scratch, keeps_peers(mounts))
     volumes = [replace(entry, target=_resolve(entry.target)) for entry in mounts]
@@ -132,6 +135,8 @@ def container_steps(
         steps += plan.devices(shared_memory, console)
     elif shared_memory is not None:
         steps.append(launching.bind(str(shared_memory), plan.inside("/dev/shm"), optional=True))
+    if own_network:
+        steps += plan.interfaces(scratch_is_mounted=own_devices, read_only=own_devices)
     for entry in volumes:
         steps += plan.make_within_volume(entry.target)
         steps += bind_entry(entry, plan.inside(entry.target), shared)
@@ -272,6 +277,24 @@ class _Plan:
         steps = [] if self._missing else [launching.mount("tmpfs", scratch, filesystem="tmpfs", data="mode=755")]
         made = f"{scratch}/dev"
         return [*steps, launching.directory(made), *devices(made, shared_memory, console), launching.bind(made, "/dev")]
+
+    def interfaces(self, *, scratch_is_mounted: bool, read_only: bool) -> list[Step]:
+        """A /sys that tells of the network that it is mounted in, and of control groups as before. Refused in a user
+        namespace while parts of the host's are hidden: then that must do."""
+        flags = launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
+        flags |= launching.MS_READ_ONLY if read_only else 0
+        place, groups = self.inside("/sys"), self.inside(_GROUPS)
+        steps, kept = [], _GROUPS
+        if not self._new_root:  # what is to be seen in there must not be covered by it
+            kept = f"{self.scratch}/groups"
+            if not (self._missing or scratch_is_mounted):
+                steps.append(launching.mount("tmpfs", str(self.scratch), filesystem="tmpfs", data="mode=755"))
+            steps += [launching.directory(kept), launching.bind(_GROUPS, kept, optional=True)]
+        return [
+            *steps,
+            launching.mount("sysfs", place, filesystem="sysfs", flags=flags, optional=True),
+            launching.bind(kept, groups, optional=True),
+        ]
 
     def make_within_volume(self, target: str) -> list[Step]:
         """Make a mount point that lies inside something mounted before, seen through that mount, as runc does."""

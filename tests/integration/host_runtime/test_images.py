@@ -20,7 +20,7 @@ from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.image_roots import WRITTEN
 from kubecore.kubelet.runtime.interface import Identity, Mount, ProcessUser, RuntimeFailure
 from kubecore.kubelet.runtime.scratch import scratch_of
-from tests.integration.host_runtime.conftest import Node, free_octet, make_oci_node, settled, until
+from tests.integration.host_runtime.conftest import Node, free_octet, make_node, make_oci_node, settled, until
 from tests.support.running_kubelet import running_kubelet, shell
 from tests.support.small_image import Layer, SmallImage, programs
 from tests.support.small_registry import SmallRegistry, serving
@@ -56,17 +56,20 @@ async def test_the_image_says_what_runs_where_as_whom_and_with_which_variables(n
 
 
 @pytest.mark.root
-async def test_sys_tells_of_the_pods_network(tmp_path: Path, archive: Path) -> None:
+@pytest.mark.parametrize("runtime", ["host", "oci"])
+@pytest.mark.parametrize("privileged", [False, True])
+async def test_sys_tells_of_the_pods_network(tmp_path: Path, archive: Path, runtime: str, privileged: bool) -> None:
     """Not of the host's; and of control groups as before."""
     if detect().mode != "netns":
         pytest.skip(detect().reason)
     octet, bridge = free_octet(), f"kci{os.getpid()}"
     network = BridgeNetwork([f"10.{octet}.5.0/24"], bridge=bridge, cluster_cidrs=[f"10.{octet}.0.0/16"])
-    node = await make_oci_node(tmp_path, network, archive, "small:v1")
+    images = runtime == "oci"
+    node = await (make_oci_node(tmp_path, network, archive, "small:v1") if images else make_node(tmp_path, network))
     try:
         sandbox, _ = await node.sandbox()
         script = "ls /sys/class/net; ls -d /sys/fs/cgroup/*; echo x > /sys/x || echo refused"
-        told = (await node.output(sandbox, script)).split("\n")
+        told = (await node.output(sandbox, script, privileged=privileged)).split("\n")
     finally:
         await node.runtime.close()
         network.close()

@@ -27,11 +27,12 @@ _ANY_DEVICE = {"access": "rwm"}
 
 @dataclass(frozen=True, slots=True)
 class Bundles:
-    """`own_proc`: whether the kernel lets a /proc be mounted for a pid namespace of one's own. `quotas`: whether it can
-    limit CPU time."""
+    """`own_proc`: whether the kernel lets a /proc be mounted for a pid namespace of one's own, `own_sys` a /sys for a
+    network. `quotas`: whether it can limit CPU time."""
 
     plans: LaunchPlans
     own_proc: bool
+    own_sys: bool
     quotas: bool
 
     def preparing(self, sandbox: Sandbox, container: Container) -> list[launching.Step]:
@@ -127,11 +128,14 @@ class Bundles:
         privileged = container.config.privileged
         writable = "rw" if privileged else "ro"
         mounts = [self._proc(sandbox)]
-        if self.plans.isolation.user_namespace:  # which need not own the network that a sysfs would tell of
+        apart = self.plans.isolation.user_namespace
+        if apart and not (self.own_sys and sandbox.namespaces.network >= 0):  # it would tell of what is not the pod's
             mounts.append(_bind("/sys", "/sys", writable))
         else:
             mounts.append(_mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", writable))
-            if sandbox.config.cgroup:
+            if apart and Path("/sys/fs/cgroup").is_dir():
+                mounts.append(_bind("/sys/fs/cgroup", "/sys/fs/cgroup", writable))
+            elif sandbox.config.cgroup and not apart:
                 options = ("nosuid", "noexec", "nodev", "relatime", writable)
                 mounts.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", *options))
         if privileged:

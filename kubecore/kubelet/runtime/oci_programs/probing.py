@@ -27,11 +27,22 @@ class Answer:
 def can_mount_proc() -> bool | None:
     """For a pid namespace of one's own in a user namespace: refused while parts of our /proc are hidden (in Docker).
     None where it could not be tried, as when there are too many processes or namespaces now."""
+    return _can_mount("proc", "/proc")
+
+
+def can_mount_sysfs() -> bool | None:
+    """For a network namespace of one's own in a user namespace: refused while parts of our /sys are hidden; else as
+    `can_mount_proc`."""
+    return _can_mount("sysfs", "/sys")
+
+
+def _can_mount(filesystem: str, place: str) -> bool | None:
     null = above_standard(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
     flags = launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
     user = launching.Namespaces()
     try:
-        user = launching.create_namespaces(launching.NEW_USER | launching.NEW_MOUNT)
+        wanted = launching.NEW_USER | launching.NEW_MOUNT | launching.NEW_NETWORK
+        user = launching.create_namespaces(wanted)
         probe = launching.Launch(
             arguments=("true",),
             environment={},
@@ -39,7 +50,7 @@ def can_mount_proc() -> bool | None:
             stdio=(null, null, null),
             join=user.to_join(),
             namespaces=launching.NEW_MOUNT | launching.NEW_PID,
-            steps=[*mounting.private_steps(), launching.mount("proc", "/proc", filesystem="proc", flags=flags)],
+            steps=[*mounting.private_steps(), launching.mount(filesystem, place, filesystem=filesystem, flags=flags)],
         )
         process = probe.start()
     except PermissionError:

@@ -32,7 +32,7 @@ from kubecore.kubelet.runtime.oci_programs import finding, groups
 from kubecore.kubelet.runtime.oci_programs.bundles import Bundles, Object
 from kubecore.kubelet.runtime.oci_programs.consoles import Console
 from kubecore.kubelet.runtime.oci_programs.link import Command, MonitorFailure, MonitorLink
-from kubecore.kubelet.runtime.oci_programs.probing import Answer, can_mount_proc
+from kubecore.kubelet.runtime.oci_programs.probing import Answer, can_mount_proc, can_mount_sysfs
 from kubecore.kubelet.runtime.processes import Output, Running, above_standard, close_all
 from kubecore.kubelet.runtime.streams import ClientStreams, StreamedProcess, StreamsWanted, watch_end
 
@@ -67,6 +67,7 @@ class ProgramRuntime(OciRuntime):
         self._bundles: Bundles
         """Known with the first sandbox: the program may be installed later than the node is started."""
         self._can_mount_proc = Answer(can_mount_proc)
+        self._can_mount_sysfs = Answer(can_mount_sysfs)
         self._numbers = itertools.count(1)
         self._starting: dict[str, asyncio.Task[None]] = {}
 
@@ -75,7 +76,8 @@ class ProgramRuntime(OciRuntime):
     async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
         self._found("FailedCreatePodSandBox")
         own_proc = not self.isolation.user_namespace or self._can_mount_proc.yes()
-        self._bundles = Bundles(self._plans, own_proc, parents.have_quotas(self.cgroups))
+        own_sys = not self.isolation.user_namespace or self._can_mount_sysfs.yes()
+        self._bundles = Bundles(self._plans, own_proc, own_sys, parents.have_quotas(self.cgroups))
         return await super().run_pod_sandbox(config)
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
