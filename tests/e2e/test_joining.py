@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ import pytest
 
 from kubecore.client.kubeconfig import Kubeconfig
 from tests.support.kubectl import Kubectl, of_version
-from tests.support.process import Command, RunningCluster, running_cluster
+from tests.support.process import PATIENCE, ROOT, Command, RunningCluster, running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -102,6 +106,53 @@ def test_a_node_joins_with_a_token_and_needs_it_no_more_afterwards(
     finally:
         second.stop()
     assert len(kubectl.json("get", "csr")["items"]) == 1
+
+
+def eventually(kubectl: Kubectl, *arguments: str) -> str:
+    """What a command says once it says anything."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        answer = kubectl.run(*arguments)
+        if (answer.status == 0 and answer.output) or time.monotonic() > deadline:
+            assert answer.status == 0, answer.errors
+            return answer.output
+        time.sleep(0.2)
+
+
+def test_pods_of_a_node_are_read_once_its_serving_certificate_is_approved(
+    cluster: RunningCluster, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    """The API server of `kubecore up` knows kubelets by its own authority, and asks nobody else."""
+    user = ["kubeconfig", "user", "--data-dir", str(cluster.data_dir), "--client-name", "system:node:asked"]
+    made = subprocess.run(
+        [sys.executable, "-m", "kubecore", *user, "--org", "system:nodes"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    own, config = tmp_path / "own.kubeconfig", tmp_path / "config.yaml"
+    own.write_text(made.stdout)
+    config.write_text(
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nserverTLSBootstrap: true\n"
+    )
+    command = ("--kubeconfig", str(own), "--config", str(config), "--root-dir", str(tmp_path / "root"))
+    node = Command("kubelet", *command, "--hostname-override", "asked")
+    try:
+        node.wait_for("is ready")
+        container = {"name": "main", "image": "none", "command": ["sh", "-c", "echo said; exec sleep 1000"]}
+        spec = {"nodeName": "asked", "terminationGracePeriodSeconds": 0, "containers": [container]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "far"}, "spec": spec}
+        kubectl("create", "-f", "-", stdin=json.dumps(pod))
+        kubectl("wait", "pod/far", "--for=condition=Ready", "--timeout=180s")
+        assert kubectl.run("logs", "far").status == 1
+        mine = "--field-selector=spec.signerName=kubernetes.io/kubelet-serving"
+        asked = eventually(kubectl, "get", "csr", mine, "-o", "name").split()
+        kubectl("certificate", "approve", *asked)
+        assert eventually(kubectl, "logs", "far") == "said\n"
+        assert kubectl("exec", "far", "--", "echo", "inside") == "inside\n"
+    finally:
+        node.stop()
 
 
 def test_a_node_with_a_token_that_nobody_knows_ends_and_says_why(cluster: RunningCluster, tmp_path: Path) -> None:
