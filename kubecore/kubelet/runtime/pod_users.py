@@ -6,18 +6,19 @@ is seen through a mount that maps them back (man 2 mount_setattr), so that files
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubecore.kubelet.networks.range_claims import Claim, RangeError
 from kubecore.kubelet.runtime import launching
 from kubecore.kubelet.runtime.processes import above_standard, reap
 
 IDS = 65536
-_RANGES = range(1, 1 << 15)
+_END = 1 << 31
 
 
 @dataclass
@@ -26,16 +27,16 @@ class PodUsers:
 
     first: int
     namespace: int
-    _claim: Claim
+    _claim: socket.socket
 
     @classmethod
     def make(cls) -> PodUsers:
         """Of ids that no other pod of this machine has. Raises OSError, ExecFailure."""
-        claim = _claim_ids()
+        first, claim = _claim_ids()
         try:
-            return cls(claim.number * IDS, _make_namespace(claim.number * IDS), claim)
+            return cls(first, _make_namespace(first), claim)
         except BaseException:
-            claim.release()
+            claim.close()
             raise
 
     @property
@@ -46,22 +47,23 @@ class PodUsers:
     def release(self) -> None:
         """Others may have the ids."""
         os.close(self.namespace)
-        self._claim.release()
+        self._claim.close()
 
 
-class _IdClaim(Claim):
-    """Held by a socket's name as address ranges are, so that it ends with the process, however that ends."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"users/{number * IDS}")
-        self.number = number
-
-
-def _claim_ids() -> _IdClaim:
-    """Raises OSError."""
-    for number in _RANGES:
-        with suppress(RangeError):
-            return _IdClaim(number)
+def _claim_ids() -> tuple[int, socket.socket]:
+    """The first of them; they are held by a socket's name, so that they are free when the process ends, however that
+    ends. Raises OSError."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    for first in range(IDS, _END, IDS):
+        try:
+            claim.bind(f"\0kubecore/users/{first}".encode())
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                continue
+            claim.close()
+            raise
+        return first, claim
+    claim.close()
     raise OSError(0, "no user ids are left for one more pod with a user namespace of its own")
 
 

@@ -65,6 +65,20 @@ async def test_two_pods_have_no_user_in_common(node: Node) -> None:
     assert one != other
 
 
+async def test_ids_are_claimed_once_for_each_pod_and_given_back(node: Node) -> None:
+    def claims(what: str) -> list[str]:
+        """The sockets of that name, or number."""
+        lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+        return [line[6] for line in lines if what in (line[6], line[-1])]
+
+    sandbox, _ = await node.sandbox(own_users=True)
+    first = (await node.output(sandbox, "cat /proc/self/uid_map")).split()[1]
+    await node.sandbox(own_users=True)
+    (claim,) = claims(f"@kubecore/users/{first}")
+    await node.runtime.remove_pod_sandbox(sandbox)
+    assert claims(claim) == []
+
+
 async def test_files_are_whose_the_image_and_the_volume_say(node: Node) -> None:
     """On the disk, too: what a pod writes to a volume is as if it had the host's users."""
     volume = node.root / "volume"
