@@ -98,11 +98,15 @@ class MeasuredRuntime:
     async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
         began = self._clock.monotonic()
         self._metrics.started_pods.add()
+        if config.own_users:
+            self._metrics.started_with_own_users.add()
         try:
             return await self._measured("run_podsandbox", self._runtime.run_pod_sandbox(config))
         except Exception:
             self._metrics.sandbox_errors.add(config.handler)
             self._metrics.started_pods_errors.add()
+            if config.own_users:
+                self._metrics.started_with_own_users_errors.add()
             raise
         finally:
             self._metrics.sandbox_seconds.observe(self._clock.monotonic() - began, config.handler)

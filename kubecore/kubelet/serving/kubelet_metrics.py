@@ -129,6 +129,16 @@ class RuntimeMetrics:
         self.started_pods_errors = Counter(
             _named("started_pods_errors_total", f"{started} errors when starting pods"),
         )
+        only_linux = "This metric is only collected on Linux."
+        self.started_with_own_users = Counter(
+            _named("started_user_namespaced_pods_total", f"{started} pods with user namespaces started. {only_linux}")
+        )
+        self.started_with_own_users_errors = Counter(
+            _named(
+                "started_user_namespaced_pods_errors_total",
+                f"{started} errors when starting pods with user namespaces. {only_linux}",
+            )
+        )
         self.sandbox_seconds = Histogram(
             _named(
                 "run_podsandbox_duration_seconds",
@@ -167,6 +177,8 @@ class RuntimeMetrics:
         return (
             self.started_pods,
             self.started_pods_errors,
+            self.started_with_own_users,
+            self.started_with_own_users_errors,
             self.sandbox_seconds,
             self.sandbox_errors,
             self.operations,

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kubecore.clock import VirtualClock
+from kubecore.kubelet.node.measured_runtime import MeasuredRuntime
+from kubecore.kubelet.runtime.interface import RuntimeFailure, SandboxConfig
+from kubecore.kubelet.serving.kubelet_metrics import RuntimeMetrics
+from kubecore.metrics import Metrics
 from tests.unit.kubelet.conftest import Node, container
+from tests.unit.kubelet.fake_runtime import FakeRuntime
 
 
 def told(node: Node) -> list[str]:
@@ -93,3 +104,21 @@ async def test_an_image_is_counted_by_its_size(node: Node) -> None:
     lines = told(node)
     for label in ("0-10MB", "10MB-100MB", "GT100GB"):
         assert f'kubelet_image_pull_duration_seconds_bucket{{image_size_in_bytes="{label}",le="5"}} 1' in lines
+
+
+async def test_pods_with_users_of_their_own_are_counted_beside_the_others(tmp_path: Path) -> None:
+    metrics, clock = RuntimeMetrics(), VirtualClock()
+    fake = FakeRuntime(clock)
+    runtime = MeasuredRuntime(fake, metrics, clock)
+    config = SandboxConfig("uid", "pod", "default", 0, "pod", tmp_path)
+    await runtime.run_pod_sandbox(config)
+    await runtime.run_pod_sandbox(replace(config, own_users=True))
+    fake.fail_sandbox = [RuntimeFailure("FailedCreatePodSandBox", "no")]
+    with pytest.raises(RuntimeFailure):
+        await runtime.run_pod_sandbox(replace(config, own_users=True))
+    told = Metrics()
+    told.add(*metrics.all())
+    lines = told.render().decode().splitlines()
+    assert "kubelet_started_pods_total 3" in lines
+    assert "kubelet_started_user_namespaced_pods_total 2" in lines
+    assert "kubelet_started_user_namespaced_pods_errors_total 1" in lines
