@@ -36,6 +36,7 @@ from kubecore.kubelet.runtime.memory_limits.watch import MemoryWatch
 from kubecore.kubelet.runtime.oci import OciRuntime, image_lack
 from kubecore.kubelet.runtime.oci_programs import finding, handlers
 from kubecore.kubelet.runtime.oci_programs.link import MonitorLink
+from kubecore.kubelet.runtime.oci_programs.probing import can_mount_proc, can_mount_sysfs
 from kubecore.kubelet.runtime.oci_programs.runtime import ProgramRuntime
 from kubecore.kubelet.serving.kubelet_metrics import RuntimeMetrics
 from kubecore.kubelet.settings.kubelet_config import KubeletConfig
@@ -73,6 +74,8 @@ class NodeRuntimes:
         """What the kernel lets containers be separated by."""
         self._users_lack = "the kubelet has not started"
         """Why pods of images cannot have users of their own, "" if they can."""
+        self._programs_have_users = False
+        """And what is for them can be mounted by programs that do not go on without it."""
 
     async def find(self) -> Places | None:
         """Take over what a keeper has of a killed kubelet; where its cgroups are, None without a keeper."""
@@ -114,6 +117,7 @@ class NodeRuntimes:
                 leftovers.end_of_node(self.link.settings.mark)
         lack = image_lack(self.images, isolation)
         self._users_lack = lack or mapped_roots.lack(self.images.root)
+        self._programs_have_users = not self._users_lack and all((can_mount_proc(), can_mount_sysfs()))
         for own in self.own.values():
             if isinstance(own, KeptRuntime):
                 own.root_by_default = isolation.root_by_default
@@ -180,11 +184,13 @@ class NodeRuntimes:
         return frozenset(found | {""} if default in found else found)
 
     def _have_own_users(self, handler: str) -> bool:
-        """Without root no pod has the host's. With it, images have to be mounted for the pod's by our own launcher; and
-        what belongs to the host's users is of no use to others, as which `host` has containers see it."""
+        """Without root no pod has the host's. With it, images have to be mounted for the pod's; what belongs to the
+        host's users is of no use to others, as which `host` has containers see it."""
         if handler not in self.own or self.isolation.user_namespace:
             return handler in self.own
-        return handler == handlers.OWN and handler not in self.programs and not (self.nested or self._users_lack)
+        if self.nested or self.own[handler].images is None:
+            return False
+        return self._programs_have_users if handler in self.programs else not self._users_lack
 
     async def strict_groups(self, default: str) -> bool:
         """Whether the `default` runtime can leave out groups that an image puts its user in."""

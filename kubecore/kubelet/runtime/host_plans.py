@@ -177,14 +177,16 @@ class LaunchPlans:
             shared=sandbox.shared,
         )
 
-    def stage(self, sandbox: Sandbox, container: Container) -> Stage | None:
-        """What is to be there before its process is, in a pod with users of its own. Raises MountFailure."""
+    def stage(self, sandbox: Sandbox, container: Container, *, cover: Path | None = None) -> Stage | None:
+        """What is to be there before its process is, in a pod with users of its own. `cover`: where, beside all else.
+        Raises MountFailure."""
         if sandbox.users is None or container.root is None:
             return None
         return stage(
             container.root,
             [*file_mounts(sandbox.config), *container.config.mounts],
-            folder=container.scratch / "stage",
+            folder=cover or container.scratch / "stage",
+            enter=cover is None,
             users=sandbox.users,
             shared_memory=sandbox.shared_memory,
             shared=sandbox.shared,

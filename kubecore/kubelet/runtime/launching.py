@@ -103,10 +103,11 @@ class Namespaces:
     mount_is_of_host: bool = False
     """The mount namespace is not the user namespace's, in which nobody may enter it."""
 
-    def to_join(self) -> list[tuple[int, int]]:
-        """In the order they must be entered: the user namespace first, as it gives the right to the others."""
+    def to_join(self, *, users: bool = True) -> list[tuple[int, int]]:
+        """In the order they must be entered: the user namespace first, as it gives the right to the others, if `users`
+        are to be changed."""
         kinds = (
-            (self.user, NEW_USER),
+            (self.user if users else -1, NEW_USER),
             (self.network, NEW_NETWORK),
             (self.ipc, NEW_IPC),
             (self.uts, NEW_UTS),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,9 @@ _SHARED_MEMORY = "/shm"
 _OF_HOST = ("/proc", "/sys", "/dev")
 
 
+_COVERS = ("/mnt", "/media", "/srv", "/opt", "/home")
+
+
 class StagedRoot(ImageRoot):
     """An image's root that is mounted already."""
 
@@ -43,13 +46,14 @@ class StagedRoot(ImageRoot):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """`folder`, on which it is made by `steps`. `mounts`: where the container's are in there, as is `shared_memory`,
-    the pod's."""
+    """`folder`, on which it is made by `steps`. `mounts`: where the container's are once they are done, as are
+    `shared_memory`, the pod's, and `root`, the image."""
 
     folder: Path
     steps: list[Step]
     mounts: Mapping[Mount, Mount]
     shared_memory: Path | None
+    root: Path
 
 
 def give_to_pod(folder: Path, users: PodUsers) -> None:
@@ -67,35 +71,52 @@ def stage(
     shared_memory: Path | None,
     shared: mounting.Shared,
     images: Collection[Path] = (),
+    enter: bool = True,
 ) -> Stage:
     """`folder`: an empty one to build it on, made with it. `images`: sources that are mapped already, by their layers.
-    Raises MountFailure."""
+    `enter`: nothing is to be seen any more of what is not in there. Raises MountFailure."""
     place = str(folder)
+    prefix = "" if enter else place
     steps = [*mounting.private_steps(), launching.mount("tmpfs", place, filesystem="tmpfs", data="mode=755")]
     steps += _layers(root, place, users)
-    for path in _OF_HOST:
+    for path in _OF_HOST if enter else ():
         steps += [launching.directory(place + path), launching.bind(path, place + path)]
     staged: dict[Mount, Mount] = {}
     steps.append(launching.directory(f"{place}/volumes"))
     for number, entry in enumerate(mounts):
         inside = f"/volumes/{number}"
-        staged[entry] = _staged(entry, inside)
+        staged[entry] = _staged(entry, prefix + inside)
         whole = mounting.is_folder(entry)
         steps.append(launching.directory(place + inside) if whole else launching.empty_file(place + inside))
         steps += mounting.bind_entry(entry, place + inside, shared)
         if entry.source not in images:
             steps.append(launching.bind_mapped(place + inside, place + inside, users.path))
+        if entry.read_only_below:
+            steps.append(launching.read_only(place + inside, tree=True))
     if shared_memory is not None:
         there = place + _SHARED_MEMORY
         steps += [launching.directory(there), launching.bind_mapped(str(shared_memory), there, users.path)]
-    inside_memory = Path(_SHARED_MEMORY) if shared_memory is not None else None
-    return Stage(folder, [*steps, launching.root(place), _stack(root)], staged, inside_memory)
+    if enter:
+        steps.append(launching.root(place))
+    steps.append(_stack(root, prefix))
+    memory = Path(prefix + _SHARED_MEMORY) if shared_memory is not None else None
+    return Stage(folder, steps, staged, memory, Path(prefix + _ROOT))
 
 
 def prepare(stage: Stage, mounts: int) -> launching.Namespaces:
     """A mount namespace that has it, made of the sandbox's, `mounts`. Raises OSError."""
     stage.folder.mkdir(exist_ok=True)
     return launching.create_namespaces(launching.NEW_MOUNT, steps=stage.steps, join=[(mounts, launching.NEW_MOUNT)])
+
+
+def cover(needed: Iterable[Path]) -> Path:
+    """A folder that everybody may enter, and below which is none of what is `needed`: in a mount namespace of one's own
+    something else may be there. Raises MountFailure."""
+    places = [one.resolve() for one in needed]
+    for found in map(Path, _COVERS):
+        if found.is_dir() and not any(one.is_relative_to(found.resolve()) for one in places):
+            return found
+    raise mounting.MountFailure(f"all of {', '.join(_COVERS)} are missing, or are needed")
 
 
 def score(pid: int, adjustment: int) -> None:
@@ -114,10 +135,11 @@ def _layers(root: ImageRoot, place: str, users: PodUsers) -> list[Step]:
     return steps
 
 
-def _stack(root: ImageRoot) -> Step:
-    """By the short names that the layers have once all this is the root."""
-    layers = tuple(Path(_LAYERS) / str(number) for number in range(len(root.image.layers)))
-    inside = ImageRoot(Image(root.image.id, root.image.config, layers), Path(_WRITTEN), in_user_namespace=False)
+def _stack(root: ImageRoot, prefix: str) -> Step:
+    """By the short names that the layers have where all this is."""
+    layers = tuple(Path(f"{prefix}{_LAYERS}/{number}") for number in range(len(root.image.layers)))
+    image = Image(root.image.id, root.image.config, layers)
+    inside = ImageRoot(image, Path(prefix + _WRITTEN), in_user_namespace=False)
     return inside.mount()
 
 

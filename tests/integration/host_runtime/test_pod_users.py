@@ -16,7 +16,7 @@ from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.interface import Identity, MemoryDirectory, Mount
 from kubecore.kubelet.runtime.mapped_roots import lack
 from kubecore.kubelet.runtime.pod_users import IDS
-from tests.integration.host_runtime.conftest import Node, free_octet, make_oci_node
+from tests.integration.host_runtime.conftest import Node, free_octet, make_oci_node, make_program_node
 from tests.support.running_kubelet import running_kubelet, shell
 from tests.support.small_image import Layer, SmallImage, programs
 
@@ -33,15 +33,19 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return image.docker_archive(tmp_path_factory.mktemp("image") / "small.tar")
 
 
-@pytest.fixture
-async def node(tmp_path: Path, archive: Path) -> AsyncIterator[Node]:
+@pytest.fixture(params=["oci", "runc"])
+async def node(request: pytest.FixtureRequest, tmp_path: Path, archive: Path) -> AsyncIterator[Node]:
+    """By our own launcher, and by a program of the OCI runtime specification."""
     if detect().mode != "netns":
         pytest.skip(detect().reason)
     if why := lack(tmp_path):
         pytest.skip(why)
     octet, bridge = free_octet(), f"kcu{os.getpid()}"
     network = BridgeNetwork([f"10.{octet}.5.0/24"], bridge=bridge, cluster_cidrs=[f"10.{octet}.0.0/16"])
-    node = await make_oci_node(tmp_path, network, archive, "small:v1")
+    if request.param == "oci":
+        node = await make_oci_node(tmp_path, network, archive, "small:v1")
+    else:
+        node = await make_program_node(tmp_path, network, archive, "small:v1")
     yield node
     await node.runtime.close()
     network.close()

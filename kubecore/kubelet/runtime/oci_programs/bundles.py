@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from kubecore.kubelet.cgroups.interface import CPU_PERIOD_MICROSECONDS, Limits
-from kubecore.kubelet.runtime import capabilities, image_roots, launching, mounting
+from kubecore.kubelet.runtime import capabilities, image_roots, launching, mapped_roots, mounting
 from kubecore.kubelet.runtime.host_plans import Container, LaunchPlans, Sandbox, file_mounts
 from kubecore.kubelet.runtime.interface import Mount
 from kubecore.kubelet.runtime.oci_programs import seccomp_spec
+from kubecore.kubelet.runtime.pod_users import IDS
 
 Object = dict[str, Any]
 
@@ -27,10 +28,11 @@ _ANY_DEVICE = {"access": "rwm"}
 
 @dataclass(frozen=True, slots=True)
 class Bundles:
-    """`own_proc`: whether the kernel lets a /proc be mounted for a pid namespace of one's own, `own_sys` a /sys for a
-    network. `quotas`: whether it can limit CPU time."""
+    """`program`: whose they are. `own_proc`: whether the kernel lets a /proc be mounted for a pid namespace of one's
+    own, `own_sys` a /sys for a network. `quotas`: whether it can limit CPU time."""
 
     plans: LaunchPlans
+    program: Path
     own_proc: bool
     own_sys: bool
     quotas: bool
@@ -39,6 +41,8 @@ class Bundles:
         """What is mounted before the program begins, in a mount namespace of its own. Raises MountFailure."""
         if container.root is None:
             raise mounting.MountFailure("the container has ended")
+        if (stage := self._stage(sandbox, container)) is not None:
+            return stage.steps
         mounts = container.config.mounts
         steps = [*mounting.private_steps(peers=mounting.keeps_peers(mounts)), container.root.mount()]
         for place, entry in self._held(container):
@@ -50,16 +54,41 @@ class Bundles:
                 steps.append(launching.read_only(str(place), tree=True))
         return steps
 
+    def preparing_inside(self, sandbox: Sandbox, container: Container) -> list[launching.Step]:
+        """For a further process: runc begins in a folder of the root's path, whatever is there."""
+        stage = self._stage(sandbox, container)
+        if stage is None:
+            return []
+        folders = [stage.folder / one for one in reversed(stage.root.relative_to(stage.folder).parents)]
+        made = [launching.directory(str(one)) for one in (*folders[1:], stage.root)]
+        return [*mounting.private_steps(), launching.mount("tmpfs", str(stage.folder), filesystem="tmpfs"), *made]
+
+    def _stage(self, sandbox: Sandbox, container: Container) -> mapped_roots.Stage | None:
+        """Of a pod with users of its own, who may not enter the pod's folder. Raises MountFailure."""
+        if sandbox.users is None or container.root is None:
+            return None
+        needed = [
+            sandbox.config.directory,
+            *container.root.image.layers,
+            *(one.source for one in container.config.mounts),
+        ]
+        return self.plans.stage(sandbox, container, cover=mapped_roots.cover([*needed, self.program]))
+
     def config(self, sandbox: Sandbox, container: Container, *, cgroup: str, first: int) -> Object:
         """`cgroup`: the path of its control group, "" for none. `first`: pid of a process whose pid namespace it is to
         be in, 0 for one of its own. Raises MountFailure, OSError."""
         config = container.config
         if container.root is None:
             raise mounting.MountFailure("the container has ended")
+        stage = self._stage(sandbox, container)
         linux: Object = {
             "namespaces": [{"type": "mount"}, *self._processes(sandbox, first)],
             "rootfsPropagation": self._root_propagation(config.mounts),
         }
+        if sandbox.users is not None:
+            linux["namespaces"].append({"type": "user", "path": sandbox.users.path})
+            ids = [{"containerID": 0, "hostID": sandbox.users.first, "size": IDS}]
+            linux |= {"uidMappings": ids, "gidMappings": ids}
         if not config.privileged:
             linux["maskedPaths"] = [*image_roots.MASKED_FILES, *image_roots.MASKED_FOLDERS]
             linux["readonlyPaths"] = list(image_roots.READ_ONLY)
@@ -71,8 +100,11 @@ class Bundles:
         return {
             "ociVersion": _VERSION,
             "process": self.process(sandbox, container, (*config.argv, *config.arguments), terminal=config.tty),
-            "root": {"path": str(container.root.folder / "root"), "readonly": config.read_only_root},
-            "mounts": [*self._system(sandbox, container), *self._volumes(sandbox, container)],
+            "root": {
+                "path": str(stage.root if stage is not None else container.root.folder / "root"),
+                "readonly": config.read_only_root,
+            },
+            "mounts": [*self._system(sandbox, container, stage), *self._volumes(sandbox, container, stage)],
             "linux": linux,
         }
 
@@ -123,7 +155,7 @@ class Bundles:
 
     # ---- mounts
 
-    def _system(self, sandbox: Sandbox, container: Container) -> list[Object]:
+    def _system(self, sandbox: Sandbox, container: Container, stage: mapped_roots.Stage | None) -> list[Object]:
         """/proc, /sys and /dev, in the order in which they are to be mounted."""
         privileged = container.config.privileged
         writable = "rw" if privileged else "ro"
@@ -150,7 +182,7 @@ class Bundles:
                 mounts.append(_mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"))
             elif Path("/dev/mqueue").is_dir():
                 mounts.append(_bind("/dev/mqueue", "/dev/mqueue"))
-        memory = sandbox.shared_memory or Path("/dev/shm")
+        memory = (stage.shared_memory if stage is not None else sandbox.shared_memory) or Path("/dev/shm")
         if sandbox.shared_memory is not None or (memory.is_dir() and not privileged):
             mounts.append(_bind(str(memory), "/dev/shm"))
         return mounts
@@ -160,7 +192,7 @@ class Bundles:
             return _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev")
         return _bind("/proc", "/proc")
 
-    def _volumes(self, sandbox: Sandbox, container: Container) -> list[Object]:
+    def _volumes(self, sandbox: Sandbox, container: Container, stage: mapped_roots.Stage | None) -> list[Object]:
         if container.root is None:
             return []
         held = {id(entry): place for place, entry in self._held(container)}
@@ -169,6 +201,8 @@ class Bundles:
         found = []
         for target, entry in image_roots.volume_places(container.root.image.view(), mounts):
             source = held.get(id(entry)) or sandbox.shared.get(entry.source, entry.source)
+            if stage is not None:
+                source = stage.mounts[entry].source
             read_only = entry.read_only or any(target.startswith(f"{one}/") for one in closed)
             found.append(_bind(str(source), target, "ro" if read_only else "rw", _PROPAGATION[entry.propagation]))
             if entry.read_only_below:

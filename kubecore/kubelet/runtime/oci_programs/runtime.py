@@ -23,7 +23,7 @@ from kubecore.clock import Clock
 from kubecore.images.store import ImageStore, remove_tree
 from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.networks.network import PodNetwork
-from kubecore.kubelet.runtime import launching, leftovers
+from kubecore.kubelet.runtime import launching, leftovers, mounting
 from kubecore.kubelet.runtime.cri import parents
 from kubecore.kubelet.runtime.host_plans import CommandInside, Container, Sandbox
 from kubecore.kubelet.runtime.interface import ContainerConfig, RuntimeFailure, SandboxConfig, SandboxStatus
@@ -33,7 +33,7 @@ from kubecore.kubelet.runtime.oci_programs.bundles import Bundles, Object
 from kubecore.kubelet.runtime.oci_programs.consoles import Console
 from kubecore.kubelet.runtime.oci_programs.link import Command, MonitorFailure, MonitorLink
 from kubecore.kubelet.runtime.oci_programs.probing import Answer, can_mount_proc, can_mount_sysfs
-from kubecore.kubelet.runtime.processes import Output, Running, above_standard, close_all
+from kubecore.kubelet.runtime.processes import Output, Running, above_standard, close_all, give_pipes
 from kubecore.kubelet.runtime.streams import ClientStreams, StreamedProcess, StreamsWanted, watch_end
 
 _STATE = "oci-runtime"
@@ -74,10 +74,10 @@ class ProgramRuntime(OciRuntime):
     # ---- sandboxes
 
     async def run_pod_sandbox(self, config: SandboxConfig) -> SandboxStatus:
-        self._found("FailedCreatePodSandBox")
+        program = Path(self._found("FailedCreatePodSandBox"))
         own_proc = not self.isolation.user_namespace or self._can_mount_proc.yes()
         own_sys = not self.isolation.user_namespace or self._can_mount_sysfs.yes()
-        self._bundles = Bundles(self._plans, own_proc, own_sys, parents.have_quotas(self.cgroups))
+        self._bundles = Bundles(self._plans, program, own_proc, own_sys, parents.have_quotas(self.cgroups))
         return await super().run_pod_sandbox(config)
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
@@ -127,6 +127,7 @@ class ProgramRuntime(OciRuntime):
         cgroup = groups.path_of(self.cgroups, container.cgroup)
         config = self._bundles.config(sandbox, container, cgroup=cgroup, first=first)
         (container.scratch / "config.json").write_bytes(orjson.dumps(config))
+        self._give(sandbox, container, output.child_ends)
         null = output.child_ends[0]
         stdio = (null, null, null) if container.config.tty else output.child_ends
         command = self._command(sandbox, container, "create", "--bundle", ".")
@@ -136,6 +137,12 @@ class ProgramRuntime(OciRuntime):
             output.stdout = master
             output.stdin = os.dup(master) if container.config.stdin else -1
         return process
+
+    def _give(self, sandbox: Sandbox, container: Container, stdio: Sequence[int]) -> None:
+        """What the program does itself where it is in the same user namespace."""
+        user = self._plans.host_user(sandbox, container)
+        if sandbox.users is not None and user is not None:
+            give_pipes(stdio, user)
 
     def _note_start(self, container_id: str) -> None:
         """From now on it has to be waited for: there may be a process already."""
@@ -206,12 +213,14 @@ class ProgramRuntime(OciRuntime):
         try:
             process = self._bundles.process(sandbox, container, command.argv, terminal=command.terminal)
             told.write_bytes(orjson.dumps(process))
+            self._give(sandbox, container, command.stdio)
             asked = self._command(sandbox, container, "exec", "--detach", "--process", told.name)
-            asked = replace(asked, stdio=command.stdio, ends_group=command.ends_group, inside=True)
+            steps = self._bundles.preparing_inside(sandbox, container)
+            asked = replace(asked, stdio=command.stdio, ends_group=command.ends_group, inside=True, steps=steps)
             left, master = await self._leave(sandbox, container, asked, terminal=command.terminal)
             self.memory.started(container, left.pid)
             return left, master
-        except (OSError, launching.ExecFailure) as error:
+        except (OSError, mounting.MountFailure, launching.ExecFailure) as error:
             raise RuntimeFailure("ExecError", f"OCI runtime exec failed: {error}") from error
         finally:
             told.unlink(missing_ok=True)
@@ -230,7 +239,7 @@ class ProgramRuntime(OciRuntime):
         command = replace(
             command,
             arguments=(*command.arguments, "--pid-file", pid_file.name, *where),
-            join=sandbox.namespaces.to_join(),
+            join=sandbox.namespaces.to_join(users=sandbox.users is None),
             namespaces=launching.NEW_MOUNT if command.steps else 0,
             pid_file=pid_file,
         )
