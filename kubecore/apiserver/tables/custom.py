@@ -5,6 +5,7 @@ After upstream k8s.io/apiextensions-apiserver pkg/registry/customresource/tablec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +19,9 @@ from kubecore.apiserver.tables.column import AGE, NAME, Cell, CellFunction, Colu
 from kubecore.apiserver.tables.jsonpath import JSONPath, NotFound
 
 _EXPONENTS_FROM = 6
+_LEAST = -(1 << 63)
+# RFC 3339, as Go reads it.
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.,]\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class PrinterColumn(Protocol):
@@ -66,11 +70,19 @@ def _cell(path: JSONPath, type_name: str) -> CellFunction:
 
 
 def _integer(value: Any, _now: datetime) -> Cell:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    whole = int(value)
+    # What becomes of larger numbers in Go, on amd64.
+    return whole if _LEAST <= whole < -_LEAST else _LEAST
 
 
 def _number(value: Any, _now: datetime) -> Cell:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    number = float(value)
+    # As Go writes it: what has no fraction is printed as a whole number by those who read it.
+    return int(Decimal(repr(number))) if number.is_integer() and abs(number) < -_LEAST else number
 
 
 def _boolean(value: Any, _now: datetime) -> Cell:
@@ -85,10 +97,10 @@ def _string(value: Any, _now: datetime) -> Cell:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float):
-        return _as_go_prints(value)
-    if isinstance(value, int):
+    if isinstance(value, int) and _LEAST <= value < -_LEAST:
         return str(value)
+    if isinstance(value, int | float):
+        return _as_go_prints(float(value))
     return escaped_as_go(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).decode()
 
 
@@ -108,7 +120,9 @@ def _date(value: Any, now: datetime) -> Cell:
     if not isinstance(value, str):
         return None
     absent = value in ("", "null")
-    return since("" if absent else value, now) if absent or parse_time(value) is not None else "<invalid>"
+    if absent:
+        return since("", now)
+    return since(value, now) if _TIME.fullmatch(value) and parse_time(value) is not None else "<invalid>"
 
 
 _SHOWN = {"integer": _integer, "number": _number, "boolean": _boolean, "string": _string, "date": _date}

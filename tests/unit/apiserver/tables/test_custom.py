@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 
 from kubecore.apiserver.tables.custom import custom_table
@@ -19,7 +20,10 @@ OBJECT: JSON = {
     "metadata": {"name": "one", "creationTimestamp": "2026-01-01T11:55:00Z", "annotations": {"a.b/c": "d"}},
     "spec": {
         "count": 3,
+        "huge": 1e21,
+        "larger": 10**19,
         "ratio": 1.5,
+        "times": ["2026-01-01", "20260101T115800Z", "2026-01-01T12:58:00.5+01:00", "2026-01-01T11:58:00"],
         "on": True,
         "list": ["x", "y", "z"],
         "map": {"k": "v"},
@@ -136,8 +140,17 @@ class Printed:
         ("integer", ".spec.count", 3),
         ("integer", ".spec.ratio", 1),
         ("integer", ".spec.on", None),
+        ("integer", ".spec.huge", -(2**63)),
+        ("integer", ".spec.larger", -(2**63)),
+        ("string", ".spec.larger", "1e+19"),
         ("number", ".spec.ratio", 1.5),
         ("boolean", ".spec.on", True),
+        ("number", ".spec.larger", 1e19),
+        ("number", ".spec.huge", 1e21),
+        ("date", ".spec.times[0]", "<invalid>"),
+        ("date", ".spec.times[1]", "<invalid>"),
+        ("date", ".spec.times[2]", "119s"),
+        ("date", ".spec.times[3]", "<invalid>"),
         ("boolean", ".spec.count", None),
         ("date", ".spec.when", "60s"),
         ("date", ".spec.map.k", "<invalid>"),
@@ -173,6 +186,14 @@ def test_what_is_no_text_is_written_in_a_column_of_texts_as_go_writes_it(value: 
     shown = {"metadata": {"name": "one"}, "spec": value}
     table = table_for(custom_table([Printed("C", "string", ".spec")]), [shown], now=NOW)
     assert table["rows"][0]["cells"] == ["one", text]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(3, "3"), (5e7, "50000000"), (2**60, "1152921504606847000"), (2.5, "2.5"), (-1e6, "-1000000")]
+)
+def test_a_number_is_written_as_go_writes_it(value: object, told: str) -> None:
+    table = table_for(custom_table([Printed("C", "number", ".spec.v")]), [{**OBJECT, "spec": {"v": value}}], now=NOW)
+    assert orjson.dumps(table["rows"][0]["cells"]).decode() == f'["one",{told}]'
 
 
 def test_without_columns_the_age_is_shown() -> None:
