@@ -91,6 +91,9 @@ class Reading:
         async for batch in watch.batches():
             if await right.has_lapsed():
                 return
+            if batch[-1].type == "ERROR" and watch.outlives_its_resource:
+                # As upstream: the answer ends, and who watches asks again.
+                batch.pop()
             batch = await shown.told(batch)
             if not batch:
                 continue

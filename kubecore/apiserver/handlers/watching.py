@@ -12,7 +12,7 @@ from kubecore import _native
 from kubecore.api.errors import StatusError
 
 if TYPE_CHECKING:
-    from kubecore.apiserver.storage.cacher import Cacher
+    from kubecore.apiserver.storage.cacher import Cached, Cacher
     from kubecore.clock import Clock, Timer
 
 log = logging.getLogger("kubecore.apiserver")
@@ -40,12 +40,18 @@ class Right(Protocol):
 class Watch:
     """Events of one watch; iterate to get them in batches. Ends after an ERROR event or `close`."""
 
-    def __init__(self, hub: WatchHub, number: int) -> None:
+    def __init__(self, hub: WatchHub, number: int, cached: Cached) -> None:
         self._hub = hub
         self.number = number
+        self._cached, self._copy = cached, cached.number
         self._waiting: list[WatchEvent] = []
         self._wake: asyncio.Future[None] | None = None
         self._ended = False
+
+    @property
+    def outlives_its_resource(self) -> bool:
+        """What it watched is not served any more, or is served anew (custom resources)."""
+        return not self._hub.serves(self._cached, self._copy)
 
     def push(self, event: WatchEvent) -> None:
         self._waiting.append(event)
@@ -113,8 +119,12 @@ class WatchHub:
             number = self._native.watch_query(cached.number, asked, namespace or None, name or None)
         except _native.NativeStatus as refused:
             raise StatusError.from_body(refused.code, refused.body) from None
-        watch = self._watches[number] = Watch(self, number)
+        watch = self._watches[number] = Watch(self, number, cached)
         return watch
+
+    def serves(self, cached: Cached, copy: int) -> bool:
+        """Whether that copy of a resource is the one that is served."""
+        return cached.number == copy and self._cacher.cached(cached.resource.key) is cached
 
     def hold(self, watch: Watch, right: Right) -> None:
         """The watch ends when that right has lapsed, also while nothing comes."""

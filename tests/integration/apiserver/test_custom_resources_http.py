@@ -91,6 +91,25 @@ async def test_a_watch_ends_with_its_resource(server: APIServer, api: Api, clust
         assert (await http.call("GET", collection)).status == 404
 
 
+async def test_a_watch_of_tables_ends_without_a_word_where_the_resource_is_served_anew_or_no_more(
+    server: APIServer, api: Api, cluster: Api, tmp_path: Path
+) -> None:
+    made = await define(cluster, crd("anews", "Widget", group="anew.com"))
+    watch = f"{path(api, 'anew.com', 'anews')}?watch=true"
+    async with admin(server, tmp_path) as http:
+        await http.call("POST", path(api, "anew.com", "anews"), widget("a", "anew.com/v1"))
+        for served in (True, False):
+            async with asyncio.timeout(120), http.stream(watch, headers={"Accept": TABLE}) as stream:
+                assert orjson.loads(await stream.content.readline())["type"] == "ADDED"
+                if served:
+                    made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = "Another."
+                    assert (await cluster.update(DEFINITIONS, made))[0] == 200
+                else:
+                    await cluster.delete(DEFINITIONS, "anews.anew.com")
+                kinds = [orjson.loads(line)["type"] for line in (await stream.content.read()).splitlines()]
+                assert kinds == ([] if served else ["DELETED"])
+
+
 async def test_a_deprecated_version_warns_whoever_uses_it(
     server: APIServer, api: Api, cluster: Api, tmp_path: Path
 ) -> None:
