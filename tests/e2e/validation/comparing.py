@@ -119,7 +119,8 @@ class Kubecore:
         return list(orjson.loads(answer)["items"])
 
     async def delete(self, obj: JSON) -> None:
-        await self._send("DELETE", obj, obj, "delete")
+        """At once, whatever stands for waiting."""
+        await self._send("DELETE", obj, obj, "delete", propagationPolicy="Background", gracePeriodSeconds="0")
 
     async def _send(self, method: str, obj: JSON, old: JSON | None, operation: str, **query: str) -> tuple[int, JSON]:
         path = _path(obj, old, operation)

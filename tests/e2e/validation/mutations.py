@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -63,10 +64,14 @@ class Mutations:
 
     def of(self, obj: JSON, *, below: str = "") -> Iterator[tuple[str, JSON]]:
         """(what was done, the changed copy), of everything but metadata and status, or of one top field alone."""
-        schema = self._schemas.of(obj)
-        for path, values in self._object(obj, schema, below=below):
+        for path, value in self.changes(obj, below=below):
+            yield _told(path, value), _changed(obj, path, value)
+
+    def changes(self, obj: JSON, *, below: str = "") -> Iterator[tuple[list[Step], Any]]:
+        """The same as (place, what is put there)."""
+        for path, values in self._object(obj, self._schemas.of(obj), below=below):
             for value in values:
-                yield _told(path, value), _changed(obj, path, value)
+                yield path, value
 
     # --- places
 
@@ -191,6 +196,16 @@ def _changed(obj: JSON, path: Sequence[Step], value: Any) -> JSON:
     else:
         del holder[last]
     return copy  # type: ignore[no-any-return]
+
+
+def changed_at_once(obj: JSON, changes: Iterable[tuple[list[Step], Any]]) -> tuple[str, JSON]:
+    """(what was done, the changed copy): without changes of places that another one has taken away."""
+    told = []
+    for path, value in changes:
+        with suppress(KeyError, IndexError, TypeError, AttributeError):
+            obj = _changed(obj, path, value)
+            told.append(_told(path, value))
+    return "; ".join(told), obj
 
 
 def metadata_mutations(obj: JSON, *, update: bool) -> Iterator[tuple[str, JSON]]:
