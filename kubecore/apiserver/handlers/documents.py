@@ -16,7 +16,7 @@ from kubecore.apiserver.discovery.foreign import ForeignVersion, without
 from kubecore.apiserver.discovery.serving import MADE, Answer, Discovery, is_refused_by_the_router, is_version_list
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response
 from kubecore.apiserver.openapi.merging import ForeignSpecification
-from kubecore.apiserver.openapi.serving import NO_DEFINITIONS, CustomDefinitions, OpenAPI
+from kubecore.apiserver.openapi.serving import NO_DEFINITIONS, CustomDefinitions, Known, OpenAPI
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
@@ -53,7 +53,7 @@ class Documents:
         """`further` resources are served, too, and in no schema; pods know the server by the name `in_cluster`."""
         self._further = tuple(further)
         self._discovery = Discovery(self._with_further(registry.scheme))
-        self._openapi = OpenAPI(registry.scheme, server_version="1.35")
+        self._openapi = OpenAPI(registry.scheme, server_version="1.35", now=registry.clock.now)
         self._tokens = tokens
         self._describe: Callable[[], tuple[Scheme, CustomDefinitions]] = lambda: (registry.scheme, NO_DEFINITIONS)
         self._is_outdated = False
@@ -124,9 +124,8 @@ class Documents:
         if path in ("/openapi/v2/", "/openapi/v3/"):
             return None
         # A first document takes tens to hundreds of milliseconds: not on the loop.
-        answer = await asyncio.to_thread(
-            self._openapi.respond, path, request.query, request.accept, _if_none_match(request)
-        )
+        known = Known(_if_none_match(request), request.header("if-modified-since") or "")
+        answer = await asyncio.to_thread(self._openapi.respond, path, request.query, request.accept, known)
         return None if answer is None else Response(*answer)
 
     def _of_tokens(self, path: str) -> Response | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -31,7 +33,6 @@ V3_PROTOBUF = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
 _V3_PROTOBUF_OLD = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
 # Part of every digest: to be changed whenever documents of the same facts come out differently.
 _FORM = b"4"
-_IMMUTABLE = (("Cache-Control", "public, immutable"), ("Expires", "Fri, 31 Dec 9999 23:59:59 GMT"))
 # What Go's server makes of the index, whose handler says nothing.
 _INDEX_TYPE = "text/plain; charset=utf-8"
 _FRESH = (("Cache-Control", "no-cache, private"),)
@@ -40,8 +41,32 @@ _COMPRESSIBLE = ("Vary", "Accept-Encoding")
 
 
 class _Document(NamedTuple):
+    """`made` in whole seconds; without a digest it has no tag."""
+
     body: bytes
     digest: str
+    made: datetime
+
+
+class Known(NamedTuple):
+    """What the client has already: the headers If-None-Match and If-Modified-Since."""
+
+    tags: str = ""
+    since: str = ""
+
+    def covers(self, document: _Document) -> bool:
+        """Go's server takes the tags apart, compares weakly, and asks for the time only where there are none."""
+        if self.tags:
+            known = [tag.strip().removeprefix("W/") for tag in self.tags.split(",")]
+            return "*" in known or (bool(document.digest) and f'"{document.digest}"' in known)
+        try:
+            since = parsedate_to_datetime(self.since)
+        except ValueError:
+            return False
+        return document.made <= (since if since.tzinfo else since.replace(tzinfo=UTC))
+
+
+_NOTHING = Known()
 
 
 class CustomDefinitions(Protocol):
@@ -78,9 +103,10 @@ class OpenAPI:
     from several threads; a document that is made while resources come or go is of one state or the other.
     """
 
-    def __init__(self, scheme: Scheme, *, server_version: str) -> None:
+    def __init__(self, scheme: Scheme, *, server_version: str, now: Callable[[], datetime]) -> None:
         """`server_version` as `1.35`."""
         self._server_version = server_version
+        self._now = now
         self._state = _State(scheme, NO_DEFINITIONS)
         self._facts = b""
         self._documents: dict[str, _Document] = {}
@@ -96,14 +122,14 @@ class OpenAPI:
         their own, and documents of OpenAPI v3 `elsewhere`: their paths and where they are told to be."""
         self._state = _State(scheme, custom, foreign, elsewhere or {})
 
-    def respond(self, path: str, query: str = "", accept: str = "", if_none_match: str = "") -> Answer | None:
+    def respond(self, path: str, query: str = "", accept: str = "", known: Known = _NOTHING) -> Answer | None:
         """The answer for a GET of `/openapi/v2`, `/openapi/v3` or below; None if the path is none of these.
 
         An Accept that cannot be met gives 406 with an empty body, as upstream; the index has one form for all.
         """
         path, state = path.rstrip("/"), self._state
         if path == "/openapi/v2":
-            return self._v2(state, accept, if_none_match)
+            return self._v2(state, accept, known)
         group_version = _group_version(state.scheme, path)
         below = path.removeprefix("/openapi/v3/")
         service = None if group_version else services.served(state.scheme).get(below)
@@ -125,7 +151,7 @@ class OpenAPI:
             digest, make = foreign.digest.upper(), partial(_converted, foreign)
         else:
             # Upstream's is made anew for each request, and has no tag.
-            return Answer(200, self._index(state), _INDEX_TYPE, _FRESH)
+            return _answer(_Document(self._index(state), "", self._second()), _INDEX_TYPE, _FRESH, known)
         wanted = parse_qs(query).get("hash", [""])[0]
         if wanted and wanted != digest:
             # The client's index is old: send it to the document as it is now.
@@ -134,13 +160,23 @@ class OpenAPI:
             document = self._kept(f"{path}.pb", digest, lambda: protobuf.encode_openapi_v3(make()))
         else:
             document = self._kept(path, digest, make)
-        return _answer(document, content_type, _IMMUTABLE if wanted else _FRESH, if_none_match)
+        return _answer(document, content_type, self._lasting() if wanted else _FRESH, known)
 
     def _kept(self, key: str, digest: str, make: Callable[[], bytes]) -> _Document:
         document = self._documents.get(key)
         if document is None or document.digest != digest:
-            document = self._documents[key] = _Document(make(), digest)
+            document = self._documents[key] = _Document(make(), digest, self._second())
         return document
+
+    def _second(self) -> datetime:
+        return self._now().replace(microsecond=0)
+
+    def _lasting(self) -> tuple[tuple[str, str], ...]:
+        """What a document is told with that was asked for by its digest: another one has another address."""
+        now = self._second()
+        leap_day = (now.month, now.day) == (2, 29)
+        year_later = now.replace(year=now.year + 1, month=3 if leap_day else now.month, day=1 if leap_day else now.day)
+        return (("Cache-Control", "public, immutable"), ("Expires", format_datetime(year_later, usegmt=True)))
 
     def _digest_of(self, state: _State, group: str, version: str) -> str:
         """Of what a document is made of, so that the index needs no document."""
@@ -172,17 +208,17 @@ class OpenAPI:
 
     # --- v2
 
-    def _v2(self, state: _State, accept: str, if_none_match: str) -> Answer:
+    def _v2(self, state: _State, accept: str, known: Known) -> Answer:
         served = [(group.name, version) for group in state.scheme.groups() for version in group.versions]
         parts = [*(self._digest_of(state, *one) for one in served), *(one.digest for one in state.foreign)]
         digest = _digest("".join(parts).encode())
         for media in media_ranges(accept):
             if media.covers(JSON_TYPE):
                 document = self._kept("v2", digest, lambda: v2.as_json(*self._v2_parts(state)))
-                return _answer(document, JSON_TYPE, (_COMPRESSIBLE, *_FRESH), if_none_match)
+                return _answer(document, JSON_TYPE, (_COMPRESSIBLE, *_FRESH), known)
             if media.media in (V2_PROTOBUF, _V2_PROTOBUF_OLD):
                 document = self._kept("v2.pb", digest, lambda: gnostic.encoded(*self._v2_parts(state)))
-                return _answer(document, V2_PROTOBUF, (_COMPRESSIBLE, *_FRESH), if_none_match)
+                return _answer(document, V2_PROTOBUF, (_COMPRESSIBLE, *_FRESH), known)
         return Answer(406, b"", "", (("Vary", "Accept"), _COMPRESSIBLE))
 
     def _v2_parts(self, state: _State) -> tuple[Iterator[v2.Member], JSON]:
@@ -267,13 +303,13 @@ def _digest(content: bytes) -> str:
     return hashlib.sha512(content).hexdigest().upper()
 
 
-def _answer(document: _Document, content_type: str, caching: tuple[tuple[str, str], ...], if_none_match: str) -> Answer:
-    headers = (*_tagged(document.digest), *caching)
-    # Go's server takes the header apart, and compares weakly.
-    known = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    if "*" in known or f'"{document.digest}"' in known:
-        return Answer(304, b"", "", headers)
-    return Answer(200, document.body, content_type, headers)
+def _answer(document: _Document, content_type: str, caching: tuple[tuple[str, str], ...], known: Known) -> Answer:
+    tagged = _tagged(document.digest) if document.digest else ()
+    modified = (("Last-Modified", format_datetime(document.made, usegmt=True)),)
+    if known.covers(document):
+        # A tag says it all.
+        return Answer(304, b"", "", (*(tagged or modified), *caching))
+    return Answer(200, document.body, content_type, (*tagged, *modified, *caching))
 
 
 def _tagged(digest: str) -> tuple[tuple[str, str], ...]:

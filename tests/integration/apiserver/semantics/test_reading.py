@@ -317,6 +317,8 @@ async def test_13_openapi_v3_names_its_documents_by_hash_and_lets_them_be_cached
     answer = await rest.get(url)
     assert answer.json["openapi"].startswith("3.0")
     assert "immutable" in answer.headers["Cache-Control"]
+    again = await rest.get(url, **{"If-Modified-Since": answer.headers["Last-Modified"]})
+    assert (again.status, again.body) == (304, b"")
 
 
 async def test_13_openapi_v2_is_there_in_gnostic_protobuf(rest: Rest) -> None:

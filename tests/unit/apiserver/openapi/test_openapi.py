@@ -1,6 +1,7 @@
 """OpenAPI documents, as kubectl asks for them."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -10,13 +11,20 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from kubecore.api import scheme
 from kubecore.apiserver.openapi import custom, gnostic, operations, v2
 from kubecore.apiserver.openapi.definitions import Definitions, builtin, definition_to_v3
-from kubecore.apiserver.openapi.serving import V2_PROTOBUF, V3_PROTOBUF, OpenAPI
+from kubecore.apiserver.openapi.serving import V2_PROTOBUF, V3_PROTOBUF, Known, OpenAPI
 from kubecore.apiserver.registry.resources import Strategies
+
+# On a leap day, at an odd microsecond.
+NOW, TOLD = datetime(2028, 2, 29, 12, 30, 59, 999, tzinfo=UTC), "Tue, 29 Feb 2028 12:30:59 GMT"
+
+
+def now() -> datetime:
+    return NOW
 
 
 @pytest.fixture(scope="module")
 def openapi() -> OpenAPI:
-    return OpenAPI(scheme.default(), server_version="1.35")
+    return OpenAPI(scheme.default(), server_version="1.35", now=now)
 
 
 def document(openapi: OpenAPI, path: str) -> dict[str, Any]:
@@ -45,7 +53,7 @@ def document(openapi: OpenAPI, path: str) -> dict[str, Any]:
 def test_every_version_tells_the_defaults_that_are_marked(
     group_version: str, definition: str, field: str, default: object
 ) -> None:
-    served = OpenAPI(scheme.every(), server_version="1.35")
+    served = OpenAPI(scheme.every(), server_version="1.35", now=now)
     known = document(served, f"/openapi/v3/apis/{group_version}")["components"]["schemas"]
     assert known[f"io.k8s.api.{definition}"]["properties"][field]["default"] == default
 
@@ -345,7 +353,7 @@ def test_both_forms_of_a_document_have_one_tag_and_one_hash(openapi: OpenAPI) ->
     answers = [openapi.respond(path, query, accept=accept) for accept in ("application/json", V3_PROTOBUF)]
     tags = [dict(answer.headers)["ETag"] for answer in answers if answer is not None]
     assert tags[0] == tags[1] == f'"{query.removeprefix("hash=")}"'
-    again = openapi.respond(path, query, accept=V3_PROTOBUF, if_none_match=tags[0])
+    again = openapi.respond(path, query, accept=V3_PROTOBUF, known=Known(tags[0]))
     assert again is not None
     assert (again.status, again.body, again.content_type) == (304, b"", "")
 
@@ -356,7 +364,7 @@ def test_a_tag_is_known_by_a_list_of_tags_weak_ones_and_any(openapi: OpenAPI) ->
     assert first is not None
     tag = dict(first.headers)["ETag"]
     for sent, status in ((f'"x", {tag}', 304), (f"W/{tag}", 304), ("*", 304), (f'"x{tag[1:]}', 200), (tag[1:-1], 200)):
-        again = openapi.respond(path, if_none_match=sent)
+        again = openapi.respond(path, known=Known(sent))
         assert again is not None
         assert again.status == status, sent
 
@@ -364,7 +372,37 @@ def test_a_tag_is_known_by_a_list_of_tags_weak_ones_and_any(openapi: OpenAPI) ->
 def test_the_index_of_v3_has_no_tag(openapi: OpenAPI) -> None:
     answer = openapi.respond("/openapi/v3", accept="application/json")
     assert answer is not None
-    assert answer.headers == (("Cache-Control", "no-cache, private"),)
+    assert answer.headers == (("Last-Modified", TOLD), ("Cache-Control", "no-cache, private"))
+
+
+def test_a_document_that_is_asked_for_by_its_hash_lasts_a_year(openapi: OpenAPI) -> None:
+    url = document(openapi, "/openapi/v3")["paths"]["apis/apps/v1"]["serverRelativeURL"]
+    path, _, query = url.partition("?")
+    by_hash, by_path = openapi.respond(path, query), openapi.respond(path)
+    assert by_hash is not None
+    assert by_path is not None
+    assert dict(by_hash.headers)["Expires"] == "Thu, 01 Mar 2029 12:30:59 GMT"
+    assert "Expires" not in dict(by_path.headers)
+
+
+@pytest.mark.parametrize(
+    ("known", "status"),
+    [
+        (Known(since=TOLD), 304),
+        (Known(since="Tue, 29 Feb 2028 12:31:00 GMT"), 304),
+        (Known(since="Tue, 29 Feb 2028 12:30:58 GMT"), 200),
+        (Known(since="Tue, 29 Feb 2028 12:30:59 -0000"), 304),
+        (Known(since="yesterday"), 200),
+        # Who knows another document by its tag is not asked for the time.
+        (Known('"x"', TOLD), 200),
+    ],
+)
+@pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1"])
+def test_a_document_is_known_by_when_it_was_made(openapi: OpenAPI, path: str, known: Known, status: int) -> None:
+    answer = openapi.respond(path, known=known)
+    assert answer is not None
+    assert answer.status == status
+    assert ("Last-Modified" in dict(answer.headers)) == (status == 200 or path == "/openapi/v3")
 
 
 def test_what_cannot_be_met_is_406_and_other_paths_are_none(openapi: OpenAPI) -> None:
@@ -428,7 +466,7 @@ class Widgets:
 
 
 def test_custom_kinds_join_the_documents() -> None:
-    changing = OpenAPI(scheme.default(), server_version="1.35")
+    changing = OpenAPI(scheme.default(), server_version="1.35", now=now)
     before = document(changing, "/openapi/v3")["paths"]["api/v1"]
     v2_before = document(changing, "/openapi/v2")
     resources = [*scheme.default().resources, widget("example.com")]
