@@ -18,7 +18,7 @@ from kubecore import _native
 from kubecore.api import errors
 from kubecore.apiserver.authentication.identify import attributes_of
 from kubecore.apiserver.handlers.converted_fields import ShownEvents
-from kubecore.apiserver.handlers.failing import as_status
+from kubecore.apiserver.handlers.failing import as_status, released
 from kubecore.apiserver.handlers.request import JSON_TYPE, Headers, Response
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.conversion import in_version
@@ -343,8 +343,11 @@ class LocalTransport:
     def _failed(self, request: LocalRequest, error: Exception) -> Response:
         status = as_status(error)
         if status is None:
-            return self._handlers.failure(request, error)
-        return Response(status.code, status.to_json(), headers=status.headers)
+            failed = self._handlers.failure(request, error)
+        else:
+            failed = Response(status.code, status.to_json(), headers=status.headers)
+        released(error)
+        return failed
 
     async def watch(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncIterator[list[WatchEvent]]:
         """Batches of events until the server ends the watch; raises StatusError when it is refused."""

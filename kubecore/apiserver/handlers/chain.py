@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from kubecore.api import errors
 from kubecore.apiserver.audit.request_log import LONGEST_ID
 from kubecore.apiserver.handlers import negotiation
-from kubecore.apiserver.handlers.failing import as_status, telling, warned
+from kubecore.apiserver.handlers.failing import as_status, released, telling, warned
 from kubecore.apiserver.handlers.paths import check_path, not_for
 from kubecore.apiserver.handlers.pod_amending import PodAmending
 from kubecore.apiserver.handlers.request import Request, Response
@@ -107,6 +107,7 @@ class Handlers:
                 response = await self.route(request)
         except Exception as error:
             response = self.failure(request, error)
+            released(error)
         if response is not None:
             if (span := spans.current()) is not None:
                 span.answered(response.status)

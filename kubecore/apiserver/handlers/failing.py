@@ -35,6 +35,16 @@ def as_status(error: BaseException) -> StatusError | None:
     return None
 
 
+def released(error: BaseException) -> None:
+    """Lets go of what the frames hold that a failure has gone through, bodies of megabytes among them: failures and
+    frames hold each other, and the garbage collector seldom comes by."""
+    failures: list[BaseException | None] = [error]
+    while failures:
+        if (one := failures.pop()) is not None and (one.__traceback__ or one.__cause__ or one.__context__):
+            failures += (one.__cause__, one.__context__)
+            one.__traceback__ = one.__cause__ = one.__context__ = None
+
+
 def warned(failure: Exception, warnings: Sequence[str]) -> Exception:
     """The failure, to be answered together with what was told of the request before it failed."""
     status = as_status(failure) if warnings else None
