@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from kubecore.apiserver.server import APIServer
+from kubecore.apiserver.storage.interface import RevisionConflict
 
 from .conftest import Api, config_map, deployment, pod
 from .http import Http
@@ -260,3 +261,20 @@ async def test_of_applies_at_once_one_creates_the_object_and_the_others_change_i
     answers = await asyncio.gather(*(apply(number) for number in range(20)))
     assert sorted(status for status, _ in answers) == [200] * 19 + [201]
     assert len((await api.get(CM, "a"))[1]["data"]) == 20
+
+
+async def test_a_patch_that_others_always_outrun_ends_with_its_time(
+    server: APIServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.create(CM, config_map("a"))
+    storage, update = server.registry.storage, server.registry.storage.update
+
+    async def outrun(key: str, *given: Any, **options: Any) -> Any:
+        if key.endswith(f"/{api.namespace}/a"):
+            raise RevisionConflict(key, 1, 2)
+        return await update(key, *given, **options)
+
+    monkeypatch.setattr(storage, "update", outrun)
+    status, error = await api.patch(CM, "a", {"data": {"k": "1"}}, timeout="20ms")
+    assert (status, error["reason"]) == (504, "Timeout")
+    assert error["message"] == "Timeout: request did not complete within requested timeout - context deadline exceeded"
