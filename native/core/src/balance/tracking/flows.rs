@@ -3,7 +3,8 @@
 //! A look-up takes no lock and reads one cache line: a slot of 32 bytes holds the key of an IPv4 connection (of IPv6 a
 //! fingerprint, and the entry is asked whether it is the one), a pointer to the entry, and a word of the entry's own
 //! choice. Slots are probed one after the other; what is removed leaves no gap. Writers of a shard come one at a time
-//! and count its version up, once before and once after a change: a reader who sees it move reads again (a seqlock).
+//! and count its version up, once before and once after a change: a reader who sees it move reads again (a seqlock), and
+//! asks the entries themselves where a writer has stopped in between: who is there is found without a wait for anybody.
 //! Entries are freed when no reader can hold them any more (`seize`). Arrays stay as long as the table, those outgrown
 //! without their memory: who asks for the word alone holds nothing, and writes nothing, so that the processor fetches
 //! the line of the next look-up before this one's has come.
@@ -24,7 +25,7 @@ const SHARDS: usize = 16;
 const FEWEST_SLOTS: usize = 64;
 /// Slots of two cache lines, which come together.
 const RUN: usize = 4;
-/// Reads of a shard that changes meanwhile before its writers are made to wait.
+/// Reads of a shard that changes meanwhile before its entries are asked.
 const TRIES: usize = 64;
 
 pub(super) trait Keyed {
@@ -239,13 +240,10 @@ impl<V: Keyed> Shard<V> {
         unsafe { &*self.slots.load(Acquire) }
     }
 
-    /// What `look` makes of the slots while no writer is at them.
+    /// What `look` makes of the slots while no writer is at them. None: one is, each time.
     #[inline]
-    fn read<T>(&self, look: impl Fn(&Slots<V>) -> T) -> T {
-        match self.try_read(&look) {
-            Some(found) => found,
-            None => self.read_again(look),
-        }
+    fn read<T>(&self, look: impl Fn(&Slots<V>) -> T) -> Option<T> {
+        self.try_read(&look).or_else(|| self.read_again(look))
     }
 
     #[inline(always)]
@@ -261,15 +259,11 @@ impl<V: Keyed> Shard<V> {
 
     #[cold]
     #[inline(never)]
-    fn read_again<T>(&self, look: impl Fn(&Slots<V>) -> T) -> T {
-        for _ in 0..TRIES {
-            if let Some(found) = self.try_read(&look) {
-                return found;
-            }
+    fn read_again<T>(&self, look: impl Fn(&Slots<V>) -> T) -> Option<T> {
+        (0..TRIES).find_map(|_| {
             std::hint::spin_loop();
-        }
-        let _writers_wait = self.writing.lock();
-        look(self.slots())
+            self.try_read(&look)
+        })
     }
 
     /// Run `change` between the two counts that tell readers of it.
@@ -350,20 +344,29 @@ impl<V: Keyed> FlowTable<V> {
 
     pub(super) fn get<'g>(&self, key: &FlowKey, guard: &'g LocalGuard<'_>) -> Option<&'g V> {
         let (short, hash, shard) = self.place(key);
-        shard.read(|slots| {
+        let find = |slots: &Slots<V>, exact: bool| {
             slots.along(hash).take_while(|slot| slot.short().is_some()).find_map(|slot| {
                 let value = (slot.short() == Some(short)).then(|| guard.protect(&slot.value, Acquire))?;
                 // SAFETY: null or an entry that was in the table under this guard: those are retired, never freed.
-                unsafe { value.as_ref() }.filter(|value| short.is_exact() || value.key() == key)
+                unsafe { value.as_ref() }.filter(|value| exact || value.key() == key)
             })
+        };
+        if let Some(found) = shard.read(|slots| find(slots, short.is_exact())) {
+            return found;
+        }
+        // A writer has stopped in the midst of a change. An entry that says itself that it is the one is the one; only
+        // that there is none is not known before that writer has come to an end.
+        find(shard.slots(), false).or_else(|| {
+            let _writers_wait = shard.writing.lock();
+            find(shard.slots(), short.is_exact())
         })
     }
 
-    /// The word of the entry whose key is `exact`.
+    /// The word of the entry whose key is `exact`; 0, too, while a writer is in the midst of a change.
     #[inline]
     pub(super) fn word(&self, exact: Short) -> Option<u64> {
         let hash = exact.hash(&self.seeds);
-        self.shard(hash).read(|slots| slots.word(exact, hash))
+        self.shard(hash).read(|slots| slots.word(exact, hash)).unwrap_or(Some(0))
     }
 
     fn occupied(&self, key: &FlowKey) -> Occupied<'_, V> {
