@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from kubecore.images.archives import load
 from kubecore.images.store import ImageStore
-from kubecore.kubelet.networks.network import BridgeNetwork, detect
+from kubecore.kubelet.networks import loopback_ranges
+from kubecore.kubelet.networks.network import BridgeNetwork, LoopbackNetwork, detect
 from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.interface import Identity, MemoryDirectory, Mount
 from kubecore.kubelet.runtime.mapped_roots import lack
@@ -19,6 +20,8 @@ from kubecore.kubelet.runtime.pod_users import IDS
 from tests.integration.host_runtime.conftest import Node, free_octet, make_oci_node, make_program_node
 from tests.support.running_kubelet import running_kubelet, shell
 from tests.support.small_image import Layer, SmallImage, programs
+
+Make = Callable[..., Awaitable[Node]]
 
 pytestmark = pytest.mark.root
 
@@ -42,10 +45,8 @@ async def node(request: pytest.FixtureRequest, tmp_path: Path, archive: Path) ->
         pytest.skip(why)
     octet, bridge = free_octet(), f"kcu{os.getpid()}"
     network = BridgeNetwork([f"10.{octet}.5.0/24"], bridge=bridge, cluster_cidrs=[f"10.{octet}.0.0/16"])
-    if request.param == "oci":
-        node = await make_oci_node(tmp_path, network, archive, "small:v1")
-    else:
-        node = await make_program_node(tmp_path, network, archive, "small:v1")
+    make = make_oci_node if request.param == "oci" else make_program_node
+    node = await make(tmp_path, network, archive, "small:v1")
     yield node
     await node.runtime.close()
     network.close()
@@ -61,6 +62,23 @@ async def test_root_in_there_is_somebody_else_outside(node: Node) -> None:
     pid = node.runtime.container_status(container).pid
     assert Path(f"/proc/{pid}").stat().st_uid == int(outer) >= IDS
     assert int(outer) % IDS == 0
+
+
+@pytest.mark.parametrize("make", [make_oci_node, make_program_node])
+async def test_a_pod_on_the_hosts_network_sees_that(tmp_path: Path, archive: Path, make: Make) -> None:
+    """As all are in loopback mode: there is no /sys that could be mounted for it."""
+    if why := lack(tmp_path):
+        pytest.skip(why)
+    network = LoopbackNetwork(loopback_ranges.pods_of(loopback_ranges.services_of(29), os.getpid() % 32))
+    node = await make(tmp_path, network, archive, "small:v1")
+    try:
+        sandbox, _ = await node.sandbox(own_users=True)
+        told = await node.output(sandbox, "ls /sys/class/net; cat /proc/self/uid_map")
+    finally:
+        await node.runtime.close()
+    *links, outer = told.split("\n")
+    assert "lo" in links
+    assert outer.split()[1] != "0"
 
 
 async def test_two_pods_have_no_user_in_common(node: Node) -> None:

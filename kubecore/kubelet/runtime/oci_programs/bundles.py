@@ -161,7 +161,9 @@ class Bundles:
         writable = "rw" if privileged else "ro"
         mounts = [self._proc(sandbox)]
         apart = self.plans.isolation.user_namespace
-        if apart and not (self.own_sys and sandbox.namespaces.network >= 0):  # it would tell of what is not the pod's
+        if (apart or sandbox.users is not None) and not (
+            self.own_sys and sandbox.namespaces.network >= 0
+        ):  # it would tell of what is not the pod's
             mounts.append(_bind("/sys", "/sys", writable))
         else:
             mounts.append(_mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", writable))
