@@ -6,9 +6,12 @@ import asyncio
 import errno
 import gc
 import logging
+import shlex
 import signal
+import sys
 from collections.abc import Coroutine, Sequence
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -331,7 +334,8 @@ async def _serve(cluster: Cluster, command: Sequence[str]) -> int:
 
     for number in stop_signals():
         loop.add_signal_handler(number, stop, number)
-    log.info("starting with %s", cluster.config)
+    # What a reader of the log can type himself; of the command that is run beside it, which may name secrets, nothing.
+    log.info("starting with %s", shlex.join(takewhile(lambda word: word != "--", sys.argv[1:])))
     try:
         starting = asyncio.create_task(cluster.start(), name="start")
         ended = asyncio.create_task(stopping.asked.wait(), name="signal")
