@@ -1021,7 +1021,7 @@ class Authorizer:
     Attributes are ten texts: verb, group, version, resource, subresource, namespace, name, path, field selector, label
     selector. A non-empty path makes it a non-resource request."""
 
-    def set_modes(self, modes: Sequence[str], names: Sequence[str] = ()) -> None:
+    def set_modes(self, modes: Sequence[str], names: Sequence[str] = ...) -> None:
         """In order. Node for node users is Python's, and Webhook, the first of which has the number 0. What webhooks
         have said is forgotten. Decisions of those that have `names` are counted. ValueError for a mode that does not
         exist."""
