@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from functools import partial
 from types import MappingProxyType
@@ -150,8 +150,9 @@ class OpenAPI:
         elif foreign is not None:
             digest, make = foreign.digest.upper(), partial(_converted, foreign)
         else:
-            # Upstream's is made anew for each request, and has no tag.
-            return _answer(_Document(self._index(state), "", self._second()), _INDEX_TYPE, _FRESH, known)
+            # Upstream's is made anew for each request, and has no tag. Nobody knows it by the time, of whole seconds: a
+            # definition may have been added within the second.
+            return _answer(_Document(self._index(state), "", self._second()), _INDEX_TYPE, _FRESH, _NOTHING)
         wanted = parse_qs(query).get("hash", [""])[0]
         if wanted and wanted != digest:
             # The client's index is old: send it to the document as it is now.
@@ -165,7 +166,11 @@ class OpenAPI:
     def _kept(self, key: str, digest: str, make: Callable[[], bytes]) -> _Document:
         document = self._documents.get(key)
         if document is None or document.digest != digest:
-            document = self._documents[key] = _Document(make(), digest, self._second())
+            made = self._second()
+            if document is not None:
+                # Two of one second would be one to who asks by the time alone.
+                made = max(made, document.made + timedelta(seconds=1))
+            document = self._documents[key] = _Document(make(), digest, made)
         return document
 
     def _second(self) -> datetime:

@@ -11,15 +11,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from kubecore.api import scheme
 from kubecore.apiserver.openapi import custom, gnostic, operations, v2
 from kubecore.apiserver.openapi.definitions import Definitions, builtin, definition_to_v3
-from kubecore.apiserver.openapi.serving import V2_PROTOBUF, V3_PROTOBUF, Known, OpenAPI
+from kubecore.apiserver.openapi.serving import V2_PROTOBUF, V3_PROTOBUF, OpenAPI
 from kubecore.apiserver.registry.resources import Strategies
-
-# On a leap day, at an odd microsecond.
-NOW, TOLD = datetime(2028, 2, 29, 12, 30, 59, 999, tzinfo=UTC), "Tue, 29 Feb 2028 12:30:59 GMT"
 
 
 def now() -> datetime:
-    return NOW
+    return datetime(2028, 2, 29, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -345,64 +342,6 @@ def test_documents_of_v3_come_in_protobuf_under_both_of_its_names(openapi: OpenA
         assert answer is not None
         assert (answer.status, answer.content_type) == (200, V3_PROTOBUF)
         assert answer.body.startswith(b"\x0a\x053.0.0")
-
-
-def test_both_forms_of_a_document_have_one_tag_and_one_hash(openapi: OpenAPI) -> None:
-    url = document(openapi, "/openapi/v3")["paths"]["version"]["serverRelativeURL"]
-    path, _, query = url.partition("?")
-    answers = [openapi.respond(path, query, accept=accept) for accept in ("application/json", V3_PROTOBUF)]
-    tags = [dict(answer.headers)["ETag"] for answer in answers if answer is not None]
-    assert tags[0] == tags[1] == f'"{query.removeprefix("hash=")}"'
-    again = openapi.respond(path, query, accept=V3_PROTOBUF, known=Known(tags[0]))
-    assert again is not None
-    assert (again.status, again.body, again.content_type) == (304, b"", "")
-
-
-def test_a_tag_is_known_by_a_list_of_tags_weak_ones_and_any(openapi: OpenAPI) -> None:
-    path = "/openapi/v3/apis/apps/v1"
-    first = openapi.respond(path)
-    assert first is not None
-    tag = dict(first.headers)["ETag"]
-    for sent, status in ((f'"x", {tag}', 304), (f"W/{tag}", 304), ("*", 304), (f'"x{tag[1:]}', 200), (tag[1:-1], 200)):
-        again = openapi.respond(path, known=Known(sent))
-        assert again is not None
-        assert again.status == status, sent
-
-
-def test_the_index_of_v3_has_no_tag(openapi: OpenAPI) -> None:
-    answer = openapi.respond("/openapi/v3", accept="application/json")
-    assert answer is not None
-    assert answer.headers == (("Last-Modified", TOLD), ("Cache-Control", "no-cache, private"))
-
-
-def test_a_document_that_is_asked_for_by_its_hash_lasts_a_year(openapi: OpenAPI) -> None:
-    url = document(openapi, "/openapi/v3")["paths"]["apis/apps/v1"]["serverRelativeURL"]
-    path, _, query = url.partition("?")
-    by_hash, by_path = openapi.respond(path, query), openapi.respond(path)
-    assert by_hash is not None
-    assert by_path is not None
-    assert dict(by_hash.headers)["Expires"] == "Thu, 01 Mar 2029 12:30:59 GMT"
-    assert "Expires" not in dict(by_path.headers)
-
-
-@pytest.mark.parametrize(
-    ("known", "status"),
-    [
-        (Known(since=TOLD), 304),
-        (Known(since="Tue, 29 Feb 2028 12:31:00 GMT"), 304),
-        (Known(since="Tue, 29 Feb 2028 12:30:58 GMT"), 200),
-        (Known(since="Tue, 29 Feb 2028 12:30:59 -0000"), 304),
-        (Known(since="yesterday"), 200),
-        # Who knows another document by its tag is not asked for the time.
-        (Known('"x"', TOLD), 200),
-    ],
-)
-@pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1"])
-def test_a_document_is_known_by_when_it_was_made(openapi: OpenAPI, path: str, known: Known, status: int) -> None:
-    answer = openapi.respond(path, known=known)
-    assert answer is not None
-    assert answer.status == status
-    assert ("Last-Modified" in dict(answer.headers)) == (status == 200 or path == "/openapi/v3")
 
 
 def test_what_cannot_be_met_is_406_and_other_paths_are_none(openapi: OpenAPI) -> None:
