@@ -309,16 +309,8 @@ class LocalTransport:
             if self._handlers.delegated(patch) is not None:
                 return None
             amending = self._amending[text] = self._handlers.pod_amending(self._authorizer, patch, delete)
-        answers: list[tuple[int, bytes]] = [(200, b"")] * len(amendments)
-
-        async def one(number: int, given: Amendment) -> None:
-            try:
-                await amending.amend(self._user, given)
-            except Exception as error:
-                answers[number] = self._failed(patch, error)[:2]
-
-        await together([one(number, given) for number, given in enumerate(amendments)])
-        return answers
+        failures = await to_its_end(amending.amend_all(self._user, amendments))
+        return [(200, b"") if error is None else self._failed(patch, error)[:2] for error in failures]
 
     def _bare(self, method: str, query: str) -> LocalRequest:
         """Of a pod of no name."""

@@ -137,10 +137,13 @@ class Authorizer:
             opinion = await self._webhooks[open.number].ask(open.user, open.attributes)
             heard[open.number, open.user, open.attributes] = opinion
 
+    def allows(self, user: UserInfo, attributes: Attributes) -> bool:
+        """Whether that is known at once; False says nothing."""
+        return self._native.authorize(user, attributes)[0] is True
+
     async def judge(self, user: UserInfo, attributes: Attributes) -> Decision:
         """As `decide`, and sooner for who may; the reason is told only where it is not allowed."""
-        allowed, _ = self._native.authorize(user, attributes)
-        return Decision(True) if allowed else await self.decide(user, attributes)
+        return Decision(True) if self.allows(user, attributes) else await self.decide(user, attributes)
 
     async def check(self, user: UserInfo, attributes: Attributes) -> None:
         """Raises what `refusal` says, unless it is allowed."""

@@ -1,32 +1,38 @@
 """Conditions of pods, as a component of this process sets them: each is written and told as the strategic merge patch
-of the status that says no more than it, and what all have in common is settled once.
+of the status that says no more than it, and what all have in common is settled once. A pod that goes with it is deleted
+in the same write: what is told of its end has the condition.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import orjson
 
+from kubecore.api.errors import StatusError
 from kubecore.api.label_names import SUBDOMAIN_RE
-from kubecore.api.schemas import apart
+from kubecore.api.schemas import SchemaError, apart
 from kubecore.apiserver.authorization.attributes import Attributes
 from kubecore.apiserver.handlers.failing import telling
 from kubecore.apiserver.handlers.request import JSON_TYPE
-from kubecore.apiserver.registry import deletion
+from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import OF_STATUS, dumps, loads
 from kubecore.apiserver.registry.options import DeleteOptions, write_options
 from kubecore.apiserver.registry.size_limit import MOST_BYTES
 from kubecore.apiserver.registry.writes import Change
+from kubecore.apiserver.storage.interface import StorageError
+from kubecore.apiserver.transport.driving import together
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
     from kubecore._native import UserInfo
     from kubecore.api.amendment import Amendment
     from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.handlers.request import Request
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.handlers.writing import Writing
-    from kubecore.apiserver.registry.strategy import RequestContext
     from kubecore.apiserver.storage.interface import Stored
 
 JSON = dict[str, Any]
@@ -38,6 +44,20 @@ _is_name = SUBDOMAIN_RE.fullmatch
 _MOST_KNOWN = 64
 # Room for what is added to a pod, which is not measured.
 _ROOM = 64 * 1024
+
+
+class _ToldSpec(msgspec.Struct):
+    nodeName: str = ""
+    terminationGracePeriodSeconds: int | None = None
+
+
+class _Told(msgspec.Struct):
+    """What of a pod says how long its end may take."""
+
+    spec: _ToldSpec
+
+
+_TOLD = msgspec.json.Decoder(_Told)
 
 
 class _Whole(Exception):
@@ -60,11 +80,55 @@ class PodAmending:
         self._delete = writing.facts(delete, served, self._options[1])
         chain = self._store.registry.admission
         self._plain = chain.concerned("pods", "UPDATE", "status") <= _OF_KUBELETS
+        self._goes_plainly = self._plain and chain.concerned("pods", "DELETE", "") <= _OF_KUBELETS
         # By their types, the conditions that were given last, and how they are shown.
         self._known: dict[str, tuple[JSON, JSON]] = {}
 
-    async def amend(self, user: UserInfo, given: Amendment) -> None:
-        """Raises StatusError."""
+    async def amend_all(self, user: UserInfo, amendments: Sequence[Amendment]) -> list[Exception | None]:
+        """How each of them failed. What is written begins for all of them before one is waited for."""
+        failures: list[Exception | None] = [None] * len(amendments)
+        begun: list[tuple[int, Awaitable[Stored]]] = []
+        odd: list[int] = []
+        simple = self._plain and _KUBELETS not in user.groups and self._store.registry.admission.asked is None
+        now = self._writing.now()
+        for number, given in enumerate(amendments):
+            writing = self._begun(user, given, now) if simple else None
+            if writing is None:
+                odd.append(number)
+            else:
+                begun.append((number, writing))
+        # The last one is the last to be answered: to wait for it first is to wait once.
+        for number, writing in reversed(begun):
+            try:
+                await writing
+            except StorageError:
+                odd.append(number)
+
+        async def one(number: int) -> None:
+            try:
+                await self._amend(user, amendments[number])
+            except Exception as error:
+                failures[number] = error
+
+        if odd:
+            await together([one(number) for number in odd])
+        return failures
+
+    def _begun(self, user: UserInfo, given: Amendment, now: str) -> Awaitable[Stored] | None:
+        """The one write that does it; None where it is not as simple as that, or refused."""
+        asked = [self._asked("patch", given, "status"), *([self._asked("delete", given)] if given.goes else ())]
+        if not all(self._authorizer.allows(user, one) for one in asked) or (given.goes and not self._goes_plainly):
+            return None
+        try:
+            condition = self._shown(given.condition)
+            return self._store.begin_amend(
+                given.namespace, given.name, lambda stored: self._changes(given, condition, stored, now)
+            )
+        except (_Whole, StatusError, SchemaError):
+            return None
+
+    async def _amend(self, user: UserInfo, given: Amendment) -> None:
+        """As any other client's patch, and delete. Raises StatusError, SchemaError."""
         await self._authorizer.check(user, self._asked("patch", given, "status"))
         await self._set(user, given)
         if given.goes:
@@ -78,20 +142,14 @@ class PodAmending:
     async def _set(self, user: UserInfo, given: Amendment) -> None:
         ctx = self._writing.made(user, self._served, self._options[0], _of(self._patch, given), None)
         condition = self._shown(given.condition)
+
+        def make(old: JSON, stored: Stored) -> JSON:
+            pod: JSON = loads(apart(stored.value, OF_STATUS)[0])
+            pod["metadata"]["uid"] = given.uid
+            _put(pod, given, condition)
+            return pod
+
         with telling(ctx.warnings):
-            if self._plain and _KUBELETS not in user.groups and self._store.registry.admission.asked is None:
-                try:
-                    await self._store.amend(ctx, lambda stored: self._changes(ctx, given, condition, stored))
-                    return
-                except _Whole:
-                    ctx.operation = ""
-
-            def make(old: JSON, stored: Stored) -> JSON:
-                pod: JSON = loads(apart(stored.value, OF_STATUS)[0])
-                pod["metadata"]["uid"] = given.uid
-                _put(pod, given, condition)
-                return pod
-
             await self._store.update(ctx, Change(make, without_owners=True))
 
     def _shown(self, condition: JSON) -> JSON:
@@ -106,12 +164,14 @@ class PodAmending:
             self._known[condition["type"]] = known
         return known[1]
 
-    def _changes(self, ctx: RequestContext, given: Amendment, condition: JSON, stored: bytes) -> JSON:
+    def _changes(self, given: Amendment, condition: JSON, stored: bytes, now: str) -> JSON:
         """What is different then of a pod that runs or waits and was stored as it is now: nothing else of it has to be
         judged again. Raises _Whole."""
         pod: JSON = loads(apart(stored, OF_STATUS)[0])
         metadata = pod["metadata"]
         if metadata.get("uid") != given.uid or "deletionTimestamp" in metadata or metadata.get("annotations"):
+            raise _Whole
+        if given.goes and metadata.get("finalizers"):
             raise _Whole
         if len(stored) > MOST_BYTES - _ROOM or any(one and not _is_name(one) for one in given.status.values()):
             raise _Whole
@@ -120,11 +180,16 @@ class PodAmending:
         if not _put(pod, given, condition):
             raise _Whole
         managed = self._store.schema.managed(
-            stored, dumps(pod), manager=ctx.field_manager, time=ctx.now, subresource="status"
+            stored, dumps(pod), manager=self._patch["field_manager"], time=now, subresource="status"
         )
-        status = {"conditions": pod["status"]["conditions"], **given.status}
         owners = orjson.Fragment(managed) if managed and managed != b"[]" else None
-        return {"metadata": {"managedFields": owners}, "status": status}
+        changed: JSON = {"managedFields": owners}
+        if given.goes:
+            known = {"spec": msgspec.to_builtins(_TOLD.decode(stored).spec), "status": pod["status"]}
+            lifecycle.mark_deleted(changed, self._store.strategy.delete_grace(known, None) or 0, now=now)
+            if generation := metadata.get("generation"):
+                changed["generation"] = generation + 1
+        return {"metadata": changed, "status": {"conditions": pod["status"]["conditions"], **given.status}}
 
 
 def _of(facts: JSON, given: Amendment) -> JSON:

@@ -207,7 +207,7 @@ async def _delete(store: Store, ctx: RequestContext, options: DeleteOptions, obj
         return Deleted(stored.value, False, uid)
     metadata.pop("resourceVersion", None)
     changed = _set_propagation(store, ctx, options, obj)
-    grace = strategy.delete_grace(ctx, obj, options.grace)
+    grace = strategy.delete_grace(obj, options.grace)
     if metadata.get("deletionTimestamp"):
         before = metadata.get("deletionGracePeriodSeconds") or 0
         # Asked again: only a shorter grace that the client names changes anything.
@@ -215,7 +215,7 @@ async def _delete(store: Store, ctx: RequestContext, options: DeleteOptions, obj
             lifecycle.shorten_deletion(ctx, metadata, _seconds(options.grace))
             changed = True
     elif grace is not None or strategy.holds_deletion(obj):
-        lifecycle.mark_deleted(ctx, metadata, grace or 0)
+        lifecycle.mark_deleted(metadata, grace or 0, now=ctx.now)
         if metadata.get("generation") and strategy.deletion_counts:
             metadata["generation"] += 1
         strategy.mark_deleting(ctx, obj)

@@ -196,9 +196,9 @@ def without_duplicate_owners(metadata: JSON, *, admitted: bool) -> str:
     return _DUPLICATES.format(when=" after mutating admission happens" if admitted else "", uids=", ".join(duplicates))
 
 
-def mark_deleted(ctx: RequestContext, metadata: JSON, grace: int) -> None:
+def mark_deleted(metadata: JSON, grace: int, *, now: str) -> None:
     """The object is being deleted and will be gone in `grace` seconds at the earliest."""
-    metadata["deletionTimestamp"] = meta.format_time(meta.parse_time(ctx.now) + timedelta(seconds=grace))
+    metadata["deletionTimestamp"] = meta.format_time(meta.parse_time(now) + timedelta(seconds=grace)) if grace else now
     metadata["deletionGracePeriodSeconds"] = grace
 
 

@@ -7,7 +7,7 @@ After upstream k8s.io/apiserver pkg/registry/generic/registry/store.go.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
@@ -439,13 +439,18 @@ class Store:
         """`change` for who knows which members of the object's members are to be different: the rest is neither read
         nor written anew. `decide` makes those of the stored bytes (None takes a member out) and raises what refuses
         the change."""
+        return await self._changed(ctx, lambda stored: _amended(stored, decide(stored.value)))
 
-        def made(stored: Stored) -> bytes:
-            changes = decide(stored.value)
-            changes.setdefault("metadata", {})["resourceVersion"] = None
-            return with_members(stored.value, dumps(changes))
-
-        return await self._changed(ctx, made)
+    def begin_amend(self, namespace: str, name: str, decide: Callable[[bytes], JSON]) -> Awaitable[Stored]:
+        """`amend` of an object that is stored as this store speaks of it, as far as its end: that raises
+        RevisionConflict where somebody else was faster, and other StorageErrors. An object whose deletion the changes
+        begin is gone with them if it has no grace. Raises 404."""
+        stored = self.get(namespace, name)
+        changes = decide(stored.value)
+        goes = lifecycle.may_go(changes.get("metadata") or {})
+        template = self.codec.template(_amended(stored, changes))
+        change = self._storage.delete if goes else self._storage.update
+        return change(self.key(namespace, name), template, expected=stored.revision)
 
     async def _changed(self, ctx: RequestContext, made: Callable[[Stored], bytes | None]) -> bytes:
         while True:
@@ -482,6 +487,11 @@ class Store:
             return self.codec.rendered(body, stored.revision)
         written = await self._storage.update(key, await self.template(body), expected=stored.revision)
         return await self._read_back(written)
+
+
+def _amended(stored: Stored, changes: JSON) -> bytes:
+    changes.setdefault("metadata", {})["resourceVersion"] = None
+    return with_members(stored.value, dumps(changes))
 
 
 def _finish(ctx: RequestContext, finish: Finish | None, done: bool) -> None:

@@ -257,7 +257,7 @@ class Strategy:
     def restrict(self, obj: JSON, old: JSON) -> None:
         """Undoes, in place, what an update through this subresource cannot change, before anybody owns it."""
 
-    def delete_grace(self, ctx: RequestContext, obj: JSON, requested: int | None) -> int | None:
+    def delete_grace(self, obj: JSON, requested: int | None) -> int | None:
         """Seconds the object stays after a DELETE, 0 for at once, None for a kind without graceful deletion.
 
         `requested` is gracePeriodSeconds of the options, None when not given."""

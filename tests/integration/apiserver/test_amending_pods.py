@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -124,32 +125,46 @@ async def test_the_pod_is_what_a_patch_makes_of_it(api: Api, state: str, wish: s
     assert comparable(shown[1]) == comparable(shown[0])
 
 
+async def told_until_it_goes(api: Api, made: JSON, ends: Coroutine[Any, Any, object]) -> list[tuple[str, JSON]]:
+    """What a watch has from the pod as it is until it is deleted, or is to be."""
+    metadata = made["metadata"]
+    watch = api.transport.watch(
+        f"/api/v1/namespaces/{api.namespace}/pods",
+        query={"resourceVersion": metadata["resourceVersion"], "fieldSelector": f"metadata.name={metadata['name']}"},
+    )
+    await ends
+    seen: list[tuple[str, JSON]] = []
+    async for batch in watch:
+        seen += [(event.type, comparable(orjson.loads(event.object))) for event in batch]
+        if seen and "deletionTimestamp" in seen[-1][1]["metadata"]:
+            break
+    return seen
+
+
+async def patched_and_deleted(api: Api, made: JSON) -> None:
+    assert (await patched(api, amendment(made)))[0] == 200
+    options = {"preconditions": {"uid": made["metadata"]["uid"]}}
+    await api.delete(PODS, made["metadata"]["name"], options)
+
+
+async def taken_away(api: Api, made: JSON) -> None:
+    assert await amended(api, amendment(made, goes=True)) == [(200, {})]
+
+
 @pytest.mark.parametrize("state", STATES)
-async def test_one_that_goes_is_deleted_after_that(api: Api, state: str) -> None:
+async def test_one_that_goes_ends_as_one_that_is_patched_and_deleted(api: Api, state: str) -> None:
     metadata, status, more = STATES[state]
     one, other = [await pod_of(api, metadata, status, **more) for _ in range(2)]
-    ends = []
-    for each in (one, other):
-        watch = api.transport.watch(
-            f"/api/v1/namespaces/{api.namespace}/pods",
-            query={
-                "resourceVersion": each["metadata"]["resourceVersion"],
-                "fieldSelector": f"metadata.name={each['metadata']['name']}",
-            },
-        )
-        if each is one:
-            assert (await patched(api, amendment(one)))[0] == 200
-            options = {"preconditions": {"uid": one["metadata"]["uid"]}}
-            await api.delete(PODS, one["metadata"]["name"], options)
-        else:
-            assert await amended(api, amendment(other, goes=True)) == [(200, {})]
-        seen: list[tuple[str, JSON]] = []
-        async for batch in watch:
-            seen += [(event.type, comparable(orjson.loads(event.object))) for event in batch]
-            if seen and "deletionTimestamp" in seen[-1][1]["metadata"]:
-                break
-        ends.append(seen)
-    assert ends[1] == ends[0]
+    twice = await told_until_it_goes(api, one, patched_and_deleted(api, one))
+    once = await told_until_it_goes(api, other, taken_away(api, other))
+    assert once[-1] == twice[-1]
+
+
+async def test_one_that_goes_is_told_of_once(api: Api) -> None:
+    made = await pod_of(api, {}, RUNNING, node="n1")
+    ((kind, told),) = await told_until_it_goes(api, made, taken_away(api, made))
+    assert kind == "MODIFIED"
+    assert meta.condition(told, "DisruptionTarget") is not None
 
 
 async def test_one_that_fails_takes_none_with_it(api: Api) -> None:

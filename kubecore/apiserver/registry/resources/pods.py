@@ -93,7 +93,7 @@ class PodStrategy(Strategy):
             return pod_advice.of_pod(obj)
         return pod_advice.of_addresses(obj.get("status") or {}) if ctx.subresource == "status" else []
 
-    def delete_grace(self, ctx: RequestContext, obj: JSON, requested: int | None) -> int | None:
+    def delete_grace(self, obj: JSON, requested: int | None) -> int | None:
         spec = obj.get("spec") or {}
         if not spec.get("nodeName") or (obj.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
             # Nobody runs it, so nobody has to end it.

@@ -392,5 +392,4 @@ def test_the_status_keeps_the_quality_of_service() -> None:
 def test_a_scheduled_pod_gets_time_to_end(
     spec: dict[str, Any], status: dict[str, Any], requested: int | None, grace: int
 ) -> None:
-    ctx = PODS.context("delete", "web")
-    assert PODS.strategy.delete_grace(ctx, {"spec": spec, "status": status}, requested) == grace
+    assert PODS.strategy.delete_grace({"spec": spec, "status": status}, requested) == grace
