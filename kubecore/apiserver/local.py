@@ -18,6 +18,7 @@ from kubecore import _native
 from kubecore.api import errors
 from kubecore.apiserver.authentication.identify import attributes_of
 from kubecore.apiserver.handlers.converted_fields import ShownEvents
+from kubecore.apiserver.handlers.event_creating import EventCreating
 from kubecore.apiserver.handlers.failing import as_status, released
 from kubecore.apiserver.handlers.request import JSON_TYPE, Headers, Response
 from kubecore.apiserver.handlers.watching import WatchEvent
@@ -283,6 +284,10 @@ class LocalTransport:
             creator = None if each_alone else self._handlers.creator(request)
         except Exception as error:
             return [self._failed(request, error)[:2]] * len(bodies)
+
+        if creator is not None and (events := EventCreating.of(creator)) is not None:
+            outcomes = await to_its_end(events.create_all(self._user, bodies))
+            return [(201, one) if isinstance(one, bytes) else self._failed(request, one)[:2] for one in outcomes]
 
         async def one(number: int, body: bytes) -> None:
             if creator is None:

@@ -365,7 +365,7 @@ class Creator:
     ) -> Response:
         """`repeated`: the same body may come again. Raises StatusError."""
         served, store = self.served, self._store
-        ctx = self._writing.made(user, served, self._options, self._facts, audit)
+        ctx = self.context(user, audit)
         ctx.waited = waited
         try:
             decoded = self._again(ctx, body) if repeated else self._decoded(ctx, body)
@@ -382,6 +382,10 @@ class Creator:
         except Exception as failure:
             raise warned(failure, ctx.warnings) from failure
         return self._writing.answer(201, written.body, self._shape, ctx)
+
+    def context(self, user: UserInfo, audit: Record | None = None) -> RequestContext:
+        """Of one that is created now."""
+        return self._writing.made(user, self.served, self._options, self._facts, audit)
 
     def _decoded(self, ctx: RequestContext, body: bytes) -> Decoded:
         return versions.decode(self.served, body, self._content_type, ctx.field_validation)

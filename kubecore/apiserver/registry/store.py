@@ -68,7 +68,7 @@ class Store:
         self.codec = Codec(self.resource)
         self.cached = cached
         self.has_status = "status" in self.resource.subresources
-        self._owning = Owning(self)
+        self.owning = Owning(self)
         self._nobody = inert.warning(self.resource.key)
         self._lists = empty_lists.paths_of(self.resource.key)
         self._prefix = cached.prefix
@@ -142,7 +142,7 @@ class Store:
         if (coming := self._admission.expect(ctx, obj)) is not None:
             await coming
         # Before admission: what the server adds or changes is nobody's.
-        managed = ctx.owned = self._owning.managed(ctx, None, obj)
+        managed = ctx.owned = self.owning.managed(ctx, None, obj)
         if self._admission.mutate(ctx, obj, None):
             strategy.default(obj)
         dynamic = self._admission.asked
@@ -383,7 +383,7 @@ class Store:
         if sent is not obj:
             default(sent)
         # Before admission: what the server adds or changes is nobody's.
-        managed = self._owning.managed(ctx, stored.value, sent)
+        managed = self.owning.managed(ctx, stored.value, sent)
         if self._admission.mutate(ctx, obj, old):
             default(obj)
         return strategy, managed

@@ -1,0 +1,111 @@
+"""Events as components of this process tell them, many at once: what is so of all is settled once, and all are begun
+before one is waited for. Each becomes what `Creator` makes of it, to whom those are left that are not so simple.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubecore.api.errors import StatusError
+from kubecore.api.schemas import SchemaError
+from kubecore.apiserver.registry import lifecycle
+from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.size_limit import MOST_BYTES
+from kubecore.apiserver.storage.interface import StorageError
+from kubecore.apiserver.transport.driving import together
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from kubecore._native import UserInfo
+    from kubecore.apiserver.handlers.writing import Creator
+    from kubecore.apiserver.registry.store import Store
+    from kubecore.apiserver.registry.strategy import RequestContext
+    from kubecore.apiserver.storage.interface import Stored
+
+JSON = dict[str, Any]
+
+_EVENTS = "events"
+# What an event has to be admitted by looks at nothing but its namespace.
+_ADMITTED_BY = frozenset({"NamespaceLifecycle"})
+_SIMPLE = {"name", "namespace"}
+
+
+class EventCreating:
+    """`creator`: of each alone."""
+
+    @classmethod
+    def of(cls, creator: Creator) -> EventCreating | None:
+        """None where it creates no events, or in another form than they are stored in."""
+        store, resource = creator.served.stored(), creator.served.resource
+        return cls(creator, store) if resource.key == _EVENTS and store.resource is resource else None
+
+    def __init__(self, creator: Creator, store: Store) -> None:
+        self._creator = creator
+        self._store = store
+        self._is_simple = store.registry.admission.concerned(_EVENTS, "CREATE", "") <= _ADMITTED_BY
+
+    async def create_all(self, user: UserInfo, bodies: Sequence[bytes]) -> list[bytes | Exception]:
+        """What was stored of each, or how it failed."""
+        outcomes: list[bytes | Exception] = [b""] * len(bodies)
+        begun, odd = self._begin(user, bodies)
+        # The last one is the last to be answered: to wait for it first is to wait once.
+        for number, writing in reversed(begun):
+            try:
+                outcomes[number] = (await writing).value
+            except StorageError:
+                odd.append(number)
+
+        async def one(number: int) -> None:
+            try:
+                outcomes[number] = (await self._creator.create(user, bodies[number])).body
+            except Exception as error:
+                outcomes[number] = error
+
+        if odd:
+            await together([one(number) for number in odd])
+        return outcomes
+
+    def _begin(self, user: UserInfo, bodies: Sequence[bytes]) -> tuple[list[tuple[int, Awaitable[Stored]]], list[int]]:
+        """The writes that have begun, by their numbers, and those that have not."""
+        admission, ctx = self._store.registry.admission, self._creator.context(user)
+        everything = list(range(len(bodies)))
+        if not self._is_simple or ctx.dry_run or admission.asked is not None:
+            return [], everything
+        ctx.operation = "CREATE"
+        try:
+            admission.mutate(ctx, {}, None)
+        except StatusError:
+            return [], everything
+        begun, odd = [], []
+        for number, body in enumerate(bodies):
+            writing = self._begun(ctx, body)
+            if writing is None:
+                odd.append(number)
+            else:
+                begun.append((number, writing))
+        return begun, odd
+
+    def _begun(self, ctx: RequestContext, body: bytes) -> Awaitable[Stored] | None:
+        """None for an event that has more of metadata than a name, or that is not right."""
+        store = self._store
+        try:
+            decoded = store.schema.decode(body)
+        except SchemaError:
+            return None
+        event: JSON = loads(decoded.body)
+        metadata = event.get("metadata") or {}
+        if decoded.warnings or metadata.keys() != _SIMPLE or metadata["namespace"] != ctx.namespace:
+            return None
+        if store.strategy.validate(ctx, event):
+            return None
+        managed = store.owning.managed(ctx, None, event)
+        metadata["uid"], metadata["creationTimestamp"] = lifecycle.new_uid(), ctx.now
+        if managed and managed != b"[]":
+            metadata["managedFields"] = orjson.Fragment(managed)
+        made = store.codec.encode(event)
+        if len(made) > MOST_BYTES:
+            return None
+        return store.registry.storage.create(store.key(ctx.namespace, metadata["name"]), store.codec.template(made))
