@@ -245,6 +245,7 @@ class Kubelet:
                 ("lease", keeper.keep_lease()),
                 ("status", keeper.keep_status()),
                 ("images told", self._node_images.run()),
+                ("users of pods", self._own_runtimes.try_users(keeper.changed)),
                 *(("images", garbage.run()) for garbage in self._garbage),
                 ("eviction", self._eviction.run()),
                 ("system oom", out_of_memory.watch(partial(self._events.warn, "SystemOOM"))),
@@ -417,7 +418,7 @@ class Kubelet:
             no_way_out=config.node_network.no_way_out if config.node_network is not None else "",
             runtime=getattr(self._runtimes.get(config.default_runtime), "name", "host"),
             handlers=tuple(self._own_runtimes.handlers),
-            own_users=self._own_runtimes.with_own_users(config.default_runtime),
+            features=lambda handler: self._own_runtimes.features(handler or config.default_runtime),
             taints=config.taints,
             lease_seconds=config.lease_seconds,
         )

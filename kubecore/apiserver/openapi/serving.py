@@ -41,7 +41,7 @@ _COMPRESSIBLE = ("Vary", "Accept-Encoding")
 
 
 class _Document(NamedTuple):
-    """`made` in whole seconds; without a digest it has no tag."""
+    """`made` in whole seconds."""
 
     body: bytes
     digest: str
@@ -58,7 +58,7 @@ class Known(NamedTuple):
         """Go's server takes the tags apart, compares weakly, and asks for the time only where there are none."""
         if self.tags:
             known = [tag.strip().removeprefix("W/") for tag in self.tags.split(",")]
-            return "*" in known or (bool(document.digest) and f'"{document.digest}"' in known)
+            return "*" in known or f'"{document.digest}"' in known
         try:
             since = parsedate_to_datetime(self.since)
         except ValueError:
@@ -152,7 +152,7 @@ class OpenAPI:
         else:
             # Upstream's is made anew for each request, and has no tag. Nobody knows it by the time, of whole seconds: a
             # definition may have been added within the second.
-            return _answer(_Document(self._index(state), "", self._second()), _INDEX_TYPE, _FRESH, _NOTHING)
+            return Answer(200, self._index(state), _INDEX_TYPE, (_modified(self._second()), *_FRESH))
         wanted = parse_qs(query).get("hash", [""])[0]
         if wanted and wanted != digest:
             # The client's index is old: send it to the document as it is now.
@@ -309,12 +309,15 @@ def _digest(content: bytes) -> str:
 
 
 def _answer(document: _Document, content_type: str, caching: tuple[tuple[str, str], ...], known: Known) -> Answer:
-    tagged = _tagged(document.digest) if document.digest else ()
-    modified = (("Last-Modified", format_datetime(document.made, usegmt=True)),)
+    tagged = _tagged(document.digest)
     if known.covers(document):
         # A tag says it all.
-        return Answer(304, b"", "", (*(tagged or modified), *caching))
-    return Answer(200, document.body, content_type, (*tagged, *modified, *caching))
+        return Answer(304, b"", "", (*tagged, *caching))
+    return Answer(200, document.body, content_type, (*tagged, _modified(document.made), *caching))
+
+
+def _modified(made: datetime) -> tuple[str, str]:
+    return ("Last-Modified", format_datetime(made, usegmt=True))
 
 
 def _tagged(digest: str) -> tuple[tuple[str, str], ...]:

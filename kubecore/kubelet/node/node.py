@@ -120,8 +120,8 @@ class NodeIdentity:
     handlers: tuple[str, ...]
     taints: tuple[Mapping[str, Any], ...] = ()
     lease_seconds: int = LEASE_SECONDS
-    own_users: frozenset[str] = frozenset()
-    """Those of the `handlers` by which pods can have users of their own, "" for the default one."""
+    features: Callable[[str], Object] = lambda handler: {}
+    """What pods can have by one of the `handlers`, as `runtimeHandlers` of the status has it; "" is the default one."""
     no_way_out: str = ""
     """Why pods reach nothing outside of the cluster, in network mode rootless."""
     strict_groups: bool = True
@@ -240,14 +240,12 @@ def node_status(
             "systemUUID": machine.system_uuid,
         },
         "features": {"supplementalGroupsPolicy": identity.strict_groups},
-        "runtimeHandlers": [
-            {
-                "name": name,
-                "features": {"recursiveReadOnlyMounts": True, "userNamespaces": name in identity.own_users},
-            }
-            for name in ("", *identity.handlers)
-        ],
+        "runtimeHandlers": [_runtime_handler(name, identity.features(name)) for name in ("", *identity.handlers)],
     }
+
+
+def _runtime_handler(name: str, features: Object) -> Object:
+    return {"name": name, "features": features} if features else {"name": name}
 
 
 def of_others(status: Object, own: Collection[str]) -> Object:

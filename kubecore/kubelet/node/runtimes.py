@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -23,20 +24,20 @@ from kubecore.kubelet.node.image_gc import ImageGarbage, ImageGcConfig, Images, 
 from kubecore.kubelet.node.images import ImageDisk
 from kubecore.kubelet.node.measured_runtime import MeasuredRuntime
 from kubecore.kubelet.node.services import ChosenRuntime
+from kubecore.kubelet.node.users_trial import UsersTrial
 from kubecore.kubelet.pods.image_pulling import ImagePuller
 from kubecore.kubelet.pods.pull_records import PullRecords
-from kubecore.kubelet.runtime import leftovers, mapped_roots
+from kubecore.kubelet.runtime import leftovers
 from kubecore.kubelet.runtime.cri.holdings import CriSettings
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.interface import Runtime, RuntimeFailure
-from kubecore.kubelet.runtime.isolation import Isolation, describe, probe_isolation
+from kubecore.kubelet.runtime.isolation import Isolation, describe, has_recursive_read_only, probe_isolation
 from kubecore.kubelet.runtime.memory_limits.use import MemoryUse
 from kubecore.kubelet.runtime.memory_limits.watch import MemoryWatch
 from kubecore.kubelet.runtime.oci import OciRuntime, image_lack
 from kubecore.kubelet.runtime.oci_programs import finding, handlers
 from kubecore.kubelet.runtime.oci_programs.link import MonitorLink
-from kubecore.kubelet.runtime.oci_programs.probing import can_mount_proc, can_mount_sysfs
 from kubecore.kubelet.runtime.oci_programs.runtime import ProgramRuntime
 from kubecore.kubelet.serving.kubelet_metrics import RuntimeMetrics
 from kubecore.kubelet.settings.kubelet_config import KubeletConfig
@@ -72,10 +73,8 @@ class NodeRuntimes:
         self._stored = node_images.StoredImages(self.images)
         self.isolation = Isolation(False, False, "the kubelet has not started")
         """What the kernel lets containers be separated by."""
-        self._users_lack = "the kubelet has not started"
-        """Why pods of images cannot have users of their own, "" if they can."""
-        self._programs_have_users = False
-        """And what is for them can be mounted by programs that do not go on without it."""
+        self._users = UsersTrial("it has not been tried yet", of_programs=False)
+        self._users_tried = asyncio.Event()
 
     async def find(self) -> Places | None:
         """Take over what a keeper has of a killed kubelet; where its cgroups are, None without a keeper."""
@@ -116,14 +115,32 @@ class NodeRuntimes:
             if not self.link.connected:  # nor does anything outlive a keeper
                 leftovers.end_of_node(self.link.settings.mark)
         lack = image_lack(self.images, isolation)
-        self._users_lack = lack or mapped_roots.lack(self.images.root)
-        self._programs_have_users = not self._users_lack and all((can_mount_proc(), can_mount_sysfs()))
+        if lack or self.nested or isolation.user_namespace:  # then nothing is to be tried
+            self._users = UsersTrial(lack, of_programs=False)
+            self._users_tried.set()
         for own in self.own.values():
             if isinstance(own, KeptRuntime):
                 own.root_by_default = isolation.root_by_default
                 own.lack = lack if own.images is not None else ""
         for runtime in set(self.by_handler.values()):
             await runtime.start()
+
+    async def try_users(self, tried: Callable[[], None]) -> None:
+        """Once they have started: find out whether pods of root's can have users of their own, beside all else that a
+        kubelet begins with. `tried` is called once that is known; until then those that ask for it wait."""
+        if self._users_tried.is_set():
+            return
+        trial = asyncio.create_task(asyncio.to_thread(UsersTrial.made, self.images.root), name="users of pods")
+        async with self.clock.outside(float("inf")):
+            try:
+                self._users = await asyncio.shield(trial)
+            except asyncio.CancelledError:
+                await trial  # which leaves nothing behind only if it comes to its end
+                raise
+            except OSError as error:
+                self._users = UsersTrial(error.strerror or str(error), of_programs=False)
+        self._users_tried.set()
+        tried()
 
     def tell_end(self) -> None:
         """Whoever keeps containers is to end with them, and nobody waits for that."""
@@ -156,7 +173,7 @@ class NodeRuntimes:
             there = ", ".join(sorted(one for one in self.by_handler if not self._lacks_program(one)))
             text = f"{finding.lack(handler)} (on node {node_name} there is: {there})"
             raise RuntimeFailure("FailedCreatePodSandBox", text)
-        if pod["spec"].get("hostUsers") is False and not self._have_own_users(handler):
+        if pod["spec"].get("hostUsers") is False and not await self._come_to_have_users(handler):
             who = f"RuntimeClass handler {quoted(handler)}" if name else "runtime"
             text = f"can't set `spec.hostUsers: false`, {who} does not support user namespaces"
             raise RuntimeFailure("FailedCreatePodSandBox", text)
@@ -178,19 +195,30 @@ class NodeRuntimes:
         """Why images cannot be run here, "" if they can."""
         return self.own["oci"].lack
 
-    def with_own_users(self, default: str) -> frozenset[str]:
-        """The handlers by which pods can have users that are not the host's; "" where the `default` one is of them."""
-        found = {one for one in self.handlers if self._have_own_users(one)}
-        return frozenset(found | {""} if default in found else found)
+    def features(self, handler: str) -> Object:
+        """What pods can have by it, as `status.runtimeHandlers[].features` of a node tells it."""
+        if handler not in self.own:
+            return {}
+        read_only = self.isolation.namespaces and has_recursive_read_only()
+        return {"recursiveReadOnlyMounts": read_only, "userNamespaces": self._have_own_users(handler)}
 
     def _have_own_users(self, handler: str) -> bool:
         """Without root no pod has the host's. With it, images have to be mounted for the pod's; what belongs to the
         host's users is of no use to others, as which `host` has containers see it."""
         if handler not in self.own or self.isolation.user_namespace:
             return handler in self.own
-        if self.nested or self.own[handler].images is None:
+        if not self._may_map(handler):
             return False
-        return self._programs_have_users if handler in self.programs else not self._users_lack
+        return self._users.of_programs if handler in self.programs else not self._users.of_images
+
+    def _may_map(self, handler: str) -> bool:
+        """It is a matter of what the kernel and the file system allow."""
+        return not self.nested and handler in self.own and self.own[handler].images is not None
+
+    async def _come_to_have_users(self, handler: str) -> bool:
+        if self._may_map(handler):
+            await self._users_tried.wait()
+        return self._have_own_users(handler)
 
     async def strict_groups(self, default: str) -> bool:
         """Whether the `default` runtime can leave out groups that an image puts its user in."""

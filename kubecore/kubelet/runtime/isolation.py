@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+import re
 from dataclasses import dataclass
 
 from kubecore.kubelet.runtime import launching, mounting
 
 log = logging.getLogger(__name__)
+
+_RECURSIVE_READ_ONLY = (5, 12)
+"""The kernel that first has mount_setattr, by which all that is mounted below a volume becomes read-only with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +50,9 @@ def probe_isolation() -> Isolation:
         return Isolation(True, True, "containers have user, mount, pid, ipc and uts namespaces")
     except OSError as error:
         return Isolation(False, False, f"containers are plain processes: no namespaces ({error.strerror})")
+
+
+def has_recursive_read_only(release: str = "") -> bool:
+    """Of this kernel, or of the one with that release."""
+    found = re.match(r"(\d+)\.(\d+)", release or platform.release())
+    return found is not None and (int(found[1]), int(found[2])) >= _RECURSIVE_READ_ONLY

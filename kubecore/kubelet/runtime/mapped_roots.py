@@ -27,8 +27,6 @@ _WRITTEN = "/container"
 _ROOT = f"{_WRITTEN}/root"
 _SHARED_MEMORY = "/shm"
 _OF_HOST = ("/proc", "/sys", "/dev")
-
-
 _COVERS = ("/mnt", "/media", "/srv", "/opt", "/home")
 
 

@@ -224,7 +224,7 @@ impl Metrics {
     }
 }
 
-fn key_of(told: &Told<'_>) -> u64 {
+fn key_of(told: &impl Hash) -> u64 {
     let mut hasher = FxHasher::default();
     told.hash(&mut hasher);
     hasher.finish()

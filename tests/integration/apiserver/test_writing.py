@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 
 import pytest
@@ -254,13 +253,6 @@ async def test_a_patch_of_a_stale_revision_conflicts(api: Api) -> None:
     await api.patch(CM, "a", {"data": {"k": "2"}})
     stale = {"metadata": {"resourceVersion": obj["metadata"]["resourceVersion"]}, "data": {"k": "3"}}
     assert (await api.patch(CM, "a", stale))[0] == 409
-
-
-async def test_concurrent_patches_without_revision_all_take_effect(api: Api) -> None:
-    await api.create(CM, config_map("a"))
-    results = await asyncio.gather(*(api.patch(CM, "a", {"data": {f"k{n}": "v"}}) for n in range(20)))
-    assert {status for status, _ in results} == {200}
-    assert len((await api.get(CM, "a"))[1]["data"]) == 20
 
 
 async def test_invalid_objects_name_the_field_and_the_rule(api: Api) -> None:

@@ -17,7 +17,8 @@ from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.interface import Identity, MemoryDirectory, Mount
 from kubecore.kubelet.runtime.mapped_roots import lack
 from kubecore.kubelet.runtime.pod_users import IDS
-from tests.integration.host_runtime.conftest import Node, free_octet, make_oci_node, make_program_node
+from tests.integration.host_runtime.conftest import Node, free_octet, make_oci_node, make_program_node, until
+from tests.support.fake_api import FakeAPI
 from tests.support.running_kubelet import running_kubelet, shell
 from tests.support.small_image import Layer, SmallImage, programs
 
@@ -203,7 +204,12 @@ async def test_a_kubelet_gives_them_where_its_runtime_can_and_tells_of_it(tmp_pa
         said = (await running.get("/containerLogs/default/own/main"))[1].splitlines()
         assert said[0].split()[0] == "0" and said[0].split()[1] != "0"
         assert said[1] == "xy0"
-        node = running.api.get("nodes", "node")
-        assert node is not None
-        told = {one["name"]: one["features"]["userNamespaces"] for one in node["status"]["runtimeHandlers"]}
-        assert told | {"runc": False} == {"": True, "oci": True, "host": False, "runc": False}
+        await until(lambda: told(running.api)[""])
+        assert told(running.api) | {"runc": False} == {"": True, "oci": True, "host": False, "runc": False}
+
+
+def told(api: FakeAPI) -> dict[str, bool]:
+    """By which handlers the node says that pods can have users of their own."""
+    node = api.get("nodes", "node")
+    assert node is not None
+    return {one["name"]: one["features"]["userNamespaces"] for one in node["status"]["runtimeHandlers"]}

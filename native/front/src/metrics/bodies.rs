@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 
-use super::escape;
 use super::histogram::Histogram;
+use super::{SERIES_LIMIT, SHARDS, escape, key_of, own_shard};
 use crate::request_info::RequestInfo;
 
 const NAME: &str = "apiserver_request_body_size_bytes";
@@ -15,39 +16,60 @@ const COUNT: usize = 31;
 static BOUNDS: LazyLock<[f64; COUNT]> =
     LazyLock::new(|| std::array::from_fn(|number| 50_000.0 + 100_000.0 * number as f64));
 
-/// By group, resource and verb.
+type Sizes = Histogram<{ COUNT + 1 }>;
+
+struct Series {
+    /// Group, resource and verb.
+    labels: [String; 3],
+    sizes: Sizes,
+}
+
+/// By the hash of group, resource and verb, in a shard for each thread.
 #[derive(Default)]
-pub struct Bodies(Mutex<BTreeMap<[String; 3], Histogram<{ COUNT + 1 }>>>);
+pub struct Bodies([Mutex<FxHashMap<u64, Series>>; SHARDS]);
 
 impl Bodies {
-    /// Of a request that writes; `is_known`: the resource is one that is served.
+    /// Of a request that writes. `is_known`: the resource is one that is served; asked of those that are new here.
     pub(crate) fn observe(&self, info: &RequestInfo, bytes: usize, is_known: impl FnOnce() -> bool) {
         let verb = match info.verb() {
             "deletecollection" => "delete_collection",
             verb @ ("create" | "update" | "patch" | "delete") => verb,
             _ => return,
         };
-        if !info.is_resource() || !is_known() {
+        if !info.is_resource() {
             return;
         }
-        let key = [info.group(), info.resource(), verb].map(str::to_owned);
-        self.0.lock().entry(key).or_default().observe(&*BOUNDS, bytes as f64);
+        let labels = [info.group(), info.resource(), verb];
+        let key = key_of(&labels);
+        let mut shard = self.0[own_shard()].lock();
+        if let Some(series) = shard.get_mut(&key) {
+            series.sizes.observe(&*BOUNDS, bytes as f64);
+        } else if shard.len() < SERIES_LIMIT && is_known() {
+            let mut sizes = Sizes::default();
+            sizes.observe(&*BOUNDS, bytes as f64);
+            shard.insert(key, Series { labels: labels.map(str::to_owned), sizes });
+        }
     }
 
     /// Prometheus text.
     pub(crate) fn render(&self) -> String {
-        let held = self.0.lock();
-        if held.is_empty() {
+        let mut merged: BTreeMap<[String; 3], Sizes> = BTreeMap::new();
+        for shard in &self.0 {
+            for series in shard.lock().values() {
+                merged.entry(series.labels.clone()).or_default().merge(&series.sizes);
+            }
+        }
+        if merged.is_empty() {
             return String::new();
         }
         let mut out = format!(
             "# HELP {NAME} [ALPHA] Apiserver request body size in bytes broken out by resource and verb.\n\
              # TYPE {NAME} histogram\n"
         );
-        for ([group, resource, verb], histogram) in &*held {
+        for ([group, resource, verb], sizes) in &merged {
             let labels =
                 format!("group=\"{}\",resource=\"{}\",verb=\"{verb}\"", escape(group), escape(resource));
-            histogram.render(&mut out, NAME, &labels, &*BOUNDS);
+            sizes.render(&mut out, NAME, &labels, &*BOUNDS);
         }
         out
     }
