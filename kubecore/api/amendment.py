@@ -1,10 +1,18 @@
-"""What a component asks of a pod's status that is little more than one condition."""
+"""What a component asks of a pod that is little: one condition of its status, or a node."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+
+class PodName(NamedTuple):
+    """The pod of that uid, and no other."""
+
+    namespace: str
+    name: str
+    uid: str
 
 
 class Amendment(NamedTuple):

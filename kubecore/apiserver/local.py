@@ -23,16 +23,18 @@ from kubecore.apiserver.handlers.failing import as_status, released
 from kubecore.apiserver.handlers.request import JSON_TYPE, Headers, Response
 from kubecore.apiserver.handlers.watching import WatchEvent
 from kubecore.apiserver.registry.conversion import in_version
+from kubecore.apiserver.storage.interface import StorageError
 from kubecore.apiserver.transport.driving import to_its_end, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kubecore.api.amendment import Amendment
+    from kubecore.api.amendment import Amendment, PodName
     from kubecore.apiserver.audit.recording import LocalAudit
     from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.handlers.chain import Handlers
     from kubecore.apiserver.handlers.pod_amending import PodAmending
+    from kubecore.apiserver.handlers.podwrites import PodBinding
     from kubecore.apiserver.handlers.served import ServedResources
     from kubecore.apiserver.handlers.watching import WatchHub
 
@@ -54,8 +56,11 @@ class RequestInfo(NamedTuple):
     name: str = ""
 
 
-_PATCHES_POD = RequestInfo(True, "patch", "", "v1", "", "pods", "status")
-_DELETES_POD = RequestInfo(True, "delete", "", "v1", "", "pods")
+_OF_PODS = {
+    "PATCH": RequestInfo(True, "patch", "", "v1", "", "pods", "status"),
+    "DELETE": RequestInfo(True, "delete", "", "v1", "", "pods"),
+    "POST": RequestInfo(True, "create", "", "v1", "", "pods", "binding"),
+}
 
 
 def request_info(method: str, path: str, query: Mapping[str, str] = NO_QUERY) -> RequestInfo:
@@ -216,6 +221,7 @@ class LocalTransport:
         self._user = user
         self._audit = audit
         self._amending: dict[str, PodAmending] = {}
+        self._binding: dict[str, PodBinding] = {}
 
     async def request(
         self,
@@ -286,8 +292,8 @@ class LocalTransport:
             return [self._failed(request, error)[:2]] * len(bodies)
 
         if creator is not None and (events := EventCreating.of(creator)) is not None:
-            outcomes = await to_its_end(events.create_all(self._user, bodies))
-            return [(201, one) if isinstance(one, bytes) else self._failed(request, one)[:2] for one in outcomes]
+            made = await to_its_end(events.create_at_once(self._user, bodies))
+            answers = [(0, b"") if one is None else (201, one) for one in made]
 
         async def one(number: int, body: bytes) -> None:
             if creator is None:
@@ -298,7 +304,7 @@ class LocalTransport:
             except Exception as error:
                 answers[number] = self._failed(request, error)[:2]
 
-        await together([one(number, body) for number, body in enumerate(bodies)])
+        await together([one(number, body) for number, body in enumerate(bodies) if not answers[number][0]])
         return answers
 
     async def amend_pods(
@@ -314,12 +320,41 @@ class LocalTransport:
             if self._handlers.delegated(patch) is not None:
                 return None
             amending = self._amending[text] = self._handlers.pod_amending(self._authorizer, patch, delete)
-        failures = await to_its_end(amending.amend_all(self._user, amendments))
-        return [(200, b"") if error is None else self._failed(patch, error)[:2] for error in failures]
+        done = await to_its_end(amending.amend_at_once(self._user, amendments))
+        answers = [(200, b"")] * len(amendments)
+
+        async def one(number: int) -> None:
+            try:
+                await amending.amend(self._user, amendments[number])
+            except Exception as error:
+                answers[number] = self._failed(patch, error)[:2]
+
+        await together([one(number) for number, is_done in enumerate(done) if not is_done])
+        return answers
+
+    async def bind_pod(self, pod: PodName, node: str, *, query: Mapping[str, str] = NO_QUERY) -> bool:
+        """As a POST of its binding by `request`; False where that is to be made."""
+        if self._audit.is_on:
+            return False
+        text = _encoded(tuple(query.items())) if query else ""
+        binding = self._binding.get(text)
+        if binding is None:
+            head = self._bare("POST", text)
+            if self._handlers.delegated(head) is not None:
+                return False
+            binding = self._binding[text] = self._handlers.pod_binding(self._authorizer, head)
+        writing = binding.begin(self._user, pod, node)
+        if writing is None:
+            return False
+        try:
+            await writing
+        except StorageError:
+            return False
+        return True
 
     def _bare(self, method: str, query: str) -> LocalRequest:
         """Of a pod of no name."""
-        info = _PATCHES_POD if method == "PATCH" else _DELETES_POD
+        info = _OF_PODS[method]
         return LocalRequest(self._user, method, "/api/v1/pods", info, query=query, body=b"", content_type=JSON_TYPE)
 
     async def _routed(self, request: LocalRequest) -> Response | None:

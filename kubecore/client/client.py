@@ -13,10 +13,10 @@ import msgspec
 import orjson
 
 from kubecore.api import errors, scheme
-from kubecore.api.amendment import Amendment
+from kubecore.api.amendment import Amendment, PodName
 from kubecore.api.errors import StatusError
 from kubecore.api.scheme import Resource
-from kubecore.client.transport import AmendsPods, InProcess, ManyAtOnce, Transport, WatchEvent
+from kubecore.client.transport import AmendsPods, BindsPods, InProcess, ManyAtOnce, Transport, WatchEvent
 
 Object = dict[str, Any]
 
@@ -80,6 +80,7 @@ class Client:
         self._many = transport if isinstance(transport, ManyAtOnce) else None
         self._in_process = isinstance(transport, InProcess)
         self._amends = transport if isinstance(transport, AmendsPods) else None
+        self._binds = transport if isinstance(transport, BindsPods) else None
 
     # ------------------------------------------------------------------ names
     def resource(self, key: str) -> Resource:
@@ -300,6 +301,19 @@ class Client:
         if answers is None:
             return None
         return [body if code < 400 else StatusError.from_body(code, body) for code, body in answers]
+
+    async def bind_pod(self, pod: PodName, node: str) -> None:
+        """Put the pod onto the node."""
+        query = {"fieldManager": self.field_manager}
+        if self._binds is not None and await self._binds.bind_pod(pod, node, query=query):
+            return
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": pod._asdict(),
+            "target": {"kind": "Node", "name": node},
+        }
+        await self.post("pods", binding, pod.namespace, name=pod.name, subresource="binding")
 
     async def delete(
         self,

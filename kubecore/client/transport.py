@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from kubecore.api.amendment import Amendment
+from kubecore.api.amendment import Amendment, PodName
 
 NO_QUERY: Mapping[str, str] = MappingProxyType({})
 
@@ -58,6 +58,15 @@ class AmendsPods(Protocol):
     ) -> list[tuple[int, bytes]] | None:
         """(HTTP status, body) for each: what comes of it is what comes of a PATCH of the status, and a DELETE. None
         where those have to be sent."""
+        ...
+
+
+@runtime_checkable
+class BindsPods(Protocol):
+    """A transport by which a pod's binding costs less than a POST of it."""
+
+    async def bind_pod(self, pod: PodName, node: str, *, query: Mapping[str, str] = NO_QUERY) -> bool:
+        """What comes of it is what comes of that. False where it has to be sent, which may be to hear why not."""
         ...
 
 

@@ -23,6 +23,7 @@ from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.failing import as_status, released, telling, warned
 from kubecore.apiserver.handlers.paths import check_path, not_for
 from kubecore.apiserver.handlers.pod_amending import PodAmending
+from kubecore.apiserver.handlers.podwrites import PodBinding
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.handlers.writing import Creator
 from kubecore.apiserver.registry.missing import check_collection
@@ -225,6 +226,9 @@ class Handlers:
 
     def pod_amending(self, authorizer: Authorizer, patch: Request, delete: Request) -> PodAmending:
         return PodAmending(self._writing, authorizer, self._served.find("", "v1", "pods"), patch, delete)
+
+    def pod_binding(self, authorizer: Authorizer, head: Request) -> PodBinding:
+        return PodBinding(self._writing, authorizer, self._served.find("", "v1", "pods"), head)
 
     def _known_creator(self, request: _native.Request) -> Creator | None:
         """`creator`, remembered: clients create what they create again and again."""

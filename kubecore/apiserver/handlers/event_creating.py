@@ -4,6 +4,7 @@ before one is waited for. Each becomes what `Creator` makes of it, to whom those
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,7 +15,6 @@ from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.size_limit import MOST_BYTES
 from kubecore.apiserver.storage.interface import StorageError
-from kubecore.apiserver.transport.driving import together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -47,46 +47,25 @@ class EventCreating:
         self._store = store
         self._is_simple = store.registry.admission.concerned(_EVENTS, "CREATE", "") <= _ADMITTED_BY
 
-    async def create_all(self, user: UserInfo, bodies: Sequence[bytes]) -> list[bytes | Exception]:
-        """What was stored of each, or how it failed."""
-        outcomes: list[bytes | Exception] = [b""] * len(bodies)
-        begun, odd = self._begin(user, bodies)
-        # The last one is the last to be answered: to wait for it first is to wait once.
-        for number, writing in reversed(begun):
-            try:
-                outcomes[number] = (await writing).value
-            except StorageError:
-                odd.append(number)
-
-        async def one(number: int) -> None:
-            try:
-                outcomes[number] = (await self._creator.create(user, bodies[number])).body
-            except Exception as error:
-                outcomes[number] = error
-
-        if odd:
-            await together([one(number) for number in odd])
-        return outcomes
-
-    def _begin(self, user: UserInfo, bodies: Sequence[bytes]) -> tuple[list[tuple[int, Awaitable[Stored]]], list[int]]:
-        """The writes that have begun, by their numbers, and those that have not."""
+    async def create_at_once(self, user: UserInfo, bodies: Sequence[bytes]) -> list[bytes | None]:
+        """What was stored of each, all of them begun before one is waited for; None of those that are left to the
+        `creator`."""
+        made: list[bytes | None] = [None] * len(bodies)
         admission, ctx = self._store.registry.admission, self._creator.context(user)
-        everything = list(range(len(bodies)))
         if not self._is_simple or ctx.dry_run or admission.asked is not None:
-            return [], everything
+            return made
         ctx.operation = "CREATE"
         try:
             admission.mutate(ctx, {}, None)
         except StatusError:
-            return [], everything
-        begun, odd = [], []
-        for number, body in enumerate(bodies):
-            writing = self._begun(ctx, body)
-            if writing is None:
-                odd.append(number)
-            else:
-                begun.append((number, writing))
-        return begun, odd
+            return made
+        begun = [(number, self._begun(ctx, body)) for number, body in enumerate(bodies)]
+        # The last one is the last to be answered: to wait for it first is to wait once.
+        for number, writing in reversed(begun):
+            if writing is not None:
+                with suppress(StorageError):
+                    made[number] = (await writing).value
+        return made
 
     def _begun(self, ctx: RequestContext, body: bytes) -> Awaitable[Stored] | None:
         """None for an event that has more of metadata than a name, or that is not right."""

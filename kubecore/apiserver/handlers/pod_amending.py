@@ -5,6 +5,7 @@ in the same write: what is told of its end has the condition.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +23,6 @@ from kubecore.apiserver.registry.options import DeleteOptions, write_options
 from kubecore.apiserver.registry.size_limit import MOST_BYTES
 from kubecore.apiserver.registry.writes import Change
 from kubecore.apiserver.storage.interface import StorageError
-from kubecore.apiserver.transport.driving import together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -84,35 +84,21 @@ class PodAmending:
         # By their types, the conditions that were given last, and how they are shown.
         self._known: dict[str, tuple[JSON, JSON]] = {}
 
-    async def amend_all(self, user: UserInfo, amendments: Sequence[Amendment]) -> list[Exception | None]:
-        """How each of them failed. What is written begins for all of them before one is waited for."""
-        failures: list[Exception | None] = [None] * len(amendments)
-        begun: list[tuple[int, Awaitable[Stored]]] = []
-        odd: list[int] = []
-        simple = self._plain and _KUBELETS not in user.groups and self._store.registry.admission.asked is None
+    async def amend_at_once(self, user: UserInfo, amendments: Sequence[Amendment]) -> list[bool]:
+        """Those that take one write and are not refused, all of them begun before one is waited for; False for who is
+        left to `amend`."""
+        done = [False] * len(amendments)
+        if not self._plain or _KUBELETS in user.groups or self._store.registry.admission.asked is not None:
+            return done
         now = self._writing.now()
-        for number, given in enumerate(amendments):
-            writing = self._begun(user, given, now) if simple else None
-            if writing is None:
-                odd.append(number)
-            else:
-                begun.append((number, writing))
+        begun = [(number, self._begun(user, given, now)) for number, given in enumerate(amendments)]
         # The last one is the last to be answered: to wait for it first is to wait once.
         for number, writing in reversed(begun):
-            try:
-                await writing
-            except StorageError:
-                odd.append(number)
-
-        async def one(number: int) -> None:
-            try:
-                await self._amend(user, amendments[number])
-            except Exception as error:
-                failures[number] = error
-
-        if odd:
-            await together([one(number) for number in odd])
-        return failures
+            if writing is not None:
+                with suppress(StorageError):
+                    await writing
+                    done[number] = True
+        return done
 
     def _begun(self, user: UserInfo, given: Amendment, now: str) -> Awaitable[Stored] | None:
         """The one write that does it; None where it is not as simple as that, or refused."""
@@ -127,7 +113,7 @@ class PodAmending:
         except (_Whole, StatusError, SchemaError):
             return None
 
-    async def _amend(self, user: UserInfo, given: Amendment) -> None:
+    async def amend(self, user: UserInfo, given: Amendment) -> None:
         """As any other client's patch, and delete. Raises StatusError, SchemaError."""
         await self._authorizer.check(user, self._asked("patch", given, "status"))
         await self._set(user, given)

@@ -12,6 +12,7 @@ from kubecore.api import errors, meta
 from kubecore.api.errors import Cause, FieldError, StatusError
 from kubecore.api.selectors import Selector
 from kubecore.apiserver.admission.topology_labels import topology_labels
+from kubecore.apiserver.authorization.attributes import Attributes
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.failing import telling
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
@@ -20,13 +21,18 @@ from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import write_options
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from kubecore._native import UserInfo
+    from kubecore.api.amendment import PodName
+    from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.handlers.writing import Writing
     from kubecore.apiserver.registry.options import DeleteOptions
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.registry.store import Store
     from kubecore.apiserver.registry.strategy import RequestContext
+    from kubecore.apiserver.storage.interface import Stored
 
 JSON = dict[str, Any]
 
@@ -167,6 +173,50 @@ class PodSubresources:
         own = replace(ctx, resource_key="poddisruptionbudgets.policy", subresource="status", name=name)
         await store.change(own, lambda budget: _spend(budget, pod, ctx.now))
         return ""
+
+
+# What a binding has to be admitted by looks at nothing but the namespace, unless a kubelet makes it.
+_ADMITTED_BY = frozenset({"NamespaceLifecycle", "NodeRestriction"})
+_KUBELETS = "system:nodes"
+
+
+class PodBinding:
+    """Bindings of pods that a component of this process makes: of each comes what comes of a POST of it. `head`: such a
+    request, without a pod's name. Raises what refuses those whatever their pod."""
+
+    def __init__(self, writing: Writing, authorizer: Authorizer, served: Served, head: Request) -> None:
+        self._writing = writing
+        self._authorizer = authorizer
+        self._served = served
+        self._store = served.stored()
+        self._options = write_options("create", head.query)
+        self._facts = writing.facts(head, served, self._options)
+        chain = self._store.registry.admission
+        self._is_simple = chain.concerned("pods", "CREATE", "binding") <= _ADMITTED_BY
+
+    def begin(self, user: UserInfo, pod: PodName, node: str) -> Awaitable[Stored] | None:
+        """The write that does it, which may raise StorageError; None where more is to be done, or it is refused."""
+        store, namespace, name = self._store, pod.namespace, pod.name
+        admission = store.registry.admission
+        asked = Attributes("create", "", "v1", "pods", "binding", namespace, name)
+        is_simple = self._is_simple and admission.asked is None and _KUBELETS not in user.groups
+        if not (is_simple and node and self._authorizer.allows(user, asked)):
+            return None
+        facts = {**self._facts, "namespace": namespace, "name": name}
+        ctx = self._writing.made(user, self._served, self._options, facts, None)
+        ctx.operation = "CREATE"
+        binding: JSON = {"labels": topology_labels(store.registry.cacher, node)}
+
+        def assign(stored: bytes) -> JSON:
+            known = _ASSIGNED.decode(stored)
+            lifecycle.check_uid(ctx, store.resource, {"uid": pod.uid}, known.metadata.uid)
+            return _assigned(name, known, binding, node, ctx.now)
+
+        try:
+            admission.mutate(ctx, binding, None)
+            return store.begin_amend(namespace, name, assign)
+        except StatusError:
+            return None
 
 
 async def _take_away(store: Store, ctx: RequestContext, options: DeleteOptions) -> None:

@@ -72,8 +72,7 @@ class Store:
         self._nobody = inert.warning(self.resource.key)
         self._lists = empty_lists.paths_of(self.resource.key)
         self._prefix = cached.prefix
-        self._cache = registry.cacher.native
-        self._storage = registry.storage
+        self._cache, self._storage = registry.cacher.native, registry.storage
         self._admission = registry.admission
         self.versions = SpokenVersions(registry.scheme, registry.schemas, self.resource)
         self.schema: KindSchema = schema or self.versions.schema(self.resource)
@@ -436,15 +435,13 @@ class Store:
         return await self._changed(ctx, made)
 
     async def amend(self, ctx: RequestContext, decide: Callable[[bytes], JSON]) -> bytes:
-        """`change` for who knows which members of the object's members are to be different: the rest is neither read
-        nor written anew. `decide` makes those of the stored bytes (None takes a member out) and raises what refuses
-        the change."""
+        """`change` for who knows which members of its members are to be different: the rest is neither read nor written
+        anew. `decide` makes those of the stored bytes (None takes one out) and raises what refuses the change."""
         return await self._changed(ctx, lambda stored: _amended(stored, decide(stored.value)))
 
     def begin_amend(self, namespace: str, name: str, decide: Callable[[bytes], JSON]) -> Awaitable[Stored]:
-        """`amend` of an object that is stored as this store speaks of it, as far as its end: that raises
-        RevisionConflict where somebody else was faster, and other StorageErrors. An object whose deletion the changes
-        begin is gone with them if it has no grace. Raises 404."""
+        """`amend` of an object that is stored as this store speaks of it; its end raises RevisionConflict where another
+        was faster. An object whose deletion begins with it, and that has no grace, is gone. Raises 404."""
         stored = self.get(namespace, name)
         changes = decide(stored.value)
         goes = lifecycle.may_go(changes.get("metadata") or {})

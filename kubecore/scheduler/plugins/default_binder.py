@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kubecore.api import meta
+from kubecore.api.amendment import PodName
 from kubecore.client.client import Client
 from kubecore.scheduler.framework import Bind, CycleState
 from kubecore.scheduler.pods import PodInfo
@@ -15,11 +16,4 @@ class DefaultBinder(Bind):
         self._client = client
 
     async def bind(self, state: CycleState, pod: PodInfo, node: str) -> None:
-        name = meta.name(pod.obj)
-        binding = {
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"name": name, "namespace": pod.namespace, "uid": pod.uid},
-            "target": {"kind": "Node", "name": node},
-        }
-        await self._client.post("pods", binding, pod.namespace, name=name, subresource="binding")
+        await self._client.bind_pod(PodName(pod.namespace, meta.name(pod.obj), pod.uid), node)

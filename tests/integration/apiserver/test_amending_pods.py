@@ -1,4 +1,5 @@
-"""Conditions of many pods at once, in process: of each comes what comes of a patch of its status, and of a delete."""
+"""Conditions of many pods at once, and bindings, in process: of each comes what comes of a patch of its status, and of
+a delete; or of a POST of the binding."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import orjson
 import pytest
 
 from kubecore.api import meta
-from kubecore.api.amendment import Amendment
+from kubecore.api.amendment import Amendment, PodName
 from kubecore.apiserver.audit.options import AuditOptions, LogOptions
 from kubecore.apiserver.audit.policy import load
 from kubecore.apiserver.server import APIServer
@@ -167,6 +168,51 @@ async def test_one_that_goes_is_told_of_once(api: Api) -> None:
     assert meta.condition(told, "DisruptionTarget") is not None
 
 
+TO_BIND: dict[str, tuple[JSON, JSON, JSON]] = {
+    **{state: made for state, made in STATES.items() if not made[2].get("node")},
+    "labelled": ({"labels": {"app": "web"}}, {"conditions": [SCHEDULED, OTHER], "nominatedNodeName": "n2"}, {}),
+}
+
+
+async def posted(api: Api, pod: PodName, node: str) -> tuple[int, JSON]:
+    binding = {"metadata": pod._asdict(), "target": {"kind": "Node", "name": node}}
+    return await api.call("POST", api.path(PODS, pod.name, "binding"), binding, fieldManager=MANAGER)
+
+
+async def bound(api: Api, pod: PodName, node: str) -> bool:
+    return await api.transport.bind_pod(pod, node, query={"fieldManager": MANAGER})
+
+
+def named(obj: JSON) -> PodName:
+    return PodName(*(obj["metadata"][one] for one in ("namespace", "name", "uid")))
+
+
+@pytest.mark.parametrize("node", ["zoned", "nowhere"])
+@pytest.mark.parametrize("state", TO_BIND)
+async def test_a_pod_is_bound_as_by_a_post(api: Api, cluster: Api, state: str, node: str) -> None:
+    labels = {"topology.kubernetes.io/zone": "z1", "topology.kubernetes.io/region": "r1", "other": "x"}
+    await cluster.create("v1/nodes", {"metadata": {"name": "zoned", "labels": labels}})
+    metadata, status, more = TO_BIND[state]
+    one, other = [await pod_of(api, metadata, status, **more) for _ in range(2)]
+    code, _ = await posted(api, named(one), node)
+    assert await bound(api, named(other), node) is (code == 201)
+    shown = [(await api.get(PODS, each["metadata"]["name"]))[1] for each in (one, other)]
+    assert comparable(shown[1]) == comparable(shown[0])
+    assert shown[1]["spec"].get("nodeName") == (node if code == 201 else None)
+
+
+async def test_what_is_refused_of_a_binding_is_left_to_the_post_which_says_why(server: APIServer, api: Api) -> None:
+    taken, going = await pod_of(api, {}, {}, node="n1"), await pod_of(api, {"finalizers": ["example.com/held"]}, {})
+    await api.delete(PODS, going["metadata"]["name"])
+    there = named(await pod_of(api, {}, {}))
+    refused = [named(taken), named(going), there._replace(uid="another"), there._replace(name="gone")]
+    assert [await bound(api, one, "n2") for one in refused] == [False] * 4
+    assert [(await posted(api, one, "n2"))[0] for one in refused] == [409, 409, 409, 404]
+    assert not await bound(Api(server.transport(username="nobody"), api.namespace), there, "n2")
+    assert not await bound(api, there, "")
+    assert "nodeName" not in (await api.get(PODS, there.name))[1]["spec"]
+
+
 async def test_one_that_fails_takes_none_with_it(api: Api) -> None:
     good, meant = [await pod_of(api, {}, {}) for _ in range(2)]
     gone = amendment(good)._replace(name="gone")
@@ -229,3 +275,4 @@ async def test_an_audit_hears_of_each_alone(tmp_path: Path) -> None:
     async with served(tmp_path, audit=options) as server:
         transport = server.transport(username="admin", groups=["system:masters"])
         assert await transport.amend_pods([Amendment("default", "a", "b", TARGET)]) is None
+        assert await transport.bind_pod(PodName("default", "a", "b"), "n1") is False
