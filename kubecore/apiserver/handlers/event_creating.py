@@ -11,9 +11,11 @@ import orjson
 
 from kubecore.api.errors import StatusError
 from kubecore.api.schemas import SchemaError
+from kubecore.apiserver.handlers.request import JSON_TYPE
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.size_limit import MOST_BYTES
+from kubecore.apiserver.registry.validation.problems import Enough
 from kubecore.apiserver.storage.interface import StorageError
 
 if TYPE_CHECKING:
@@ -71,14 +73,14 @@ class EventCreating:
         """None for an event that has more of metadata than a name, or that is not right."""
         store = self._store
         try:
-            decoded = store.schema.decode(body)
-        except SchemaError:
-            return None
-        event: JSON = loads(decoded.body)
-        metadata = event.get("metadata") or {}
-        if decoded.warnings or metadata.keys() != _SIMPLE or metadata["namespace"] != ctx.namespace:
-            return None
-        if store.strategy.validate(ctx, event):
+            decoded = store.schema.decode(body, JSON_TYPE, ctx.field_validation)
+            event: JSON = loads(decoded.body)
+            metadata = event.get("metadata") or {}
+            if decoded.warnings or metadata.keys() != _SIMPLE or metadata["namespace"] != ctx.namespace:
+                return None
+            if store.strategy.validate(ctx, event):
+                return None
+        except (SchemaError, StatusError, Enough):
             return None
         managed = store.owning.managed(ctx, None, event)
         metadata["uid"], metadata["creationTimestamp"] = lifecycle.new_uid(), ctx.now

@@ -95,14 +95,20 @@ def together(coroutines: Sequence[Coroutine[Any, Any, None]]) -> asyncio.Future[
 
 
 async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What it returns; it must not raise. It goes on when whoever waits for it is cancelled: a write cannot be taken
-    back, and what belongs to it is to be done, too."""
+    """What it returns or raises. It goes on when whoever waits for it is cancelled: a write cannot be taken back, and
+    what belongs to it is to be done, too."""
     done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     async def kept() -> None:
-        result = await coroutine
-        if not done.done():
-            done.set_result(result)
+        try:
+            result = await coroutine
+        except Exception as error:
+            if done.done():
+                raise
+            done.set_exception(error)
+        else:
+            if not done.done():
+                done.set_result(result)
 
     drive(kept(), _go_on_as_task)
     return await done
