@@ -315,8 +315,8 @@ class LocalTransport:
             return None
         text = _encoded(tuple(query.items())) if query else ""
         amending = self._amending.get(text)
-        patch, delete = (self._bare(method, text) for method in ("PATCH", "DELETE"))
         if amending is None:
+            patch, delete = (self._bare(method, text) for method in ("PATCH", "DELETE"))
             if self._handlers.delegated(patch) is not None:
                 return None
             amending = self._amending[text] = self._handlers.pod_amending(self._authorizer, patch, delete)
@@ -327,9 +327,10 @@ class LocalTransport:
             try:
                 await amending.amend(self._user, amendments[number])
             except Exception as error:
-                answers[number] = self._failed(patch, error)[:2]
+                answers[number] = self._failed(self._bare("PATCH", text), error)[:2]
 
-        await together([one(number) for number, is_done in enumerate(done) if not is_done])
+        if not all(done):
+            await together([one(number) for number, is_done in enumerate(done) if not is_done])
         return answers
 
     async def bind_pod(self, pod: PodName, node: str, *, query: Mapping[str, str] = NO_QUERY) -> bool:
