@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kubecore.api import configuration_file
+from kubecore.api import configuration_file, durations
 from kubecore.api.configuration_file import InvalidConfiguration, complain, misfits
 from kubecore.api.errors import Cause, FieldError, aggregated
 from kubecore.scheduler import extender_configuration, plugin_arguments
@@ -25,6 +25,9 @@ API_VERSION = "kubescheduler.config.k8s.io/v1"
 KIND = "KubeSchedulerConfiguration"
 
 _REMOVED_PLUGINS = ("AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits")
+# The version is the one that upstream names here: that of core, and not of its configuration.
+_REMOVED = f'was invalid in version "v1" ({KIND} is version "{API_VERSION}")'
+_LEASE_TIMES = {"leaseDuration": "15s", "renewDeadline": "10s", "retryPeriod": "2s"}
 _PLUGIN_SET = {"enabled": [{"name": str, "weight": int}], "disabled": [{"name": str, "weight": int}]}
 _FIELDS: Mapping[str, Any] = {
     "parallelism": int,
@@ -117,10 +120,10 @@ def _back_off(given: JSON) -> tuple[int, int]:
 # ---------------------------------------------------------------------- checking
 def _problems(given: JSON, profiles: Sequence[JSON]) -> list[Cause]:
     found: list[Cause] = []
-    election = given.get("leaderElection") or {}
-    if election.get("leaderElect") and election.get("resourceLock", "leases") != "leases":
-        detail = 'resourceLock value must be "leases"'
-        found.append(FieldError.invalid("leaderElection.resourceLock", election["resourceLock"], detail))
+    burst = (given.get("clientConnection") or {}).get("burst") or 0
+    if burst < 0:
+        found.append(FieldError.invalid("clientConnection.burst", burst, "must be non-negative"))
+    found += _election_problems(given.get("leaderElection") or {})
     if given.get("parallelism", 16) <= 0:
         detail = "should be an integer value greater than zero"
         found.append(FieldError.invalid("parallelism", given["parallelism"], detail))
@@ -142,6 +145,29 @@ def _problems(given: JSON, profiles: Sequence[JSON]) -> list[Cause]:
     return found + extender_configuration.problems(given.get("extenders") or ())
 
 
+def _election_problems(given: JSON) -> list[Cause]:
+    """Whoever is not to elect a leader may say what they like. (component-base `config/validation`.)"""
+    if given.get("leaderElect") is False:
+        return []
+    found: list[Cause] = []
+    lengths: dict[str, float] = {}
+    for field, default in _LEASE_TIMES.items():
+        path, text = f"leaderElection.{field}", given.get(field) or default
+        try:
+            lengths[field] = durations.seconds(text) or durations.seconds(default)
+        except ValueError as error:
+            return [FieldError.invalid(path, text, str(error))]
+        if lengths[field] < 0:
+            found.append(FieldError.invalid(path, text, "must be greater than zero"))
+    if lengths["leaseDuration"] <= lengths["renewDeadline"]:
+        # upstream shows the one and names the other
+        shown = durations.text(lengths["renewDeadline"])
+        found.append(FieldError.invalid("leaderElection.leaseDuration", shown, "must be greater than `RenewDeadline`"))
+    if (lock := given.get("resourceLock") or "leases") != "leases":
+        found.append(FieldError.invalid("leaderElection.resourceLock", lock, 'resourceLock value must be "leases"'))
+    return found
+
+
 def _percentage_problems(holder: JSON, path: str) -> list[Cause]:
     value = holder.get("percentageOfNodesToScore")
     if value is None or 0 <= value <= 100:
@@ -154,13 +180,12 @@ def _profile_problems(profile: JSON, path: str) -> list[Cause]:
     if not profile.get("schedulerName"):
         found.append(FieldError.required(f"{path}.schedulerName"))
     found += _percentage_problems(profile, f"{path}.percentageOfNodesToScore")
-    removed = f'was invalid in version "{API_VERSION}" ({KIND} is version "{API_VERSION}")'
     plugins = profile.get("plugins") or {}
     for point in EXTENSION_POINTS:
         for index, one in enumerate((plugins.get(point) or {}).get("enabled") or ()):
             if one.get("name") in _REMOVED_PLUGINS:
                 where = f"{path}.plugins.{point}.enabled[{index}]"
-                found.append(FieldError.invalid(where, one["name"], removed))
+                found.append(FieldError.invalid(where, one["name"], _REMOVED))
     seen = set()
     for index, one in enumerate(profile["pluginConfig"]):
         name, where = one["name"], f"{path}.pluginConfig[{index}]"
@@ -168,7 +193,7 @@ def _profile_problems(profile: JSON, path: str) -> list[Cause]:
             found.append(FieldError.duplicate(where, name))
         seen.add(name)
         if name in _REMOVED_PLUGINS:
-            found.append(FieldError.invalid(where, name, removed))
+            found.append(FieldError.invalid(where, name, _REMOVED))
         else:
             found += plugin_arguments.problems(name, one["args"], f"{where}.args")
     return found
@@ -186,7 +211,18 @@ def _sort_problems(profiles: Sequence[JSON]) -> list[Cause]:
         if one != sets[0]:
             path = f"profiles[{index}].plugins.queueSort"
             found.append(FieldError.invalid(path, one, "must be the same for all profiles"))
-    return found
+    return found + (_sort_argument_problems(profiles, sets[0]["enabled"][0].get("name")) if count else [])
+
+
+def _sort_argument_problems(profiles: Sequence[JSON], plugin: str) -> list[Cause]:
+    arguments = [[one["args"] for one in profile["pluginConfig"] if one["name"] == plugin] for profile in profiles]
+    common = arguments[0][-1] if arguments[0] else None
+    return [
+        FieldError.invalid(f"profiles[{index}].pluginConfig.args", args, "queueSort must be the same for all profiles")
+        for index, every in enumerate(arguments[1:], 1)
+        for args in every
+        if args != common
+    ]
 
 
 # ---------------------------------------------------------------------- extenders

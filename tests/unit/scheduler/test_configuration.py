@@ -59,6 +59,36 @@ def test_leader_election_is_left_to_whoever_runs_the_scheduler() -> None:
     assert told == 'leaderElection.resourceLock: Invalid value: "endpoints": resourceLock value must be "leases"'
 
 
+@pytest.mark.parametrize(
+    ("election", "told"),
+    [
+        (
+            {"leaseDuration": "-1s"},
+            '[leaderElection.leaseDuration: Invalid value: "-1s": must be greater than zero, '
+            'leaderElection.leaseDuration: Invalid value: "10s": must be greater than `RenewDeadline`]',
+        ),
+        ({"retryPeriod": "-2s"}, 'leaderElection.retryPeriod: Invalid value: "-2s": must be greater than zero'),
+        (
+            {"renewDeadline": "1m15s"},
+            'leaderElection.leaseDuration: Invalid value: "1m15s": must be greater than `RenewDeadline`',
+        ),
+        (
+            {"leaseDuration": "0s", "renewDeadline": "15s"},
+            'leaderElection.leaseDuration: Invalid value: "15s": must be greater than `RenewDeadline`',
+        ),
+        ({"retryPeriod": "2"}, 'leaderElection.retryPeriod: Invalid value: "2": time: missing unit in duration "2"'),
+    ],
+)
+def test_times_of_leader_election_must_fit_together(election: dict[str, Any], told: str) -> None:
+    assert refusal(leaderElection=election) == told
+    read(leaderElection={"leaderElect": False, **election})
+
+
+def test_a_burst_of_requests_is_not_less_than_none() -> None:
+    told = refusal(clientConnection={"burst": -1})
+    assert told == "clientConnection.burst: Invalid value: -1: must be non-negative"
+
+
 def test_several_profiles_are_told_apart_by_name() -> None:
     found = read(profiles=[{"schedulerName": "a"}, {"schedulerName": "b"}])
     assert [one.name for one in found.profiles] == ["a", "b"]
@@ -162,9 +192,8 @@ class TestRefusals:
             ),
             (
                 {"profiles": [{"plugins": {"filter": {"enabled": [{"name": "EBSLimits"}]}}}]},
-                'profiles[0].plugins.filter.enabled[0]: Invalid value: "EBSLimits": was invalid in version '
-                '"kubescheduler.config.k8s.io/v1" (KubeSchedulerConfiguration is version '
-                '"kubescheduler.config.k8s.io/v1")',
+                'profiles[0].plugins.filter.enabled[0]: Invalid value: "EBSLimits": was invalid in version "v1" '
+                '(KubeSchedulerConfiguration is version "kubescheduler.config.k8s.io/v1")',
             ),
             (
                 {"profiles": [{"pluginConfig": [{"name": "A"}, {"name": "A"}]}]},
@@ -180,6 +209,16 @@ class TestRefusals:
         told = refusal(profiles=[{"schedulerName": "a"}, other])
         assert told.startswith("profiles[1].plugins.queueSort: Invalid value: ")
         assert told.endswith(": must be the same for all profiles")
+
+    def test_of_one_queue_with_different_arguments(self) -> None:
+        sort = {"queueSort": {"enabled": [{"name": "Mine"}]}}
+        first, second = ({"schedulerName": name, "plugins": sort} for name in "ab")
+        same = [{"name": "Mine", "args": {"by": "age"}}]
+        read(profiles=[{**first, "pluginConfig": same}, {**second, "pluginConfig": same}])
+        told = refusal(profiles=[first, {**second, "pluginConfig": same}])
+        assert told == (
+            'profiles[1].pluginConfig.args: Invalid value: {"by":"age"}: queueSort must be the same for all profiles'
+        )
 
     @pytest.mark.parametrize(
         ("plugin", "args", "told"),
