@@ -178,18 +178,23 @@ class DisruptionController(Controller):
         if granted:
             status["disruptedPods"] = granted
         reason = "SufficientPods" if allowed else "InsufficientPods"
-        status["conditions"] = self._conditions(budget, allowed=bool(allowed), reason=reason)
+        generation = meta.generation(budget)
+        status["conditions"] = self._conditions(budget, generation, allowed=bool(allowed), reason=reason)
         return status
 
-    def _conditions(self, budget: Object, *, allowed: bool, reason: str, message: str = "") -> list[Object]:
+    def _conditions(
+        self, budget: Object, generation: int, *, allowed: bool, reason: str, message: str = ""
+    ) -> list[Object]:
         made: Object = {
             "type": _CONDITION,
             "status": "True" if allowed else "False",
             "lastTransitionTime": meta.format_time(self.clock.now()),
             "reason": reason,
             "message": message,
-            "observedGeneration": meta.generation(budget),
+            "observedGeneration": generation,
         }
+        if not generation:
+            del made["observedGeneration"]
         return conditions.put((budget.get("status") or {}).get("conditions") or [], made)
 
     async def _close(self, budget: Object, error: Exception) -> None:
@@ -199,7 +204,9 @@ class DisruptionController(Controller):
         self._recorder.event(budget, "Warning", "CalculateExpectedPodCountFailed", text)
         status = {"currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0, **(budget.get("status") or {})}
         status["disruptionsAllowed"] = 0
-        status["conditions"] = self._conditions(budget, allowed=False, reason="SyncFailed", message=told)
+        # of the generation that was counted last, which the status still tells of
+        counted = status.get("observedGeneration") or 0
+        status["conditions"] = self._conditions(budget, counted, allowed=False, reason="SyncFailed", message=told)
         await self._write(budget, status)
 
     async def _write(self, budget: Object, status: Object) -> None:

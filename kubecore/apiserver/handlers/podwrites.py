@@ -397,6 +397,16 @@ def _spend(budget: JSON, pod: JSON, now: str) -> None:
         raise _refusal(0, _why_none(budget))
     status["disruptionsAllowed"] = allowed - 1
     status["disruptedPods"] = {**gone, meta.name(pod): now}
+    if allowed == 1:
+        _close(budget, now)
+
+
+def _close(budget: JSON, now: str) -> None:
+    """As the budget's controller will say of it."""
+    meta.set_condition(budget, "DisruptionAllowed", "False", "InsufficientPods", "", now=now)
+    condition = meta.condition(budget, "DisruptionAllowed")
+    assert condition is not None
+    condition["observedGeneration"] = budget["status"]["observedGeneration"]
 
 
 def _why_none(budget: JSON) -> str:

@@ -184,6 +184,21 @@ async def _budget(api: Api, **status: Any) -> None:
     assert answer[0] == 200, answer
 
 
+async def test_who_spends_the_last_of_a_budget_says_so(api: Api) -> None:
+    told = {"type": "DisruptionAllowed", "status": "True", "reason": "SufficientPods", "message": ""}
+    since = "2026-01-01T00:00:00Z"
+    condition = {**told, "lastTransitionTime": since, "observedGeneration": 1}
+    await _budget(api, disruptionsAllowed=2, currentHealthy=3, conditions=[condition])
+    for name, left in (("a", "True"), ("b", "False")):
+        await _run(api, name)
+        assert (await api.call("POST", api.path(PODS, name, "eviction"), _eviction(name)))[0] == 201
+        _, budget = await api.get("policy/v1/poddisruptionbudgets", "pdb")
+        [condition] = budget["status"]["conditions"]
+        assert condition["status"] == left
+    assert condition.pop("lastTransitionTime") > since
+    assert condition == {**told, "status": "False", "reason": "InsufficientPods", "observedGeneration": 1}
+
+
 async def test_a_pod_of_two_budgets_cannot_be_evicted(api: Api) -> None:
     await _run(api, "p")
     for name in ("one", "two"):

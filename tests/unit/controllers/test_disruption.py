@@ -158,6 +158,7 @@ async def test_while_a_controller_is_not_to_be_found_nothing_may_go(api: FakeAPI
     (condition,) = status["conditions"]
     assert status["disruptionsAllowed"] == 0
     assert (condition["reason"], condition["message"]) == ("SyncFailed", 'found no controllers for pod "web-0"')
+    assert "observedGeneration" not in status | condition, "nothing was counted"
     told = 'Failed to calculate the number of expected pods: found no controllers for pod "web-0"'
     assert events(api, "CalculateExpectedPodCountFailed") == [told]
 
