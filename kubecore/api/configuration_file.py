@@ -5,15 +5,22 @@ Complaints are those of Kubernetes' strict decoders (k8s.io/apimachinery `pkg/ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from kubecore.api import durations
 
 if TYPE_CHECKING:
     import yaml
 
 JSON = dict[str, Any]
 
-_TYPE_NAMES = {str: "string", int: "integer", bool: "boolean", float: "number", dict: "object"}
+
+class Duration(str):
+    """The type of fields that hold a duration as Go writes it."""
+
+
+_TYPE_NAMES = {str: "string", int: "integer", bool: "boolean", float: "number", dict: "object", Duration: "string"}
 
 
 class InvalidConfiguration(ValueError):
@@ -21,11 +28,11 @@ class InvalidConfiguration(ValueError):
 
 
 def parsed(text: str | bytes) -> Any:
-    """What YAML or JSON says. Raises InvalidConfiguration."""
+    """What YAML or JSON says; of several documents the first. Raises InvalidConfiguration."""
     import yaml  # here: most starts read no such file, and it takes them some 20 ms
 
     try:
-        return yaml.safe_load(text)
+        return next(iter(yaml.safe_load_all(text)), None)
     except yaml.YAMLError as error:
         raise InvalidConfiguration(f"error converting YAML to JSON: {_told(error)}") from None
 
@@ -34,6 +41,8 @@ def read(text: str, kind: str, versions: Mapping[str, Any]) -> JSON:
     """The object of a file. `versions` has the fields by apiVersion: a mapping of names to types, mappings and lists of
     one of these. Raises InvalidConfiguration."""
     given = parsed(text)
+    if given is None:
+        given = {}
     if not isinstance(given, dict):
         raise InvalidConfiguration(f"couldn't decode as {kind}: not an object")
     return checked(given, kind, versions, shown=text.strip())
@@ -50,9 +59,9 @@ def read_any(text: str, kinds: Mapping[str, Mapping[str, Any]]) -> JSON:
 
 def checked(given: JSON, kind: str, versions: Mapping[str, Any], *, shown: str) -> JSON:
     """An object that has been decoded already; `shown` is how it is told when it does not say what it is."""
-    for field in ("kind", "apiVersion"):
+    for field, told in (("kind", "Kind"), ("apiVersion", "apiVersion")):
         if not given.get(field):
-            raise InvalidConfiguration(f"Object '{field[0].upper()}{field[1:]}' is missing in '{shown}'")
+            raise InvalidConfiguration(f"Object '{told}' is missing in '{shown}'")
     fields = versions.get(given["apiVersion"])
     if fields is None or given["kind"] != kind:
         raise InvalidConfiguration(f'no kind "{given["kind"]}" is registered for version "{given["apiVersion"]}"')
@@ -66,8 +75,12 @@ def complain(found: Sequence[str], prefix: str = "") -> None:
 
 
 def misfits(value: Any, wanted: Any, path: str) -> list[str]:
-    """Fields that there are not, and values of another type than their field's."""
+    """Fields that there are not, and values of another type than their field's. Raises InvalidConfiguration for what is
+    to be a duration and is none."""
     if value is None:
+        return []
+    if wanted is Duration and isinstance(value, str):
+        _check_duration(value)
         return []
     if isinstance(wanted, Mapping):
         if not isinstance(value, dict):
@@ -85,6 +98,36 @@ def misfits(value: Any, wanted: Any, path: str) -> list[str]:
     if not fits or (isinstance(value, bool) and wanted is not bool):
         return [f'"{path}" is no {_TYPE_NAMES[wanted]}']
     return []
+
+
+def _check_duration(text: str) -> None:
+    try:
+        durations.seconds(text)
+    except ValueError as error:
+        raise InvalidConfiguration(str(error)) from None
+
+
+def repeated(text: str) -> str:
+    """Which keys of YAML that can be read are given more than once, as Go's reader of YAML tells it; "" for none."""
+    import yaml  # here: most starts read no such file, and it takes them some 20 ms
+
+    found = "".join(_repeated(next(iter(yaml.compose_all(text, yaml.SafeLoader)), None)))
+    return f"yaml: unmarshal errors:{found}" if found else ""
+
+
+def _repeated(node: yaml.Node | None) -> Iterator[str]:
+    import yaml  # here: most starts read no such file, and it takes them some 20 ms
+
+    if isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            yield from _repeated(one)
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield f'\n  line {key.start_mark.line + 1}: key "{key.value}" already set in map'
+            seen.add(key.value)
+            yield from _repeated(value)
 
 
 def _told(error: yaml.YAMLError) -> str:

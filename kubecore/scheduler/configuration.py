@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubecore.api import configuration_file, durations
-from kubecore.api.configuration_file import InvalidConfiguration, complain, misfits
+from kubecore.api.configuration_file import Duration, InvalidConfiguration, complain, misfits
 from kubecore.api.errors import Cause, FieldError, aggregated
 from kubecore.scheduler import extender_configuration, plugin_arguments
 from kubecore.scheduler.extender import ExtenderConfig
@@ -27,15 +27,15 @@ KIND = "KubeSchedulerConfiguration"
 _REMOVED_PLUGINS = ("AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits")
 # The version is the one that upstream names here: that of core, and not of its configuration.
 _REMOVED = f'was invalid in version "v1" ({KIND} is version "{API_VERSION}")'
-_LEASE_TIMES = {"leaseDuration": "15s", "renewDeadline": "10s", "retryPeriod": "2s"}
+_LEASE_TIMES = {"leaseDuration": 15.0, "renewDeadline": 10.0, "retryPeriod": 2.0}
 _PLUGIN_SET = {"enabled": [{"name": str, "weight": int}], "disabled": [{"name": str, "weight": int}]}
 _FIELDS: Mapping[str, Any] = {
     "parallelism": int,
     "leaderElection": {
         "leaderElect": bool,
-        "leaseDuration": str,
-        "renewDeadline": str,
-        "retryPeriod": str,
+        "leaseDuration": Duration,
+        "renewDeadline": Duration,
+        "retryPeriod": Duration,
         "resourceLock": str,
         "resourceName": str,
         "resourceNamespace": str,
@@ -81,24 +81,37 @@ def load(text: str) -> SchedulerConfig:
 # ---------------------------------------------------------------------- decoding
 def _decoded(text: str) -> JSON:
     given = configuration_file.read(text, KIND, {API_VERSION: _FIELDS})
+    if again := configuration_file.repeated(text):
+        complain([again])
     for index, profile in enumerate(given.get("profiles") or ()):
         for position, one in enumerate(profile.get("pluginConfig") or ()):
             where = f"decoding .profiles[{index}].pluginConfig[{position}]: "
-            complain(_misfits_of_arguments(one), prefix=where)
+            try:
+                found = _misfits_of_arguments(one)
+            except InvalidConfiguration as error:
+                raise InvalidConfiguration(f"{where}{error}") from None
+            complain(found, prefix=f"{where}strict decoding error: ")
     return given
 
 
 def _misfits_of_arguments(given: JSON) -> list[str]:
-    """Those of plugins of other packages are their own affair."""
+    """Those of plugins of other packages are their own affair. Raises InvalidConfiguration for arguments of another
+    kind."""
     name, args = given.get("name", ""), given.get("args")
     fields = plugin_arguments.FIELDS.get(name)
     if fields is None or not args:
         return []
-    kind = args.get("kind") or f"{name}Args"
+    version, kind = args.get("apiVersion") or API_VERSION, args.get("kind") or f"{name}Args"
+    if version != API_VERSION or kind.removesuffix("Args") not in plugin_arguments.FIELDS:
+        told = f'no kind "{kind}" is registered for version "{version}"'
+        raise InvalidConfiguration(f"decoding args for plugin {name}: {told}")
     if kind != f"{name}Args":
         group = API_VERSION.partition("/")[0]
-        return [f"args for plugin {name} were not of type {name}Args.{group}, got {kind}.{group}"]
-    found = misfits(args, {"apiVersion": str, "kind": str, **fields}, "")
+        raise InvalidConfiguration(f"args for plugin {name} were not of type {name}Args.{group}, got {kind}.{group}")
+    try:
+        found = misfits(args, {"apiVersion": str, "kind": str, **fields}, "")
+    except InvalidConfiguration as error:
+        raise InvalidConfiguration(f"decoding args for plugin {name}: {error}") from None
     return [f"decoding args for plugin {name}: strict decoding error: {one}" for one in found]
 
 
@@ -152,13 +165,10 @@ def _election_problems(given: JSON) -> list[Cause]:
     found: list[Cause] = []
     lengths: dict[str, float] = {}
     for field, default in _LEASE_TIMES.items():
-        path, text = f"leaderElection.{field}", given.get(field) or default
-        try:
-            lengths[field] = durations.seconds(text) or durations.seconds(default)
-        except ValueError as error:
-            return [FieldError.invalid(path, text, str(error))]
+        lengths[field] = durations.seconds(given.get(field) or "0s") or default
         if lengths[field] < 0:
-            found.append(FieldError.invalid(path, text, "must be greater than zero"))
+            shown = durations.text(lengths[field])
+            found.append(FieldError.invalid(f"leaderElection.{field}", shown, "must be greater than zero"))
     if lengths["leaseDuration"] <= lengths["renewDeadline"]:
         # upstream shows the one and names the other
         shown = durations.text(lengths["renewDeadline"])
@@ -229,7 +239,7 @@ def _sort_argument_problems(profiles: Sequence[JSON], plugin: str) -> list[Cause
 def _extender(given: JSON) -> ExtenderConfig:
     try:
         return extender_configuration.made(given)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise InvalidConfiguration(f"couldn't build extenders: {error}") from None
 
 
@@ -271,7 +281,9 @@ def _multi_point(given: JSON) -> tuple[Enabled, ...]:
     custom, disabled = _enabled(given), _plugin_set(given).disabled
     if "*" in disabled:
         return custom
-    anew = {one.name: one for one in custom}
-    kept = [anew.get(one.name, one) for one in DEFAULT_PLUGINS if one.name not in disabled]
-    replaced = {one.name for one in kept}
-    return (*kept, *(one for one in custom if one.name not in replaced))
+    # the last one counts; those before it make the plugin one that is given twice
+    anew = {one.name: index for index, one in enumerate(custom)}
+    kept = [one for one in DEFAULT_PLUGINS if one.name not in disabled]
+    replacing = {anew[one.name] for one in kept if one.name in anew}
+    in_place = [custom[anew[one.name]] if one.name in anew else one for one in kept]
+    return (*in_place, *(one for index, one in enumerate(custom) if index not in replacing))

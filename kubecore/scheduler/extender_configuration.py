@@ -10,7 +10,9 @@ import binascii
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from kubecore.api.configuration_file import Duration
 from kubecore.api.durations import seconds
 from kubecore.api.errors import Cause, FieldError
 from kubecore.scheduler.extender import ExtenderConfig
@@ -36,7 +38,7 @@ FIELDS: Mapping[str, Any] = {
         "keyData": str,
         "caData": str,
     },
-    "httpTimeout": str,
+    "httpTimeout": Duration,
     "nodeCacheCapable": bool,
     "managedResources": [{"name": str, "ignoredByScheduler": bool}],
     "ignorable": bool,
@@ -78,17 +80,18 @@ def ignored_resources(extenders: Sequence[JSON]) -> list[str]:
 
 
 def made(given: JSON) -> ExtenderConfig:
-    """Raises ValueError and OSError where files cannot be read or say nothing of use."""
-    tls = given.get("tlsConfig") or {}
-    authority = _pem(tls, "ca")
+    """Raises ValueError where the URL is none, and where files cannot be read or say nothing of use."""
+    tls, url = given.get("tlsConfig") or {}, given.get("urlPrefix") or ""
+    urlsplit(url)
     insecure = bool(tls.get("insecure"))
-    if insecure and authority:
+    if insecure and (tls.get("caData") or tls.get("caFile")):
         raise ValueError("specifying a root certificates file with the insecure flag is not allowed")
+    authority = _pem(tls, "ca")
     certificate, key = _pem(tls, "cert"), _pem(tls, "key")
     if bool(certificate) != bool(key):
         raise ValueError("a certificate and its key are needed, or none of them")
     return ExtenderConfig(
-        url=given.get("urlPrefix") or "",
+        url=url,
         filter_verb=given.get("filterVerb") or "",
         prioritize_verb=given.get("prioritizeVerb") or "",
         preempt_verb=given.get("preemptVerb") or "",
@@ -114,4 +117,7 @@ def _pem(tls: JSON, name: str) -> bytes:
         except binascii.Error as error:
             raise ValueError(f"{name}Data: {error}") from None
     path = tls.get(f"{name}File")
-    return Path(path).read_bytes() if path else b""
+    try:
+        return Path(path).read_bytes() if path else b""
+    except OSError as error:
+        raise ValueError(f"open {path}: {(error.strerror or '').lower()}") from None

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kubecore.api import label_names
+from kubecore.api.configuration_file import Duration
 from kubecore.api.durations import seconds
 from kubecore.api.errors import Cause, FieldError
 from kubecore.api.selectors import Selector
@@ -23,7 +26,7 @@ _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 FIELDS: Mapping[str, Mapping[str, Any]] = {
     "DefaultPreemption": {"minCandidateNodesPercentage": int, "minCandidateNodesAbsolute": int},
-    "DynamicResources": {"filterTimeout": str, "bindingTimeout": str},
+    "DynamicResources": {"filterTimeout": Duration, "bindingTimeout": Duration},
     "InterPodAffinity": {"hardPodAffinityWeight": int, "ignorePreferredTermsOfExistingPods": bool},
     "NodeAffinity": {"addedAffinity": dict},
     "NodeResourcesBalancedAllocation": {"resources": [{"name": str, "weight": int}]},
@@ -90,14 +93,8 @@ def _preemption(args: JSON, path: str) -> Causes:
 def _dynamic_resources(args: JSON, path: str) -> Causes:
     """With the feature gates of v1.35 as they are by default. What they bound is not done here."""
     found: Causes = []
-    for field in ("filterTimeout", "bindingTimeout"):
-        try:
-            length = seconds(args.get(field) or "0s")
-        except ValueError as error:
-            found.append(FieldError.invalid(f"{path}.{field}", args[field], str(error)))
-            continue
-        if field == "filterTimeout" and length < 0:
-            found.append(FieldError.invalid(f"{path}.{field}", args[field], "must be zero or positive"))
+    if seconds(args.get("filterTimeout") or "0s") < 0:
+        found.append(FieldError.invalid(f"{path}.filterTimeout", args["filterTimeout"], "must be zero or positive"))
     if args.get("bindingTimeout") is not None:
         detail = "DRADeviceBindingConditions or DRAResourceClaimDeviceStatus feature gate is disabled"
         found.append(FieldError.forbidden(f"{path}.bindingTimeout", detail))
@@ -208,37 +205,50 @@ def _node_affinity(args: JSON, path: str) -> Causes:
     for index, term in enumerate((added.get(_REQUIRED) or {}).get("nodeSelectorTerms") or ()):
         found += _term(term, f"{path}.{_REQUIRED}.nodeSelectorTerms[{index}]")
     for index, one in enumerate(added.get(_PREFERRED) or ()):
-        found += _term(one.get("preference") or {}, f"{path}.{_PREFERRED}[{index}]")
+        if one.get("weight"):
+            found += _term(one.get("preference") or {}, f"{path}.{_PREFERRED}[{index}]")
     return found
 
 
 def _term(term: JSON, path: str) -> Causes:
     found: Causes = []
     for index, one in enumerate(term.get("matchExpressions") or ()):
-        where = f"{path}.matchExpressions[{index}]"
-        operator, values = one.get("operator", ""), one.get("values") or []
-        if operator not in _NODE_OPERATORS:
-            found.append(FieldError.not_supported(f"{where}.operator", operator, _NODE_OPERATORS))
-            continue
-        found += label_name(one.get("key", ""), f"{where}.key")
-        if operator in ("In", "NotIn") and not values:
-            detail = "for 'in', 'notin' operators, values set can't be empty"
-            found.append(FieldError.invalid(f"{where}.values", values, detail))
-        elif operator in ("Exists", "DoesNotExist") and values:
-            detail = "values set must be empty for exists and does not exist"
-            found.append(FieldError.invalid(f"{where}.values", values, detail))
-        elif operator in ("Gt", "Lt") and len(values) != 1:
-            detail = "for 'Gt', 'Lt' operators, exactly one value is required"
-            found.append(FieldError.invalid(f"{where}.values", values, detail))
+        found += _expression(one, f"{path}.matchExpressions[{index}]")
     for index, one in enumerate(term.get("matchFields") or ()):
         where = f"{path}.matchFields[{index}]"
         if one.get("operator") not in ("In", "NotIn"):
             found.append(FieldError.not_supported(f"{where}.operator", one.get("operator", ""), ("In", "NotIn")))
         elif len(one.get("values") or ()) != 1:
-            found.append(FieldError.invalid(f"{where}.values", one.get("values") or [], "must have one element"))
+            found.append(FieldError.invalid(f"{where}.values", one.get("values"), "must have one element"))
     return found
 
 
+def _expression(one: JSON, path: str) -> Causes:
+    operator, key, values = one.get("operator", ""), one.get("key", ""), one.get("values")
+    if operator not in _NODE_OPERATORS:
+        return [FieldError.not_supported(f"{path}.operator", operator, _NODE_OPERATORS)]
+    found, where = label_name(key, f"{path}.key"), f"{path}.values"
+    if operator in ("In", "NotIn") and not values:
+        detail = "for 'in', 'notin' operators, values set can't be empty"
+        found.append(FieldError.invalid(where, values, detail))
+    elif operator in ("Exists", "DoesNotExist") and values:
+        detail = "values set must be empty for exists and does not exist"
+        found.append(FieldError.invalid(where, values, detail))
+    elif operator in ("Gt", "Lt"):
+        if len(values or ()) != 1:
+            detail = "for 'Gt', 'Lt' operators, exactly one value is required"
+            found.append(FieldError.invalid(where, values, detail))
+        for index, value in enumerate(values or ()):
+            if _INTEGER.fullmatch(value) is None:
+                detail = "for 'Gt', 'Lt' operators, the value must be an integer"
+                found.append(FieldError.invalid(f"{where}[{index}]", value, detail))
+    for index, value in enumerate(values or ()):
+        if wrong := label_names.label_value(value):
+            found.append(FieldError.invalid(f"{where}[{index}][{key}]", value, "; ".join(wrong)))
+    return found
+
+
+_INTEGER = re.compile(r"[-+]?[0-9]+")
 _NODE_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
 
 

@@ -18,7 +18,10 @@ from kubecore.scheduler.profile import DEFAULT_NAME, EXTENSION_POINTS, Profile
 
 
 class InvalidProfile(ValueError):
-    """The configured plugins do not make a scheduler; worded as kube-scheduler words it."""
+    """The plugins that are configured for `profile` do not make a scheduler; worded as kube-scheduler words it."""
+
+    def __init__(self, profile: str, told: str) -> None:
+        super().__init__(f"initializing profiles: creating profile for scheduler name {profile}: {told}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,11 @@ class ProfileConfig:
 def check_known(profiles: Sequence[ProfileConfig], registry: Mapping[str, Factory] | None = None) -> None:
     """Whether there are all plugins, among those that are installed unless `registry` has them. Raises
     InvalidProfile."""
-    names = [name for config in profiles for name in config.names()]
-    known = registry if registry is not None else plugins.installed(name for _, name in names)
-    for point, name in names:
+    named = [(config.name, *one) for config in profiles for one in config.names()]
+    known = registry if registry is not None else plugins.installed(name for *_, name in named)
+    for profile, point, name in named:
         if name not in known:
-            raise InvalidProfile(f'{EXTENSION_POINTS[point].__name__}Plugin "{name}" does not exist')
+            raise InvalidProfile(profile, f'{EXTENSION_POINTS[point].__name__}Plugin "{name}" does not exist')
 
 
 def make_profile(
@@ -78,9 +81,9 @@ def make_profile(
             made[name] = registry[name](handle, config.arguments.get(name, {}))
         except Exception as error:
             told = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
-            raise InvalidProfile(f'initializing plugin "{name}": {told}') from error
+            raise InvalidProfile(config.name, f'initializing plugin "{name}": {told}') from error
     points = {
-        kind: _at(kind, config.multi_point, config.points.get(point, PluginSet()), made)
+        kind: _at(config.name, kind, config.multi_point, config.points.get(point, PluginSet()), made)
         for point, kind in EXTENSION_POINTS.items()
     }
     _check(config.name, points)
@@ -92,7 +95,7 @@ def make_profile(
 
 
 def _at(
-    kind: type[Plugin], multi_point: Sequence[Enabled], given: PluginSet, made: Mapping[str, Plugin]
+    profile: str, kind: type[Plugin], multi_point: Sequence[Enabled], given: PluginSet, made: Mapping[str, Plugin]
 ) -> list[Plugin]:
     """The plugins of one extension point: first those of multiPoint that the point names itself, in its order, then
     the others of multiPoint, then the others that the point names.
@@ -100,9 +103,9 @@ def _at(
     own = [one.name for one in given.enabled]
     for name in own:
         if not isinstance(made[name], kind):
-            raise InvalidProfile(f'plugin "{name}" does not extend {kind.__name__}Plugin plugin')
+            raise InvalidProfile(profile, f'plugin "{name}" does not extend {kind.__name__}Plugin plugin')
     if repeated := next((name for name in own if own.count(name) > 1), None):
-        raise InvalidProfile(f'plugin "{repeated}" already registered as "{kind.__name__}Plugin"')
+        raise InvalidProfile(profile, f'plugin "{repeated}" already registered as "{kind.__name__}Plugin"')
     if "*" in given.disabled:
         return [made[name] for name in own]
     everywhere = [
@@ -110,7 +113,7 @@ def _at(
     ]
     again = [name for name in everywhere if name not in own]
     if repeated := next((name for name in again if again.count(name) > 1), None):
-        raise InvalidProfile(f'plugin "{repeated}" already registered as "{kind.__name__}Plugin"')
+        raise InvalidProfile(profile, f'plugin "{repeated}" already registered as "{kind.__name__}Plugin"')
     first = [name for name in own if name in everywhere]
     return [made[name] for name in (*first, *again, *(name for name in own if name not in first))]
 
@@ -119,7 +122,8 @@ def _check(name: str, points: Mapping[type[Plugin], Sequence[Plugin]]) -> None:
     sorts = len(points[QueueSort])
     if sorts != 1:
         raise InvalidProfile(
-            f'only one queue sort plugin required for profile with scheduler name "{name}", but got {sorts}'
+            name,
+            f'only one queue sort plugin required for profile with scheduler name "{name}", but got {sorts}',
         )
     if not points[Bind]:
-        raise InvalidProfile(f'at least one bind plugin is needed for profile with scheduler name "{name}"')
+        raise InvalidProfile(name, f'at least one bind plugin is needed for profile with scheduler name "{name}"')

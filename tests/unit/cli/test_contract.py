@@ -338,7 +338,8 @@ def test_a_plugin_that_is_not_installed_is_told_before_anything_is_made(tmp_path
     file.write_text(kind + "profiles: [{plugins: {filter: {enabled: [{name: Nope}]}}}]\n")
     status, said = run("up", "--data-dir", str(data), "--scheduler-config", str(file))
     assert (status, data.exists()) == (2, False)
-    assert 'scheduler.yaml: FilterPlugin "Nope" does not exist' in said
+    told = "initializing profiles: creating profile for scheduler name default-scheduler: FilterPlugin"
+    assert f'scheduler.yaml: {told} "Nope" does not exist' in said
 
 
 @pytest.mark.parametrize("component", ["controller-manager", "scheduler", "kubelet", "proxy"])

@@ -76,12 +76,15 @@ def test_leader_election_is_left_to_whoever_runs_the_scheduler() -> None:
             {"leaseDuration": "0s", "renewDeadline": "15s"},
             'leaderElection.leaseDuration: Invalid value: "15s": must be greater than `RenewDeadline`',
         ),
-        ({"retryPeriod": "2"}, 'leaderElection.retryPeriod: Invalid value: "2": time: missing unit in duration "2"'),
     ],
 )
 def test_times_of_leader_election_must_fit_together(election: dict[str, Any], told: str) -> None:
     assert refusal(leaderElection=election) == told
     read(leaderElection={"leaderElect": False, **election})
+
+
+def test_times_are_such_as_go_reads() -> None:
+    assert refusal(leaderElection={"leaderElect": False, "retryPeriod": "2"}) == 'time: missing unit in duration "2"'
 
 
 def test_a_burst_of_requests_is_not_less_than_none() -> None:
@@ -110,6 +113,11 @@ class TestPlugins:
         assert found[4] == Enabled("TaintToleration", 9)
         found = profile(plugins={"multiPoint": {"enabled": [{"name": "TaintToleration"}]}}).multi_point
         assert found[4] == Enabled("TaintToleration", 1)
+
+    def test_one_that_is_given_twice_is_not_taken_for_given_once(self) -> None:
+        twice = [{"name": "ImageLocality", "weight": 2}, {"name": "ImageLocality", "weight": 3}]
+        found = profile(plugins={"multiPoint": {"enabled": twice}}).multi_point
+        assert [one.weight for one in found if one.name == "ImageLocality"] == [3, 2]
 
     def test_of_one_extension_point(self) -> None:
         score = {"enabled": [{"name": "NodeResourcesFit", "weight": 5}], "disabled": [{"name": "ImageLocality"}]}
@@ -149,7 +157,12 @@ class TestArguments:
 class TestRefusals:
     def test_of_what_is_no_such_configuration(self) -> None:
         for text, told in (
-            ("a: b", "Object 'Kind' is missing in 'a: b'"),
+            ("", "Object 'Kind' is missing in ''"),
+            ("a: b\n---\nkind: c", "Object 'Kind' is missing in 'a: b\n---\nkind: c'"),
+            (
+                "kind: KubeSchedulerConfiguration",
+                "Object 'apiVersion' is missing in 'kind: KubeSchedulerConfiguration'",
+            ),
             ("kind: Pod\napiVersion: v1", 'no kind "Pod" is registered for version "v1"'),
             ("[]", "couldn't decode as KubeSchedulerConfiguration: not an object"),
         ):
@@ -164,8 +177,8 @@ class TestRefusals:
         )
         assert refusal(podMaxBackoffSeconds="1") == 'strict decoding error: "podMaxBackoffSeconds" is no integer'
         assert args_refusal("InterPodAffinity", weight=1) == (
-            "strict decoding error: decoding .profiles[0].pluginConfig[0]: decoding args for plugin "
-            'InterPodAffinity: strict decoding error: unknown field "weight"'
+            "strict decoding error: decoding .profiles[0].pluginConfig[0]: strict decoding error: decoding args for "
+            'plugin InterPodAffinity: strict decoding error: unknown field "weight"'
         )
 
     @pytest.mark.parametrize(
@@ -247,11 +260,6 @@ class TestRefusals:
                 "disabled",
             ),
             (
-                "DynamicResources",
-                {"filterTimeout": "soon"},
-                'filterTimeout: Invalid value: "soon": time: invalid duration "soon"',
-            ),
-            (
                 "NodeResourcesFit",
                 {"scoringStrategy": {"type": "Best"}},
                 'scoringStrategy.type: Unsupported value: "Best": supported values: "LeastAllocated", '
@@ -318,10 +326,68 @@ class TestRefusals:
                 'matchExpressions[0].operator: Unsupported value: "Is": supported values: "In", "NotIn", "Exists", '
                 '"DoesNotExist", "Gt", "Lt"',
             ),
+            (
+                "NodeAffinity",
+                {
+                    "addedAffinity": {
+                        "preferredDuringSchedulingIgnoredDuringExecution": [
+                            {"weight": 0, "preference": {"matchFields": [{"operator": "Is"}]}},
+                            {
+                                "weight": 1,
+                                "preference": {
+                                    "matchExpressions": [
+                                        {"key": "a", "operator": "In"},
+                                        {"key": "a", "operator": "Gt", "values": ["x"]},
+                                    ]
+                                },
+                            },
+                        ]
+                    }
+                },
+                "[addedAffinity.preferredDuringSchedulingIgnoredDuringExecution[1].matchExpressions[0].values: Invalid "
+                "value: null: for 'in', 'notin' operators, values set can't be empty, "
+                "addedAffinity.preferredDuringSchedulingIgnoredDuringExecution[1].matchExpressions[1].values[0]: "
+                "Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer]",
+            ),
         ],
     )
     def test_of_arguments(self, plugin: str, args: dict[str, Any], told: str) -> None:
         assert args_refusal(plugin, **args) == told
+
+    @pytest.mark.parametrize(
+        ("args", "told"),
+        [
+            (
+                {"kind": "NodeAffinityArgs"},
+                "args for plugin InterPodAffinity were not of type InterPodAffinityArgs.kubescheduler.config.k8s.io, "
+                "got NodeAffinityArgs.kubescheduler.config.k8s.io",
+            ),
+            (
+                {"kind": "Foo"},
+                'decoding args for plugin InterPodAffinity: no kind "Foo" is registered for version '
+                '"kubescheduler.config.k8s.io/v1"',
+            ),
+            (
+                {"apiVersion": "kubescheduler.config.k8s.io/v1beta3"},
+                'decoding args for plugin InterPodAffinity: no kind "InterPodAffinityArgs" is registered for version '
+                '"kubescheduler.config.k8s.io/v1beta3"',
+            ),
+        ],
+    )
+    def test_of_arguments_of_another_kind(self, args: dict[str, Any], told: str) -> None:
+        assert args_refusal("InterPodAffinity", **args) == f"decoding .profiles[0].pluginConfig[0]: {told}"
+
+    def test_of_values_that_no_label_can_have(self) -> None:
+        expression = {"key": "a", "operator": "In", "values": ["-"]}
+        terms = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+        told = args_refusal("NodeAffinity", addedAffinity={"requiredDuringSchedulingIgnoredDuringExecution": terms})
+        assert '.matchExpressions[0].values[0][a]: Invalid value: "-": a valid label must be' in told
+
+    def test_of_keys_that_are_given_twice(self) -> None:
+        with pytest.raises(InvalidConfiguration) as caught:
+            load(yaml.safe_dump(HEAD) + "parallelism: 1\nparallelism: 2\n")
+        told = 'strict decoding error: yaml: unmarshal errors:\n  line 4: key "parallelism" already set in map'
+        assert str(caught.value) == told
 
     def test_of_keys_that_no_label_can_have(self) -> None:
         told = args_refusal("NodeResourcesFit", ignoredResources=["a b"])

@@ -242,7 +242,16 @@ class TestConfiguration:
                 'extenders[1].managedResources[0].name: Invalid value: "a.io/b": duplicate extender managed resource '
                 "name",
             ),
-            ([{"httpTimeout": "soon"}], 'couldn\'t build extenders: time: invalid duration "soon"'),
+            ([{"httpTimeout": "soon"}], 'time: invalid duration "soon"'),
+            ([{"urlPrefix": "http://[::1"}], "couldn't build extenders: Invalid IPv6 URL"),
+            (
+                [{"tlsConfig": {"caFile": "/nowhere"}}],
+                "couldn't build extenders: open /nowhere: no such file or directory",
+            ),
+            (
+                [{"tlsConfig": {"caFile": "/nowhere", "insecure": True}}],
+                "couldn't build extenders: specifying a root certificates file with the insecure flag is not allowed",
+            ),
             ([{"verb": "f"}], 'strict decoding error: unknown field "extenders[0].verb"'),
         ],
     )

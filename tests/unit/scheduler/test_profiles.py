@@ -114,10 +114,20 @@ class TestExtensionPoints:
 
 
 class TestWhatCannotBe:
+    WHERE = "initializing profiles: creating profile for scheduler name default-scheduler: "
+
     def refusal(self, multi_point: str = "", **points: PluginSet) -> str:
+        """Without the profile's name."""
         with pytest.raises(InvalidProfile) as caught:
             made(multi_point, **points)
-        return str(caught.value)
+        return str(caught.value).removeprefix(self.WHERE)
+
+    def test_the_profile_is_named(self) -> None:
+        config = ProfileConfig(name="mine", multi_point=(Enabled("X"),))
+        with pytest.raises(InvalidProfile) as caught:
+            make_profile(config, unused_handle(), REGISTRY)
+        told = 'creating profile for scheduler name mine: PreFilterPlugin "X" does not exist'
+        assert str(caught.value) == f"initializing profiles: {told}"
 
     def test_words(self) -> None:
         assert self.refusal(filter=enabled("X")) == 'FilterPlugin "X" does not exist'
@@ -137,7 +147,7 @@ class TestWhatCannotBe:
         config = ProfileConfig(multi_point=(*NEEDED, Enabled("A")))
         with pytest.raises(InvalidProfile) as caught:
             make_profile(config, unused_handle(), {**REGISTRY, "A": broken})
-        assert str(caught.value) == 'initializing plugin "A": no such table'
+        assert str(caught.value) == f'{self.WHERE}initializing plugin "A": no such table'
 
     def test_a_plugin_without_a_method_of_its_extension_point(self) -> None:
         class Unfinished(Filter):
@@ -148,7 +158,7 @@ class TestWhatCannotBe:
             InvalidProfile, match=r"Can't instantiate abstract class Unfinished .* '?filter'?$"
         ) as caught:
             make_profile(config, unused_handle(), {**REGISTRY, "A": lambda *_: Unfinished()})  # type: ignore[abstract]
-        assert str(caught.value).startswith('initializing plugin "A": ')
+        assert str(caught.value).startswith(f'{self.WHERE}initializing plugin "A": ')
 
 
 class TestInTheCluster:
