@@ -65,7 +65,8 @@ class GarbageCollector(Controller):
         self._monitors: dict[str, tuple[_Monitor, asyncio.Task[None]]] = {}
         self._shared: set[str] = set()
         """Keys of resources that are followed through caches which are there for others, too."""
-        self._absent: OrderedDict[str | tuple[OwnerReference, str], None] = OrderedDict()
+        self._absent: OrderedDict[tuple[OwnerReference, str], None] = OrderedDict()
+        """Owners as dependents of a namespace name them; those of no namespace as all do."""
 
     # ------------------------------------------------------------------ watching
     async def run(self) -> None:
@@ -113,7 +114,10 @@ class GarbageCollector(Controller):
 
     def forget(self, uid: str) -> None:
         """An object that a watch had shown is gone."""
-        self.note_absent(uid)
+        node = self.graph.nodes.get(uid)
+        if node is not None and not node.virtual:
+            gone, known = node.identity, self.client.resource(node.identity.resource)
+            self.note_absent(OwnerReference(known.api_version, known.kind, gone.name, uid), gone.namespace)
         self.take(self.graph.forget(uid))
 
     async def _rediscover(self) -> None:
@@ -220,7 +224,7 @@ class GarbageCollector(Controller):
         # One that waited for its dependents may have been told meanwhile to leave them: that is asked for.
         # the reference as it looks for an owner: whether it blocks or controls is nothing to that
         sought = OwnerReference(ref.apiVersion, ref.kind, ref.name, ref.uid)
-        if ref.uid in self._absent or (sought, dependent.namespace) in self._absent:
+        if (sought, "") in self._absent or (sought, dependent.namespace) in self._absent:
             return OwnerState.DANGLING
         resource = self.client.resource_for_kind(ref.apiVersion, ref.kind)
         if resource is None:
@@ -232,7 +236,7 @@ class GarbageCollector(Controller):
         namespace = dependent.namespace if resource.namespaced else ""
         owner = await self._latest(Identity(resource.key, namespace, ref.name, ref.uid))
         if owner is None or owner.uid != ref.uid:
-            self.note_absent((sought, dependent.namespace))
+            self.note_absent(sought, namespace)
             return OwnerState.DANGLING
         foreground = bool(owner.deletionTimestamp) and FOREGROUND in (owner.finalizers or ())
         return OwnerState.WAITING if foreground else OwnerState.SOLID
@@ -243,10 +247,9 @@ class GarbageCollector(Controller):
         group, _ = scheme.split_group_version(ref.apiVersion)
         return (ref.name, ref.kind, group) == (owner.name, known.kind, known.group)
 
-    def note_absent(self, owner: str | tuple[OwnerReference, str]) -> None:
-        """An owner of this uid, or one as a reference from a namespace has it, is not there. Uids do not come back:
-        dependents need not ask for it again."""
-        self._absent[owner] = None
+    def note_absent(self, owner: OwnerReference, namespace: str) -> None:
+        """An owner is not there. Uids do not come back: dependents need not ask for it again."""
+        self._absent[owner, namespace] = None
         if len(self._absent) > _ABSENT_REMEMBERED:
             self._absent.popitem(last=False)
 

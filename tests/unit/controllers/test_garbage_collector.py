@@ -216,3 +216,14 @@ async def test_a_reference_by_a_wrong_name_is_no_owner(api: FakeAPI, running: Ru
     add_pod(api, "right", reference(owner))
     await running.settle()
     assert names(api.all("pods")) == ["right"]
+
+
+async def test_a_reference_of_an_unknown_kind_is_not_judged_by_the_uid_of_what_is_gone(
+    api: FakeAPI, running: Running
+) -> None:
+    owner = add_set(api)
+    add_pod(api, "unclear", {**reference(owner), "kind": "Replicas"})
+    add_pod(api, "wrong", {**reference(owner), "name": "other"})
+    await start(running)
+    await delete(running, "web", "Background")
+    assert names(api.all("pods")) == ["unclear"] and api.all(SETS) == []
