@@ -70,19 +70,24 @@ class TaintEvictionController(Controller):
             self._pod_added(new)
 
     def _pod_deleted(self, pod: Object) -> None:
-        self._scheduled.pop(meta.key(pod), None)
+        self._cancel(pod)
+
+    def _cancel(self, pod: Object) -> None:
+        """What was to be done later is done now, or not at all."""
+        if self._scheduled.pop(meta.key(pod), None) is not None:
+            message = f"Cancelling deletion of Pod {meta.key(pod)}"
+            self._recorder.event(pod, "Normal", "TaintManagerEviction", message)
 
     async def sync(self, key: str) -> float | None:
         pod = self._pods.get(key)
         node = self._nodes.get(pods.node_name(pod)) if pod is not None else None
         if pod is None or node is None or meta.is_deleting(pod):
-            self._scheduled.pop(key, None)
             return None
-        now = self.clock.now()
-        due = eviction_due(pod, no_execute(node), now, seen=self._scheduled.get(key, now))
+        now, taints = self.clock.now(), no_execute(node)
+        due = eviction_due(pod, taints, now, seen=self._scheduled.get(key, now))
+        if due is None or not all(_toleration(pod, taint) for taint in taints):
+            self._cancel(pod)
         if due is None:
-            if self._scheduled.pop(key, None) is not None:
-                self._recorder.event(pod, "Normal", "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
             return None
         if due > 0:
             self._scheduled.setdefault(key, now)
@@ -117,8 +122,7 @@ def eviction_due(pod: Object, taints: list[Taint], now: datetime, *, seen: datet
     been there that do not say it themselves."""
     due: list[float] = []
     for taint in taints:
-        # as for the scheduler, the first that tolerates it decides
-        chosen = next((one for one in pod["spec"].get("tolerations") or () if tolerates(one, taint)), None)
+        chosen = _toleration(pod, taint)
         if chosen is None:
             return 0.0
         limit = chosen.get("tolerationSeconds")
@@ -126,3 +130,8 @@ def eviction_due(pod: Object, taints: list[Taint], now: datetime, *, seen: datet
             since = meta.parse_time(taint["timeAdded"]) if taint.get("timeAdded") else seen
             due.append(limit - (now - since).total_seconds())
     return min(due, default=None)
+
+
+def _toleration(pod: Object, taint: Taint) -> Object | None:
+    """As for the scheduler, the first that tolerates the taint decides."""
+    return next((one for one in pod["spec"].get("tolerations") or () if tolerates(one, taint)), None)

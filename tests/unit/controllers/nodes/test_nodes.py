@@ -156,6 +156,24 @@ async def test_a_node_that_speaks_again_loses_its_taints_and_keeps_its_pods(
     assert not api.get("pods", "a")["metadata"].get("deletionTimestamp")  # type: ignore[index]
 
 
+async def test_what_was_to_be_done_later_is_cancelled_where_it_is_done_now(
+    api: FakeAPI, running: Running, clock: VirtualClock
+) -> None:
+    add_node(api, taints=[{"key": "mine", "effect": "NoExecute"}])
+    for name in ("taken", "tainted"):
+        add_pod(api, name, tolerations=[{"key": "mine", "operator": "Exists", "tolerationSeconds": 300}])
+    await start(running)
+    await running.context.client.delete("pods", "taken", "default", grace_period_seconds=0)
+    await running.settle()
+    assert events(api, "TaintManagerEviction") == ["Cancelling deletion of Pod default/taken"]
+    api.change("nodes", "n1", spec={"taints": [{"key": "other", "effect": "NoExecute"}]})
+    await running.settle()
+    assert events(api, "TaintManagerEviction")[1:] == [
+        "Cancelling deletion of Pod default/tainted",
+        "Marking for deletion Pod default/tainted",
+    ]
+
+
 async def test_conditions_and_cordon_become_taints_and_foreign_taints_stay(api: FakeAPI, running: Running) -> None:
     add_node(api, ready="False", unschedulable=True, taints=[{"key": "mine", "effect": "NoSchedule"}])
     add_other(api)
