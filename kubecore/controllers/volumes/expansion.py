@@ -44,9 +44,8 @@ class ExpandController(Controller):
         if meta.annotations(volume).get(volumes.PROVISIONED_BY) == PROVISIONER:
             await self._expand(claim, volume)
         else:
-            kind = "Normal" if "csi" in volume["spec"] else "Warning"
             told = "waiting for an external controller to expand this PVC"
-            self._recorder.event(claim, kind, "ExternalExpanding", told)
+            self._recorder.event(claim, "Normal", "ExternalExpanding", told)
         return None
 
     async def _expand(self, claim: Object, volume: Object) -> None:
