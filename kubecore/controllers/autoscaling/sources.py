@@ -121,8 +121,9 @@ class MetricSources:
         try:
             usage = await self._metrics.of_object(name, scaled.namespace, described, selector)
         except MetricsError as error:
-            what = f"{described['kind']} {scaled.namespace}/{described['name']}"
-            raise MetricsError(f"unable to get metric {name}: {error} on {what}") from error
+            # upstream's words, which have come out of their order
+            told = f"{described['kind']} on {scaled.namespace} {described['name']}/{error}"
+            raise MetricsError(f"unable to get metric {name}: {told}") from error
         found, current = _for_all(scaled, source["target"], usage)
         status = {"metric": source["metric"], "current": current, "describedObject": described}
         # as upstream names what each pod is to have its share of

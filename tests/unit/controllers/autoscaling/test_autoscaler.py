@@ -437,8 +437,10 @@ async def test_an_external_metric_that_cannot_be_had_is_told_in_upstreams_words(
 
 
 async def test_no_custom_metrics_api_is_told(scaled: Scaled, api: ScalingAPI) -> None:
-    rate = {"metric": {"name": "rate"}, "target": {"type": "AverageValue", "averageValue": "10"}}
-    await scaled.start(1, {"type": "Pods", "pods": rate})
+    rate: Object = {"metric": {"name": "rate"}, "target": {"type": "AverageValue", "averageValue": "10"}}
+    hits = {**rate, "describedObject": {"apiVersion": "v1", "kind": "Service", "name": "front"}}
+    await scaled.start(1, {"type": "Pods", "pods": rate}, {"type": "Object", "object": hits})
+    assert "unable to get metric rate: Service on default front/unable to fetch" in str(events(api))
     assert api.condition("ScalingActive") == (
         "False",
         "FailedGetPodsMetric",
