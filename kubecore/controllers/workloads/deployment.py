@@ -167,7 +167,8 @@ class DeploymentController(Controller):
         if new is None:
             new = await self._new_set(deployment, sets, create=True)
             assert new is not None
-        await self._resize(deployment, new, sizing.replicas(deployment))
+        if sizing.replicas(new) != sizing.replicas(deployment):
+            await self._resize(deployment, new, sizing.replicas(deployment))
         if reporting.is_complete(deployment, deployment.get("status") or {}):
             await self._clean_up(deployment, old)
         return await self._report(deployment, sets, new)

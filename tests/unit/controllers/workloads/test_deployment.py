@@ -160,6 +160,16 @@ async def test_recreate_makes_new_pods_when_all_old_ones_are_gone(api: FakeAPI, 
     assert {pod["spec"]["containers"][0]["image"] for pod in api.all("pods")} == {"app:2"}
 
 
+async def test_recreate_leaves_a_replica_set_of_the_right_size_alone(api: FakeAPI, running: Running) -> None:
+    api.add(DEPLOYMENTS, deployment(2))
+    await start(running)
+    await roll_out(api, running)
+    before = api.all(SETS)[0]["metadata"]["annotations"]
+    api.change(DEPLOYMENTS, "web", spec={"strategy": {"type": "Recreate"}})
+    await running.settle()
+    assert api.all(SETS)[0]["metadata"]["annotations"] == before
+
+
 async def test_going_back_to_an_old_template_gives_its_replica_set_a_new_revision(
     api: FakeAPI, running: Running
 ) -> None:
