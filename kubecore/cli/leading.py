@@ -106,7 +106,9 @@ class Leading:
         return replace(self, **changes)
 
     def check(self) -> None:
-        """Raises BadParameter for times that do not fit together."""
+        """Raises BadParameter for times that do not fit together. Where nobody is elected they need not."""
+        if not self.wanted:
+            return
         try:
             self._times()
         except ValueError as error:

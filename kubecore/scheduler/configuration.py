@@ -74,7 +74,7 @@ def load(text: str) -> SchedulerConfig:
         extenders=tuple(map(_extender, given.get("extenders") or ())),
         back_off=BackOff(*_back_off(given)),
         percentage=given.get("percentageOfNodesToScore") or 0,
-        leader_election=given.get("leaderElection") or {},
+        leader_election=_given_of_election(given.get("leaderElection") or {}),
     )
 
 
@@ -156,6 +156,13 @@ def _problems(given: JSON, profiles: Sequence[JSON]) -> list[Cause]:
         detail = "must be greater than or equal to PodInitialBackoffSeconds"
         found.append(FieldError.invalid("podMaxBackoffSeconds", most, detail))
     return found + extender_configuration.problems(given.get("extenders") or ())
+
+
+def _given_of_election(given: JSON) -> JSON:
+    """A time of nothing is one that is not given."""
+    return {
+        field: value for field, value in given.items() if field not in _LEASE_TIMES or durations.seconds(value or "0s")
+    }
 
 
 def _election_problems(given: JSON) -> list[Cause]:

@@ -45,6 +45,10 @@ def test_times_of_a_file_that_do_not_fit_are_refused() -> None:
             DEFAULTS.or_as_in(file, name="kube-scheduler").check()
 
 
+def test_where_nobody_is_elected_times_need_not_fit() -> None:
+    Leading(name="kube-scheduler", wanted=False, renew_deadline="1m").check()
+
+
 def test_the_options_stand_in_a_command_where_it_names_what_they_make() -> None:
     app, got = typer.Typer(), []
 

@@ -55,6 +55,7 @@ def test_times_of_back_off_and_the_share_of_nodes() -> None:
 
 def test_leader_election_is_left_to_whoever_runs_the_scheduler() -> None:
     assert read(leaderElection={"leaderElect": False}).leader_election == {"leaderElect": False}
+    assert read(leaderElection={"retryPeriod": "0s"}).leader_election == {}, "nothing is said by that"
     told = refusal(leaderElection={"leaderElect": True, "resourceLock": "endpoints"})
     assert told == 'leaderElection.resourceLock: Invalid value: "endpoints": resourceLock value must be "leases"'
 
