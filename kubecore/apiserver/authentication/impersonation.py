@@ -72,18 +72,25 @@ class Wanted:
 
 def wanted(request: Request) -> Wanted | None:
     """Whom the headers name; None for nobody. Raises 400 for what belongs to a user, without one."""
-    found = Wanted(request.header(_USER) or "", request.header(_UID) or "")
+    first: dict[str, str] = {}
+    found = Wanted("")
     for header, value in request.headers():
         lowered = header.lower()
-        if lowered == _GROUP:
+        if lowered in (_USER, _UID):
+            first.setdefault(lowered, value)
+        elif lowered == _GROUP:
             found.groups.append(value)
         elif lowered.startswith(_EXTRA):
             found.extra.setdefault(unquote(lowered[len(_EXTRA) :]), []).append(value)
+    found.name, found.uid = first.get(_USER, ""), first.get(_UID, "")
     if found.name:
         return found
     if found.uid or found.groups or found.extra:
         told = " ".join(map(_told, found.demands()))
-        raise errors.bad_request(f"requested [{told}] without impersonating a user")
+        refused = errors.bad_request(f"requested [{told}] without impersonating a user")
+        # It repeats what was sent, and is never to be taken for a page.
+        refused.headers.append(("X-Content-Type-Options", "nosniff"))
+        raise refused
     return None
 
 

@@ -19,7 +19,8 @@ class Headers:
     given: list[tuple[str, str]]
 
     def header(self, name: str) -> str | None:
-        return next((value for key, value in self.given if key.lower() == name), None)
+        """As the front: None for what is no ASCII."""
+        return next((value for key, value in self.given if key.lower() == name and value.isascii()), None)
 
     def headers(self) -> list[tuple[str, str]]:
         return self.given
@@ -52,7 +53,19 @@ def test_what_belongs_to_a_user_is_refused_without_one(given: tuple[str, str], t
     with pytest.raises(StatusError) as refused:
         wanted(given)
     assert refused.value.code == 400
+    assert ("X-Content-Type-Options", "nosniff") in refused.value.headers
     assert str(refused.value.message) == f"requested [{told}] without impersonating a user"
+
+
+def test_nobody_goes_on_as_himself_for_letters_in_a_name() -> None:
+    found = wanted(("User", "josé"), ("Uid", "ü"))
+    assert found is not None
+    assert (found.name, found.uid) == ("josé", "ü")
+
+
+def test_of_several_users_the_first_one_counts() -> None:
+    assert wanted(("User", ""), ("User", "jim")) is None
+    assert user("jim").name == "jim"
 
 
 def test_each_part_is_asked_for_itself() -> None:
