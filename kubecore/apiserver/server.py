@@ -263,7 +263,6 @@ class APIServer:
                 tokens=self.tokens,
                 modules=self.access.tokens,
                 authorizer=self.authorizer,
-                native_authorizer=native,
                 logs=self._logs,
                 streams=PodStreams(self.registry, kubelets, self.authorizer, connecting),
                 proxying=Proxying(self.registry, kubelets, connecting),

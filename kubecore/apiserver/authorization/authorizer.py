@@ -8,8 +8,11 @@ transport, admission and the access reviews. Webhooks are what must be waited fo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+import orjson
 
 from kubecore._native import UserInfo
 from kubecore.api import errors
@@ -55,6 +58,19 @@ class Decision(NamedTuple):
     reason: str = ""
     error: str = ""
     denied: bool = False
+
+
+@dataclass(slots=True)
+class HeldRules:
+    """As PolicyRules; `incomplete` where a mode may allow more than it can tell."""
+
+    rules: list[dict[str, Any]] = field(default_factory=list)
+    incomplete: bool = False
+    failures: list[str] = field(default_factory=list)
+
+
+def is_node(user: UserInfo) -> bool:
+    return user.username.startswith("system:node:") and "system:nodes" in user.groups
 
 
 class Mode(Protocol):
@@ -104,6 +120,21 @@ class Authorizer:
     @property
     def asks_webhooks(self) -> bool:
         return bool(self._webhooks)
+
+    def rules(self, user: UserInfo, namespace: str) -> HeldRules:
+        """What the modes can tell of it together (upstream's RuleResolver)."""
+        found = HeldRules()
+        for mode in self._modes:
+            if mode == "RBAC":
+                raw, failures = self._native.rules_for(user, namespace)
+                found.rules += orjson.loads(raw)
+                found.failures += failures
+            elif mode == "AlwaysAllow":
+                found.rules += [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "nonResourceURLs": ["*"]}]
+            elif mode == "Webhook" or (mode == "Node" and is_node(user)):
+                found.incomplete = True
+                found.failures.append(f"{mode.lower()} authorizer does not support user rule resolution")
+        return found
 
     def authorize(self, user: UserInfo, attributes: Attributes) -> Decision:
         """At once, with the reason also where it is allowed. Raises Unanswered."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from kubecore import _native
 from kubecore.api import errors
+from kubecore.api.errors import aggregated
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
 from kubecore.apiserver.handlers.failing import telling, warned
 from kubecore.apiserver.handlers.request import Request, Response
@@ -19,19 +18,14 @@ if TYPE_CHECKING:
     from kubecore._native import UserInfo
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.handlers.writing import Writing
-    from kubecore.apiserver.registry.registry import Registry
 
 JSON = dict[str, Any]
 
 
 class AccessReviews:
-    def __init__(
-        self, registry: Registry, writing: Writing, authorizer: Authorizer, native: _native.Authorizer
-    ) -> None:
-        self._registry = registry
+    def __init__(self, writing: Writing, authorizer: Authorizer) -> None:
         self._writing = writing
         self._authorizer = authorizer
-        self._native = native
 
     async def subject(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SubjectAccessReview, and LocalSubjectAccessReview within a namespace."""
@@ -54,9 +48,9 @@ class AccessReviews:
         namespace = (review.get("spec") or {}).get("namespace") or ""
         if not namespace:
             raise warned(errors.bad_request("no namespace on request"), warnings)
-        raw, failures = self._native.rules_for(user, namespace)
+        held = self._authorizer.rules(user, namespace)
         resource_rules, non_resource_rules = [], []
-        for rule in orjson.loads(raw):
+        for rule in held.rules:
             if rule.get("nonResourceURLs"):
                 non_resource_rules.append({"verbs": rule["verbs"], "nonResourceURLs": rule["nonResourceURLs"]})
             if rule.get("resources"):
@@ -65,11 +59,12 @@ class AccessReviews:
         status: JSON = {
             "resourceRules": resource_rules,
             "nonResourceRules": non_resource_rules,
-            "incomplete": bool(failures),
+            "incomplete": held.incomplete,
         }
-        if failures:
-            status["evaluationError"] = ", ".join(failures)
-        return self._answer(request, served, review, status, warnings)
+        if held.failures:
+            status["evaluationError"] = aggregated(held.failures)
+        # Upstream's answer says nothing of the question.
+        return self._answer(request, served, {}, status, warnings)
 
     async def _judge(self, user: UserInfo, spec: JSON) -> JSON:
         resource, other = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
@@ -104,8 +99,7 @@ class AccessReviews:
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         review = self._writing.decode(ctx, served.kind, request.body, request.content_type)
         with telling(ctx.warnings):
-            if served.resource.namespaced:
-                lifecycle.place(ctx, served.resource, review.setdefault("metadata", {}))
+            lifecycle.place(ctx, served.resource, review.setdefault("metadata", {}))
             self._writing.own(ctx, served.kind, review)
             await self._writing.admit(ctx, served, review)
         return review, ctx.warnings

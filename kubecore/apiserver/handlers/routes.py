@@ -10,7 +10,6 @@ from kubecore.apiserver.handlers.scale import ScaleSubresource
 from kubecore.apiserver.handlers.tokens import TokenSubresources
 
 if TYPE_CHECKING:
-    from kubecore import _native
     from kubecore.apiserver.authentication.modules import TokenModules
     from kubecore.apiserver.authentication.tokens import TokenIssuer
     from kubecore.apiserver.authorization.authorizer import Authorizer
@@ -34,7 +33,6 @@ def special_handlers(
     tokens: TokenIssuer,
     modules: TokenModules,
     authorizer: Authorizer,
-    native_authorizer: _native.Authorizer,
     logs: PodLogs,
     streams: PodStreams,
     proxying: Proxying,
@@ -42,7 +40,7 @@ def special_handlers(
 ) -> dict[tuple[str, str, str], Handler]:
     pods = PodSubresources(registry, writing)
     token = TokenSubresources(registry, writing, tokens, modules)
-    access = AccessReviews(registry, writing, authorizer, native_authorizer)
+    access = AccessReviews(writing, authorizer)
     scale = ScaleSubresource(registry, writing)
     found: dict[tuple[str, str, str], Handler] = {
         **proxying.handlers(),

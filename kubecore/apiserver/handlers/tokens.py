@@ -13,6 +13,7 @@ from kubecore.apiserver.authentication.refused_tokens import why_refused
 from kubecore.apiserver.authentication.tokens import BoundObject, TokenIssuer
 from kubecore.apiserver.handlers.failing import telling
 from kubecore.apiserver.handlers.request import Request, Response
+from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import write_options
 
@@ -148,6 +149,7 @@ class TokenSubresources:
         """TokenReview: who is the bearer of this token?"""
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         review = self._writing.decode(ctx, served.kind, request.body, request.content_type)
+        lifecycle.place(ctx, served.resource, review.setdefault("metadata", {}))
         self._writing.own(ctx, served.kind, review)
         with telling(ctx.warnings):
             await self._writing.admit(ctx, served, review)
