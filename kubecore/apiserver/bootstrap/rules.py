@@ -34,19 +34,19 @@ AUTOUPDATE = {"rbac.authorization.kubernetes.io/autoupdate": "true"}
 
 
 def rule(verbs: str, groups: str | tuple[str, ...], resources: str, *, names: str = "") -> JSON:
-    """A PolicyRule; verbs, resources and names are separated by blanks."""
+    """A PolicyRule; verbs, resources and names are separated by blanks, and are in order in what is made of them."""
     made: JSON = {
-        "verbs": verbs.split(),
-        "apiGroups": [groups] if isinstance(groups, str) else list(groups),
-        "resources": resources.split(),
+        "verbs": sorted(verbs.split()),
+        "apiGroups": [groups] if isinstance(groups, str) else sorted(groups),
+        "resources": sorted(resources.split()),
     }
     if names:
-        made["resourceNames"] = names.split()
+        made["resourceNames"] = sorted(names.split())
     return made
 
 
 def urls(verbs: str, paths: str) -> JSON:
-    return {"verbs": verbs.split(), "nonResourceURLs": paths.split()}
+    return {"verbs": sorted(verbs.split()), "nonResourceURLs": sorted(paths.split())}
 
 
 def events() -> JSON:

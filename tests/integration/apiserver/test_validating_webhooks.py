@@ -162,6 +162,9 @@ async def test_a_service_that_is_not_there_is_told(api: Api, cluster: Api) -> No
         (web.Response(status=500, text="broken"), 'an error on the server ("broken") has prevented'),
         (web.Response(text="no json"), "couldn't get version/kind; json parse error"),
         ({"allowed": True, "patch": "W10="}, "validating webhook may not return response.patch"),
+        ({"apiVersion": "v1", "kind": "Pod"}, 'no kind "Pod" is registered for version "v1" in scheme'),
+        ({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"}, "converting (v1beta1.AdmissionReview)"),
+        ({"kind": "Odd"}, 'no kind "Odd" is registered for version "admission.k8s.io/v1" in scheme'),
     ],
 )
 async def test_an_answer_that_is_none_is_a_failure(api: Api, cluster: Api, answer: Any, told: str) -> None:
@@ -173,11 +176,11 @@ async def test_an_answer_that_is_none_is_a_failure(api: Api, cluster: Api, answe
 
 async def test_an_answer_of_another_version_is_a_failure_of_v1_only(api: Api, cluster: Api) -> None:
     def odd(request: JSON) -> JSON:
-        return {"kind": "Odd", "response": {"allowed": True, "uid": request["uid"]}}
+        return {"kind": "", "response": {"allowed": True, "uid": request["uid"]}}
 
     async with hooking(api, cluster, "Validating", odd):
         status, answer = await api.create(CONFIGMAPS, config_map("a"))
-    told = "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got /, Kind=Odd"
+    told = "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got /, Kind="
     assert status == 500
     assert told in answer["message"]
     async with hooking(api, cluster, "Validating", odd, admissionReviewVersions=["v2", "v1beta1"]) as hook:

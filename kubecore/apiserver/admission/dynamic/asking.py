@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kubecore.api import errors
 from kubecore.api.errors import StatusError
+from kubecore.api.label_names import qualified_name
 from kubecore.api.quoting import quoted
 from kubecore.apiserver.admission.dynamic import reviews
 from kubecore.apiserver.admission.dynamic.conditions import Judgement, inputs_of, matched
@@ -135,7 +136,8 @@ class Asking:
         body = reviews.review(version, uid, reviews.request_of(subject, target), form)
         answer = await self._call(webhook, ctx, body, version, uid, mutating=mutating)
         for name, value in answer.annotations.items():
-            ctx.annotate(f"{webhook.name}/{name}", value)
+            if not qualified_name(key := f"{webhook.name}/{name}"):
+                ctx.annotate(key, value)
         for text in answer.warnings:
             ctx.warn(text)
         if not answer.allowed:

@@ -135,6 +135,7 @@ def answer_of(body: bytes, version: str, uid: str, *, mutating: bool) -> Answer:
         patch = base64.b64decode(read.response.patch, validate=True) if read.response and read.response.patch else b""
     except (msgspec.DecodeError, binascii.Error, UnicodeDecodeError) as error:
         raise Unreadable(f"couldn't get version/kind; json parse error: {error}") from None
+    _check_kind(read, version)
     found = read.response
     if found is None:
         raise BadAnswer("webhook response was absent")
@@ -151,6 +152,18 @@ def answer_of(body: bytes, version: str, uid: str, *, mutating: bool) -> Answer:
         annotations=found.auditAnnotations or {},
         warnings=found.warnings or [],
     )
+
+
+def _check_kind(read: _Review, version: str) -> None:
+    """As upstream decodes an answer: what it does not say of itself is as expected."""
+    given, kind, expected = read.apiVersion, read.kind or "AdmissionReview", f"{_GROUP}/{version}"
+    if kind != "AdmissionReview" or (given and given not in [f"{_GROUP}/{one}" for one in VERSIONS]):
+        told = f"no kind {quoted(kind)} is registered for version {quoted(given or expected)}"
+        raise Unreadable(f'{told} in scheme "pkg/runtime/scheme.go:111"')
+    if given and given != expected:
+        other = given.removeprefix(f"{_GROUP}/")
+        told = f"converting ({other}.AdmissionReview) to ({version}.AdmissionReview): unknown conversion"
+        raise Unreadable(told)
 
 
 def _check(read: _Review, found: _Response, patch: bytes, uid: str, *, mutating: bool) -> None:
