@@ -191,6 +191,7 @@ def validate_priority_level(problems: Problems, name: str, spec: JSON) -> None:
         if limited is not None:
             problems.forbidden("spec.limited", "must be nil if the type is not Limited")
         _shares(problems, exempt or {}, "spec.exempt")
+        _lent(problems, exempt or {}, "spec.exempt")
     elif kind == "Limited":
         if exempt is not None:
             problems.forbidden("spec.exempt", "must be nil if the type is Limited")
@@ -211,15 +212,23 @@ def _shares(problems: Problems, holder: JSON, path: str) -> None:
     shares = holder.get("nominalConcurrencyShares") or 0
     if shares < 0:
         problems.invalid(f"{path}.nominalConcurrencyShares", shares, "must be a non-negative integer")
+
+
+def _lent(problems: Problems, holder: JSON, path: str) -> None:
     problems.between(f"{path}.lendablePercent", holder.get("lendablePercent"), 0, 100)
 
 
 def _limited(problems: Problems, limited: JSON) -> None:
     _shares(problems, limited, "spec.limited")
+    _response(problems, limited)
+    _lent(problems, limited, "spec.limited")
     borrowed = limited.get("borrowingLimitPercent")
     if borrowed is not None and borrowed < 0:
         detail = "if specified, must be a non-negative integer"
         problems.invalid("spec.limited.borrowingLimitPercent", borrowed, detail)
+
+
+def _response(problems: Problems, limited: JSON) -> None:
     path, response = "spec.limited.limitResponse", limited.get("limitResponse") or {}
     kind, queuing = response.get("type") or "", response.get("queuing")
     if kind == "Reject":

@@ -126,6 +126,17 @@ def test_who_rejects_has_no_queues() -> None:
     ]
 
 
+def test_what_a_limited_level_gets_wrong_is_told_in_upstreams_order() -> None:
+    limited = {"nominalConcurrencyShares": -1, "lendablePercent": 101, "borrowingLimitPercent": -1}
+    found = LEVELS.problems(level(type="Limited", limited={**limited, "limitResponse": {"type": "Other"}}))
+    assert [one.partition(":")[0].removeprefix("spec.limited.") for one in found] == [
+        "nominalConcurrencyShares",
+        "limitResponse.type",
+        "lendablePercent",
+        "borrowingLimitPercent",
+    ]
+
+
 def test_conditions_of_a_status_are_of_different_types() -> None:
     stored = SCHEMAS.create(schema())
     told = changed(stored, "status.conditions", [{"type": "A"}, {"type": "A"}, {}])
