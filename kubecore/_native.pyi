@@ -824,6 +824,10 @@ class Request:
     def authenticated(self) -> bool | None:
         """None: the token is of no kind known here, and Python must judge it (`header("authorization")`)."""
     @property
+    def resumed(self) -> bool:
+        """Whether it has come back once `resume` has said whom it goes on as."""
+
+    @property
     def authorized(self) -> bool | None:
         """None: Python must decide: another authorization mode, or an impersonation header."""
     @property

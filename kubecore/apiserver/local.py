@@ -143,6 +143,7 @@ class LocalRequest:
         "path",
         "query",
         "resource",
+        "resumed",
         "stream",
         "subresource",
         "user",
@@ -164,6 +165,7 @@ class LocalRequest:
         self.user: _native.UserInfo | None = user
         self.authenticated: bool | None = True
         self.authorized: bool | None = True
+        self.resumed = False
         self.method = method
         self.path = path
         self.query = query

@@ -27,6 +27,7 @@ pub struct Request {
     user: Option<Arc<kubecore_core::authn::UserInfo>>,
     authenticated: Option<bool>,
     authorized: Option<bool>,
+    resumed: bool,
     presence: Arc<Presence>,
     body: Bytes,
     body_object: PyOnceLock<Py<PyBytes>>,
@@ -41,6 +42,7 @@ impl Request {
             user: pending.decisions.user,
             authenticated: pending.decisions.authenticated,
             authorized: pending.decisions.authorized,
+            resumed: pending.decisions.resumed,
             presence: pending.presence,
             body: pending.body,
             body_object: PyOnceLock::new(),
@@ -159,6 +161,10 @@ impl Request {
     #[getter]
     fn authorized(&self) -> Option<bool> {
         self.authorized
+    }
+    #[getter]
+    fn resumed(&self) -> bool {
+        self.resumed
     }
     /// What the audit records of it; None where it does not want to hear of it, or who asks is not known yet.
     #[getter]

@@ -12,6 +12,7 @@ from kubecore.apiserver.authorization.authorizer import Authorizer, Decision, re
 
 if TYPE_CHECKING:
     from kubecore._native import Judged, UserInfo
+    from kubecore.apiserver.audit.recording import Record
     from kubecore.apiserver.authentication.modules import TokenModules
     from kubecore.apiserver.handlers.request import Request
     from kubecore.clock import Clock
@@ -28,20 +29,28 @@ class Identification:
         self._judged = judged
         self._clock = clock
 
-    async def __call__(self, request: Request) -> UserInfo:
-        """The user the request acts as. Raises 401, 403."""
+    async def __call__(self, request: Request) -> tuple[UserInfo, bool]:
+        """The user the request goes on as, and whether it may. Of a user whom the front did not know that has not been
+        asked yet: it gives the request a seat by that user first. Raises 401, 403."""
         user = await self._authenticate(request) if request.authenticated is None else request.user
         if user is None or request.authenticated is False:
             raise errors.unauthorized()
-        request.identified(user)
-        other = impersonation.wanted(request)
-        if other is not None:
-            for attributes in other.demands():
-                await self._authorizer.check(user, attributes)
-            user = other.identity()
+        if not request.resumed:
             request.identified(user)
-        await self._authorize(user, attributes_of(request))
-        return user
+            if (other := impersonation.wanted(request)) is not None:
+                for attributes in other.demands():
+                    await self._check(user, attributes)
+                return other.identity(), False
+            if request.authenticated is None:
+                return user, False
+        await self._authorize(request, user)
+        return user, True
+
+    async def _check(self, user: UserInfo, attributes: Attributes) -> None:
+        """Whether he may be that as somebody else. A mode that fails is no more than one that does not allow it."""
+        decision = await self._authorizer.judge(user, attributes)
+        if not decision.allowed:
+            raise refusal(user, attributes, decision._replace(error=""))
 
     async def _authenticate(self, request: Request) -> UserInfo | None:
         began, user = self._clock.monotonic(), None
@@ -55,18 +64,28 @@ class Identification:
                 self._judged.known(user, seconds)
         return user
 
-    async def _authorize(self, user: UserInfo, attributes: Attributes) -> None:
-        began = self._clock.monotonic()
+    async def _authorize(self, request: Request, user: UserInfo) -> None:
+        attributes, began = attributes_of(request), self._clock.monotonic()
         decision = await self._authorizer.judge(user, attributes)
         self._judged.authorized(_counted(decision), self._clock.monotonic() - began)
         if not decision.allowed:
+            if (record := request.audit) is not None:
+                _tell(record, decision)
             raise refusal(user, attributes, decision)
 
     async def _bearer(self, request: Request) -> UserInfo | None:
-        scheme, _, token = (request.header("authorization") or "").strip().partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        scheme, *rest = (request.header("authorization") or "").strip().split(" ", 2)
+        if scheme.lower() != "bearer" or not rest or not rest[0]:
             return None
-        return await self._tokens.authenticate(token.strip())
+        return await self._tokens.authenticate(rest[0])
+
+
+def _tell(record: Record, decision: Decision) -> None:
+    """What the audit says of who may not."""
+    if decision.error:
+        record.annotate("authorization.k8s.io/reason", "internal error")
+    else:
+        record.decided("forbid", decision.reason)
 
 
 def _counted(decision: Decision) -> Literal["allowed", "denied", "no-opinion", "error"]:

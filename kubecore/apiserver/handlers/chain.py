@@ -47,8 +47,8 @@ _MOST_CREATORS, _LONGEST_HEAD = 1024, 1024
 class Identify(Protocol):
     """Authentication, impersonation and authorization of what Rust left open."""
 
-    async def __call__(self, request: Request) -> UserInfo:
-        """The user, who may do it. Raises 401, 403."""
+    async def __call__(self, request: Request) -> tuple[UserInfo, bool]:
+        """The user, and whether he may do it, where that has been asked already. Raises 401, 403."""
 
 
 # A handler answers with a Response, or with None when it has answered by itself (streams).
@@ -96,7 +96,8 @@ class Handlers:
         """Answers the request, whatever happens."""
         try:
             if request.authorized is None or request.authenticated is None:
-                request.resume(await self._identify(request), authorized=True)
+                acting, allowed = await self._identify(request)
+                request.resume(acting, authorized=allowed)
                 return
             creates = request.verb == "create" and self.delegated(request) is None
             creator = self._known_creator(request) if creates else None

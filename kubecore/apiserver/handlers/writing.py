@@ -161,6 +161,8 @@ class Writing:
 
         def creates() -> JSON:
             obj = in_storage(loads(decoded.body), store.resource, served.resource)
+            if ctx.audit is not None:
+                record_object(ctx.audit, store, obj)
             lifecycle.check_same(ctx, store.resource, obj)
             if not (store.strategy.allow_create_on_update and _may_create(ctx, served)):
                 raise store.not_found(ctx.name)

@@ -64,6 +64,8 @@ pub struct Decisions {
     pub authenticated: Option<bool>,
     /// None: Python must decide.
     pub authorized: Option<bool>,
+    /// Python has said whom the request goes on as: what asks for another user is done with.
+    pub resumed: bool,
 }
 
 impl Exchange {

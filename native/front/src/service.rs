@@ -401,8 +401,6 @@ impl Server {
                 Ok(Reply::Full { status, headers, body }) => {
                     if exchange.is_unaudited() {
                         exchange.begin_audit(None);
-                    } else if let (403, None, Some(user)) = (status, decisions.authorized, &decisions.user) {
-                        self.audit_decision(exchange, user, Some(""));
                     }
                     return self.render(exchange, assemble(status, headers, Body::full(body)));
                 }
@@ -444,9 +442,10 @@ impl Server {
                         user: Some(user),
                         authenticated: Some(true),
                         authorized: authorized.then_some(true),
+                        resumed: true,
                     };
                     if !authorized && let Some(refused) = self.authorize(exchange, &mut decisions) {
-                        return self.render(exchange, status::refusal_to(exchange, &refused));
+                        return self.render(exchange, status::forbidden_to(exchange, &refused));
                     }
                     if decisions.authorized == Some(true) && upgrade.is_none() {
                         if self.asks_metrics(exchange) {

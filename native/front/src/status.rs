@@ -39,6 +39,9 @@ pub fn refusal(status: &Status) -> Response<Body> {
 pub fn refusal_to(exchange: &Exchange, status: &Status) -> Response<Body> {
     let mut response = refusal(status);
     if wants_protobuf_status(exchange.accept()) {
+        if let Some(trail) = exchange.trail() {
+            trail.responded(&status.to_json());
+        }
         *response.body_mut() = Body::full(protobuf::status_body(status));
         response.headers_mut().insert(CONTENT_TYPE, PROTOBUF);
     }

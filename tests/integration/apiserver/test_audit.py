@@ -214,8 +214,42 @@ async def test_who_may_not_and_who_is_nobody_is_told(tmp_path: Path) -> None:
     assert forbidden["annotations"]["authorization.k8s.io/decision"] == "forbid"
     told = events(tmp_path, "nobody")
     assert [one["stage"] for one in told] == ["ResponseStarted"]
-    assert told[-1]["responseStatus"]["message"] == "Authentication failed, attempted: bearer"
-    assert (told[-1]["user"], told[-1]["responseStatus"]["code"]) == ({}, 401)
+    refused = {"status": "Failure", "message": "Unauthorized", "reason": "Unauthorized", "code": 401, "metadata": {}}
+    assert (told[-1]["user"], told[-1]["responseStatus"]) == ({}, refused)
+
+
+async def test_why_somebody_may_not_is_told_whoever_says_so(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: Metadata") as (_, server):
+        pair = server.issue_client_certificate("system:node:n", ["system:nodes"])
+        async with Http(server, tmp_path, pair=pair) as node:
+            assert (await node.call("GET", "/api/v1/namespaces/default/secrets", headers=named("node"))).status == 403
+            answer = await node.call("GET", MAPS, headers=named("as", Impersonate_User="bob"))
+            assert answer.status == 403
+    annotations = events(tmp_path, "node")[-1]["annotations"]
+    assert annotations["authorization.k8s.io/decision"] == "forbid"
+    assert annotations["authorization.k8s.io/reason"] == "No Object name found"
+    # Whether the request itself is allowed has not been asked.
+    assert "annotations" not in events(tmp_path, "as")[-1]
+
+
+async def test_the_object_of_an_update_that_creates_is_told(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: Request") as (http, _):
+        role = {"metadata": {"name": "r"}, "rules": []}
+        path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/r"
+        assert (await http.call("PUT", path, role, headers=named("new"))).status == 201
+        assert (await http.call("PUT", f"{MAPS}/none", {"metadata": {"name": "none"}}, named("none"))).status == 404
+    for audit_id in ("new", "none"):
+        assert "metadata" in events(tmp_path, audit_id)[-1]["requestObject"]
+
+
+async def test_refusals_in_protobuf_are_told_too(tmp_path: Path) -> None:
+    async with audited(tmp_path, "- level: RequestResponse") as (_, server):
+        eve = Http(server, tmp_path, pair=server.issue_client_certificate("eve"))
+        async with eve:
+            headers = named("eve", Accept="application/vnd.kubernetes.protobuf")
+            assert (await eve.call("GET", MAPS, headers=headers)).status == 403
+    told = events(tmp_path, "eve")[-1]
+    assert told["responseStatus"]["reason"] == told["responseObject"]["reason"] == "Forbidden"
 
 
 async def test_a_request_with_a_timeout_that_is_none_is_told_whoever_asks(tmp_path: Path) -> None:
@@ -224,6 +258,7 @@ async def test_a_request_with_a_timeout_that_is_none_is_told_whoever_asks(tmp_pa
     (told,) = events(tmp_path, "soon")
     assert (told["stage"], told["user"], told["responseStatus"]["code"]) == ("ResponseStarted", {}, 400)
     assert told["responseStatus"]["message"].startswith("invalid timeout specified in the request URL")
+    assert told["responseStatus"]["reason"] == "BadRequest"
 
 
 async def test_what_admission_has_to_say_is_annotated(tmp_path: Path) -> None:
@@ -240,7 +275,7 @@ async def test_what_admission_has_to_say_is_annotated(tmp_path: Path) -> None:
 async def test_what_webhooks_say_and_change_is_annotated(tmp_path: Path, level: str) -> None:
     def change(request: JSON) -> JSON:
         changed: JSON = patch({"op": "add", "path": "/data/more", "value": "x"})(request)
-        return {**changed, "auditAnnotations": {"seen": "yes"}}
+        return {**changed, "auditAnnotations": {"seen": "yes", "no key": "x", "a/b": "x", "": "x"}}
 
     async with audited(tmp_path, f"- level: {level}") as (http, server), hooked(change) as hook:
         cluster = Api(server.transport(username="admin", groups=["system:masters"]), "")
@@ -250,7 +285,7 @@ async def test_what_webhooks_say_and_change_is_annotated(tmp_path: Path, level: 
         async with webhooks:
             await http.call("POST", MAPS, {"metadata": {"name": "a"}, "data": {"k": "v"}}, named("create"))
     told = events(tmp_path, "create")[-1]["annotations"]
-    assert told["one.example.com/seen"] == "yes"
+    assert {key: value for key, value in told.items() if key.startswith("one.")} == {"one.example.com/seen": "yes"}
     mutation, changed = (told.get(f"{name}.webhook.admission.k8s.io/round_0_index_0") for name in ("mutation", "patch"))
     whose = {"configuration": "hooks", "webhook": "one.example.com"}
     assert orjson.loads(mutation) == {**whose, "mutated": True}

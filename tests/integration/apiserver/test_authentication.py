@@ -59,6 +59,16 @@ async def test_tokens_of_a_file_name_their_users(tmp_path: Path) -> None:
             assert (await http.call("GET", PODS)).status == 403
         async with Http(server, tmp_path, token="other") as http:
             assert await whoami(http) == (401, {})
+        async with Http(server, tmp_path, token="plain") as http:
+            refused = await http.call("GET", PODS)
+            assert (refused.status, "X-Kubernetes-PF-FlowSchema-UID" in refused.headers) == (403, True)
+        async with Http(server, tmp_path, token="s3cret and more") as http:
+            assert (await whoami(http))[1]["username"] == "jane"
+        async with Http(server, tmp_path, token=" s3cret") as http:
+            answer = await http.call("GET", PODS)
+            told = "the provided Authorization header contains extra space before the bearer token, and is ignored"
+            assert (answer.status, 'User "system:anonymous"' in answer.json["message"]) == (403, True)
+            assert answer.headers["Warning"] == f'299 - "{told}"'
         own = server.tokens.audiences[0]
         status = await reviewed(server, "plain")
         assert (status["user"]["username"], status["audiences"]) == ("john", [own])

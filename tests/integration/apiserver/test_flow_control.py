@@ -105,6 +105,13 @@ async def test_answers_name_the_schema_and_level_of_their_request(tmp_path: Path
             assert await named(http, await node.call("GET", "/api/v1/nodes/n")) == ("system-node-high", "node-high")
         impersonated = await http.call("GET", "/api/v1/pods", headers={"Impersonate-User": "system:kube-scheduler"})
         assert await named(http, impersonated) == ("kube-scheduler", "workload-high")
+        refused = await http.call("GET", MAPS, headers={"Impersonate-User": "jane"})
+        assert refused.status == 403
+        assert await named(http, refused) == ("global-default", "global-default")
+        async with asking_as(server, tmp_path, "jane") as jane:
+            # Whoever may not act as somebody else is none of the users that requests are classified by.
+            refused = await jane.call("GET", MAPS, headers={"Impersonate-User": "eve"})
+            assert (refused.status, "X-Kubernetes-PF-FlowSchema-UID" in refused.headers) == (403, False)
 
 
 async def test_who_is_nobody_is_not_classified(tmp_path: Path) -> None:

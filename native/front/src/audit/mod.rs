@@ -290,10 +290,6 @@ impl Trail {
         self.findings.lock().status.get_or_insert_with(|| ResponseStatus::of_code(code)).code = code;
     }
 
-    pub fn said(&self, message: &str) {
-        self.findings.lock().status.get_or_insert_with(Default::default).message = message.to_owned();
-    }
-
     /// Whoever comes is told of now, or sent away.
     fn insist(&self) {
         let mut findings = self.findings.lock();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Response, StatusCode};
 use kubecore_core::authn::{SYSTEM_MASTERS, UserInfo};
@@ -13,7 +13,6 @@ use kubecore_core::status::Status;
 use super::{Asked, Draft, Ending, Sources, Stage, Text, Trail};
 use crate::body::Body;
 use crate::exchange::Exchange;
-use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::server::Server;
 
@@ -119,16 +118,13 @@ impl Exchange {
     /// Who asks is known, or that nobody knows. The refusal of a request that must not go on, since it cannot be told.
     pub fn begin_audit(&self, user: Option<&Arc<UserInfo>>) -> Option<Status> {
         let trail = self.audit.as_ref()?.begin(user)?;
-        if user.is_none() {
-            trail.said(&self.failed_credentials());
-        }
         trail.is_rejected().then(|| Status::internal("failed to store audit event"))
     }
 
     /// The request is refused whoever asks (apiserver's withFailedRequestAudit).
     pub(crate) fn begin_audit_of(&self, refused: &Status) {
         if let Some(trail) = self.audit.as_ref().and_then(|draft| draft.begin(None)) {
-            trail.said(&refused.message);
+            trail.responded(&refused.to_json());
         }
     }
 
@@ -151,28 +147,6 @@ impl Exchange {
 
     pub(crate) fn tells_answers(&self) -> bool {
         self.trail().is_some_and(|trail| trail.wants_response())
-    }
-
-    /// As upstream's getAuthMethods.
-    fn failed_credentials(&self) -> String {
-        let authorization = self.header(AUTHORIZATION).unwrap_or("").trim();
-        let scheme = authorization.split_once(' ').map(|(scheme, _)| scheme.to_ascii_lowercase());
-        let mut attempted = Vec::new();
-        match scheme.as_deref() {
-            Some("basic") => attempted.push("basic"),
-            Some("bearer") => attempted.push("bearer"),
-            _ => {}
-        }
-        if Query::new(&self.query).first("access_token").is_some_and(|token| !token.trim().is_empty()) {
-            attempted.push("access_token");
-        }
-        if self.connection.identity.is_some() {
-            attempted.push("x509");
-        }
-        if attempted.is_empty() {
-            return "Authentication failed, no credentials provided".to_owned();
-        }
-        format!("Authentication failed, attempted: {}", attempted.join(", "))
     }
 }
 

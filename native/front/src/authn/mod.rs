@@ -323,12 +323,20 @@ impl Authenticator {
     }
 }
 
-/// The token of a `Bearer` header; other schemes count as no credentials.
+/// The token of a `Bearer` header, up to the next space; other schemes count as no credentials.
 fn bearer(value: &HeaderValue) -> Option<&str> {
     let text = value.to_str().ok()?.trim();
-    let (scheme, token) = text.split_once(' ')?;
-    let token = token.trim();
+    let (scheme, rest) = text.split_once(' ')?;
+    let token = rest.split(' ').next()?;
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Whether there is one space too many before the token, which does not count then (apiserver
+/// `pkg/authentication/request/bearertoken`).
+pub fn is_spaced(headers: &HeaderMap) -> bool {
+    let text = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or("").trim();
+    text.split_once(' ')
+        .is_some_and(|(scheme, rest)| scheme.eq_ignore_ascii_case("bearer") && rest.starts_with(' '))
 }
 
 #[cfg(test)]
@@ -339,7 +347,9 @@ mod tests {
     fn only_bearer_headers_hold_tokens() {
         for (value, token) in [
             ("Bearer abc", Some("abc")),
-            ("bearer  abc ", Some("abc")),
+            ("bearer abc ", Some("abc")),
+            ("Bearer abc def", Some("abc")),
+            ("Bearer  abc", None),
             ("Bearer ", None),
             ("Basic abc", None),
             ("abc", None),

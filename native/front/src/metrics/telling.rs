@@ -1,18 +1,28 @@
 //! What metrics, audit and flow control hear of the chain's answers.
 
-use http::header::WARNING;
-use http::{HeaderMap, Response};
+use http::header::{HeaderValue, WARNING};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 
 use super::{Answered, Terminated};
 use crate::audit::lasts;
+use crate::authn::is_spaced;
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::server::Server;
 
+const SPACED: HeaderValue = HeaderValue::from_static(
+    "299 - \"the provided Authorization header contains extra space before the bearer token, and is ignored\"",
+);
+
 impl Server {
     pub(crate) fn told(&self, exchange: &Exchange, mut response: Response<Body>) -> Response<Body> {
         self.remark(exchange, response.headers_mut());
+        if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            && is_spaced(&exchange.headers)
+        {
+            response.headers_mut().append(WARNING, SPACED);
+        }
         let answered = Answered {
             code: response.status().as_u16(),
             size: response.body().size_hint().exact(),
