@@ -1055,9 +1055,10 @@ class Authorizer:
         """RBAC's policy as it is now, to see later whether it is another one."""
     def rules_for(self, user: UserInfo, namespace: str) -> tuple[bytes, list[str]]:
         """JSON array of PolicyRules, duplicates merged, and the errors met while resolving them."""
-    def covers(self, user: UserInfo, namespace: str, rules: bytes) -> list[str]:
-        """Escalation check: the PolicyRules (JSON array) the user does not hold, in Kubernetes' words; empty when all are
-        held. OverflowError, with their number, when they are more than can be checked while others wait."""
+    def covers(self, user: UserInfo, namespace: str, rules: bytes) -> tuple[list[str], list[str]]:
+        """Escalation check: the PolicyRules (JSON array) the user does not hold, in Kubernetes' words, empty when all are
+        held; and the errors met while resolving what he holds. OverflowError, with their number, when they are more than
+        can be checked while others wait."""
 
 # --- serving
 @final

@@ -318,13 +318,13 @@ impl Authorizer {
         user: &UserInfo,
         namespace: &str,
         rules: &[u8],
-    ) -> PyResult<Vec<String>> {
+    ) -> PyResult<(Vec<String>, Vec<String>)> {
         py.detach(|| {
             let wanted: Vec<PolicyRule> = serde_json::from_slice(rules).map_err(value_error)?;
-            let (held, _) = rbac::rules_for(&self.0.policy().current(), &user.0, namespace);
+            let (held, failures) = rbac::rules_for(&self.0.policy().current(), &user.0, namespace);
             let lacking = rbac::covers(&held, &wanted);
             let lacking = lacking.map_err(|rbac::TooMany(count)| PyOverflowError::new_err(count))?;
-            Ok(lacking.iter().map(PolicyRule::compact).collect())
+            Ok((rbac::described(lacking), failures))
         })
     }
 }

@@ -6,11 +6,14 @@ who holds the rules of the role it names, or may `bind` it. Bootstrapping and sy
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kubecore.api import errors
+from kubecore.api.errors import aggregated
+from kubecore.api.quoting import quoted
 from kubecore.apiserver.admission.chain import CREATE, UPDATE
 from kubecore.apiserver.authorization.attributes import Attributes
 from kubecore.apiserver.authorization.authorizer import Authorizer
@@ -27,6 +30,10 @@ _GROUP = "rbac.authorization.k8s.io"
 _ROLES = ("roles.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io")
 _BINDINGS = ("rolebindings.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io")
 _MASTERS = "system:masters"
+# Whoever aggregates may end up granting anything.
+_EVERYTHING = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]}]
+_KEEPING = ("ownerReferences", "finalizers", "managedFields", "resourceVersion", "selfLink")
+_KIND = re.compile("^(cluster)?role(?=[.])")
 
 
 class EscalationCheck(DemandingPlugin):
@@ -49,55 +56,64 @@ class EscalationCheck(DemandingPlugin):
             self._check_binding(ctx, user, obj, old)
 
     def _check_role(self, ctx: RequestContext, user: UserInfo, obj: JSON, old: JSON | None) -> None:
-        plural = ctx.resource_key.partition(".")[0]
-        if (
-            old is not None
-            and old.get("rules") == obj.get("rules")
-            and (old.get("aggregationRule") == obj.get("aggregationRule"))
-        ):
+        if old is not None and _changes_who_keeps_it_alone(obj, old):
             return
-        name = obj["metadata"].get("name") or ""
-        asked = Attributes("escalate", _GROUP, "v1", plural, namespace=ctx.namespace, name=name)
+        plural, name = ctx.resource_key.partition(".")[0], obj["metadata"].get("name") or ""
+        # Of a new role upstream knows no name yet.
+        named = "" if ctx.verb == "create" else name
+        asked = Attributes("escalate", _GROUP, "*", plural, namespace=ctx.namespace, name=named)
         if self._authorizer.authorize(user, asked)[0]:
             return
-        rules = list(obj.get("rules") or [])
-        if obj.get("aggregationRule"):
-            # Whoever aggregates may end up granting anything.
-            everything = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
-            rules += [everything, {"nonResourceURLs": ["*"], "verbs": ["*"]}]
-        self._require(ctx, user, plural, name, rules)
+        self._require(ctx, user, name, obj.get("rules") or [])
+        if (_aggregates(obj) or _aggregates(old)) and self._lacks(ctx, user, name, _EVERYTHING)[0]:
+            told = "must have cluster-admin privileges to use the aggregationRule"
+            raise errors.forbidden(_GROUP, plural, name, told)
 
     def _check_binding(self, ctx: RequestContext, user: UserInfo, obj: JSON, old: JSON | None) -> None:
-        if (
-            old is not None
-            and old.get("roleRef") == obj.get("roleRef")
-            and (old.get("subjects") == obj.get("subjects"))
-        ):
+        if old is not None and _changes_who_keeps_it_alone(obj, old):
             return
         reference = obj.get("roleRef") or {}
         name, kind = reference.get("name") or "", reference.get("kind")
         role_plural = "roles" if kind == "Role" else "clusterroles"
-        asked = Attributes("bind", _GROUP, "v1", role_plural, namespace=ctx.namespace, name=name)
+        asked = Attributes("bind", _GROUP, "*", role_plural, namespace=ctx.namespace, name=name)
         if self._authorizer.authorize(user, asked)[0]:
             return
         role = ctx.get(f"{role_plural}.{_GROUP}", ctx.namespace if kind == "Role" else "", name)
-        plural = ctx.resource_key.partition(".")[0]
         if role is None:
-            raise errors.not_found(_GROUP, role_plural, name)
-        self._require(ctx, user, plural, obj["metadata"].get("name") or "", role.get("rules") or [])
+            raise errors.not_found(_GROUP, ctx.resource_key.partition(".")[0], name)
+        self._require(ctx, user, obj["metadata"].get("name") or "", role.get("rules") or [])
 
-    def _require(self, ctx: RequestContext, user: UserInfo, plural: str, name: str, rules: list[JSON]) -> None:
+    def _require(self, ctx: RequestContext, user: UserInfo, name: str, rules: list[JSON]) -> None:
+        missing, failures = self._lacks(ctx, user, name, rules)
+        if not missing:
+            return
+        groups, plural = " ".join(map(quoted, user.groups)), ctx.resource_key.partition(".")[0]
+        told = (
+            f"user {quoted(user.username)} (groups=[{groups}]) is attempting to grant RBAC permissions not currently "
+        )
+        told += "held:\n" + "\n".join(missing)
+        if failures:
+            # Roles that are not there go by the resource that is asked for.
+            told += f"; resolution errors: [{aggregated([_KIND.sub(plural, one) for one in failures])}]"
+        raise errors.forbidden(_GROUP, plural, name, told)
+
+    def _lacks(self, ctx: RequestContext, user: UserInfo, name: str, rules: list[JSON]) -> tuple[list[str], list[str]]:
         try:
-            missing = self._native.covers(user, ctx.namespace, orjson.dumps(rules))
+            return self._native.covers(user, ctx.namespace, orjson.dumps(rules))
         except OverflowError as too_many:
             told = f"{too_many} permissions are more than can be checked: grant them in several roles"
-            raise errors.forbidden(_GROUP, plural, name, told) from None
-        if missing:
-            groups = " ".join(f'"{group}"' for group in user.groups)
-            raise errors.forbidden(
-                _GROUP,
-                plural,
-                name,
-                f'user "{user.username}" (groups=[{groups}]) is attempting to grant RBAC permissions not currently '
-                "held:\n" + "\n".join(missing),
-            )
+            raise errors.forbidden(_GROUP, ctx.resource_key.partition(".")[0], name, told) from None
+
+
+def _aggregates(role: JSON | None) -> bool:
+    return bool(((role or {}).get("aggregationRule") or {}).get("clusterRoleSelectors"))
+
+
+def _changes_who_keeps_it_alone(obj: JSON, old: JSON) -> bool:
+    """Owners and finalizers. A label may do more: it makes a role part of those that aggregate it."""
+    return _judged(obj) == _judged(old)
+
+
+def _judged(obj: JSON) -> JSON:
+    metadata = {key: value for key, value in obj["metadata"].items() if value and key not in _KEEPING}
+    return {**{key: value for key, value in obj.items() if value}, "metadata": metadata}

@@ -208,13 +208,15 @@ async def test_what_admission_asks_the_webhook_answers_too(tmp_path: Path) -> No
         async with http_of(server, tmp_path, "jane") as jane:
             for name, status in (("mine", 201), ("other", 403)):
                 role = {"metadata": {"name": name}, "rules": rules}
-                assert (await jane.call("POST", roles, role)).status == status
+                assert (await jane.call("PUT", f"{roles}/{name}", role)).status == status
+            # Of what is created in a collection no name is asked about.
+            assert (await jane.call("POST", roles, {"metadata": {"name": "mine"}, "rules": rules})).status == 403
             applied = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new"}}
             answer = await jane.call(
                 "PATCH", f"{MAPS}/new?fieldManager=me", applied, {"Content-Type": "application/apply-patch+yaml"}
             )
             assert answer.status == 201
-        assert [one["resourceAttributes"]["verb"] for one in webhook.specs].count("escalate") == 2
+        assert [one["resourceAttributes"]["verb"] for one in webhook.specs].count("escalate") == 3
 
 
 # --- the configuration file

@@ -85,6 +85,62 @@ async def test_rules_that_multiply_beyond_measure_are_not_checked_one_by_one(ser
     assert (status, "more than can be checked" in refused["message"]) == (403, True)
 
 
+async def test_what_is_missing_is_told_in_order_and_with_all_verbs_of_a_resource(
+    server: APIServer, api: Api, cluster: Api
+) -> None:
+    group = "rbac.authorization.k8s.io"
+    subject, api_group = {"kind": "User", "name": "ann", "apiGroup": group}, {"apiGroup": group}
+    rules = [{"apiGroups": [group], "resources": ["roles", "clusterroles", "rolebindings"], "verbs": ["create"]}]
+    for name, role in (("ann", {"kind": "ClusterRole", "name": "ann"}), ("ann-none", {"kind": "Role", "name": "none"})):
+        binding = {"metadata": {"name": name}, "subjects": [subject], "roleRef": {**role, **api_group}}
+        assert (await api.create(f"{group}/v1/rolebindings", binding))[0] == 201
+    assert (await cluster.create(f"{group}/v1/clusterroles", {"metadata": {"name": "ann"}, "rules": rules}))[0] == 201
+    binding = {"metadata": {"name": "ann"}, "subjects": [subject], "roleRef": {"kind": "ClusterRole", "name": "ann"}}
+    assert (await cluster.create(f"{group}/v1/clusterrolebindings", binding))[0] == 201
+    ann = Api(server.transport(username="ann", groups=["g"]), api.namespace)
+    wanted = [
+        {"apiGroups": [""], "resources": ["secrets", "pods"], "verbs": ["get", "list"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+    ]
+    held = (
+        'user "ann" (groups=["g" "system:authenticated"]) is attempting to grant RBAC permissions not currently held:\n'
+    )
+    status, refused = await ann.create(f"{group}/v1/roles", {"metadata": {"name": "more"}, "rules": wanted})
+    told = held + '{APIGroups:[""], Resources:["pods"], Verbs:["get" "list" "list" "watch"]}\n'
+    told += '{APIGroups:[""], Resources:["secrets"], Verbs:["get" "list"]}'
+    gone = '; resolution errors: [roles.rbac.authorization.k8s.io "none" not found]'
+    assert (status, refused["message"]) == (403, f'roles.{group} "more" is forbidden: {told}{gone}')
+    everyone = Api(server.transport(username="ann", groups=["g"]), "")
+    given = {"metadata": {"name": "sum"}, "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]}}
+    status, refused = await everyone.create(f"{group}/v1/clusterroles", given)
+    assert status == 403
+    assert refused["message"].endswith("must have cluster-admin privileges to use the aggregationRule")
+    missing = {"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "gone", **api_group}}
+    status, refused = await ann.create(f"{group}/v1/rolebindings", missing)
+    assert (status, refused["message"]) == (404, f'rolebindings.{group} "gone" not found')
+
+
+async def test_a_label_of_a_role_is_for_who_holds_its_rules(server: APIServer, cluster: Api) -> None:
+    """By it the role becomes part of others, such as `edit`."""
+    group = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": [group], "resources": ["clusterroles"], "verbs": ["get", "patch"]}]
+    assert (await cluster.create(f"{group}/v1/clusterroles", {"metadata": {"name": "liz"}, "rules": rules}))[0] == 201
+    binding = {
+        "metadata": {"name": "liz"},
+        "subjects": [{"kind": "User", "name": "liz", "apiGroup": group}],
+        "roleRef": {"kind": "ClusterRole", "name": "liz", "apiGroup": group},
+    }
+    assert (await cluster.create(f"{group}/v1/clusterrolebindings", binding))[0] == 201
+    liz = Api(server.transport(username="liz"), "")
+    label = {"metadata": {"labels": {"rbac.authorization.k8s.io/aggregate-to-edit": "true"}}}
+    status, refused = await liz.patch(f"{group}/v1/clusterroles", "cluster-admin", label)
+    assert (status, "not currently held" in refused["message"]) == (403, True)
+    assert (await liz.patch(f"{group}/v1/clusterroles", "liz", label))[0] == 200
+    finalizer = {"metadata": {"finalizers": ["example.com/kept"]}}
+    assert (await liz.patch(f"{group}/v1/clusterroles", "cluster-admin", finalizer))[0] == 200
+    assert (await liz.patch(f"{group}/v1/clusterroles", "cluster-admin", {"metadata": {"finalizers": None}}))[0] == 200
+
+
 async def test_impersonation_needs_permission_and_is_complete(server: APIServer, api: Api, tmp_path: Path) -> None:
     headers = {"Impersonate-User": "jim", "Impersonate-Group": "system:masters"}
     path = api.path("v1/configmaps")
@@ -102,6 +158,8 @@ async def test_impersonation_needs_permission_and_is_complete(server: APIServer,
         who = await http.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, only)
         assert who.json["status"]["userInfo"]["groups"] == ["system:authenticated"]
         assert (await http.call("GET", path, headers={"Impersonate-Group": "x"})).status == 400
+        answer = await http.call("GET", path, headers={"Impersonate-User": "josé"})
+        assert (answer.status, 'User "josé" cannot list' in answer.json["message"]) == (403, True)
 
 
 async def test_each_part_of_another_identity_needs_a_right_of_its_own(

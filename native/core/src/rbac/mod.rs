@@ -15,7 +15,7 @@ mod store;
 
 pub use model::{Binding, BindingObject, RoleObject, RoleRef, Subject};
 pub use policy::{Decision, Policy};
-pub use review::{TooMany, covers, rules_for};
+pub use review::{TooMany, covers, described, rules_for};
 pub use rule::{CompiledRule, PolicyRule};
 pub use store::{Change, PolicyKind, PolicyStore};
 

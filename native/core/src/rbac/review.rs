@@ -1,6 +1,9 @@
 //! What a user holds, for SelfSubjectRulesReview, and whether that covers what it wants to grant.
 
-use indexmap::IndexSet;
+use std::collections::BTreeSet;
+use std::mem::take;
+
+use indexmap::{IndexMap, IndexSet};
 use rustc_hash::FxBuildHasher;
 
 use super::policy::Policy;
@@ -50,6 +53,24 @@ pub fn covers(held: &[PolicyRule], wanted: &[PolicyRule]) -> Result<Vec<PolicyRu
         return Err(TooMany(count));
     }
     Ok(open.into_iter().flat_map(atoms).filter(|atom| !is_held(atom)).collect())
+}
+
+/// What is lacking, in order: a line for each resource, with all of its verbs, and for each URL and verb.
+///
+/// Source: kubernetes `pkg/registry/rbac/validation` (ConfirmNoEscalation, CompactRules).
+pub fn described(lacking: Vec<PolicyRule>) -> Vec<String> {
+    let mut lines = BTreeSet::new();
+    let mut of_resources = IndexMap::<_, Vec<String>, FxBuildHasher>::default();
+    for mut atom in lacking {
+        if atom.non_resource_urls.is_empty() {
+            let verbs = take(&mut atom.verbs);
+            of_resources.entry(atom).or_default().extend(verbs);
+        } else {
+            lines.insert(atom.compact());
+        }
+    }
+    lines.extend(of_resources.into_iter().map(|(rule, verbs)| PolicyRule { verbs, ..rule }.compact()));
+    lines.into_iter().collect()
 }
 
 /// How many atoms a rule has.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Attributes;
+use crate::go::quote;
 
 /// rbac/v1 PolicyRule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,14 +29,14 @@ impl PolicyRule {
     /// As an escalation refusal prints it: `{APIGroups:[""], Resources:["pods"], Verbs:["get"]}`.
     pub fn compact(&self) -> String {
         let fields = [
-            ("NonResourceURLs", &self.non_resource_urls),
             ("APIGroups", &self.api_groups),
             ("Resources", &self.resources),
+            ("NonResourceURLs", &self.non_resource_urls),
             ("ResourceNames", &self.resource_names),
             ("Verbs", &self.verbs),
         ];
         let texts = fields.iter().filter(|(_, values)| !values.is_empty()).map(|(name, values)| {
-            let quoted: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
+            let quoted: Vec<String> = values.iter().map(|value| quote(value)).collect();
             format!("{name}:[{}]", quoted.join(" "))
         });
         format!("{{{}}}", texts.collect::<Vec<_>>().join(", "))
