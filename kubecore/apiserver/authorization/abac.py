@@ -49,8 +49,10 @@ def read_policies(path: Path) -> list[JSON]:
 
 def _current(document: JSON) -> JSON:
     if document["apiVersion"] != f"{_GROUP}/v1beta1" or document.get("kind") != "Policy":
-        shown = f"{document['apiVersion']}, Kind={document.get('kind')}"
-        raise ValueError(f'no kind "{document.get("kind")}" is registered for {shown}')
+        kind, version = document.get("kind") or "Policy", document["apiVersion"]
+        raise ValueError(
+            f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
+        )
     spec = _checked(document.get("spec") or {})
     if "*" in (spec.get("user"), spec.get("group")):
         spec.update(user="", group=_EVERYBODY)

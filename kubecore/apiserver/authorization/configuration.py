@@ -96,7 +96,7 @@ def load(text: str, *, required: Iterable[str] = ()) -> Configured:
     authorizers = given.get("authorizers") or []
     for index, one in enumerate(authorizers):
         if one.get("webhook"):
-            authorizers[index] = {**one, "webhook": {**_DEFAULTS, **one["webhook"]}}
+            authorizers[index] = {**one, "webhook": _defaulted(one["webhook"])}
     if causes := _problems(authorizers):
         told = [str(cause) for cause in causes]
         raise InvalidConfiguration(aggregated(told))
@@ -111,6 +111,19 @@ _DEFAULTS = {
     "unauthorizedTTL": "30s",
     "cacheUnauthorizedRequests": True,
 }
+
+
+def _defaulted(webhook: JSON) -> JSON:
+    """As upstream: no time at all is as good as none named."""
+    said = {key: value for key, value in webhook.items() if not (key.endswith("edTTL") and _is_no_time(value))}
+    return {**_DEFAULTS, **said}
+
+
+def _is_no_time(text: str) -> bool:
+    try:
+        return durations.seconds(text) == 0
+    except ValueError:
+        return False
 
 
 def _check_modes(authorizers: Sequence[JSON], modes: Sequence[str], required: Sequence[str]) -> None:

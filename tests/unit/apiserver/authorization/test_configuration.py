@@ -53,6 +53,11 @@ def test_modes_come_in_the_order_of_the_file_and_webhooks_with_their_terms(tmp_p
     assert (spec.terms.authorized_ttl, spec.terms.unauthorized_ttl, spec.terms.denies_on_failure) == (0.0, 90.0, True)
 
 
+def test_no_time_to_remember_an_answer_is_the_usual_one(tmp_path: Path) -> None:
+    [spec] = load(text(webhook(tmp_path, authorizedTTL="0s", unauthorizedTTL="0s"))).webhooks
+    assert (spec.terms.authorized_ttl, spec.terms.unauthorized_ttl) == (300.0, 30.0)
+
+
 def test_what_is_not_right_is_told_with_its_place(tmp_path: Path) -> None:
     for authorizers, told in (
         ([], "authorizers: Required value: at least one authorization mode must be defined"),

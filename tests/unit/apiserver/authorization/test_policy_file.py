@@ -36,6 +36,11 @@ def test_without_a_version_what_is_left_out_is_everything(tmp_path: Path) -> Non
     assert reader == {**group, **everything, "resource": "pods", "readonly": True}
 
 
+def test_a_policy_of_another_version_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PolicyFileError, match='no kind "Policy" is registered for version "x" in scheme'):
+        read(tmp_path, '{"apiVersion": "x"}')
+
+
 @pytest.mark.parametrize("line", ["nonsense", "[]", '{"user": 1}', VERSIONED % '{"readonly": "yes"}'])
 def test_a_line_that_is_no_policy_is_told_with_its_number(tmp_path: Path, line: str) -> None:
     with pytest.raises(PolicyFileError, match=r"line 2: "):
