@@ -256,7 +256,13 @@ async def test_a_time_to_answer_in_is_a_duration(
 
 async def test_checks_have_the_names_that_are_asked_for_one_by_one(server: APIServer, tmp_path: Path) -> None:
     async with admin(server, tmp_path) as http:
-        for check in ("ping", "log", "etcd", "poststarthook/rbac/bootstrap-roles"):
+        hooks = ("rbac/bootstrap-roles", "generic-apiserver-start-informers", "start-apiserver-admission-initializer")
+        hooks += (
+            "start-apiextensions-informers",
+            "start-service-ip-repair-controllers",
+            "storage-object-count-tracker-hook",
+        )
+        for check in ("ping", "log", "etcd", *(f"poststarthook/{hook}" for hook in hooks)):
             for endpoint in ("healthz", "livez", "readyz"):
                 assert (await http.call("GET", f"/{endpoint}/{check}")).body == b"ok"
         assert b"[+]etcd excluded: ok" in (await http.call("GET", "/readyz?verbose&exclude=etcd")).body
