@@ -120,11 +120,11 @@ class LogWriter:
             self._append(b"".join(out))
 
     def close(self) -> None:
-        """The container has ended: write what has no newline, and tell followers."""
+        """The container has ended: write what has no newline, as a part that no line ends, and tell followers."""
         for stream, rest in self._unfinished.items():
             if rest:
                 prefix = f"{format_nanoseconds(self._clock.now())} {stream} ".encode()
-                self._append(prefix + b"F " + rest + b"\n")
+                self._append(prefix + b"P " + rest + b"\n")
                 self._unfinished[stream] = b""
         self._file.close()
         self._book.closed(self.path)

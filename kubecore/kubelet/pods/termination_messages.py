@@ -34,5 +34,6 @@ def last_output(path: Path) -> str:
             raw = file.read().split(b"\n")[-_FALLBACK_LINES - 1 :]
     except OSError:
         return ""
-    lines = [line.split(b" ", 3)[3] for line in raw if line.count(b" ") >= 3]
-    return (b"\n".join(lines) + b"\n")[-_FALLBACK_BYTES:].decode("utf-8", "replace") if lines else ""
+    heads = [line.split(b" ", 3) for line in raw if line.count(b" ") >= 3]
+    said = b"".join(content if tags.startswith(b"P") else content + b"\n" for _, _, tags, content in heads)
+    return said[-_FALLBACK_BYTES:].decode("utf-8", "replace")

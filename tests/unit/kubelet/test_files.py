@@ -47,8 +47,16 @@ def test_log_lines_carry_time_stream_and_tag_and_long_ones_come_in_parts(tmp_pat
         (b"stderr", b"P", 16384),
         (b"stderr", b"F", 3616),
         (b"stdout", b"F", 3),
-        (b"stdout", b"F", 4),
+        (b"stdout", b"P", 4),
     ]
+
+
+async def test_output_that_ends_without_a_newline_is_read_without_one(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "0.log", VirtualClock(), LogBook())
+    writer.write("stdout", b"one\nDONE")
+    writer.close()
+    assert await output(tmp_path / "0.log", LogOptions()) == b"one\nDONE"
+    assert await output(tmp_path / "0.log", LogOptions(tail=1)) == b"DONE"
 
 
 async def test_a_log_is_rotated_by_size_and_only_so_many_files_stay(tmp_path: Path) -> None:

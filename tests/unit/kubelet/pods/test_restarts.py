@@ -40,13 +40,16 @@ async def test_a_containers_own_rules_come_before_the_pods(
     assert node.status()["phase"] == "Running"
 
 
-@pytest.mark.parametrize(("exit_code", "message"), [(1, "last words\n"), (0, "")])
+@pytest.mark.parametrize(
+    ("said", "exit_code", "message"),
+    [(b"last words\n", 1, "last words\n"), (b"last\nwords", 1, "last\nwords"), (b"last words\n", 0, "")],
+)
 async def test_the_end_of_the_log_stands_in_for_a_message_after_a_failure(
-    node: Node, exit_code: int, message: str
+    node: Node, said: bytes, exit_code: int, message: str
 ) -> None:
     await node.run(container(terminationMessagePolicy="FallbackToLogsOnError"), restartPolicy="Never")
     writer = LogWriter(node.runtime.config("main").log_path, node.clock, node.kubelet.book)
-    writer.write("stdout", b"last words\n")
+    writer.write("stdout", said)
     writer.close()
     node.runtime.end("main", exit_code)
     await node.settle()
