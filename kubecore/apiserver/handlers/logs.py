@@ -17,9 +17,11 @@ from kubecore.api import errors, schemas
 from kubecore.api.errors import Cause, FieldError
 from kubecore.api.queries import int64, parse_query
 from kubecore.api.schemas import SchemaError
+from kubecore.api.websockets import HandshakeRefused
 from kubecore.apiserver.handlers.kubelets import Kubelet, KubeletConnection, chosen_container, kubelet_of
 from kubecore.apiserver.handlers.reading import drained
 from kubecore.apiserver.handlers.request import Request, Response
+from kubecore.apiserver.handlers.websocket_output import switched
 from kubecore.apiserver.registry.codec import loads
 
 if TYPE_CHECKING:
@@ -89,7 +91,11 @@ class PodLogs:
             if answer.status == 404:
                 raise errors.StatusError(404, "NotFound", f"the server could not find the requested resource: {text}")
             raise errors.internal_error(f"the kubelet of node {node} answered {answer.status}: {text}")
-        stream = request.respond_stream(200, _PLAIN)
+        try:
+            stream: Stream = switched(request) or request.respond_stream(200, _PLAIN)
+        except HandshakeRefused as refused:
+            answer.close()
+            return Response(refused.status, refused.text.encode(), _PLAIN)
         task = asyncio.get_running_loop().create_task(_copy(answer, stream), name=f"log {request.path}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

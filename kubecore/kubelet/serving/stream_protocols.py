@@ -5,16 +5,14 @@ After apimachinery `pkg/util/httpstream` (SPDY) and `wsstream` (WebSocket).
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-Headers = list[tuple[str, str]]
+from kubecore.api import websockets
+from kubecore.api.websockets import Headers
 
 _SPDY = "SPDY/3.1"
-_WEBSOCKET_KEY = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _VERSIONS = "X-Stream-Protocol-Version"
 
 # Of exec and attach, best first.
@@ -73,14 +71,6 @@ class Agreed:
         return self.protocol.startswith("v5.")
 
 
-def is_upgrade(headers: Headers) -> bool:
-    return any("upgrade" in value.lower() for value in _values(headers, "connection"))
-
-
-def is_websocket(headers: Headers) -> bool:
-    return is_upgrade(headers) and any(value.lower() == "websocket" for value in _values(headers, "upgrade"))
-
-
 def agree_on_container(headers: Headers) -> Agreed:
     """For exec and attach. Raises ProtocolError."""
     return _agree(headers, spdy=_SPDY_CONTAINER, websocket=_WEBSOCKET_CONTAINER)
@@ -92,15 +82,18 @@ def agree_on_ports(headers: Headers) -> Agreed:
 
 
 def _agree(headers: Headers, *, spdy: Sequence[str], websocket: Mapping[str, str]) -> Agreed:
-    if not is_websocket(headers):
+    if not websockets.is_websocket(headers):
         protocol, answer = agree_on_spdy(headers, spdy)
         return Agreed("spdy", protocol, answer)
-    protocol, answer = agree_on_websocket(headers, tuple(websocket))
+    try:
+        protocol, answer = websockets.agree(headers, tuple(websocket))
+    except websockets.HandshakeRefused as refused:
+        raise ProtocolError(Refusal(refused.status, refused.text)) from refused
     return Agreed(websocket[protocol], protocol, answer)
 
 
 def agree_on_spdy(headers: Headers, offered: Sequence[str]) -> tuple[str, Headers]:
-    told = _values(headers, _VERSIONS)
+    told = websockets.values(headers, _VERSIONS.lower())
     if not told:
         _refuse(400, f"unable to upgrade: header {_VERSIONS} does not exist in request with {len(headers)} headers")
     asked = [name for value in told for name in value.replace(",", " ").split()]
@@ -112,32 +105,10 @@ def agree_on_spdy(headers: Headers, offered: Sequence[str]) -> tuple[str, Header
         text += f"client supports {_go(asked)}, server accepts {_go(offered)}"
         accepted = [("X-Accepted-Stream-Protocol-Versions", name) for name in offered]
         raise ProtocolError(Refusal(403, text, accepted))
-    upgrades = any(_SPDY.lower() in value.lower() for value in _values(headers, "upgrade"))
-    if not (upgrades and is_upgrade(headers)):
+    upgrades = any(_SPDY.lower() in value.lower() for value in websockets.values(headers, "upgrade"))
+    if not (upgrades and websockets.is_upgrade(headers)):
         _refuse(400, "unable to upgrade: missing upgrade headers in request")
     return protocol, [("Connection", "Upgrade"), ("Upgrade", _SPDY), (_VERSIONS, protocol)]
-
-
-def agree_on_websocket(headers: Headers, offered: Sequence[str]) -> tuple[str, Headers]:
-    """The first protocol asked for that is offered; the empty one when none is asked for."""
-    key = next(iter(_values(headers, "sec-websocket-key")), "")
-    if not key or _values(headers, "sec-websocket-version") != ["13"]:
-        _refuse(400, "unable to upgrade: not a WebSocket handshake of version 13")
-    asked = [name.strip() for value in _values(headers, "sec-websocket-protocol") for name in value.split(",")]
-    protocol = next((name for name in asked or [""] if name in offered), None)
-    if protocol is None:
-        _refuse(403, f"requested protocol(s) are not supported: {_go(asked)}; supports {_go(offered)}")
-    digest = hashlib.sha1(key.encode() + _WEBSOCKET_KEY.encode(), usedforsecurity=False).digest()
-    answer = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
-    answer.append(("Sec-WebSocket-Accept", base64.b64encode(digest).decode()))
-    if protocol:
-        answer.append(("Sec-WebSocket-Protocol", protocol))
-    return protocol or "", answer
-
-
-def _values(headers: Headers, name: str) -> list[str]:
-    wanted = name.lower()
-    return [value for own, value in headers if own.lower() == wanted]
 
 
 def _go(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""exec, attach and port-forward as the API server passes them on: to a kubelet that the test plays, byte by byte."""
+"""exec, attach, port-forward and logs as the API server passes them on: by a kubelet that the test plays, in bytes."""
 
 from __future__ import annotations
 
@@ -258,3 +258,61 @@ async def test_webhooks_see_and_change_the_path_behind_a_proxy(
             assert (await ours.head()).startswith("HTTP/1.1 200 ")
     assert head.startswith("GET /b%20c?x=y HTTP/1.1")
     assert [one["object"]["kind"] for one in hook.requests] == ["NodeProxyOptions", "NodeProxyOptions"]
+
+
+LOG = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
+SO_FAR = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+WEBSOCKET = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a2V5\r\n"
+CLOSED = b"\x88\x02\x03\xe8"
+
+
+def log_by_websocket(api: Api, protocol: str) -> bytes:
+    return request(api, "log", method="GET", headers=f"{WEBSOCKET}Sec-WebSocket-Protocol: {protocol}\r\n")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "messages"),
+    [
+        ("binary.k8s.io", b"\x82\x00" + b"\x82\x05hello"),
+        ("base64.binary.k8s.io", b"\x81\x00" + b"\x81\x08aGVsbG8="),
+    ],
+)
+async def test_a_log_comes_by_websocket_in_messages_the_first_of_which_is_empty(
+    server: APIServer, shell: Api, kubelet: PlayedKubelet, protocol: str, messages: bytes
+) -> None:
+    kubelet.answer = LOG
+    async with client(server) as ours:
+        ours.writer.write(log_by_websocket(shell, f"other.k8s.io, {protocol}"))
+        await kubelet.asked()
+        head = await ours.head()
+        assert head.startswith("HTTP/1.1 101 ")
+        assert f"sec-websocket-protocol: {protocol}\r\n" in head.lower()
+        assert await ours.ended() == messages + CLOSED
+
+
+async def test_a_client_that_closes_its_websocket_ends_the_log(
+    server: APIServer, shell: Api, kubelet: PlayedKubelet
+) -> None:
+    kubelet.answer = SO_FAR
+    async with client(server) as ours:
+        ours.writer.write(log_by_websocket(shell, "binary.k8s.io"))
+        _, theirs = await kubelet.asked()
+        await ours.head()
+        assert await ours.reader.readexactly(9) == b"\x82\x00\x82\x05hello"
+        ours.writer.write(b"\x89\x82\x00\x00\x00\x00hi")
+        assert await ours.reader.readexactly(4) == b"\x8a\x02hi"
+        ours.writer.write(b"\x88\x80\x00\x00\x00\x00")
+        assert await ours.ended() == CLOSED
+        assert await theirs.ended() == b""
+
+
+async def test_a_log_by_a_protocol_that_there_is_not_is_forbidden(
+    server: APIServer, shell: Api, kubelet: PlayedKubelet
+) -> None:
+    kubelet.answer = LOG
+    async with client(server) as ours:
+        ours.writer.write(log_by_websocket(shell, "v4.channel.k8s.io"))
+        await kubelet.asked()
+        assert (await ours.head()).startswith("HTTP/1.1 403 ")
+        told = b"requested protocol(s) are not supported: [v4.channel.k8s.io]; "
+        assert (await ours.reader.readexactly(len(told))) == told
