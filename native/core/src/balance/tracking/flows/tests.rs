@@ -119,7 +119,8 @@ fn readers_always_find_what_stays_while_others_come_and_go() {
         over.store(true, Relaxed);
         reader.join().unwrap();
     });
-    let words: Vec<Option<u64>> = (0..STAYING).filter(|one| one % 3 != 0).map(|one| word(&table, one)).collect();
+    let words: Vec<Option<u64>> =
+        (0..STAYING).filter(|one| one % 3 != 0).map(|one| word(&table, one)).collect();
     assert_eq!(words, (0..STAYING).filter(|one| one % 3 != 0).map(Some).collect::<Vec<_>>());
     assert_eq!(table.len(), STAYING as usize);
 }
