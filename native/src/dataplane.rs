@@ -9,6 +9,7 @@ use kubecore_core::balance::ServiceKey;
 use kubecore_dataplane::access::{Access, Clients, Led, Range};
 use kubecore_dataplane::namespaces::Namespaces as CoreNamespaces;
 use kubecore_dataplane::proxy_protocol::ProxyProtocol;
+use kubecore_dataplane::relays::Relays;
 use kubecore_dataplane::{Forwarder as CoreForwarder, ForwarderOptions};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -25,14 +26,27 @@ pub fn runtime() -> PyResult<&'static Runtime> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.min(MOST_WORKERS))
+        .worker_threads(workers())
         .thread_name("kubecore-data")
         .enable_all()
         .build()
         .map_err(os_error)?;
     Ok(RUNTIME.get_or_init(|| runtime))
+}
+
+/// As many threads carry what connections of TCP say.
+pub fn relays() -> PyResult<&'static Arc<Relays>> {
+    static RELAYS: OnceLock<Arc<Relays>> = OnceLock::new();
+    if let Some(relays) = RELAYS.get() {
+        return Ok(relays);
+    }
+    let relays = Relays::start(workers()).map_err(os_error)?;
+    Ok(RELAYS.get_or_init(|| relays))
+}
+
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS)
 }
 
 /// An OSError with its number, so that Python makes PermissionError and the like of it.
@@ -163,7 +177,8 @@ impl Forwarder {
         let clock = clock.map(|clock| clock.core.clone()).unwrap_or_default();
         let namespaces = namespaces.map(|known| Arc::clone(&known.core)).unwrap_or_default();
         let (handle, balanced) = (runtime()?.handle().clone(), Arc::clone(&balancer.core));
-        let core = CoreForwarder::new(handle, clock, options, balanced, namespaces);
+        let relays = Arc::clone(relays()?);
+        let core = CoreForwarder::new(handle, relays, clock, options, balanced, namespaces);
         Ok(Self { core, balancer: Arc::clone(&balancer.core) })
     }
 

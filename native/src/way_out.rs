@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::clock::Clock;
-use crate::dataplane::{os_error, runtime, seconds};
+use crate::dataplane::{os_error, relays, runtime, seconds};
 
 /// Carries on outside what leads out of a network namespace.
 #[pyclass(frozen, module = "kubecore._native")]
@@ -46,8 +46,9 @@ impl WayOut {
             (options.most_connections_of_one, options.most_flows_of_one) = (most, most);
         }
         let clock = clock.map(|clock| clock.core.clone()).unwrap_or_default();
-        let runtime = runtime()?.handle();
-        let core = py.detach(|| CoreWayOut::open(runtime, &clock, options, namespace)).map_err(os_error)?;
+        let (runtime, relays) = (runtime()?.handle(), relays()?);
+        let core =
+            py.detach(|| CoreWayOut::open(runtime, relays, &clock, options, namespace)).map_err(os_error)?;
         Ok(Self { core })
     }
 

@@ -7,10 +7,11 @@ import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from kubecore._native import ConnectionTable
+from kubecore._native import Clock, ConnectionTable
 from tests.native.test_forwarder import VIP, Plane, answer, backend, echo, eventually, greet
 
 ABORT = struct.pack("ii", 1, 0)
@@ -70,7 +71,8 @@ class Leaving:
     async def begin(self, good: int, **options: int) -> None:
         with deferring() as bad:
             self._plane.balancer.put_service("TCP", VIP, 80)
-            self._plane.point_to([good, bad.getsockname()[1]])
+            self.port = bad.getsockname()[1]
+            self._plane.point_to([good, self.port])
             address = self._plane.forwarder.listen("TCP", VIP, 80, bind_port=0, **options)
             self.reader, self.writer = await asyncio.open_connection(*address)
             await eventually(lambda: states(self._plane) == ["ESTABLISHED"])
@@ -126,6 +128,32 @@ class TestNothingTaken:
                 writer.write_eof()
                 await eventually(lambda: b"".join(received) == b"log line")
             writer.close()
+
+
+def asks_for_signs_of_life(port: int) -> bool:
+    """Whether the kernel does, of who is connected to `port`: a keepalive timer runs (`tr` of /proc/net/tcp)."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(fields[2] == f"0100007F:{port:04X}" and fields[5].startswith("02:") for fields in lines)
+
+
+async def test_a_connection_that_has_stood_for_long_goes_nowhere_else() -> None:
+    clock = Clock.virtual(0.0)
+    plane = Plane(clock=clock, connect_timeout=3600.0)
+    client = Leaving(plane)
+
+    def stands_for_long(port: int) -> bool:
+        clock.advance(10)
+        return asks_for_signs_of_life(port)
+
+    async with backend(greet("alive")) as good:
+        await client.begin(good)
+        assert not asks_for_signs_of_life(client.port)
+        await eventually(lambda: stands_for_long(client.port))
+        client.writer.write(b"hello")
+        with pytest.raises(ConnectionResetError):
+            await client.read()
+    assert plane.forwarder.statistics()["retried"] == 0
+    plane.forwarder.shutdown()
 
 
 class TestSomethingSaid:

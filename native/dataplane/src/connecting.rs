@@ -2,15 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kubecore_sockets::Pool;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Socket, TcpKeepalive, Type};
 use tokio::io::Interest;
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
 
 use crate::namespaces::socket_in;
 
@@ -47,42 +48,38 @@ fn socket_for(address: SocketAddr, kind: Type, origin: &Origin) -> io::Result<So
 }
 
 /// Begin to connect to `address`. A destination on this host has often taken the connection when this returns.
-pub(crate) fn begin(address: SocketAddr, origin: &Origin) -> io::Result<TcpStream> {
+pub(crate) fn begin(address: SocketAddr, origin: &Origin) -> io::Result<Socket> {
     let socket = socket_for(address, Type::STREAM.nonblocking(), origin)?;
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
         _ => {}
     }
-    TcpStream::from_std(socket.into())
+    Ok(socket)
 }
 
 /// Whether it is connected by now: to be asked before anybody waits for that.
-pub(crate) fn connected_already(stream: &TcpStream) -> bool {
-    let mut asked = [PollFd::new(stream, PollFlags::OUT)];
+pub(crate) fn connected_already(socket: &Socket) -> bool {
+    let mut asked = [PollFd::new(socket, PollFlags::OUT)];
     matches!(rustix::event::poll(&mut asked, Some(&NOT_AT_ALL)), Ok(1))
         && asked[0].revents() == PollFlags::OUT
 }
 
 /// Wait until it is connected.
-pub(crate) async fn connected_later(stream: &TcpStream) -> io::Result<()> {
-    let ready = stream.ready(Interest::WRITABLE).await?;
-    // Only a socket that is closed in some way has an error to tell.
-    if (ready.is_write_closed() || ready.is_error())
-        && let Some(error) = stream.take_error()?
-    {
-        return Err(error);
-    }
-    Ok(())
+pub(crate) async fn connected_later(socket: &Socket) -> io::Result<()> {
+    // SAFETY: the socket stays open for as long as it is borrowed.
+    let waiting = unsafe { AsyncFd::register_with_interest(socket.as_fd(), Interest::WRITABLE) }?;
+    waiting.writable().await?.retain_ready();
+    socket.take_error()?.map_or(Ok(()), Err)
 }
 
 /// Connect to `address`: as `TcpStream::connect`, in fewer calls.
-pub(crate) async fn connect(address: SocketAddr, origin: Origin) -> io::Result<TcpStream> {
-    let stream = begin(address, &origin)?;
-    if !connected_already(&stream) {
-        connected_later(&stream).await?;
+pub(crate) async fn connect(address: SocketAddr, origin: Origin) -> io::Result<Socket> {
+    let socket = begin(address, &origin)?;
+    if !connected_already(&socket) {
+        connected_later(&socket).await?;
     }
-    Ok(stream)
+    Ok(socket)
 }
 
 /// A socket for packets to and from `address` alone.
@@ -102,8 +99,8 @@ fn borrow_address(socket: &Socket, client: SocketAddr) -> io::Result<()> {
 }
 
 /// Ask for a sign of life when nothing has come for long.
-pub(crate) fn keep_alive(stream: &TcpStream) {
-    let _ = SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE);
+pub(crate) fn keep_alive(socket: &Socket) {
+    let _ = socket.set_tcp_keepalive(&KEEPALIVE);
 }
 
 /// How far a connection has come, by the kernel's count.
@@ -118,14 +115,14 @@ pub(crate) struct Progress {
 const CLOSED: u8 = 7;
 
 /// None where the kernel does not tell.
-pub(crate) fn progress(stream: &TcpStream) -> Option<Progress> {
+pub(crate) fn progress(socket: &Socket) -> Option<Progress> {
     // SAFETY: all-zero is valid for this struct of integers.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: the pointers are to live values and the length is theirs.
     let result = unsafe {
         libc::getsockopt(
-            stream.as_raw_fd(),
+            socket.as_raw_fd(),
             libc::IPPROTO_TCP,
             libc::TCP_INFO,
             (&raw mut info).cast(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use kubecore_core::balance::{Balancer, Protocol, ServiceKey, VirtualService};
+use kubecore_core::balance::{Balancer, Connection, Protocol, ServiceKey, VirtualService};
 use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -19,6 +19,7 @@ pub use crate::connections::ConnectionInfo;
 use crate::connections::Connections;
 use crate::namespaces::Namespaces;
 use crate::one_entrance::OneEntrance;
+use crate::relays::Relays;
 use crate::tcp::TcpVirtual;
 use crate::udp::UdpVirtual;
 use crate::wait;
@@ -69,6 +70,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn relays(&self) -> &Arc<Relays> {
+        &self.connections.relays
+    }
+
+    /// Whether the socket is to be made in another network namespace, which may take a child of ours and its time.
+    pub(crate) fn connects_elsewhere(&self, client: SocketAddr, to: &Connection) -> bool {
+        self.namespaces.know(client.ip())
+            || kubecore_sockets::network_of(to.destination().address().ip()).is_some()
+    }
+
     /// Whether a socket is to be bound though no link has its address.
     pub(crate) fn binds_ahead(&self, address: SocketAddr) -> bool {
         self.options.freebind && address.is_ipv6()
@@ -132,13 +143,13 @@ impl Listener {
     }
 }
 
-/// Somebody always waits for the next moment: a timer that would be the earliest of all costs a call that wakes who waits
-/// for events, and each connection begins with one that is later than this.
+/// How often connections are looked for that have become old.
 const TICK: Duration = Duration::from_secs(5);
 
-async fn tick(clock: Clock) {
+async fn settle(shared: Arc<Shared>) {
     loop {
-        wait::sleep(&clock, TICK).await;
+        wait::sleep(&shared.clock, TICK).await;
+        shared.connections.settle(shared.clock.monotonic());
     }
 }
 
@@ -147,7 +158,7 @@ pub struct Forwarder {
     shared: Arc<Shared>,
     listeners: Mutex<Listeners>,
     one: io::Result<OneEntrance>,
-    ticking: AbortHandle,
+    settling: AbortHandle,
 }
 
 impl Forwarder {
@@ -155,26 +166,21 @@ impl Forwarder {
     /// by destinations with their own addresses.
     pub fn new(
         runtime: Handle,
+        relays: Arc<Relays>,
         clock: Clock,
         options: ForwarderOptions,
         balancer: Arc<Balancer>,
         namespaces: Arc<Namespaces>,
     ) -> Self {
-        let ticking = runtime.spawn(tick(clock.clone())).abort_handle();
+        let (counters, connections) = (Counters::default(), Arc::new(Connections::new(balancer, relays)));
+        let shared = Arc::new(Shared { runtime, clock, options, counters, connections, namespaces });
+        let settling = shared.runtime.spawn(settle(Arc::clone(&shared))).abort_handle();
         let one = if options.one_listener {
-            OneEntrance::new(&runtime, &clock)
+            OneEntrance::new(&shared)
         } else {
             Err(io::Error::new(io::ErrorKind::Unsupported, "each service is to have a listener of its own"))
         };
-        let shared = Shared {
-            runtime,
-            clock,
-            options,
-            counters: Counters::default(),
-            connections: Arc::new(Connections::new(balancer)),
-            namespaces,
-        };
-        Self { shared: Arc::new(shared), listeners: Mutex::default(), one, ticking }
+        Self { shared, listeners: Mutex::default(), one, settling }
     }
 
     /// Why each service has a listener of its own; None: those that can share one do.
@@ -339,7 +345,7 @@ fn observe<L: Send + Sync + 'static>(service: &VirtualService, listener: &Arc<L>
 
 impl Drop for Forwarder {
     fn drop(&mut self) {
-        self.ticking.abort();
+        self.settling.abort();
         self.shutdown();
         if let Ok(one) = &self.one {
             one.close();

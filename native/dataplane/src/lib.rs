@@ -19,6 +19,7 @@ mod one_listener;
 mod one_receiver;
 pub mod proxy_protocol;
 mod pump;
+pub mod relays;
 mod splice;
 mod steering;
 mod tcp;

@@ -45,6 +45,10 @@ impl Namespaces {
         self.known.write().remove(&client);
     }
 
+    pub(crate) fn know(&self, client: IpAddr) -> bool {
+        self.known.read().contains_key(&client)
+    }
+
     /// Where a connection from `client` to `destination` is to be made; None: here.
     pub(crate) fn of(&self, client: IpAddr, destination: IpAddr) -> Option<Arc<Pool>> {
         let known = self.known.read().get(&client).cloned()?;

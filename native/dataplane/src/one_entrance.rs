@@ -5,11 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use kubecore_core::balance::Protocol;
-use kubecore_core::clock::Clock;
 use socket2::{Socket, Type};
-use tokio::runtime::Handle;
 
 use crate::binding;
+use crate::forwarder::Shared;
 use crate::one_listener::OneListener;
 use crate::one_receiver::OneReceiver;
 use crate::steering::Steering;
@@ -22,7 +21,7 @@ pub(crate) struct OneEntrance {
 
 impl OneEntrance {
     /// In the calling thread's network namespace; open until `close`. Errors: see [`Steering::new`].
-    pub(crate) fn new(runtime: &Handle, clock: &Clock) -> io::Result<Self> {
+    pub(crate) fn new(shared: &Arc<Shared>) -> io::Result<Self> {
         let (streams, packets) = (sockets(Type::STREAM)?, sockets(Type::DGRAM)?);
         streams.iter().try_for_each(OneListener::listen)?;
         let all = streams.iter().map(|one| (Protocol::Tcp, one));
@@ -30,8 +29,8 @@ impl OneEntrance {
             Steering::new(&all.chain(packets.iter().map(|one| (Protocol::Udp, one))).collect::<Vec<_>>())?;
         let steering = Arc::new(steering);
         Ok(Self {
-            listener: OneListener::new(runtime, clock, Arc::clone(&steering), streams)?,
-            receiver: OneReceiver::new(runtime, steering, packets)?,
+            listener: OneListener::new(Arc::clone(shared), Arc::clone(&steering), streams)?,
+            receiver: OneReceiver::new(&shared.runtime, steering, packets)?,
         })
     }
 

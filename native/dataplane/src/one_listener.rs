@@ -5,22 +5,19 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use kubecore_core::balance::{Picker, Protocol};
-use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use socket2::{SockRef, Socket};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
+use socket2::Socket;
 
+use crate::forwarder::Shared;
 use crate::one_entrance::everywhere;
 use crate::pump::reset;
+use crate::relays::{Door, Place};
 use crate::steering::{Steering, Verdict};
 use crate::tcp::TcpVirtual;
-use crate::tcp_port::{self, prepare};
+use crate::tcp_port::{self, accept, prepare};
 
 struct Served {
     by: Arc<TcpVirtual>,
@@ -29,11 +26,11 @@ struct Served {
 
 /// Invariant: the kernel leads no connections here but for addresses that are `served`, or were when it did.
 pub(crate) struct OneListener {
-    runtime: Handle,
+    shared: Arc<Shared>,
     steering: Arc<Steering>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Socket>,
     served: Mutex<FxHashMap<SocketAddr, Served>>,
-    accepting: Mutex<Vec<AbortHandle>>,
+    open: Mutex<Vec<Place>>,
 }
 
 impl std::fmt::Debug for OneListener {
@@ -43,25 +40,18 @@ impl std::fmt::Debug for OneListener {
 }
 
 impl OneListener {
-    /// `sockets`, which `steering` leads connections to, become listening ones before anything is led there.
+    /// `listeners`, which `steering` leads connections to, become listening ones before anything is led there.
     pub(crate) fn new(
-        runtime: &Handle,
-        clock: &Clock,
+        shared: Arc<Shared>,
         steering: Arc<Steering>,
-        sockets: Vec<Socket>,
+        listeners: Vec<Socket>,
     ) -> io::Result<Arc<Self>> {
-        let _context = runtime.enter();
-        let listeners = sockets.into_iter().map(|socket| TcpListener::from_std(socket.into()));
-        let one = Arc::new(Self {
-            runtime: runtime.clone(),
-            steering,
-            listeners: listeners.collect::<io::Result<_>>()?,
-            served: Mutex::default(),
-            accepting: Mutex::default(),
-        });
-        let tasks =
-            (0..one.listeners.len()).map(|at| runtime.spawn(accept(Arc::clone(&one), at, clock.clone())));
-        *one.accepting.lock() = tasks.map(|task| task.abort_handle()).collect();
+        let (served, open) = (Mutex::default(), Mutex::default());
+        let one = Arc::new(Self { shared, steering, listeners, served, open });
+        for at in 0..one.listeners.len() {
+            let place = one.shared.relays().open(Arc::new(SharedDoor { one: Arc::clone(&one), at }))?;
+            one.open.lock().push(place);
+        }
         Ok(one)
     }
 
@@ -91,13 +81,10 @@ impl OneListener {
     /// forgotten, those with whose clients it is shaking hands.
     pub(crate) fn leave(&self, address: SocketAddr) {
         self.steering.remove(Protocol::Tcp, address);
-        let _context = self.runtime.enter();
         let mut served = self.served.lock();
         for listener in &self.listeners {
-            while let Ok((client, _)) = SockRef::from(listener).accept() {
-                if let Some((client, peer)) = tcp_port::adopt(client) {
-                    give(&mut served, client, peer);
-                }
+            while let Ok((client, peer)) = accept(listener) {
+                give(&mut served, client, peer);
             }
         }
     }
@@ -108,37 +95,41 @@ impl OneListener {
     }
 
     pub(crate) fn close(&self) {
-        for task in self.accepting.lock().drain(..) {
-            task.abort();
-        }
-    }
-
-    /// Ends with an error alone. Between a connection's being accepted and given to its service nobody changes them.
-    fn take_all(&self, at: usize, context: &mut Context<'_>) -> Poll<io::Error> {
-        let mut served = self.served.lock();
-        loop {
-            match ready!(self.listeners[at].poll_accept(context)) {
-                Ok((client, peer)) => give(&mut served, client, peer),
-                Err(error) => return Poll::Ready(error),
-            }
+        for place in self.open.lock().drain(..) {
+            self.shared.relays().remove(place);
         }
     }
 }
 
-fn give(served: &mut FxHashMap<SocketAddr, Served>, client: TcpStream, peer: SocketAddr) {
-    let address = client.local_addr().map(|address| SocketAddr::new(address.ip(), address.port()));
+/// One of the sockets.
+struct SharedDoor {
+    one: Arc<OneListener>,
+    at: usize,
+}
+
+impl Door for SharedDoor {
+    fn socket(&self) -> &Socket {
+        &self.one.listeners[self.at]
+    }
+
+    /// Between a connection's being accepted and given to its service nobody changes them.
+    fn take_one(&self, place: Place) {
+        let mut served = self.one.served.lock();
+        match accept(self.socket()) {
+            Ok((client, peer)) => give(&mut served, client, peer),
+            Err(error) => tcp_port::rest_door_if_exhausted(&error, &self.one.shared, place),
+        }
+    }
+}
+
+fn give(served: &mut FxHashMap<SocketAddr, Served>, client: Socket, peer: SocketAddr) {
+    let address = client.local_addr().ok().and_then(|address| address.as_socket());
+    let address = address.map(|address| SocketAddr::new(address.ip(), address.port()));
     let known =
-        address.ok().map(|address| if served.contains_key(&address) { address } else { everywhere(address) });
+        address.map(|address| if served.contains_key(&address) { address } else { everywhere(address) });
     match known.and_then(|address| served.get_mut(&address)) {
         Some(Served { by, picker }) => by.take(picker, client, peer),
         // It was removed while the kernel shook hands, or the client came to this very socket's port.
         None => reset(&client),
-    }
-}
-
-async fn accept(one: Arc<OneListener>, at: usize, clock: Clock) {
-    loop {
-        let error = std::future::poll_fn(|context| one.take_all(at, context)).await;
-        tcp_port::rest_if_exhausted(&error, &clock).await;
     }
 }

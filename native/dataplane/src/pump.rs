@@ -1,27 +1,24 @@
 //! Carries bytes both ways between two sockets until both have finished.
 //!
 //! What the client says first is kept until the destination answers, so that it can be said to another one if this one
-//! turns out to have taken nothing of it. Small messages are copied through a buffer (one receive, one send each); a stream that fills the buffer again
-//! and again is spliced through a pipe instead. Nothing is read that could not be passed on, so a slow reader slows
-//! its writer. The end of one direction is passed on as such (half-close); an error ends both with a reset.
+//! turns out to have taken nothing of it. Small messages are copied through a buffer (one receive, one send each); a
+//! stream that fills the buffer again and again is spliced through a pipe instead. Nothing is read that could not be
+//! passed on, so a slow reader slows its writer. The end of one direction is passed on as such (half-close); an error
+//! ends both with a reset. When there is something to do, `relays` finds out.
 
-use std::future::poll_fn;
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::os::fd::AsRawFd;
-use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use kubecore_core::balance::{Carried, State};
-use kubecore_core::clock::Clock;
+use kubecore_core::balance::State;
+use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use socket2::{SockRef, Socket};
 
-use crate::connecting::{keep_alive, progress};
+use crate::connecting::progress;
 use crate::splice::Pipe;
-use crate::wait;
 
 /// Received in one call. It lies on the stack: nothing is allocated or cleared for what can be sent on at once.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -30,9 +27,80 @@ const STREAK: u32 = 2;
 const SMALL_STREAK: u32 = 8;
 /// Of what a client has said, kept in case it must be said again.
 const KEPT_BYTES: usize = 4096;
-/// A connection that is as old as this stays where it is, and its destination is asked for signs of life: most are over
-/// by then and need not pay for it.
-const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// What a direction may receive in one turn, before others have theirs.
+const RECEIVES: u32 = 8;
+
+/// One of the two sockets, and what is known of it. Invariant: what it is not ready for, epoll tells when it is (edge
+/// by edge).
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) socket: Socket,
+    readable: bool,
+    writable: bool,
+    /// Its peer has finished: there is something to receive until that has been received, too.
+    finishing: bool,
+    room_is_told: bool,
+}
+
+impl End {
+    /// Of one that is connected. `room_is_told`: see `begins_to_wait_for_room`.
+    pub(crate) fn new(socket: Socket, room_is_told: bool) -> Self {
+        Self { socket, readable: false, writable: true, finishing: false, room_is_told }
+    }
+
+    /// What epoll says of it.
+    pub(crate) fn is_ready(&mut self, flags: EventFlags) {
+        self.finishing |= flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        self.readable |= self.finishing || flags.contains(EventFlags::IN);
+        self.writable |= flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR);
+    }
+
+    /// True: nobody has asked epoll yet to tell when there is room.
+    pub(crate) fn begins_to_wait_for_room(&mut self) -> bool {
+        !self.writable && !mem::replace(&mut self.room_is_told, true)
+    }
+
+    /// None: there is nothing now.
+    fn receive<'a>(&mut self, buffer: &'a mut [MaybeUninit<u8>]) -> io::Result<Option<&'a [u8]>> {
+        let room = buffer.len();
+        let result = rustix::net::recv(&self.socket, buffer, RecvFlags::empty());
+        let Some(((received, _), _)) = self.received(result)? else { return Ok(None) };
+        // A short receive tells that the socket is empty (epoll(7), question 9), which saves the call that would find
+        // that out.
+        if !received.is_empty() && received.len() < room {
+            self.readable = self.finishing;
+        }
+        Ok(Some(received))
+    }
+
+    fn received<T>(&mut self, result: Result<T, Errno>) -> io::Result<Option<T>> {
+        match result {
+            Err(Errno::AGAIN) => {
+                self.readable = false;
+                Ok(None)
+            }
+            Err(Errno::INTR) => Ok(None),
+            other => Ok(Some(other?)),
+        }
+    }
+
+    /// By way of rustix and not of libc, whose calls ask each time whether their thread is to be cancelled.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL);
+        self.sent(result)
+    }
+
+    fn sent(&mut self, result: Result<usize, Errno>) -> io::Result<usize> {
+        match result {
+            Err(Errno::AGAIN) => {
+                self.writable = false;
+                Ok(0)
+            }
+            Err(Errno::INTR) => Ok(0),
+            other => Ok(other?),
+        }
+    }
+}
 
 /// Why a direction cannot go on.
 enum Stop {
@@ -69,55 +137,60 @@ impl Direction {
         self.left.len() - self.start + self.pipe.as_ref().map_or(0, Pipe::held)
     }
 
-    /// Ready when the source has finished and the target has been told; the `last` one leaves that to the closing of
-    /// the sockets.
-    fn poll(
+    /// As far as it goes now. True: the source has finished and the target has been told; the `last` one leaves that to
+    /// the closing of the sockets.
+    fn advance(
         &mut self,
-        context: &mut Context<'_>,
-        from: &TcpStream,
-        to: &TcpStream,
+        from: &mut End,
+        to: &mut End,
         last: bool,
-    ) -> Poll<Result<(), Stop>> {
+        receives: &mut u32,
+    ) -> Result<bool, Stop> {
         while !self.finished {
             if self.held() > 0 {
                 self.unheard = false;
-                if blocked(self.send(to))? {
-                    ready!(to.poll_write_ready(context))?;
+                if !to.writable {
+                    return Ok(false);
                 }
+                self.send(to)?;
             } else if self.at_end {
                 if self.unheard {
-                    return Poll::Ready(Err(Stop::Unheard));
+                    return Err(Stop::Unheard);
                 }
                 self.finished = true;
                 if !last {
                     // The target may have closed already; there is nothing left to tell it then.
-                    let _ = socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write);
+                    let _ = to.socket.shutdown(std::net::Shutdown::Write);
                 }
             } else {
-                ready!(from.poll_read_ready(context))?;
-                blocked(self.pass(from, to))?;
+                if !from.readable || *receives == 0 {
+                    return Ok(false);
+                }
+                *receives -= 1;
+                self.pass(from, to)?;
             }
         }
-        Poll::Ready(Ok(()))
+        Ok(true)
     }
 
     /// Receive, and send on what the target takes at once.
-    fn pass(&mut self, from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+    fn pass(&mut self, from: &mut End, to: &mut End) -> io::Result<()> {
         if let Some(pipe) = &mut self.pipe {
-            let moved = from.try_io(Interest::READABLE, || pipe.fill(from.as_raw_fd()))?;
+            let result = pipe.fill(from.socket.as_raw_fd());
+            let Some(moved) = from.received(result)? else { return Ok(()) };
             self.at_end = moved == 0;
             self.streak = if moved < BUFFER_BYTES { self.streak + 1 } else { 0 };
             return Ok(());
         }
         let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
-        let received = receive(from, &mut buffer)?;
+        let Some(received) = from.receive(&mut buffer)? else { return Ok(()) };
         self.at_end = received.is_empty();
         self.streak = if received.len() == BUFFER_BYTES { self.streak + 1 } else { 0 };
         if self.at_end {
             return Ok(());
         }
         self.unheard = false;
-        let sent = send(to, received);
+        let sent = if to.writable { to.send(received) } else { Ok(0) };
         let taken = *sent.as_ref().unwrap_or(&0);
         self.left.extend_from_slice(&received[taken..]);
         self.count(&received[..taken]);
@@ -125,19 +198,19 @@ impl Direction {
     }
 
     /// Send what is left.
-    fn send(&mut self, to: &TcpStream) -> io::Result<()> {
+    fn send(&mut self, to: &mut End) -> io::Result<()> {
         if let Some(pipe) = &mut self.pipe
             && pipe.held() > 0
         {
-            let sent = to.try_io(Interest::WRITABLE, || pipe.drain(to.as_raw_fd()))?;
-            self.moved += sent as u64;
+            let result = pipe.drain(to.socket.as_raw_fd());
+            self.moved += to.sent(result)? as u64;
             if pipe.held() == 0 && self.streak >= SMALL_STREAK {
                 (self.pipe, self.streak) = (None, 0);
             }
             return Ok(());
         }
         let left = mem::take(&mut self.left);
-        let sent = send(to, &left[self.start..]);
+        let sent = to.send(&left[self.start..]);
         let taken = *sent.as_ref().unwrap_or(&0);
         self.count(&left[self.start..self.start + taken]);
         self.start += taken;
@@ -174,36 +247,6 @@ impl Direction {
     }
 }
 
-/// As `TcpStream::try_read`, but a short read also tells tokio that the socket is empty (epoll(7), question 9), which
-/// saves the call that would find that out.
-fn receive<'a>(from: &TcpStream, buffer: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
-    let room = buffer.len();
-    let mut short: Option<&'a [u8]> = None;
-    let result = from.try_io(Interest::READABLE, || {
-        let ((received, _), _) = rustix::net::recv(from, buffer, RecvFlags::empty())?;
-        if !received.is_empty() && received.len() < room {
-            short = Some(received);
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(&*received)
-    });
-    short.map_or(result, Ok)
-}
-
-/// By way of rustix and not of libc, whose calls ask each time whether their thread is to be cancelled.
-fn send(to: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    to.try_io(Interest::WRITABLE, || Ok(rustix::net::send(to, bytes, SendFlags::NOSIGNAL)?))
-}
-
-/// Whether it is to be tried again when the socket is ready.
-fn blocked(result: io::Result<()>) -> io::Result<bool> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
-        other => other.map(|()| false),
-    }
-}
-
 /// How carrying came to an end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -212,6 +255,30 @@ pub(crate) enum Outcome {
     Refused,
     /// The destination has finished before it took or said anything; it may still take.
     Declined,
+}
+
+/// What comes of a turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing is to be done until one of the sockets is ready.
+    Waits,
+    /// There is more to receive.
+    GoesOn,
+    Ended(Outcome),
+}
+
+/// Whose bytes are carried.
+pub(crate) trait Carries: Send {
+    /// So many have been passed on since this was called last.
+    fn passed(&self, from_client: u64, to_client: u64);
+
+    fn enter(&self, state: State);
+
+    /// How many that are not the client's went to the server before.
+    fn introduced(&self) -> u64;
+
+    /// Nothing is carried from here on.
+    fn ended(self: Box<Self>, client: Socket, server: Socket, pump: Pump, outcome: Outcome);
 }
 
 /// Both directions of a connection. It may go on with another server when one has refused or declined.
@@ -228,6 +295,13 @@ impl Pump {
         Self { inward, outward, told: (0, 0) }
     }
 
+    /// Where there is no other server from the beginning.
+    pub(crate) fn settled() -> Self {
+        let mut pump = Self::new();
+        pump.settle();
+        pump
+    }
+
     /// Say to another server what the client has said so far.
     pub(crate) fn begin_again(&mut self) {
         self.inward.rewind();
@@ -240,78 +314,59 @@ impl Pump {
         (self.inward.kept, self.outward.unheard) = (None, false);
     }
 
-    /// Carry bytes until both sides have finished, or one fails: then both are reset. `introduced` bytes that are not
-    /// the client's have gone to the server before.
-    pub(crate) async fn run(
-        &mut self,
-        client: &TcpStream,
-        server: &TcpStream,
-        carried: &Carried,
-        clock: &Clock,
-        introduced: u64,
-    ) -> Outcome {
-        let mut settling = pin!(wait::sleep(clock, SETTLED_AFTER));
-        let mut settled = false;
-        poll_fn(|context| {
-            if !settled && settling.as_mut().poll(context).is_ready() {
-                settled = true;
-                self.settle();
-                keep_alive(server);
-            }
-            self.poll(context, client, server, carried, introduced)
-        })
-        .await
+    /// Whether there is something to do before either socket has something to say.
+    pub(crate) fn is_under_way(&self) -> bool {
+        [&self.inward, &self.outward].iter().any(|one| one.held() > 0 || one.at_end)
     }
 
-    fn poll(
-        &mut self,
-        context: &mut Context<'_>,
-        client: &TcpStream,
-        server: &TcpStream,
-        carried: &Carried,
-        introduced: u64,
-    ) -> Poll<Outcome> {
+    /// Carry what can be carried now. Both sides are reset when one fails.
+    pub(crate) fn turn(&mut self, client: &mut End, server: &mut End, of: &dyn Carries) -> Turn {
         loop {
-            let to_server = self.inward.poll(context, client, server, self.outward.finished);
+            let (mut receives, mut answers) = (RECEIVES, RECEIVES);
+            let to_server = self.inward.advance(client, server, self.outward.finished, &mut receives);
             if self.inward.kept.is_none() || self.inward.at_end {
                 self.outward.unheard = false;
             }
-            let to_client = self.outward.poll(context, server, client, self.inward.finished);
-            let (inward, outward) = (self.inward.moved, self.outward.moved);
-            carried.connection().count_bytes(inward - self.told.0, outward - self.told.1);
-            self.told = (inward, outward);
-            if outward > 0 || self.outward.held() > 0 {
-                self.inward.kept = None;
-            }
+            let to_client = self.outward.advance(server, client, self.inward.finished, &mut answers);
+            self.tell(of);
+            let waits = if receives == 0 || answers == 0 { Turn::GoesOn } else { Turn::Waits };
             match (to_server, to_client) {
-                (Poll::Ready(Err(stop)), _) | (_, Poll::Ready(Err(stop))) => {
-                    if let Some(outcome) = self.stopped(&stop, server, introduced) {
+                (Err(stop), _) | (_, Err(stop)) => {
+                    if let Some(outcome) = self.stopped(&stop, &server.socket, of.introduced()) {
                         if outcome == Outcome::Over {
-                            reset(client);
-                            reset(server);
+                            reset(&client.socket);
+                            reset(&server.socket);
                         }
-                        carried.set_state(if outcome == Outcome::Declined {
-                            State::FinWait
-                        } else {
-                            State::Close
-                        });
-                        return Poll::Ready(outcome);
+                        let declined = outcome == Outcome::Declined;
+                        of.enter(if declined { State::FinWait } else { State::Close });
+                        return Turn::Ended(outcome);
                     }
                 }
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
-                    carried.set_state(State::TimeWait);
-                    return Poll::Ready(Outcome::Over);
+                (Ok(true), Ok(true)) => {
+                    of.enter(State::TimeWait);
+                    return Turn::Ended(Outcome::Over);
                 }
-                (Poll::Pending, Poll::Pending) => return Poll::Pending,
-                (Poll::Ready(Ok(())), Poll::Pending) => {
-                    carried.set_state(State::CloseWait);
-                    return Poll::Pending;
+                (Ok(false), Ok(false)) => return waits,
+                (Ok(true), Ok(false)) => {
+                    of.enter(State::CloseWait);
+                    return waits;
                 }
-                (Poll::Pending, Poll::Ready(Ok(()))) => {
-                    carried.set_state(State::FinWait);
-                    return Poll::Pending;
+                (Ok(false), Ok(true)) => {
+                    of.enter(State::FinWait);
+                    return waits;
                 }
             }
+        }
+    }
+
+    fn tell(&mut self, of: &dyn Carries) {
+        let (inward, outward) = (self.inward.moved, self.outward.moved);
+        if self.told != (inward, outward) {
+            of.passed(inward - self.told.0, outward - self.told.1);
+            self.told = (inward, outward);
+        }
+        if outward > 0 || self.outward.held() > 0 {
+            self.inward.kept = None;
         }
     }
 
@@ -320,7 +375,7 @@ impl Pump {
     /// A reset loses nothing while the server's kernel has acknowledged nothing of what the client said: what a program
     /// reads has been acknowledged before (Linux does so at once at the beginning of a connection). Behind an
     /// acknowledgement the program may have read and acted: only the client can know what that means.
-    fn stopped(&mut self, stop: &Stop, server: &TcpStream, introduced: u64) -> Option<Outcome> {
+    fn stopped(&mut self, stop: &Stop, server: &Socket, introduced: u64) -> Option<Outcome> {
         let Some(kept) = &self.inward.kept else {
             return Some(Outcome::Over);
         };
@@ -337,27 +392,7 @@ impl Pump {
     }
 }
 
-/// Carry bytes both ways where there is no other server, until both sides have finished, or one fails: then both are
-/// reset.
-pub(crate) async fn relay(client: &TcpStream, server: &TcpStream) {
-    let (mut inward, mut outward) = (Direction::default(), Direction::default());
-    poll_fn(|context| {
-        let to_server = inward.poll(context, client, server, outward.finished);
-        let to_client = outward.poll(context, server, client, inward.finished);
-        match (to_server, to_client) {
-            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => {
-                reset(client);
-                reset(server);
-                Poll::Ready(())
-            }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
-            _ => Poll::Pending,
-        }
-    })
-    .await;
-}
-
 /// Closing a socket with zero linger sends RST.
-pub(crate) fn reset(stream: &TcpStream) {
-    let _ = stream.set_zero_linger();
+pub(crate) fn reset(socket: &impl AsFd) {
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
 
 /// Asked of the kernel for each pipe; an unprivileged user who holds many gets less, which only costs calls.
 const PIPE_BYTES: libc::c_int = 512 * 1024;
@@ -37,8 +38,8 @@ impl Pipe {
         self.held
     }
 
-    /// Move what `socket` has received into the (empty) pipe. 0: the peer has finished. WouldBlock: nothing there.
-    pub(crate) fn fill(&mut self, socket: RawFd) -> io::Result<usize> {
+    /// Move what `socket` has received into the (empty) pipe. 0: the peer has finished. EAGAIN: nothing there.
+    pub(crate) fn fill(&mut self, socket: RawFd) -> Result<usize, Errno> {
         let Some(ends) = &self.ends else { return Ok(0) };
         let moved = splice(socket, ends.writer.as_raw_fd(), PIPE_BYTES as usize)?;
         self.held += moved;
@@ -46,7 +47,7 @@ impl Pipe {
     }
 
     /// Move what the pipe holds into `socket`, as much as it takes.
-    pub(crate) fn drain(&mut self, socket: RawFd) -> io::Result<usize> {
+    pub(crate) fn drain(&mut self, socket: RawFd) -> Result<usize, Errno> {
         let Some(ends) = &self.ends else { return Ok(0) };
         let moved = splice(ends.reader.as_raw_fd(), socket, self.held)?;
         self.held -= moved.min(self.held);
@@ -81,9 +82,9 @@ fn open() -> io::Result<Ends> {
     Ok(Ends { reader, writer })
 }
 
-fn splice(from: RawFd, to: RawFd, length: usize) -> io::Result<usize> {
+fn splice(from: RawFd, to: RawFd, length: usize) -> Result<usize, Errno> {
     let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
     // SAFETY: no offsets are passed; descriptors are open for the duration of the call.
     let moved = unsafe { libc::splice(from, std::ptr::null_mut(), to, std::ptr::null_mut(), length, flags) };
-    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+    usize::try_from(moved).map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
 }

@@ -10,18 +10,16 @@ use arc_swap::ArcSwap;
 use kubecore_core::balance::{
     Carried, Connection, Destination, Flow, FlowKey, Picker, Protocol, State, VirtualService,
 };
-use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
-use socket2::SockRef;
-use tokio::net::TcpStream;
+use socket2::Socket;
 use tokio::sync::Notify;
 
 use crate::access::Access;
 use crate::connecting;
-use crate::connections::{Open, Task, TcpCarrier};
+use crate::connections::{Open, Stage, TcpCarrier};
 use crate::forwarder::Shared;
 use crate::one_listener::OneListener;
-use crate::pump::{Outcome, Pump, reset};
+use crate::pump::{Carries, Outcome, Pump, reset};
 use crate::tcp_port::TcpPort;
 use crate::wait;
 
@@ -68,8 +66,8 @@ impl TcpVirtual {
         self.address
     }
 
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.shared.clock
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(crate) fn picker(&self) -> Picker {
@@ -86,7 +84,7 @@ impl TcpVirtual {
         match &mut *entrance {
             Entrance::Own(port) => {
                 access.guard(&port.socket, &self.service, self.address.is_ipv4());
-                port.set_open(opens, self, &self.shared.runtime);
+                port.set_open(opens, self);
             }
             // What cannot be kept out is not let in.
             Entrance::One(one) => {
@@ -137,18 +135,19 @@ impl TcpVirtual {
 
     fn leave(self: &Arc<Self>, entrance: Entrance) {
         match entrance {
-            Entrance::Own(mut port) => port.set_open(false, self, &self.shared.runtime),
+            Entrance::Own(mut port) => port.set_open(false, self),
             Entrance::One(one) => one.leave(self.address),
             Entrance::Closed => {}
         }
     }
 
-    /// A connection has come: pick its destination, and have a task carry it there.
-    pub(crate) fn take(self: &Arc<Self>, picker: &mut Picker, client: TcpStream, peer: SocketAddr) {
+    /// A connection has come: pick its destination, and have it carried there. Most destinations on this host take it at
+    /// once; a task waits for the others.
+    pub(crate) fn take(self: &Arc<Self>, picker: &mut Picker, client: Socket, peer: SocketAddr) {
         let shared = &self.shared;
         shared.counters.accepted.fetch_add(1, Relaxed);
         let target = if self.address.ip().is_unspecified() { client.local_addr().ok() } else { None };
-        let target = target.unwrap_or(self.address);
+        let target = target.and_then(|target| target.as_socket()).unwrap_or(self.address);
         let access = self.access.load();
         if !access.allows(peer.ip()) {
             self.refuse(&client);
@@ -163,48 +162,26 @@ impl TcpVirtual {
             self.refuse(&client);
             return;
         };
-        let carrier =
-            Arc::new(TcpCarrier { connections: Arc::clone(&shared.connections), task: Task::default() });
+        let carrier = TcpCarrier::new(Arc::clone(&shared.connections));
         let service = Arc::clone(first.service());
-        let carrying = Arc::clone(&carrier);
-        let search = Search { peer, target, service, carrier: carrying, failed: Vec::new(), timeouts: 0 };
-        let open = shared.connections.open();
-        let task = shared.runtime.spawn(Arc::clone(self).serve(client, search, first, open));
-        carrier.task.began(task.abort_handle());
+        let mut search =
+            Search { peer, target, service, carrier, failed: Vec::new(), timeouts: 0, removed: false };
+        let first = if shared.connects_elsewhere(peer, &first) {
+            Attempt::Picked(first)
+        } else {
+            self.attempt(&mut search, first)
+        };
+        let session =
+            Session { listener: Arc::clone(self), search, client, _open: shared.connections.open() };
+        match first {
+            Attempt::Reached(reached) => session.carry(reached, Pump::new()),
+            other => session.look_on(move |session| session.serve(other)),
+        }
     }
 
-    fn refuse(&self, client: &TcpStream) {
+    fn refuse(&self, client: &Socket) {
         self.shared.counters.refused.fetch_add(1, Relaxed);
         reset(client);
-    }
-
-    async fn serve(self: Arc<Self>, client: TcpStream, mut search: Search, first: Connection, _open: Open) {
-        let Some(mut reached) = self.reach(&mut search, Some(first)).await else {
-            self.refuse(&client);
-            return;
-        };
-        let (clock, mut pump) = (&self.shared.clock, Pump::new());
-        loop {
-            let Reached { server, carried, introduced } = &reached;
-            let outcome = pump.run(&client, server, carried, clock, *introduced).await;
-            if outcome == Outcome::Over {
-                break;
-            }
-            search.failed.push(carried.connection().destination().address());
-            self.shared.counters.retried.fetch_add(1, Relaxed);
-            match self.reach(&mut search, None).await {
-                Some(other) => {
-                    reached = other;
-                    pump.begin_again();
-                }
-                None if outcome == Outcome::Declined => pump.settle(),
-                None => {
-                    self.refuse(&client);
-                    break;
-                }
-            }
-        }
-        reached.carried.close(wait::now(clock));
     }
 
     /// The service whose destinations a client gets.
@@ -212,72 +189,105 @@ impl TcpVirtual {
         Arc::clone(self.access.load().other_for(peer, target).unwrap_or(&self.service))
     }
 
-    /// Have a destination take the connection, `first` if given: others are tried when one cannot be reached.
-    async fn reach(&self, search: &mut Search, first: Option<Connection>) -> Option<Reached> {
-        let Shared { clock, options, counters, connections, .. } = &*self.shared;
+    /// Have a destination take the connection, as `first` has tried already: others are tried when one cannot be reached.
+    async fn reach(&self, search: &mut Search, first: Option<Attempt>) -> Option<Reached> {
+        let Shared { clock, options, counters, .. } = &*self.shared;
         let (flow, mut first) = (Flow::new(search.peer, search.target.ip()), first);
-        while search.failed.len() < options.attempts && search.timeouts < options.timeouts {
-            let next = first
-                .take()
-                .or_else(|| search.service.connect_excluding(&flow, wait::now(clock), &search.failed));
-            let Some(connection) = next else {
-                // Whom this service led another one may lead by now.
-                let leading = self.leading(search.peer, search.target);
-                if Arc::ptr_eq(&leading, &search.service) {
-                    return None;
-                }
-                search.service = leading;
-                continue;
+        while first.is_some() || search.failed.len() < options.attempts && search.timeouts < options.timeouts
+        {
+            let attempt = match first.take() {
+                Some(Attempt::Picked(connection)) => self.attempt(search, connection),
+                Some(attempt) => attempt,
+                None => match search.service.connect_excluding(&flow, wait::now(clock), &search.failed) {
+                    Some(connection) => self.attempt(search, connection),
+                    None => {
+                        // Whom this service led another one may lead by now.
+                        let leading = self.leading(search.peer, search.target);
+                        if Arc::ptr_eq(&leading, &search.service) {
+                            return None;
+                        }
+                        search.service = leading;
+                        continue;
+                    }
+                },
             };
-            let carrier = Arc::clone(&search.carrier);
-            let (key, now) = (FlowKey::new(Protocol::Tcp, search.peer, search.target), wait::now(clock));
-            let carried = connections.balancer.carry(key, connection, State::SynReceived, carrier, now);
-            match self.attempt(&carried, search).await {
-                Ok((server, introduced)) => {
-                    carried.set_state(State::Established);
-                    return Some(Reached { server, carried, introduced });
+            match attempt {
+                Attempt::Reached(reached) => return Some(reached),
+                Attempt::Waits(carried, server) => {
+                    let waited = self.wait_for(&server, carried.connection().destination()).await;
+                    match waited.and_then(|()| self.introduce_to(search, &carried, &server)) {
+                        Ok(introduced) => return Some(Reached::new(server, carried, introduced)),
+                        Err(miss) => self.missed(search, carried, &miss),
+                    }
                 }
-                Err(Miss::Failed) => {
-                    search.failed.push(carried.connection().destination().address());
-                    carried.set_state(State::Close);
-                    carried.close(wait::now(clock));
-                }
-                Err(Miss::TimedOut) => {
-                    search.timeouts += 1;
-                    search.failed.push(carried.connection().destination().address());
-                    carried.close(wait::now(clock));
-                }
-                // It has not failed and may come back. Whoever removes it may still be at it.
-                Err(Miss::Removed) => tokio::task::yield_now().await,
+                Attempt::Picked(_) | Attempt::Missed => {}
+            }
+            // It has not failed and may come back. Whoever removes it may still be at it.
+            if search.removed {
+                search.removed = false;
+                tokio::task::yield_now().await;
             }
             counters.retried.fetch_add(1, Relaxed);
         }
         None
     }
 
-    async fn attempt(&self, carried: &Carried, search: &Search) -> Result<(TcpStream, u64), Miss> {
-        let destination = carried.connection().destination();
-        if destination.removed() {
+    /// As far as it comes without waiting.
+    fn attempt(&self, search: &mut Search, connection: Connection) -> Attempt {
+        let carrier = Arc::clone(&search.carrier);
+        let now = wait::now(&self.shared.clock);
+        let key = FlowKey::new(Protocol::Tcp, search.peer, search.target);
+        let balancer = &self.shared.connections.balancer;
+        let carried = balancer.carry(key, connection, State::SynReceived, carrier, now);
+        let begun = self.begin(search, &carried);
+        let introduced = match &begun {
+            // Most are connected by then, those on this host: who waits and a timer are for the others only.
+            Ok(server) if connecting::connected_already(server) => {
+                self.introduce_to(search, &carried, server).map(Some)
+            }
+            Ok(_) => Ok(None),
+            Err(_) => Err(Miss::Failed),
+        };
+        match (begun, introduced) {
+            (Ok(server), Ok(Some(introduced))) => Attempt::Reached(Reached::new(server, carried, introduced)),
+            (Ok(server), Ok(None)) => Attempt::Waits(carried, server),
+            (Err(miss), _) | (_, Err(miss)) => {
+                self.missed(search, carried, &miss);
+                Attempt::Missed
+            }
+        }
+    }
+
+    fn begin(&self, search: &Search, carried: &Carried) -> Result<Socket, Miss> {
+        if carried.connection().destination().removed() {
             return Err(Miss::Removed);
         }
         let to = carried.destination();
         let origin = self.shared.origin(&self.access.load(), search.peer, search.target, to);
-        let stream = connecting::begin(to, &origin).map_err(|_| Miss::Failed)?;
-        // Most are by then, those on this host: who waits and a timer are for the others only.
-        if !connecting::connected_already(&stream) {
-            self.wait_for(&stream, destination).await?;
+        connecting::begin(to, &origin).map_err(|_| Miss::Failed)
+    }
+
+    fn missed(&self, search: &mut Search, carried: Carried, miss: &Miss) {
+        let address = carried.connection().destination().address();
+        match miss {
+            Miss::Failed => {
+                search.failed.push(address);
+                carried.set_state(State::Close);
+                carried.close(wait::now(&self.shared.clock));
+            }
+            Miss::TimedOut => {
+                search.timeouts += 1;
+                search.failed.push(address);
+                carried.close(wait::now(&self.shared.clock));
+            }
+            Miss::Removed => search.removed = true,
         }
-        if destination.removed() {
-            return Err(Miss::Removed);
-        }
-        let introduced = self.introduce(search, &stream).map_err(|_| Miss::Failed)?;
-        Ok((stream, introduced))
     }
 
     /// A destination that is removed meanwhile is left at once: whoever hangs on it is to go elsewhere.
-    async fn wait_for(&self, stream: &TcpStream, destination: &Destination) -> Result<(), Miss> {
+    async fn wait_for(&self, server: &Socket, destination: &Destination) -> Result<(), Miss> {
         let Shared { clock, options, .. } = &*self.shared;
-        let mut connected = pin!(connecting::connected_later(stream));
+        let mut connected = pin!(connecting::connected_later(server));
         let mut over = pin!(wait::sleep(clock, options.connect_timeout));
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -295,12 +305,19 @@ impl TcpVirtual {
         }
     }
 
+    fn introduce_to(&self, search: &Search, carried: &Carried, server: &Socket) -> Result<u64, Miss> {
+        if carried.connection().destination().removed() {
+            return Err(Miss::Removed);
+        }
+        self.introduce(search, server).map_err(|_| Miss::Failed)
+    }
+
     /// Tell the destination who the client is, if it wants to know: there is always room for the first bytes. Returns
     /// how many.
-    fn introduce(&self, search: &Search, server: &TcpStream) -> io::Result<u64> {
+    fn introduce(&self, search: &Search, server: &Socket) -> io::Result<u64> {
         let Some(protocol) = self.access.load().proxy_protocol else { return Ok(0) };
         let header = protocol.header(search.peer, search.target);
-        let sent = SockRef::from(server).send(&header)?;
+        let sent = server.send(&header)?;
         if sent == header.len() { Ok(sent as u64) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 }
@@ -314,13 +331,31 @@ struct Search {
     carrier: Arc<TcpCarrier>,
     failed: Vec<SocketAddr>,
     timeouts: usize,
+    /// The destination that was tried last was taken away meanwhile.
+    removed: bool,
 }
 
 /// A destination that has taken the connection.
 struct Reached {
-    server: TcpStream,
+    server: Socket,
     carried: Carried,
     introduced: u64,
+}
+
+impl Reached {
+    fn new(server: Socket, carried: Carried, introduced: u64) -> Self {
+        carried.set_state(State::Established);
+        Self { server, carried, introduced }
+    }
+}
+
+enum Attempt {
+    /// It has not begun.
+    Picked(Connection),
+    Reached(Reached),
+    /// For the destination's answer.
+    Waits(Carried, Socket),
+    Missed,
 }
 
 /// Why an attempt to reach a destination came to nothing.
@@ -328,4 +363,96 @@ enum Miss {
     Failed,
     TimedOut,
     Removed,
+}
+
+/// A client's connection that is taken.
+struct Session {
+    listener: Arc<TcpVirtual>,
+    search: Search,
+    client: Socket,
+    _open: Open,
+}
+
+impl Session {
+    /// Bytes go both ways from here on, until both sides have finished.
+    fn carry(self, reached: Reached, pump: Pump) {
+        let Session { listener, search, client, _open } = self;
+        let Reached { server, carried, introduced } = reached;
+        let (carrier, shared) = (Arc::clone(&search.carrier), Arc::clone(&listener.shared));
+        let relayed = Relayed { listener, search, carried, introduced, _open };
+        carrier.pass_on(|| match shared.relays().add(client, server, pump, Box::new(relayed)) {
+            Some(place) => {
+                shared.connections.is_at(place, shared.clock.monotonic());
+                Stage::Relayed(place)
+            }
+            None => Stage::Over,
+        });
+    }
+
+    /// A task looks for a destination from here on.
+    fn look_on<F: Future<Output = ()> + Send + 'static>(self, look: impl FnOnce(Self) -> F) {
+        let (carrier, runtime) = (Arc::clone(&self.search.carrier), self.listener.shared.runtime.clone());
+        carrier.pass_on(|| Stage::Task(runtime.spawn(look(self)).abort_handle()));
+    }
+
+    async fn serve(mut self, first: Attempt) {
+        match self.listener.reach(&mut self.search, Some(first)).await {
+            Some(reached) => self.carry(reached, Pump::new()),
+            None => self.listener.refuse(&self.client),
+        }
+    }
+
+    /// A destination has had it and took nothing: another one is to.
+    async fn serve_anew(mut self, before: Reached, mut pump: Pump, outcome: Outcome) {
+        self.search.failed.push(before.carried.connection().destination().address());
+        self.listener.shared.counters.retried.fetch_add(1, Relaxed);
+        match self.listener.reach(&mut self.search, None).await {
+            Some(other) => {
+                pump.begin_again();
+                self.carry(other, pump);
+            }
+            None if outcome == Outcome::Declined => {
+                pump.settle();
+                self.carry(before, pump);
+            }
+            None => {
+                self.listener.refuse(&self.client);
+                before.carried.close(wait::now(&self.listener.shared.clock));
+            }
+        }
+    }
+}
+
+/// As its bytes are carried.
+struct Relayed {
+    listener: Arc<TcpVirtual>,
+    search: Search,
+    carried: Carried,
+    introduced: u64,
+    _open: Open,
+}
+
+impl Carries for Relayed {
+    fn passed(&self, from_client: u64, to_client: u64) {
+        self.carried.connection().count_bytes(from_client, to_client);
+    }
+
+    fn enter(&self, state: State) {
+        self.carried.set_state(state);
+    }
+
+    fn introduced(&self) -> u64 {
+        self.introduced
+    }
+
+    fn ended(self: Box<Self>, client: Socket, server: Socket, pump: Pump, outcome: Outcome) {
+        let Relayed { listener, search, carried, introduced, _open } = *self;
+        if outcome == Outcome::Over {
+            carried.close(wait::now(&listener.shared.clock));
+            return;
+        }
+        let before = Reached { server, carried, introduced };
+        let session = Session { listener, search, client, _open };
+        session.look_on(move |session| session.serve_anew(before, pump, outcome));
+    }
 }

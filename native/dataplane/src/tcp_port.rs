@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use kubecore_core::balance::Picker;
 use kubecore_core::clock::Clock;
+use parking_lot::Mutex;
+use rustix::net::SocketFlags;
 use socket2::{Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
 
 use crate::binding;
 use crate::connecting::KEEPALIVE;
+use crate::forwarder::Shared;
+use crate::relays::{Door, Place};
 use crate::tcp::TcpVirtual;
 use crate::wait;
 
@@ -25,8 +26,8 @@ const EXHAUSTED_REST: Duration = Duration::from_millis(20);
 /// connections, and nobody else can take the port meanwhile.
 #[derive(Debug)]
 pub(crate) struct TcpPort {
-    pub(crate) socket: Socket,
-    accepting: Option<AbortHandle>,
+    pub(crate) socket: Arc<Socket>,
+    open: Option<Place>,
 }
 
 impl TcpPort {
@@ -40,38 +41,51 @@ impl TcpPort {
         };
         binding::share(&socket)?;
         prepare(&socket)?;
-        Ok((Self { socket, accepting: None }, address))
+        Ok((Self { socket: Arc::new(socket), open: None }, address))
     }
 
     /// Begin or cease to listen.
-    pub(crate) fn set_open(&mut self, open: bool, serving: &Arc<TcpVirtual>, runtime: &Handle) {
-        if open == self.accepting.is_some() {
+    pub(crate) fn set_open(&mut self, open: bool, serving: &Arc<TcpVirtual>) {
+        if open == self.open.is_some() {
             return;
         }
-        if let Some(task) = self.accepting.take() {
-            task.abort();
-            self.take_waiting(serving, runtime);
+        if let Some(place) = self.open.take() {
+            serving.shared().relays().remove(place);
+            self.take_waiting(serving);
             // On a listening socket this undoes listen(2) and keeps the port (see inet_shutdown in Linux).
             let _ = self.socket.shutdown(std::net::Shutdown::Read);
-        } else if let Ok(listener) = self.listener(runtime) {
-            self.accepting = Some(runtime.spawn(accept(listener, Arc::clone(serving))).abort_handle());
+        } else if self.socket.listen(BACKLOG).is_ok() {
+            let (socket, picker) = (Arc::clone(&self.socket), Mutex::new(serving.picker()));
+            let door = OwnDoor { socket, serving: Arc::clone(serving), picker };
+            self.open = serving.shared().relays().open(Arc::new(door)).ok();
         }
     }
 
     /// Connections that the kernel has taken and nobody has accepted yet are not to be lost.
-    fn take_waiting(&self, serving: &Arc<TcpVirtual>, runtime: &Handle) {
-        let (_context, mut picker) = (runtime.enter(), serving.picker());
-        while let Ok((client, _)) = self.socket.accept() {
-            if let Some((client, peer)) = adopt(client) {
-                serving.take(&mut picker, client, peer);
-            }
+    fn take_waiting(&self, serving: &Arc<TcpVirtual>) {
+        let mut picker = serving.picker();
+        while let Ok((client, peer)) = accept(&self.socket) {
+            serving.take(&mut picker, client, peer);
         }
     }
+}
 
-    fn listener(&self, runtime: &Handle) -> io::Result<TcpListener> {
-        self.socket.listen(BACKLOG)?;
-        let _context = runtime.enter();
-        TcpListener::from_std(self.socket.try_clone()?.into())
+struct OwnDoor {
+    socket: Arc<Socket>,
+    serving: Arc<TcpVirtual>,
+    picker: Mutex<Picker>,
+}
+
+impl Door for OwnDoor {
+    fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    fn take_one(&self, place: Place) {
+        match accept(&self.socket) {
+            Ok((client, peer)) => self.serving.take(&mut self.picker.lock(), client, peer),
+            Err(error) => rest_door_if_exhausted(&error, self.serving.shared(), place),
+        }
     }
 }
 
@@ -81,29 +95,34 @@ pub(crate) fn prepare(listener: &Socket) -> io::Result<()> {
     listener.set_tcp_keepalive(&KEEPALIVE)
 }
 
-/// A connection that was not accepted by the runtime, which is to be entered. None: it is over already.
-pub(crate) fn adopt(client: Socket) -> Option<(TcpStream, SocketAddr)> {
-    client.set_nonblocking(true).ok()?;
-    let client = TcpStream::from_std(client.into()).ok()?;
-    let peer = client.peer_addr().ok()?;
-    Some((client, peer))
+/// A connection that the kernel has taken, and who made it.
+pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (client, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+    let peer = peer.and_then(|peer| peer.try_into().ok()).ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((client.into(), peer))
 }
 
 /// Other errors are of one connection: the client gave up before it was accepted, or its network did.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// Whoever accepts rests then.
 pub(crate) async fn rest_if_exhausted(error: &io::Error, clock: &Clock) {
-    if let Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) = error.raw_os_error() {
+    if is_exhausted(error) {
         wait::sleep(clock, EXHAUSTED_REST).await;
     }
 }
 
-async fn accept(listener: TcpListener, serving: Arc<TcpVirtual>) {
-    let mut picker: Picker = serving.picker();
-    loop {
-        match listener.accept().await {
-            Ok((client, peer)) => serving.take(&mut picker, client, peer),
-            // No longer listening: the task is about to be aborted.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EBADF)) => return,
-            Err(error) => rest_if_exhausted(&error, serving.clock()).await,
-        }
+/// As [`rest_if_exhausted`], for the door at `place`, which opens again by itself.
+pub(crate) fn rest_door_if_exhausted(error: &io::Error, shared: &Shared, place: Place) {
+    if is_exhausted(error) {
+        shared.relays().set_open(place, false);
+        let (clock, relays) = (shared.clock.clone(), Arc::clone(shared.relays()));
+        shared.runtime.spawn(async move {
+            wait::sleep(&clock, EXHAUSTED_REST).await;
+            relays.set_open(place, true);
+        });
     }
 }

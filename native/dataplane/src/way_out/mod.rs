@@ -24,6 +24,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::one_listener::OneListener;
+use crate::relays::Relays;
 use crate::way_out::packets::Packets;
 
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +102,7 @@ impl WayOut {
     /// Of a namespace whose user namespace is ours to enter. Errors: what takes part in it cannot be made there.
     pub fn open(
         runtime: &Handle,
+        relays: &Arc<Relays>,
         clock: &Clock,
         options: WayOutOptions,
         namespace: BorrowedFd<'_>,
@@ -115,7 +117,8 @@ impl WayOut {
         let (receiver, listener) =
             (udp::receiver(receiver)?, tokio::net::TcpListener::from_std(listener.into())?);
         let flows = udp::Flows::new(packets, clock.clone(), options, Arc::clone(&counters));
-        let connections = tcp::Connections::new(clock.clone(), options, Arc::clone(&counters));
+        let (relays, counted) = (Arc::clone(relays), Arc::clone(&counters));
+        let connections = tcp::Connections::new(relays, clock.clone(), options, counted);
         let tasks = vec![runtime.spawn(connections.accept(listener)), runtime.spawn(flows.receive(receiver))];
         let tasks = Mutex::new(tasks);
         Ok(Self { counters, ports, runtime: runtime.clone(), tasks })

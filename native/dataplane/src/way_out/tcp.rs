@@ -9,17 +9,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use socket2::Socket;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::connecting::{Origin, connect, keep_alive};
-use crate::pump::{relay, reset};
+use crate::pump::reset;
+use crate::relays::Relays;
 use crate::tcp_port::rest_if_exhausted;
 use crate::wait;
 use crate::way_out::{Counters, WayOutOptions, is_inside, is_outside};
 
 pub(super) struct Connections {
+    relays: Arc<Relays>,
     clock: Clock,
     options: WayOutOptions,
     counters: Arc<Counters>,
@@ -46,8 +49,13 @@ impl Drop for Place {
 }
 
 impl Connections {
-    pub(super) fn new(clock: Clock, options: WayOutOptions, counters: Arc<Counters>) -> Arc<Self> {
-        Arc::new(Self { clock, options, counters, of_clients: Mutex::default() })
+    pub(super) fn new(
+        relays: Arc<Relays>,
+        clock: Clock,
+        options: WayOutOptions,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        Arc::new(Self { relays, clock, options, counters, of_clients: Mutex::default() })
     }
 
     /// All that come, until it is dropped, and they with it.
@@ -84,7 +92,7 @@ impl Connections {
     }
 
     /// Whom the client wants, for as long as it waits.
-    async fn reach(&self, client: &TcpStream) -> io::Result<TcpStream> {
+    async fn reach(&self, client: &TcpStream) -> io::Result<Socket> {
         let target = client.local_addr()?;
         if !is_outside(target) {
             return Err(io::ErrorKind::NetworkUnreachable.into());
@@ -108,7 +116,9 @@ async fn serve(client: TcpStream, place: Place) {
     match place.connections.reach(&client).await {
         Ok(server) => {
             keep_alive(&server);
-            relay(&client, &server).await;
+            if let Ok(client) = client.into_std() {
+                place.connections.relays.relay(client.into(), server).await;
+            }
         }
         Err(_) => place.connections.refuse(&client),
     }
