@@ -174,8 +174,8 @@ async def test_a_service_for_some_clients_alone_listens_for_itself_meanwhile(pla
         assert await is_dropped(address)
         assert await answer(neighbour) == b"a"
         plane.forwarder.set_access("TCP", *address)
-        assert not is_bound(vip(1))
         assert await answer(address) == b"a"
+        await eventually(lambda: not is_bound(vip(1)))
 
 
 async def test_clients_are_dropped_where_endpoints_are_elsewhere_alone(plane: Plane) -> None:
@@ -186,7 +186,8 @@ async def test_clients_are_dropped_where_endpoints_are_elsewhere_alone(plane: Pl
         plane.point(vip(1), [])
         assert is_bound(vip(1)) and await is_dropped(address)
         plane.point(vip(1), [port])
-        assert not is_bound(vip(1)) and await answer(address) == b"a"
+        assert await answer(address) == b"a"
+        await eventually(lambda: not is_bound(vip(1)))
 
 
 async def test_a_service_some_of_whose_clients_may_be_dropped_any_moment_listens_for_itself_all_the_time(
@@ -202,7 +203,8 @@ async def test_a_service_some_of_whose_clients_may_be_dropped_any_moment_listens
             assert is_bound(vip(1)) and await answer(address) == b"a"
             plane.balancer.set_destinations("FWM", "", 1, [])
         plane.forwarder.set_access("TCP", *address)
-        assert not is_bound(vip(1)) and await answer(address) == b"a"
+        assert await answer(address) == b"a"
+        await eventually(lambda: not is_bound(vip(1)))
 
 
 async def test_no_connection_is_lost_while_a_service_moves_to_a_socket_of_its_own_and_back(plane: Plane) -> None:
@@ -223,10 +225,9 @@ async def test_no_connection_is_lost_while_a_service_moves_to_a_socket_of_its_ow
         assert plane.forwarder.statistics()["refused"] == 0
 
 
-def test_and_nobody_is_refused_who_comes_in_that_very_moment(plane: Plane) -> None:
+def test_and_nobody_is_refused_or_forgotten_who_comes_in_that_very_moment(plane: Plane) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=256) as backend:
-        address, came, refused = plane.serve(vip(1), [backend.getsockname()[1]]), itertools.count(), list[OSError]()
-        failed = list[OSError]()
+        address, came, failed = plane.serve(vip(1), [backend.getsockname()[1]]), itertools.count(), list[OSError]()
 
         def serve() -> None:
             with suppress(OSError):
@@ -236,11 +237,8 @@ def test_and_nobody_is_refused_who_comes_in_that_very_moment(plane: Plane) -> No
         def knock() -> None:
             while next(came) < 5000:
                 try:
-                    # Who is shaking hands with a socket that goes may be reset.
-                    with suppress(ConnectionResetError), socket.create_connection(address, timeout=60) as client:
+                    with socket.create_connection(address, timeout=60) as client:
                         client.recv(1)
-                except ConnectionRefusedError as error:
-                    refused.append(error)
                 except OSError as error:
                     failed.append(error)
 
@@ -253,8 +251,6 @@ def test_and_nobody_is_refused_who_comes_in_that_very_moment(plane: Plane) -> No
             plane.forwarder.set_access("TCP", *address)
         backend.shutdown(socket.SHUT_RDWR)
         serving.join()
-        # But for one, perhaps, whose first packet the kernel was about to look at; they were hundreds.
-        assert len(refused) < 10
         assert failed == []
 
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::{io, mem};
 
 use arc_swap::ArcSwap;
@@ -20,15 +20,15 @@ use crate::connections::{Open, Stage, TcpCarrier};
 use crate::forwarder::Shared;
 use crate::one_listener::OneListener;
 use crate::pump::{Carries, Outcome, Pump, reset};
-use crate::tcp_port::TcpPort;
+use crate::tcp_port::{HANDSHAKE, Lingering, TcpPort};
 use crate::wait;
 
 /// Where connections of a virtual service come in.
 #[derive(Debug)]
 enum Entrance {
     Own(TcpPort),
-    /// The kernel leads them to the one listener.
-    One(Arc<OneListener>),
+    /// The kernel leads them to the one listener. What was there before may listen a while longer.
+    One(Arc<OneListener>, Option<Lingering>),
     Closed,
 }
 
@@ -42,6 +42,8 @@ pub(crate) struct TcpVirtual {
     one: Option<Arc<OneListener>>,
     access: ArcSwap<Access>,
     entrance: Mutex<Entrance>,
+    /// A task looks for what has lingered long enough; changed with the `entrance` locked alone.
+    ends_lingering: AtomicBool,
     /// The service's destinations are others now.
     changed: Notify,
 }
@@ -57,9 +59,9 @@ impl TcpVirtual {
     ) -> io::Result<Arc<Self>> {
         // Also where it is to be led elsewhere at once: a port that somebody else has is his.
         let (port, address) = TcpPort::bind(bind, beside, shared.binds_ahead(bind))?;
-        let (access, entrance, changed) =
-            (ArcSwap::default(), Mutex::new(Entrance::Own(port)), Notify::new());
-        Ok(Arc::new(Self { address, service, shared, one, access, entrance, changed }))
+        let (access, entrance) = (ArcSwap::default(), Mutex::new(Entrance::Own(port)));
+        let (ends_lingering, changed) = (AtomicBool::new(false), Notify::new());
+        Ok(Arc::new(Self { address, service, shared, one, access, entrance, ends_lingering, changed }))
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -79,7 +81,7 @@ impl TcpVirtual {
         let mut entrance = self.entrance.lock();
         let access = self.access.load();
         let opens = access.opens(&self.service);
-        let other = self.other_entrance(&entrance, &access, opens);
+        let other = self.other_entrance(&mut entrance, &access, opens);
         let before = other.map(|other| mem::replace(&mut *entrance, other));
         match &mut *entrance {
             Entrance::Own(port) => {
@@ -87,14 +89,16 @@ impl TcpVirtual {
                 port.set_open(opens, self);
             }
             // What cannot be kept out is not let in.
-            Entrance::One(one) => {
+            Entrance::One(one, _) => {
                 let _ = one.set_open(self.address, opens && !access.needs_socket(&self.service));
             }
             Entrance::Closed => {}
         }
         // Only now: nobody is to stand between two doors.
-        if let Some(before) = before {
-            self.leave(before);
+        match before {
+            Some(Entrance::Own(port)) if port.is_open() => self.linger(&mut entrance, port),
+            Some(before) => self.leave(before),
+            None => {}
         }
         drop(entrance);
         self.changed.notify_waiters();
@@ -116,18 +120,22 @@ impl TcpVirtual {
     /// None: connections are to come in where they do.
     fn other_entrance(
         self: &Arc<Self>,
-        entrance: &Entrance,
+        entrance: &mut Entrance,
         access: &Access,
         opens: bool,
     ) -> Option<Entrance> {
         let alone = access.needs_socket(&self.service);
         match (entrance, &self.one) {
             (Entrance::Own(_), Some(one)) if !alone => {
-                one.join(self.address, self, opens).ok().map(|()| Entrance::One(Arc::clone(one)))
+                one.join(self.address, self, opens).ok().map(|()| Entrance::One(Arc::clone(one), None))
             }
-            (Entrance::One(_), _) if alone => {
+            (Entrance::One(_, lingering), _) if alone => {
                 let ahead = self.shared.binds_ahead(self.address);
-                TcpPort::bind(self.address, true, ahead).ok().map(|(port, _)| Entrance::Own(port))
+                let port = match lingering.take() {
+                    Some(there) => Some(there.port),
+                    None => TcpPort::bind(self.address, true, ahead).ok().map(|(port, _)| port),
+                };
+                port.map(Entrance::Own)
             }
             _ => None,
         }
@@ -136,8 +144,40 @@ impl TcpVirtual {
     fn leave(self: &Arc<Self>, entrance: Entrance) {
         match entrance {
             Entrance::Own(mut port) => port.set_open(false, self),
-            Entrance::One(one) => one.leave(self.address),
+            Entrance::One(one, lingering) => {
+                one.leave(self.address);
+                if let Some(mut lingering) = lingering {
+                    lingering.port.set_open(false, self);
+                }
+            }
             Entrance::Closed => {}
+        }
+    }
+
+    fn linger(self: &Arc<Self>, entrance: &mut Entrance, port: TcpPort) {
+        let Entrance::One(_, lingering) = entrance else { return self.leave(Entrance::Own(port)) };
+        *lingering = Some(Lingering { port, since: self.shared.clock.monotonic() });
+        if !self.ends_lingering.swap(true, Relaxed) {
+            self.shared.runtime.spawn(Arc::clone(self).end_lingering());
+        }
+    }
+
+    async fn end_lingering(self: Arc<Self>) {
+        loop {
+            wait::sleep(&self.shared.clock, HANDSHAKE).await;
+            let mut entrance = self.entrance.lock();
+            let now = self.shared.clock.monotonic();
+            if let Entrance::One(_, lingering) = &mut *entrance
+                && let Some(there) = lingering
+            {
+                if now.saturating_sub(there.since) < HANDSHAKE {
+                    continue;
+                }
+                there.port.set_open(false, &self);
+                *lingering = None;
+            }
+            self.ends_lingering.store(false, Relaxed);
+            return;
         }
     }
 

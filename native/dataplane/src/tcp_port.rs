@@ -44,6 +44,10 @@ impl TcpPort {
         Ok((Self { socket: Arc::new(socket), open: None }, address))
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Begin or cease to listen.
     pub(crate) fn set_open(&mut self, open: bool, serving: &Arc<TcpVirtual>) {
         if open == self.open.is_some() {
@@ -69,6 +73,17 @@ impl TcpPort {
         }
     }
 }
+
+/// A socket of its own that new connections are not led to any more, since then. To those who have begun to shake hands
+/// with it its end would be no refusal: the kernel may forget them without a word.
+#[derive(Debug)]
+pub(crate) struct Lingering {
+    pub(crate) port: TcpPort,
+    pub(crate) since: Duration,
+}
+
+/// How long who has begun to shake hands is waited for.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(1);
 
 struct OwnDoor {
     socket: Arc<Socket>,
