@@ -39,7 +39,7 @@ JSON = dict[str, Any]
 
 # Who has a say in a write of a pod's status, but lets everybody do it who is no kubelet.
 _OF_KUBELETS = frozenset({"NodeRestriction"})
-_KUBELETS = "system:nodes"
+KUBELETS = "system:nodes"
 _is_name = SUBDOMAIN_RE.fullmatch
 _MOST_KNOWN = 64
 # Room for what is added to a pod, which is not measured.
@@ -88,7 +88,7 @@ class PodAmending:
         """Those that take one write and are not refused, all of them begun before one is waited for; False for who is
         left to `amend`."""
         done = [False] * len(amendments)
-        if not self._plain or _KUBELETS in user.groups or self._store.registry.admission.asked is not None:
+        if not self._plain or KUBELETS in user.groups or self._store.registry.admission.asked is not None:
             return done
         now = self._writing.now()
         begun = [(number, self._begun(user, given, now)) for number, given in enumerate(amendments)]

@@ -15,6 +15,7 @@ from kubecore.apiserver.admission.topology_labels import topology_labels
 from kubecore.apiserver.authorization.attributes import Attributes
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.failing import telling
+from kubecore.apiserver.handlers.pod_amending import KUBELETS
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
 from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import loads
@@ -177,7 +178,6 @@ class PodSubresources:
 
 # What a binding has to be admitted by looks at nothing but the namespace, unless a kubelet makes it.
 _ADMITTED_BY = frozenset({"NamespaceLifecycle", "NodeRestriction"})
-_KUBELETS = "system:nodes"
 
 
 class PodBinding:
@@ -199,7 +199,7 @@ class PodBinding:
         store, namespace, name = self._store, pod.namespace, pod.name
         admission = store.registry.admission
         asked = Attributes("create", "", "v1", "pods", "binding", namespace, name)
-        is_simple = self._is_simple and admission.asked is None and _KUBELETS not in user.groups
+        is_simple = self._is_simple and admission.asked is None and KUBELETS not in user.groups
         if not (is_simple and node and self._authorizer.allows(user, asked)):
             return None
         facts = {**self._facts, "namespace": namespace, "name": name}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -45,8 +47,11 @@ def test_times_of_a_file_that_do_not_fit_are_refused() -> None:
             DEFAULTS.or_as_in(file, name="kube-scheduler").check()
 
 
-def test_where_nobody_is_elected_times_need_not_fit() -> None:
-    Leading(name="kube-scheduler", wanted=False, renew_deadline="1m").check()
+def test_times_have_to_fit_where_somebody_is_elected_alone() -> None:
+    elected = Leading(name="kube-scheduler", wanted=True, renew_deadline="1m")
+    with pytest.raises(typer.BadParameter):
+        elected.check()
+    replace(elected, wanted=False).check()
 
 
 def test_the_options_stand_in_a_command_where_it_names_what_they_make() -> None:
