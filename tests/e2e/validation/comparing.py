@@ -6,8 +6,9 @@ import itertools
 import json
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,12 +35,14 @@ _OWN_WARNING = "this version of kubecore has no "
 class Answer:
     """A stored object, or causes as (reason, field, message) of a refusal, or why the body was not understood.
 
-    `warnings` go with an object; None where they are not compared."""
+    `warnings` go with an object; None where they are not compared. `seconds` are those in which it was asked and
+    answered, as objects tell times without fractions, where that is known."""
 
     obj: JSON | None = None
     causes: tuple[tuple[str, str, str], ...] = ()
     refusal: str = ""
     warnings: frozenset[str] | None = None
+    seconds: frozenset[str] = frozenset()
 
 
 class Oracle:
@@ -83,13 +86,18 @@ class Kubecore:
     async def ask(self, case: Case) -> Answer:
         method = "POST" if case.operation == "create" else "PUT"
         path = _path(case.obj, case.old, case.operation)
+        asked = int(time.time())
         answer = await self._transport.answer(method, path, query={"dryRun": "All"}, body=orjson.dumps(case.obj))
+        seconds = frozenset(
+            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(one)) for one in range(asked, int(time.time()) + 1)
+        )
         obj = orjson.loads(answer.body)
         if answer.status >= 300:
             return refused(obj)
         # A strategy knows nothing of it: whoever serves the version tells.
         deprecated = f"{case.obj['apiVersion']} {case.obj['kind']} is deprecated in "
-        return Answer(obj, warnings=frozenset(one for one in _warned(answer.headers) if not one.startswith(deprecated)))
+        warnings = frozenset(one for one in _warned(answer.headers) if not one.startswith(deprecated))
+        return Answer(obj, warnings=warnings, seconds=seconds)
 
     async def create(self, obj: JSON) -> JSON:
         """Stores a base object. Raises AssertionError with what is wrong with it."""
@@ -205,13 +213,13 @@ def differences(case: Case, theirs: Answer, ours: Answer) -> list[str]:
             *(f"missing warning {text}" for text in sorted(theirs.warnings - ours.warnings)),
             *(f"extra warning {text}" for text in sorted(ours.warnings - theirs.warnings)),
         ]
-    return [*told, *_unlike(wanted, found, "")]
+    return [*told, *_unlike(wanted, found, "", ours.seconds)]
 
 
 def _without_generated(answer: Answer, prefix: str) -> Answer:
     generated = re.compile(re.escape(prefix) + "[a-z0-9]{5}")
     causes = tuple((reason, field, generated.sub("(generated)", text)) for reason, field, text in answer.causes)
-    return Answer(answer.obj, causes, answer.refusal, answer.warnings)
+    return replace(answer, causes=causes)
 
 
 def _refusals(theirs: Answer, ours: Answer) -> list[str]:
@@ -283,7 +291,7 @@ def _hide_allocated(value: Any, asked: str) -> None:
             _hide_allocated(below, asked)
 
 
-def _unlike(wanted: Any, found: Any, path: str) -> Iterator[str]:
+def _unlike(wanted: Any, found: Any, path: str, seconds: Set[str]) -> Iterator[str]:
     if type(wanted) is type(found) and isinstance(wanted, dict):
         for name in dict.fromkeys([*wanted, *found]):
             where = f"{path}.{name}" if path else name
@@ -292,10 +300,13 @@ def _unlike(wanted: Any, found: Any, path: str) -> Iterator[str]:
             elif name not in wanted:
                 yield f"{where}: {_short(found[name])}, absent there"
             else:
-                yield from _unlike(wanted[name], found[name], where)
+                yield from _unlike(wanted[name], found[name], where, seconds)
     elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
         for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
-            yield from _unlike(one, other, f"{path}[{index}]")
+            yield from _unlike(one, other, f"{path}[{index}]", seconds)
+    elif wanted == "now" and isinstance(found, str) and found[: len("2006-01-02T15:04:05")] in seconds:
+        # A moment that was asked, too, because the object that was asked of was stored in the second of the answer.
+        pass
     elif wanted != found or type(wanted) is not type(found):
         yield f"{path}: {_short(found)}, there {_short(wanted)}"
 
