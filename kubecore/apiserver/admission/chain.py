@@ -9,7 +9,7 @@ on its way and needed by `mutate` is waited for in `expect`, before anything is 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kubecore.api.errors import StatusError
 from kubecore.apiserver.admission.metrics import ADMIT, VALIDATE, AdmissionMetrics
@@ -17,7 +17,7 @@ from kubecore.apiserver.admission.metrics import ADMIT, VALIDATE, AdmissionMetri
 if TYPE_CHECKING:
     from kubecore._native import TimedCalls
     from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
-    from kubecore.apiserver.registry.strategy import RequestContext
+    from kubecore.apiserver.registry.strategy import RequestContext, User
 
 JSON = dict[str, Any]
 
@@ -31,6 +31,10 @@ class Plugin:
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         return False
+
+    def restricts(self, user: User) -> bool:
+        """Whether such requests of this user may come to more than that they pass; the same for a user ever after."""
+        return True
 
     def expect(self, ctx: RequestContext, obj: JSON) -> Awaitable[None] | None:
         """Of a CREATE: what must be there before `mutate` and is about to come; None when nothing is missing."""
@@ -60,8 +64,15 @@ _Paused = tuple[Awaitable[None], int, float, float]
 _Key = tuple[str, str, str]
 
 
+class _Handling(NamedTuple):
+    """Whether there are plugins that handle such requests of everybody, and those that leave some users alone."""
+
+    everybody: bool
+    some: tuple[Plugin, ...]
+
+
 class AdmissionChain:
-    """All plugins, in the order Kubernetes runs them.
+    """All plugins, in the order Kubernetes runs them, for as long as there is the chain.
 
     What mutates comes in up to two parts (`mutate`, webhooks and policies), what validates in three (`validate`,
     webhooks and policies, `decide`), which are one step each to whoever looks at metrics: each part adds its time to
@@ -76,6 +87,7 @@ class AdmissionChain:
         self._mutating: dict[_Key, TimedCalls] = {}
         self._validating: dict[_Key, TimedCalls] = {}
         self._deciding: dict[_Key, TimedCalls] = {}
+        self._handling: dict[tuple[_Key, str], _Handling] = {}
 
     @property
     def asked(self) -> DynamicAdmission | None:
@@ -121,10 +133,25 @@ class AdmissionChain:
         paused = plugins.last(ctx, obj, old, ctx.validate_seconds)
         return None if paused is None else _decided(plugins, paused, ctx, obj, old)
 
-    def concerned(self, resource_key: str, operation: str, subresource: str) -> set[str]:
-        """The names of the plugins that have a say in such writes."""
-        key = (resource_key, operation, subresource)
-        return {one.name for method in ("mutate", "validate", "decide") for one in self._overriding(method, key)}
+    def handles(self, resource_key: str, operation: str, subresource: str, user: User, *, but: str = "") -> bool:
+        """Whether anybody has a say in such requests of the user at present: a webhook or policy, as soon as there is
+        any, or a plugin. False means that they may go by the chain; to hear the plugin named `but` remains to who asks.
+
+        What plugins say of it stands for good. Webhooks and policies are those stored now: who does not wait between
+        this and the write's beginning is not overtaken by a new one."""
+        if self.asked is not None:
+            return True
+        asked = (resource_key, operation, subresource), but
+        handling = self._handling.get(asked)
+        if handling is None:
+            handling = self._handling[asked] = self._handling_of(*asked)
+        return handling.everybody or any(one.restricts(user) for one in handling.some)
+
+    def _handling_of(self, key: _Key, but: str) -> _Handling:
+        steps = [self._overriding(method, key) for method in ("expect", "mutate", "validate", "decide")]
+        plugins = {one for step in steps for one in step if one.name != but}
+        some = tuple(one for one in plugins if type(one).restricts is not Plugin.restricts)
+        return _Handling(len(some) < len(plugins), some)
 
     async def close(self) -> None:
         for plugin in self.plugins:

@@ -23,7 +23,7 @@ from kubecore.apiserver.authorization.node import node_name
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
     from kubecore.apiserver.authorization.authorizer import Authorizer
-    from kubecore.apiserver.registry.strategy import RequestContext
+    from kubecore.apiserver.registry.strategy import RequestContext, User
 
 JSON = dict[str, Any]
 # The request, the node that asks, the object and what it was.
@@ -55,6 +55,9 @@ class NodeRestriction(Plugin):
 
     def handles(self, resource_key: str, operation: str, subresource: str) -> bool:
         return resource_key in self._judges and operation in (CREATE, UPDATE, DELETE)
+
+    def restricts(self, user: User) -> bool:
+        return node_name(user) is not None
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
         user: UserInfo = ctx.user  # type: ignore[assignment]

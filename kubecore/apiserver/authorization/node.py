@@ -15,6 +15,7 @@ from kubecore.apiserver.registry.codec import loads
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
+    from kubecore.apiserver.registry.strategy import User
     from kubecore.apiserver.storage.cacher import Cacher
 
 JSON = dict[str, Any]
@@ -26,7 +27,7 @@ READS = ("get", "list", "watch")
 WRITES = ("get", "create", "update", "patch", "delete")
 
 
-def node_name(user: UserInfo) -> str | None:
+def node_name(user: User) -> str | None:
     """The node a user is the kubelet of, "" where he does not say which, None for others."""
     if user.username.startswith(_PREFIX) and _GROUP in user.groups:
         return user.username[len(_PREFIX) :]

@@ -11,6 +11,7 @@ import orjson
 
 from kubecore.api.errors import StatusError
 from kubecore.api.schemas import SchemaError
+from kubecore.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kubecore.apiserver.handlers.request import JSON_TYPE
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import loads
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 
 _EVENTS = "events"
-# What an event has to be admitted by looks at nothing but its namespace.
-_ADMITTED_BY = frozenset({"NamespaceLifecycle"})
 _SIMPLE = {"name", "namespace"}
 
 
@@ -47,14 +46,14 @@ class EventCreating:
     def __init__(self, creator: Creator, store: Store) -> None:
         self._creator = creator
         self._store = store
-        self._is_simple = store.registry.admission.concerned(_EVENTS, "CREATE", "") <= _ADMITTED_BY
 
     async def create_at_once(self, user: UserInfo, bodies: Sequence[bytes]) -> list[bytes | None]:
         """What was stored of each, all of them begun before one is waited for; None of those that are left to the
         `creator`."""
         made: list[bytes | None] = [None] * len(bodies)
         admission, ctx = self._store.registry.admission, self._creator.context(user)
-        if not self._is_simple or ctx.dry_run or admission.asked is not None:
+        # What looks at nothing but the namespace is heard once for all of them.
+        if ctx.dry_run or admission.handles(_EVENTS, "CREATE", "", user, but=NamespaceLifecycle.name):
             return made
         ctx.operation = "CREATE"
         try:

@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
-# Who has a say in a write of a pod's status, but lets everybody do it who is no kubelet.
-_OF_KUBELETS = frozenset({"NodeRestriction"})
-KUBELETS = "system:nodes"
 _is_name = SUBDOMAIN_RE.fullmatch
 _MOST_KNOWN = 64
 # Room for what is added to a pod, which is not measured.
@@ -78,9 +75,7 @@ class PodAmending:
         self._options = write_options("patch", patch.query), write_options("delete", delete.query)
         self._patch = writing.facts(patch, served, self._options[0])
         self._delete = writing.facts(delete, served, self._options[1])
-        chain = self._store.registry.admission
-        self._plain = chain.concerned("pods", "UPDATE", "status") <= _OF_KUBELETS
-        self._goes_plainly = self._plain and chain.concerned("pods", "DELETE", "") <= _OF_KUBELETS
+        self._admission = self._store.registry.admission
         # By their types, the conditions that were given last, and how they are shown.
         self._known: dict[str, tuple[JSON, JSON]] = {}
 
@@ -88,10 +83,15 @@ class PodAmending:
         """Those that take one write and are not refused, all of them begun before one is waited for; False for who is
         left to `amend`."""
         done = [False] * len(amendments)
-        if not self._plain or KUBELETS in user.groups or self._store.registry.admission.asked is not None:
+        if self._admission.handles("pods", "UPDATE", "status", user):
             return done
+        may_go = not self._admission.handles("pods", "DELETE", "", user)
         now = self._writing.now()
-        begun = [(number, self._begun(user, given, now)) for number, given in enumerate(amendments)]
+        begun = [
+            (number, self._begun(user, given, now))
+            for number, given in enumerate(amendments)
+            if may_go or not given.goes
+        ]
         # The last one is the last to be answered: to wait for it first is to wait once.
         for number, writing in reversed(begun):
             if writing is not None:
@@ -103,7 +103,7 @@ class PodAmending:
     def _begun(self, user: UserInfo, given: Amendment, now: str) -> Awaitable[Stored] | None:
         """The one write that does it; None where it is not as simple as that, or refused."""
         asked = [self._asked("patch", given, "status"), *([self._asked("delete", given)] if given.goes else ())]
-        if not all(self._authorizer.allows(user, one) for one in asked) or (given.goes and not self._goes_plainly):
+        if not all(self._authorizer.allows(user, one) for one in asked):
             return None
         try:
             condition = self._shown(given.condition)

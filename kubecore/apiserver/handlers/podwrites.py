@@ -11,11 +11,11 @@ import orjson
 from kubecore.api import errors, meta
 from kubecore.api.errors import Cause, FieldError, StatusError
 from kubecore.api.selectors import Selector
+from kubecore.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kubecore.apiserver.admission.topology_labels import topology_labels
 from kubecore.apiserver.authorization.attributes import Attributes
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.failing import telling
-from kubecore.apiserver.handlers.pod_amending import KUBELETS
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
 from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import loads
@@ -176,10 +176,6 @@ class PodSubresources:
         return ""
 
 
-# What a binding has to be admitted by looks at nothing but the namespace, unless a kubelet makes it.
-_ADMITTED_BY = frozenset({"NamespaceLifecycle", "NodeRestriction"})
-
-
 class PodBinding:
     """Bindings of pods that a component of this process makes: of each comes what comes of a POST of it. `head`: such a
     request, without a pod's name. Raises what refuses those whatever their pod."""
@@ -191,16 +187,15 @@ class PodBinding:
         self._store = served.stored()
         self._options = write_options("create", head.query)
         self._facts = writing.facts(head, served, self._options)
-        chain = self._store.registry.admission
-        self._is_simple = chain.concerned("pods", "CREATE", "binding") <= _ADMITTED_BY
 
     def begin(self, user: UserInfo, pod: PodName, node: str) -> Awaitable[Stored] | None:
         """The write that does it, which may raise StorageError; None where more is to be done, or it is refused."""
         store, namespace, name = self._store, pod.namespace, pod.name
         admission = store.registry.admission
         asked = Attributes("create", "", "v1", "pods", "binding", namespace, name)
-        is_simple = self._is_simple and admission.asked is None and KUBELETS not in user.groups
-        if not (is_simple and node and self._authorizer.allows(user, asked)):
+        # What looks at nothing but the namespace is heard below.
+        is_handled = admission.handles("pods", "CREATE", "binding", user, but=NamespaceLifecycle.name)
+        if is_handled or not (node and self._authorizer.allows(user, asked)):
             return None
         facts = {**self._facts, "namespace": namespace, "name": name}
         ctx = self._writing.made(user, self._served, self._options, facts, None)
