@@ -13,7 +13,7 @@ from kubecore.api.errors import StatusError
 from kubecore.api.schemas import SchemaError
 from kubecore.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from kubecore.apiserver.handlers.request import JSON_TYPE
-from kubecore.apiserver.registry import lifecycle
+from kubecore.apiserver.registry import direct_writes, lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.size_limit import MOST_BYTES
 from kubecore.apiserver.registry.validation.problems import Enough
@@ -88,4 +88,4 @@ class EventCreating:
         made = store.codec.encode(event)
         if len(made) > MOST_BYTES:
             return None
-        return store.registry.storage.create(store.key(ctx.namespace, metadata["name"]), store.codec.template(made))
+        return direct_writes.begin_create(store, ctx.namespace, metadata["name"], made)

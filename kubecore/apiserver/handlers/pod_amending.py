@@ -17,7 +17,7 @@ from kubecore.api.schemas import SchemaError, apart
 from kubecore.apiserver.authorization.attributes import Attributes
 from kubecore.apiserver.handlers.failing import telling
 from kubecore.apiserver.handlers.request import JSON_TYPE
-from kubecore.apiserver.registry import deletion, lifecycle
+from kubecore.apiserver.registry import deletion, direct_writes, lifecycle
 from kubecore.apiserver.registry.codec import OF_STATUS, dumps, loads
 from kubecore.apiserver.registry.options import DeleteOptions, write_options
 from kubecore.apiserver.registry.size_limit import MOST_BYTES
@@ -107,8 +107,8 @@ class PodAmending:
             return None
         try:
             condition = self._shown(given.condition)
-            return self._store.begin_amend(
-                given.namespace, given.name, lambda stored: self._changes(given, condition, stored, now)
+            return direct_writes.begin_amend(
+                self._store, given.namespace, given.name, lambda stored: self._changes(given, condition, stored, now)
             )
         except (_Whole, StatusError, SchemaError):
             return None

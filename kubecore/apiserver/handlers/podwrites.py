@@ -17,7 +17,7 @@ from kubecore.apiserver.authorization.attributes import Attributes
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.failing import telling
 from kubecore.apiserver.handlers.request import Request, Response, warning_headers
-from kubecore.apiserver.registry import deletion, lifecycle
+from kubecore.apiserver.registry import deletion, direct_writes, lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import write_options
 
@@ -99,7 +99,7 @@ class PodSubresources:
             lifecycle.check_uid(ctx, pods.resource, metadata, pod.metadata.uid)
             return _assigned(ctx.name, pod, binding, node, ctx.now)
 
-        await pods.amend(ctx, assign)
+        await direct_writes.amend(pods, ctx, assign)
 
     # --- eviction
 
@@ -172,7 +172,7 @@ class PodSubresources:
         store = self._registry.store("poddisruptionbudgets.policy")
         assert store is not None
         own = replace(ctx, resource_key="poddisruptionbudgets.policy", subresource="status", name=name)
-        await store.change(own, lambda budget: _spend(budget, pod, ctx.now))
+        await direct_writes.change(store, own, lambda budget: _spend(budget, pod, ctx.now))
         return ""
 
 
@@ -209,7 +209,7 @@ class PodBinding:
 
         try:
             admission.mutate(ctx, binding, None)
-            return store.begin_amend(namespace, name, assign)
+            return direct_writes.begin_amend(store, namespace, name, assign)
         except StatusError:
             return None
 
@@ -222,7 +222,7 @@ async def _take_away(store: Store, ctx: RequestContext, options: DeleteOptions) 
         return _mark(pod, ctx.now)
 
     if not ctx.dry_run:
-        marked = await store.change(ctx, mark)
+        marked = await direct_writes.change(store, ctx, mark)
         if options.resource_version:
             options = _as_it_is(options, loads(marked), again=True)
     await deletion.delete(store, ctx, options)

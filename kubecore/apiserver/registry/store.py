@@ -7,7 +7,6 @@ After upstream k8s.io/apiserver pkg/registry/generic/registry/store.go.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
@@ -422,48 +421,6 @@ class Store:
         found.restrict(obj, old)
         return found
 
-    async def change(self, ctx: RequestContext, apply: Callable[[JSON], object]) -> bytes:
-        """Changes an object on the server's own behalf (evictions, budgets): no defaults, admission or validation.
-
-        `apply` changes it in place and raises what refuses the change; False means nothing is to be written."""
-
-        def made(stored: Stored) -> bytes | None:
-            value, managed = apart(stored.value)
-            obj = loads(value)
-            return None if apply(obj) is False else self.codec.encode_managed(obj, managed, value)
-
-        return await self._changed(ctx, made)
-
-    async def amend(self, ctx: RequestContext, decide: Callable[[bytes], JSON]) -> bytes:
-        """`change` for who knows which members of its members are to be different: the rest is neither read nor written
-        anew. `decide` makes those of the stored bytes (None takes one out) and raises what refuses the change."""
-        return await self._changed(ctx, lambda stored: _amended(stored, decide(stored.value)))
-
-    def begin_amend(self, namespace: str, name: str, decide: Callable[[bytes], JSON]) -> Awaitable[Stored]:
-        """`amend` of an object that is stored as this store speaks of it; its end raises RevisionConflict where another
-        was faster. An object whose deletion begins with it, and that has no grace, is gone. Raises 404."""
-        stored = self.get(namespace, name)
-        changes = decide(stored.value)
-        goes = lifecycle.may_go(changes.get("metadata") or {})
-        template = self.codec.template(_amended(stored, changes))
-        change = self._storage.delete if goes else self._storage.update
-        return change(self.key(namespace, name), template, expected=stored.revision)
-
-    async def _changed(self, ctx: RequestContext, made: Callable[[Stored], bytes | None]) -> bytes:
-        while True:
-            stored = await self.read(ctx.namespace, ctx.name)
-            body = made(stored)
-            if body is None:
-                return stored.value
-            try:
-                return await self._store_body(ctx, self.key(ctx.namespace, ctx.name), body, stored)
-            except RevisionConflict:
-                ctx.seconds_left()
-            except KeyMissing:
-                raise self.not_found(ctx.name) from None
-            except StorageError as error:
-                raise storage_status(error) from error
-
     async def remove(self, ctx: RequestContext, obj: JSON, body: bytes, stored: Stored) -> bytes:
         """Takes the object out of the store; `body` is its last state. Raises RevisionConflict, KeyMissing."""
         if ctx.dry_run:
@@ -477,18 +434,14 @@ class Store:
     async def store_update(self, ctx: RequestContext, obj: JSON, stored: Stored) -> bytes:
         """Stores what the server itself changed (deletion marks). Raises RevisionConflict, KeyMissing."""
         key = self.key(obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
-        return await self._store_body(ctx, key, self.codec.encode(obj, stored.value), stored)
+        return await self.replace_stored(ctx, key, self.codec.encode(obj, stored.value), stored)
 
-    async def _store_body(self, ctx: RequestContext, key: str, body: bytes, stored: Stored) -> bytes:
+    async def replace_stored(self, ctx: RequestContext, key: str, body: bytes, stored: Stored) -> bytes:
+        """By other bytes of this store's version, as they are. Raises RevisionConflict, KeyMissing."""
         if ctx.dry_run:
             return self.codec.rendered(body, stored.revision)
         written = await self._storage.update(key, await self.template(body), expected=stored.revision)
         return await self._read_back(written)
-
-
-def _amended(stored: Stored, changes: JSON) -> bytes:
-    changes.setdefault("metadata", {})["resourceVersion"] = None
-    return with_members(stored.value, dumps(changes))
 
 
 def _finish(ctx: RequestContext, finish: Finish | None, done: bool) -> None:

@@ -1,0 +1,77 @@
+"""Writes by the registry that no strategy, admission or validation looks at: whoever makes them has seen to that.
+
+`change` and `amend` come to an end by themselves, being worked out anew where another was faster. What is named `begin`
+has one try: it works the write out at once, from what the watch cache has, and hands it to the storage before anything
+is waited for, so that many go into one commit. How that ends is the caller's matter, who has the usual way left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from kubecore.api.schemas import apart, with_members
+from kubecore.apiserver.registry import lifecycle
+from kubecore.apiserver.registry.codec import dumps, loads
+from kubecore.apiserver.registry.writes import storage_status
+from kubecore.apiserver.storage.interface import KeyMissing, RevisionConflict, StorageError, Stored
+
+if TYPE_CHECKING:
+    from kubecore.apiserver.registry.store import Store
+    from kubecore.apiserver.registry.strategy import RequestContext
+
+JSON = dict[str, Any]
+
+
+async def change(store: Store, ctx: RequestContext, apply: Callable[[JSON], object]) -> bytes:
+    """`apply` changes the object in place and raises what refuses that; False means nothing is to be written."""
+
+    def made(stored: Stored) -> bytes | None:
+        value, managed = apart(stored.value)
+        obj = loads(value)
+        return None if apply(obj) is False else store.codec.encode_managed(obj, managed, value)
+
+    return await _changed(store, ctx, made)
+
+
+async def amend(store: Store, ctx: RequestContext, decide: Callable[[bytes], JSON]) -> bytes:
+    """`change` for who knows which members of its members are to be different: the rest is neither read nor written
+    anew. `decide` makes those of the stored bytes (None takes one out) and raises what refuses the change."""
+    return await _changed(store, ctx, lambda stored: _amended(stored, decide(stored.value)))
+
+
+def begin_amend(store: Store, namespace: str, name: str, decide: Callable[[bytes], JSON]) -> Awaitable[Stored]:
+    """`amend` of an object that is stored as the store speaks of it; its end raises RevisionConflict where another was
+    faster. An object whose deletion begins with it, and that has no grace, is gone. Raises 404."""
+    stored = store.get(namespace, name)
+    changes = decide(stored.value)
+    storage = store.registry.storage
+    write = storage.delete if lifecycle.may_go(changes.get("metadata") or {}) else storage.update
+    template = store.codec.template(_amended(stored, changes))
+    return write(store.key(namespace, name), template, expected=stored.revision)
+
+
+def begin_create(store: Store, namespace: str, name: str, body: bytes) -> Awaitable[Stored]:
+    """Of an object that is to be stored as the store speaks of it; its end raises KeyExists where one is there."""
+    return store.registry.storage.create(store.key(namespace, name), store.codec.template(body))
+
+
+async def _changed(store: Store, ctx: RequestContext, made: Callable[[Stored], bytes | None]) -> bytes:
+    while True:
+        stored = await store.read(ctx.namespace, ctx.name)
+        body = made(stored)
+        if body is None:
+            return stored.value
+        try:
+            return await store.replace_stored(ctx, store.key(ctx.namespace, ctx.name), body, stored)
+        except RevisionConflict:
+            ctx.seconds_left()
+        except KeyMissing:
+            raise store.not_found(ctx.name) from None
+        except StorageError as error:
+            raise storage_status(error) from error
+
+
+def _amended(stored: Stored, changes: JSON) -> bytes:
+    changes.setdefault("metadata", {})["resourceVersion"] = None
+    return with_members(stored.value, dumps(changes))
