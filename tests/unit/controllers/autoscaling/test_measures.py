@@ -6,15 +6,11 @@ import pytest
 
 from kubecore.clock import VirtualClock
 from kubecore.controllers.autoscaling.autoscaler import HorizontalPodAutoscalerController
-from tests.unit.controllers.autoscaling.test_autoscaler import CPU, HPAS, Scaled, ScalingAPI
 from tests.unit.controllers.conftest import Running
 
+from .conftest import CPU, HPAS, Scaled, ScalingAPI
+
 PREFIX = "horizontal_pod_autoscaler_controller_"
-
-
-@pytest.fixture
-def api(clock: VirtualClock) -> ScalingAPI:
-    return ScalingAPI(clock)
 
 
 @pytest.fixture
