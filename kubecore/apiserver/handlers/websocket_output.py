@@ -13,21 +13,28 @@ from kubecore import _native
 from kubecore.api import websockets
 
 if TYPE_CHECKING:
+    from wsproto.events import Event
+
     from kubecore.apiserver.handlers.request import Request
 
 _IN_TEXT = "base64.binary.k8s.io"
 _PROTOCOLS = ("", "binary.k8s.io", _IN_TEXT)
-_NORMAL = (1000).to_bytes(2, "big")
+_NORMAL = 1000
 
 
 class WebSocketOutput:
     """A `request.Stream`: each piece is a message, after an empty one by which clients know that it has begun. `text`:
-    in base64, for those who can read no bytes."""
+    in base64, for those who can read no bytes. What the client says is let go of, but for pings and its end."""
 
     def __init__(self, connection: _native.UpgradedConnection, *, text: bool) -> None:
+        # Few ever ask for one, and to import it takes some 50 ms.
+        from wsproto import events
+        from wsproto.connection import Connection, ConnectionType
+
         self._connection = connection
         self._text = text
-        self._frames = websockets.ControlFrames()
+        self._events = events
+        self._frames = Connection(ConnectionType.SERVER)
         self._over = False
         self._on_closed: Callable[[], None] | None = None
         self.write(b"")
@@ -37,8 +44,8 @@ class WebSocketOutput:
         if self._over:
             return False
         if self._text:
-            return self._connection.write(websockets.frame(websockets.TEXT, base64.b64encode(data)))
-        return self._connection.write(websockets.frame(websockets.BINARY, data))
+            return self._send(self._events.TextMessage(base64.b64encode(data).decode()))
+        return self._send(self._events.BytesMessage(data))
 
     @property
     def writable(self) -> bool:
@@ -58,19 +65,24 @@ class WebSocketOutput:
     def close(self) -> None:
         if not self._over:
             self._over = True
-            self._connection.write(websockets.frame(websockets.CLOSE, _NORMAL))
+            self._send(self._events.CloseConnection(_NORMAL))
             self._connection.close()
 
+    def _send(self, event: Event) -> bool:
+        return self._connection.write(self._frames.send(event))
+
     def _heard(self, data: bytes) -> None:
+        if self._over:
+            return
         ended = not data  # the client says no more, so that it could not say when it has enough
-        try:
-            for kind, payload in self._frames.feed(data):
-                if kind == websockets.PING and not self._over:
-                    self._connection.write(websockets.frame(websockets.PONG, payload))
-                ended = ended or kind == websockets.CLOSE
-        except websockets.BrokenFrame:
-            ended = True
-        if ended and not self._over:
+        self._frames.receive_data(data)
+        for event in self._frames.events():
+            if isinstance(event, self._events.CloseConnection):  # also where there was what no client may send
+                ended = True
+                break
+            if isinstance(event, self._events.Ping):
+                self._send(event.response())
+        if ended:
             self.close()
             if self._on_closed is not None:  # which the connection tells no more, being closed by us
                 self._on_closed()
