@@ -250,7 +250,7 @@ class Question:
     whole: bool = True
 
 
-class _Crowd:
+class Crowd:
     """Nodes that Rust refused, none of which is named unless somebody wants to know."""
 
     def __init__(self, nodes: _native.Crowd, question: Question) -> None:
@@ -273,8 +273,11 @@ class _Crowd:
         if not asked.whole:
             return None
         asked.table.protect(budgets)
-        plan = (start, enough, microseconds(now), everyone)
-        return asked.placer.rehearse(asked.table.native, asked.facts, asked.wish, self._nodes, plan)
+        return self.tried(asked.placer, (start, enough, microseconds(now), everyone))
+
+    def tried(self, placer: _native.Placer, plan: tuple[int, int, int, bool]) -> Rehearsed:
+        asked = self._question
+        return placer.rehearse(asked.table.native, asked.facts, asked.wish, self._nodes, plan)
 
 
 class PlacementEvaluator:
@@ -407,7 +410,7 @@ def _diagnosis(
     diagnosis = also or Diagnosis(0)
     nodes, not_named, conflict, refused, crowd = why
     diagnosis.nodes = nodes
-    diagnosis.crowd = _Crowd(crowd, question)
+    diagnosis.crowd = Crowd(crowd, question)
     if not nodes:
         return diagnosis
     if conflict:

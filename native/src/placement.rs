@@ -54,7 +54,7 @@ fn wished(wish: PodWish<'_>) -> Wish<'_> {
 /// Nodes, by numbers that hold until the table changes, so that thousands need not be named for nothing.
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct Crowd {
-    slots: Vec<Slot>,
+    slots: Arc<Vec<Slot>>,
     placer: Arc<Mutex<CorePlacer>>,
 }
 

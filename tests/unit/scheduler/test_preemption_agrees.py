@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from kubecore.scheduler.cache import Cache, NodeInfo
 from kubecore.scheduler.evaluator import PluginEvaluator
 from kubecore.scheduler.framework import CycleState, Diagnosis, Filter, Plugin, PostFilter, PostFilterResult
 from kubecore.scheduler.node_filter import NodeFilter
-from kubecore.scheduler.placement import PlacementEvaluator
+from kubecore.scheduler.placement import Crowd, PlacementEvaluator, microseconds
 from kubecore.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from kubecore.scheduler.plugins.node_affinity import NodeAffinity
 from kubecore.scheduler.plugins.node_name import NodeName
@@ -30,7 +31,16 @@ from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.preemption import Candidate, dry_run, least_harmful, select_victims
 from kubecore.scheduler.profile import Profile
 from tests.unit.scheduler.builders import cache_of, node, pod
-from tests.unit.scheduler.random_clusters import SPACES, histories, informers_of_spaces, labels, live, pods, selectors
+from tests.unit.scheduler.random_clusters import (
+    NAMES,
+    SPACES,
+    histories,
+    informers_of_spaces,
+    labels,
+    live,
+    pods,
+    selectors,
+)
 
 NOW = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
 """Some pods started later, by clocks that differ."""
@@ -137,6 +147,53 @@ def test_the_same_pods_have_to_go_from_the_same_nodes_and_the_same_node_is_harme
     # nothing has changed by it
     again = rust.evaluate(one, cache).diagnosis
     assert again is not None and again.message() == decision.diagnosis.message()
+
+
+@pytest.mark.timeout(1200)  # as above
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    parts=st.lists(histories(), min_size=2, max_size=5),
+    wanted=pods(),
+    priority=st.sampled_from([5, 9]),
+    cpu=st.sampled_from(["1500m", "2", "3"]),
+    nominated=st.lists(st.sampled_from(["", *NAMES]), min_size=5, max_size=5),
+    protected=st.lists(st.lists(budgets, max_size=1), min_size=5, max_size=5),
+    start=st.integers(0, 7),
+    enough=st.integers(1, 8),
+)
+def test_what_is_remembered_of_nodes_is_what_who_sees_them_for_the_first_time_finds(
+    plugins: list[Plugin],
+    parts: list[list[tuple[str, Any]]],
+    wanted: Object,
+    priority: int,
+    cpu: str,
+    nominated: list[str],
+    protected: list[list[Object]],
+    start: int,
+    enough: int,
+) -> None:
+    wanted["spec"]["priority"] = priority
+    wanted["spec"]["containers"][0]["resources"]["requests"]["cpu"] = cpu
+    one, other, cache = PodInfo(wanted), PodInfo(pod("coming", requests={"cpu": "1"}, priority=9)), Cache()
+    rust = PlacementEvaluator(Profile.of(plugins), random.Random(0))
+    for part, node_of_other, budgeted in zip(parts, nominated, protected, strict=False):
+        live(cache, part)
+        cache.nominations.put(other, node_of_other)
+        for _ in range(3):
+            first_look = PlacementEvaluator(Profile.of(plugins), random.Random(0))
+            why, expected = rust.evaluate(one, cache).diagnosis, first_look.evaluate(one, cache).diagnosis
+            assert (why is None) == (expected is None)
+            if why is None or expected is None:
+                continue
+            assert why.message() == expected.message()
+            assert why.plugins == expected.plugins
+            assert sorted(why.crowded) == sorted(expected.crowded)
+            crowd = why.crowd
+            assert isinstance(crowd, Crowd)
+            rust.table(cache).protect(budgeted)
+            for now, everyone in itertools.product((NOW, NOW + timedelta(hours=1)), (True, False)):
+                plan = (start, enough, microseconds(now), everyone)
+                assert crowd.tried(rust.placer, plan) == crowd.tried(first_look.placer, plan)
 
 
 class Refuses(Filter):

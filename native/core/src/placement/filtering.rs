@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::nodes::{NO_VALUE, Slot};
 use super::population::{Carriers, Claim};
+use super::registry::Id;
 use super::shift::{Shift, UNMOVED};
 use super::table::Table;
 use super::template::{Hard, Template, Term};
@@ -98,7 +99,48 @@ pub struct Counted {
     pub nodes: u32,
 }
 
+/// Of a template's requests, by a verdict.
+const MOST_TOLD_APART: usize = u64::BITS as usize;
+
+/// What was said of one node, with all that `Refusals` count of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// None: the node would do.
+    pub refusal: Option<Refusal>,
+    /// Preemption cannot help there.
+    pub is_hopeless: bool,
+    is_full: bool,
+    /// A bit for each of the template's requests that there is no room for.
+    short: u64,
+}
+
+impl Verdict {
+    /// The node is refused for what pods that leave may take away.
+    pub fn may_help(self) -> bool {
+        self.refusal.is_some() && !self.is_hopeless
+    }
+}
+
 impl Refusals {
+    /// Counts (`by` is 1) or does not count any more (-1) what was said of a node about a pod of the template, of which
+    /// a verdict must be possible.
+    pub fn count(&mut self, verdict: Verdict, template: &Template, by: i32) {
+        let Some(refusal) = verdict.refusal else { return };
+        let add = |count: &mut u32| *count = count.wrapping_add_signed(by);
+        add(&mut self.by_reason[refusal as usize]);
+        if verdict.is_full {
+            add(&mut self.too_many_pods);
+        }
+        for (place, &(resource, _)) in template.requests.iter().enumerate() {
+            if verdict.short & (1 << place) != 0 {
+                if self.insufficient.len() <= resource {
+                    self.insufficient.resize(resource + 1, 0);
+                }
+                add(&mut self.insufficient[resource]);
+            }
+        }
+    }
+
     fn add(&mut self, refusal: Refusal, table: &Table, template: &Template, slot: Slot, shift: &Shift) {
         self.by_reason[refusal as usize] += 1;
         if refusal != Refusal::NoRoom {
@@ -220,6 +262,49 @@ impl<'a> Question<'a> {
             .filters
             .iter()
             .any(|plugin| matches!(plugin, FilterPlugin::PodTopologySpread | FilterPlugin::InterPodAffinity))
+    }
+
+    /// Whether there are verdicts about such a pod: only the node itself matters, and what it asks for can be told
+    /// apart.
+    pub fn has_verdicts(&self) -> bool {
+        self.is_of_one_node() && self.template.requests.len() <= MOST_TOLD_APART
+    }
+
+    /// What `ask_expecting` says, with all that is counted of it.
+    pub fn verdict(&self, slot: Slot, coming: &[Id], shift: &mut Shift) -> Verdict {
+        let refusal = self.ask_expecting(slot, coming, shift);
+        refusal.map_or_else(Verdict::default, |refusal| self.verdict_of(refusal, slot, shift))
+    }
+
+    /// With all that is counted of a refusal.
+    pub fn verdict_of(&self, refusal: Refusal, slot: Slot, shift: &Shift) -> Verdict {
+        let is_hopeless = self.is_hopeless(refusal, slot);
+        let mut verdict = Verdict { refusal: Some(refusal), is_hopeless, ..Verdict::default() };
+        if refusal == Refusal::NoRoom {
+            verdict.is_full = is_full(self.table, slot, shift);
+            // those beyond are told apart by nobody who uses verdicts
+            for (place, &(resource, wanted)) in
+                self.template.requests.iter().take(MOST_TOLD_APART).enumerate()
+            {
+                verdict.short |= u64::from(is_short(self.table, resource, wanted, slot, shift)) << place;
+            }
+        }
+        verdict
+    }
+
+    /// The first reason against the node, with pods of these templates on it or without; only where the question is of
+    /// one node, or no pods are `coming`. `shift` is what is thought of the node then.
+    pub fn ask_expecting(&self, slot: Slot, coming: &[Id], shift: &mut Shift) -> Option<Refusal> {
+        shift.clear();
+        if !coming.is_empty() {
+            coming.iter().for_each(|&one| shift.count(self.table.at(one), 1));
+            let refused = self.ask_shifted(slot, shift);
+            if refused.is_some() {
+                return refused;
+            }
+            shift.clear();
+        }
+        self.ask(slot)
     }
 
     /// The first reason against the node.

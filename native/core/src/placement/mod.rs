@@ -7,6 +7,7 @@
 mod budgets;
 mod facts;
 mod filtering;
+mod journal;
 mod nodes;
 mod nominations;
 mod placing;
@@ -16,6 +17,7 @@ mod rehearsal;
 mod rules;
 mod scoring;
 mod shift;
+mod standing;
 mod table;
 mod template;
 

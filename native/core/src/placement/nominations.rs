@@ -42,6 +42,13 @@ pub struct Yielding {
     priority: i64,
 }
 
+impl Yielding {
+    /// The pod itself is not nominated for any node, so that it yields as all others of its priority do.
+    pub fn is_common(self) -> bool {
+        self.own.is_none()
+    }
+}
+
 impl Nominations {
     /// The slot is of this node from now on.
     pub fn settle(&mut self, slot: Slot, node: &str) {
@@ -79,20 +86,21 @@ impl Nominations {
         place
     }
 
-    /// The template of the pod that is nominated no more.
-    pub fn take(&mut self, uid: &str, nodes: &Nodes) -> Option<Id> {
+    /// The template of the pod that is nominated no more, and the slot of the node that it was to get.
+    pub fn take(&mut self, uid: &str, nodes: &Nodes) -> Option<(Id, Option<Slot>)> {
         let (place, number) = self.by_uid.remove(uid)?;
         let list = &mut self.lists[place];
         let index = list.pods.iter().position(|one| one.number == number)?;
         let known = list.pods.swap_remove(index);
+        let slot = nodes.slot(&list.node);
         if list.pods.is_empty() {
             self.by_node.remove(&list.node);
-            if let Some(slot) = nodes.slot(&list.node) {
+            if let Some(slot) = slot {
                 self.of_slot[slot] = None;
             }
             self.free.push(place);
         }
-        Some(known.template)
+        Some((known.template, slot))
     }
 
     pub fn yielding(&self, uid: &str, priority: i64) -> Yielding {

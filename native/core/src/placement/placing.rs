@@ -9,6 +9,7 @@ use super::nodes::Slot;
 use super::registry::Id;
 use super::scoring::{ScoreOptions, ScorePlugin, totals};
 use super::shift::{Shift, UNMOVED};
+use super::standing::Standings;
 use super::table::{FactsError, Table};
 
 /// The plugins that run, and how. As JSON: `{"filters": [names], "scores": [[name, weight]], ...}`.
@@ -51,7 +52,7 @@ pub struct Diagnosis {
     pub conflict: bool,
     pub refused: Vec<Counted>,
     /// Nodes that were refused for reasons which pods that leave may take away.
-    pub crowded: Vec<Slot>,
+    pub crowded: Arc<Vec<Slot>>,
 }
 
 /// What a search found: nodes that can take the pod, in the order they were looked at.
@@ -67,6 +68,7 @@ pub struct Placer {
     chance: u64,
     /// Room for a diagnosis' `crowded`.
     spare: Vec<Slot>,
+    pub(super) standings: Standings,
 }
 
 /// How many feasible nodes are enough among `count`: all up to 100, then a share that shrinks to 5 %.
@@ -133,21 +135,15 @@ impl<'a> Walk<'a> {
             let mut expects = None;
             while let Some(slot) = self.next() {
                 coming.clear();
-                table.nominations.coming(slot, yielding, &mut coming);
-                if !coming.is_empty() && fits_with_coming != Some(slot) {
-                    if !question.is_of_one_node() {
-                        expects = Some(slot);
-                        break;
-                    }
-                    shift.clear();
-                    coming.iter().for_each(|&one| shift.count(table.at(one), 1));
-                    if let Some(refusal) = question.ask_shifted(slot, &shift) {
-                        self.refuse(&question, refusal, slot, &shift);
-                        continue;
-                    }
+                if fits_with_coming != Some(slot) {
+                    table.nominations.coming(slot, yielding, &mut coming);
                 }
-                if let Some(refusal) = question.ask(slot) {
-                    self.refuse(&question, refusal, slot, &UNMOVED);
+                if !coming.is_empty() && !question.is_of_one_node() {
+                    expects = Some(slot);
+                    break;
+                }
+                if let Some(refusal) = question.ask_expecting(slot, &coming, &mut shift) {
+                    self.refuse(&question, refusal, slot, &shift);
                     continue;
                 }
                 self.seen += 1;
@@ -170,12 +166,18 @@ impl<'a> Walk<'a> {
 
 impl Placer {
     pub fn new(profile: Profile, seed: u64) -> Self {
-        Self { profile, start: 0, chance: seed, spare: Vec::new() }
+        Self { profile, start: 0, chance: seed, spare: Vec::new(), standings: Standings::default() }
     }
 
     /// A diagnosis' `crowded` that nobody needs any more. As large as it is, the kernel would have to clear the memory
     /// for each one anew.
-    pub fn take_back(&mut self, mut crowded: Vec<Slot>) {
+    pub fn take_back(&mut self, crowded: Arc<Vec<Slot>>) {
+        if let Some(crowded) = Arc::into_inner(crowded) {
+            self.keep(crowded);
+        }
+    }
+
+    fn keep(&mut self, mut crowded: Vec<Slot>) {
         if crowded.capacity() > self.spare.capacity() {
             crowded.clear();
             self.spare = crowded;
@@ -227,9 +229,9 @@ impl Placer {
         self.start = walk.start + walk.seen;
         if walk.found.is_empty() {
             found.diagnosis.refused = walk.refusals.counted(table);
-            found.diagnosis.crowded = walk.crowded;
+            found.diagnosis.crowded = Arc::new(walk.crowded);
         } else {
-            self.take_back(walk.crowded);
+            self.keep(walk.crowded);
         }
         found.slots = walk.found;
         Ok(found)
@@ -249,12 +251,32 @@ impl Placer {
         best_ones.nth(which as usize).map(|one| one.0)
     }
 
+    /// Why no node will do, where that is known of pods like this one but for what has changed since.
+    fn recalled(&mut self, table: &mut Table, template: Id, wish: &Wish<'_>) -> Option<Diagnosis> {
+        if wish.nominated.is_some() || table.at(template).named.is_some() {
+            return None;
+        }
+        let order = table.nodes.put_in_order();
+        let question = Question::new(table, table.at(template), &self.profile.filters);
+        let nodes = order.len();
+        let standing = self.standings.of(table, template, wish, &question, order)?;
+        standing.refuses_all().then_some(())?;
+        let refused = standing.refusals().counted(table);
+        Some(Diagnosis { nodes, refused, crowded: standing.crowded(), ..Diagnosis::default() })
+    }
+
     /// The node of the pod, or why there is none.
     pub fn decide(&mut self, table: &mut Table, template: Id, wish: &Wish<'_>) -> Result<Slot, Diagnosis> {
+        if let Some(diagnosis) = self.recalled(table, template, wish) {
+            return Err(diagnosis);
+        }
         let everyone = |_: &str| Ok::<bool, std::convert::Infallible>(true);
         let Ok(found) = self.search(table, template, wish, everyone);
         match found.slots.as_slice() {
-            [] => Err(found.diagnosis),
+            [] => {
+                self.standings.refused(table.facts_of(template));
+                Err(found.diagnosis)
+            }
             [only] => Ok(*only),
             several => {
                 let totals = self.totals(table, template, several);

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::budgets::Used;
-use super::filtering::{FilterPlugin, Question, Refusal, Refusals};
+use super::filtering::{FilterPlugin, Question, Refusal, Refusals, Verdict};
 use super::nodes::Slot;
 use super::nominations::Yielding;
 use super::placing::{Placer, Wish};
@@ -61,30 +61,90 @@ type Harm = (u32, i64, i64, usize, Reverse<i64>);
 struct Tried {
     candidate: Candidate,
     harm: Harm,
+    /// Nothing but what is on the node has a say in it: not when it is asked, either.
+    is_lasting: bool,
+}
+
+/// What a rehearsal found on a node, as long as nothing on it is different.
+#[derive(Default)]
+pub enum Memory {
+    #[default]
+    Unknown,
+    /// No pod on it is of lower priority.
+    NobodyLower,
+    /// For this it would not do without all those, either.
+    Refused(Verdict),
+    /// It would do without these, and no budget has anything against it.
+    Would(Remembered),
+}
+
+pub struct Remembered {
+    victims: Vec<PodNumber>,
+    priority: i64,
+    total: i64,
+    /// When the first one did, if it has.
+    started: Option<i64>,
+}
+
+impl Memory {
+    fn note(&mut self, found: &Result<Tried, NoCandidate>, table: &Table) {
+        match found {
+            Err(NoCandidate::NobodyLower) => *self = Self::NobodyLower,
+            Err(NoCandidate::Refused(verdict)) => *self = Self::Refused(*verdict),
+            Ok(one) if one.is_lasting => {
+                let victims = one.candidate.victims.clone();
+                let started = victims.first().and_then(|&pod| table.started(pod));
+                let (_, priority, total, ..) = one.harm;
+                *self = Self::Would(Remembered { victims, priority, total, started });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Remembered {
+    fn candidate(&self, slot: Slot) -> Candidate {
+        Candidate { slot, victims: self.victims.clone(), violations: 0 }
+    }
+
+    fn harm(&self, now: i64) -> Harm {
+        (0, self.priority, self.total, self.victims.len(), Reverse(self.started.unwrap_or(now)))
+    }
 }
 
 impl Placer {
     /// Tries the nodes of `crowd` as `plan` says. Nothing in the table is different afterwards.
     pub fn rehearse(
-        &self,
+        &mut self,
         table: &mut Table,
         template: Id,
         wish: &Wish<'_>,
         crowd: &[Slot],
         plan: &Rehearsal,
     ) -> Rehearsed {
+        let order = table.nodes.put_in_order();
         let question = Question::new(table, table.at(template), &self.profile.filters);
         if question.is_of_one_node() {
+            // which of two pods a budget protects depends on all of its pods
+            let standing = self.standings.of(table, template, wish, &question, order);
+            let memories = standing.filter(|_| table.budgets.is_empty()).map(|one| one.memories());
             let stage = OnOneNode { table, question, shift: Shift::default() };
-            return go_through(stage, wish, crowd, plan);
+            return go_through(stage, template, memories, wish, crowd, plan);
         }
         // a plugin that has nothing to ask as things are is not asked later, either
         let filters = question.filters().to_vec();
-        go_through(Anywhere { table, template, filters }, wish, crowd, plan)
+        go_through(Anywhere { table, template, filters }, template, None, wish, crowd, plan)
     }
 }
 
-fn go_through(mut stage: impl Stage, wish: &Wish<'_>, crowd: &[Slot], plan: &Rehearsal) -> Rehearsed {
+fn go_through(
+    mut stage: impl Stage,
+    template: Id,
+    mut memories: Option<&mut [Memory]>,
+    wish: &Wish<'_>,
+    crowd: &[Slot],
+    plan: &Rehearsal,
+) -> Rehearsed {
     let yielding = stage.table().nominations.yielding(wish.uid, wish.priority);
     let question = Asked { wish, yielding, now: plan.now };
     let mut refusals = Refusals::default();
@@ -92,20 +152,35 @@ fn go_through(mut stage: impl Stage, wish: &Wish<'_>, crowd: &[Slot], plan: &Reh
     let mut found = Candidates::default();
     for index in 0..crowd.len() {
         let slot = crowd[(plan.start + index) % crowd.len()];
-        let why = match victims(&mut stage, &question, slot, &mut refusals) {
-            Ok(one) => {
-                found.take(one, plan);
-                if found.are_enough(plan) {
-                    break;
-                }
-                continue;
+        let known = memories.as_deref_mut().map(|all| &mut all[slot]);
+        let why = match known.as_deref() {
+            Some(Memory::NobodyLower) => Err(NoCandidate::NobodyLower),
+            Some(&Memory::Refused(verdict)) => {
+                refusals.count(verdict, stage.table().at(template), 1);
+                Err(NoCandidate::Refused(verdict))
             }
-            Err(why) => why,
+            Some(Memory::Would(one)) => {
+                found.take(one.harm(plan.now), plan, || one.candidate(slot));
+                Ok(())
+            }
+            None | Some(Memory::Unknown) => {
+                let tried = victims(&mut stage, &question, slot, &mut refusals);
+                if let Some(known) = known {
+                    known.note(&tried, stage.table());
+                }
+                tried.map(|one| found.take(one.harm, plan, || one.candidate))
+            }
+        };
+        let Err(why) = why else {
+            if found.are_enough(plan) {
+                break;
+            }
+            continue;
         };
         refused += 1;
         match why {
             NoCandidate::NobodyLower => nobody_lower += 1,
-            NoCandidate::Refused => {}
+            NoCandidate::Refused(_) => {}
             NoCandidate::NobodyHasToGo => {
                 let reason =
                     format!("expected at least one victim pod on node \"{}\"", stage.table().name(slot));
@@ -125,15 +200,15 @@ fn go_through(mut stage: impl Stage, wish: &Wish<'_>, crowd: &[Slot], plan: &Reh
 /// Of each sort all, or the least harmful one: the first of several equals.
 #[derive(Default)]
 struct Candidates {
-    peaceful: Vec<Tried>,
-    violating: Vec<Tried>,
+    peaceful: Vec<(Harm, Candidate)>,
+    violating: Vec<(Harm, Candidate)>,
     /// How many there were of each.
     counts: [usize; 2],
 }
 
 impl Candidates {
-    fn take(&mut self, one: Tried, plan: &Rehearsal) {
-        let violates = one.candidate.violations > 0;
+    fn take(&mut self, harm: Harm, plan: &Rehearsal, candidate: impl FnOnce() -> Candidate) {
+        let violates = harm.0 > 0;
         let count = &mut self.counts[usize::from(violates)];
         *count += 1;
         if violates && *count > plan.enough {
@@ -142,11 +217,11 @@ impl Candidates {
         let known = if violates { &mut self.violating } else { &mut self.peaceful };
         match known.first_mut() {
             Some(least) if !plan.all => {
-                if one.harm < least.harm {
-                    *least = one;
+                if harm < least.0 {
+                    *least = (harm, candidate());
                 }
             }
-            _ => known.push(one),
+            _ => known.push((harm, candidate())),
         }
     }
 
@@ -160,7 +235,7 @@ impl Candidates {
             // one that violates no budget harms less
             self.peaceful.truncate(1);
         }
-        self.peaceful.into_iter().map(|one| one.candidate).collect()
+        self.peaceful.into_iter().map(|one| one.1).collect()
     }
 }
 
@@ -168,8 +243,8 @@ impl Candidates {
 enum NoCandidate {
     /// No pod on it is of lower priority.
     NobodyLower,
-    /// Not even with all of them gone. `Refusals` tell why.
-    Refused,
+    /// Not even with all of them gone. `Refusals` tell why, and where there are verdicts this one does.
+    Refused(Verdict),
     /// It would do as it is.
     NobodyHasToGo,
 }
@@ -199,16 +274,21 @@ fn victims(
     if lower.is_empty() {
         return Err(NoCandidate::NobodyLower);
     }
+    // those that have not started come after those that have only as long as these did so in the past
+    let has_started = |one: &Lower| table.started(one.pod).is_none_or(|started| started < question.now);
+    let is_lasting = lower.iter().all(has_started);
     let mut coming = Vec::new();
     table.nominations.coming(slot, question.yielding, &mut coming);
     put_in_order_of_reprieve(table, &mut lower);
     for one in &lower {
         stage.count(one.template, slot, -1);
     }
-    let refused = refusal(stage, slot, &coming, Some(refusals)).is_some();
+    let refused = with_and_without(stage, slot, &coming, |stage| stage.judge(slot, refusals));
     lower.retain(|one| {
         stage.count(one.template, slot, 1);
-        if refused || refusal(stage, slot, &coming, None).is_none() {
+        if refused.is_some()
+            || with_and_without(stage, slot, &coming, |stage| stage.objection(slot)).is_none()
+        {
             return false;
         }
         stage.count(one.template, slot, -1);
@@ -217,8 +297,8 @@ fn victims(
     for one in &lower {
         stage.count(one.template, slot, 1);
     }
-    if refused {
-        return Err(NoCandidate::Refused);
+    if let Some(verdict) = refused {
+        return Err(NoCandidate::Refused(verdict));
     }
     lower.sort_unstable_by_key(|one| one.rank);
     let Some(first) = lower.first() else { return Err(NoCandidate::NobodyHasToGo) };
@@ -228,7 +308,7 @@ fn victims(
     // the most important come first, and of those of one priority who started first
     let harm = (violations, first.priority, total, lower.len(), Reverse(first.started));
     let victims = lower.into_iter().map(|one| one.pod).collect();
-    Ok(Tried { candidate: Candidate { slot, victims, violations }, harm })
+    Ok(Tried { candidate: Candidate { slot, victims, violations }, harm, is_lasting })
 }
 
 /// Those of lower priority on the node: higher priority first, then who started earlier, then whose key comes first.
@@ -264,22 +344,22 @@ fn put_in_order_of_reprieve(table: &Table, pods: &mut [Lower]) {
     pods.sort_by_key(|one| !one.is_protected);
 }
 
-/// Why the node will not do, with those that are nominated to it or without.
-fn refusal(
-    stage: &mut impl Stage,
+/// What is against the node, with those that are nominated to it or without.
+fn with_and_without<S: Stage, T>(
+    stage: &mut S,
     slot: Slot,
     coming: &[Id],
-    mut refusals: Option<&mut Refusals>,
-) -> Option<Refusal> {
+    mut ask: impl FnMut(&S) -> Option<T>,
+) -> Option<T> {
     if !coming.is_empty() {
         coming.iter().for_each(|&one| stage.count(one, slot, 1));
-        let refused = stage.ask(slot, refusals.as_deref_mut());
+        let refused = ask(stage);
         coming.iter().for_each(|&one| stage.count(one, slot, -1));
         if refused.is_some() {
             return refused;
         }
     }
-    stage.ask(slot, refusals)
+    ask(stage)
 }
 
 /// Where it is tried what would be if pods of one node came or left.
@@ -289,8 +369,11 @@ trait Stage {
     /// One pod of the template comes to the node (`by` is 1) or leaves it (-1).
     fn count(&mut self, template: Id, slot: Slot, by: i32);
 
-    /// The first reason against the node as it is now. Without `refusals` it had none before, with other pods on it.
-    fn ask(&self, slot: Slot, refusals: Option<&mut Refusals>) -> Option<Refusal>;
+    /// The first reason against the node as it is now, which is counted.
+    fn judge(&self, slot: Slot, refusals: &mut Refusals) -> Option<Verdict>;
+
+    /// The first reason against the node, of which there was none before, with other pods on it.
+    fn objection(&self, slot: Slot) -> Option<Refusal>;
 }
 
 /// Of a pod to which only what is on the node itself matters. Nothing but `shift` is changed.
@@ -309,11 +392,14 @@ impl Stage for OnOneNode<'_> {
         self.shift.count(self.table.at(template), by);
     }
 
-    fn ask(&self, slot: Slot, refusals: Option<&mut Refusals>) -> Option<Refusal> {
-        let Some(refusals) = refusals else { return self.question.ask_again(slot, &self.shift) };
+    fn judge(&self, slot: Slot, refusals: &mut Refusals) -> Option<Verdict> {
         let refused = self.question.ask_shifted(slot, &self.shift)?;
         self.question.count(refusals, refused, slot, &self.shift);
-        Some(refused)
+        Some(self.question.verdict_of(refused, slot, &self.shift))
+    }
+
+    fn objection(&self, slot: Slot) -> Option<Refusal> {
+        self.question.ask_again(slot, &self.shift)
     }
 }
 
@@ -322,6 +408,12 @@ struct Anywhere<'a> {
     table: &'a mut Table,
     template: Id,
     filters: Vec<FilterPlugin>,
+}
+
+impl Anywhere<'_> {
+    fn question(&self) -> Question<'_> {
+        Question::new(self.table, self.table.at(self.template), &self.filters)
+    }
 }
 
 impl Stage for Anywhere<'_> {
@@ -333,12 +425,14 @@ impl Stage for Anywhere<'_> {
         self.table.count(template, slot, by);
     }
 
-    fn ask(&self, slot: Slot, refusals: Option<&mut Refusals>) -> Option<Refusal> {
-        let question = Question::new(self.table, self.table.at(self.template), &self.filters);
+    fn judge(&self, slot: Slot, refusals: &mut Refusals) -> Option<Verdict> {
+        let question = self.question();
         let refused = question.ask(slot)?;
-        if let Some(refusals) = refusals {
-            question.count(refusals, refused, slot, &UNMOVED);
-        }
-        Some(refused)
+        question.count(refusals, refused, slot, &UNMOVED);
+        Some(question.verdict_of(refused, slot, &UNMOVED))
+    }
+
+    fn objection(&self, slot: Slot) -> Option<Refusal> {
+        self.question().ask(slot)
     }
 }

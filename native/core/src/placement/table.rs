@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::budgets::Budgets;
 use super::facts::{Labels, NodeFacts, PodFacts};
+use super::journal::Journal;
 use super::nodes::{Nodes, Slot};
 use super::nominations::Nominations;
 use super::population::{LabelSet, Population};
@@ -48,6 +49,7 @@ pub struct Table {
     on_node: Vec<Vec<PodNumber>>,
     pub(super) nominations: Nominations,
     pub(super) budgets: Budgets,
+    pub(super) journal: Journal,
 }
 
 impl Table {
@@ -70,6 +72,7 @@ impl Table {
             self.population.leave_node(slot, &self.nodes);
         }
         self.nodes.set(slot, Some(facts));
+        self.journal.note(slot);
         if !same {
             self.population.enter_node(slot, &self.nodes);
         }
@@ -81,6 +84,7 @@ impl Table {
         let Some(slot) = self.nodes.existing(name) else { return };
         self.population.leave_node(slot, &self.nodes);
         self.nodes.set(slot, None);
+        self.journal.note(slot);
         self.population.enter_node(slot, &self.nodes);
         self.nodes.forget_if_unused(slot);
     }
@@ -103,6 +107,7 @@ impl Table {
             self.on_node.push(Vec::new());
         }
         self.nominations.settle(slot, name);
+        self.journal.note(slot);
         slot
     }
 
@@ -122,6 +127,7 @@ impl Table {
         }
         self.at_mut(template).pods += 1;
         self.count(template, slot, 1);
+        self.journal.note(slot);
         let before = self.take_out(key);
         let started = before.as_ref().and_then(|one| one.started);
         let key: Arc<str> = before.as_ref().map_or_else(|| key.into(), |one| Arc::clone(&one.key));
@@ -145,6 +151,7 @@ impl Table {
             && let Some(placed) = &mut self.pods[number as usize]
         {
             placed.started = started;
+            self.journal.note(placed.slot);
         }
     }
 
@@ -158,6 +165,7 @@ impl Table {
         let number = self.numbers.remove(key)?;
         let placed = self.pods[number as usize].take()?;
         self.free_pods.push(number);
+        self.journal.note(placed.slot);
         self.on_node[placed.slot].retain(|&one| one != number);
         Some(placed)
     }
@@ -210,12 +218,18 @@ impl Table {
         self.at_mut(template).pods += 1;
         self.withdraw(uid);
         self.nominations.put(uid, node, priority, template, &self.nodes);
+        if let Some(slot) = self.nodes.slot(node) {
+            self.journal.note(slot);
+        }
         Ok(())
     }
 
     pub fn withdraw(&mut self, uid: &str) {
-        if let Some(template) = self.nominations.take(uid, &self.nodes) {
+        if let Some((template, node)) = self.nominations.take(uid, &self.nodes) {
             self.let_go(template);
+            if let Some(slot) = node {
+                self.journal.note(slot);
+            }
         }
     }
 
@@ -304,6 +318,11 @@ impl Table {
 
     pub fn at(&self, id: Id) -> &Template {
         self.templates[id as usize].as_ref().expect("the template of a pod is there as long as the pod")
+    }
+
+    /// What pods share that have this template, which is what tells it from others that had its number before.
+    pub fn facts_of(&self, id: Id) -> &Arc<[u8]> {
+        &self.facts_of[id as usize]
     }
 
     fn at_mut(&mut self, id: Id) -> &mut Template {
