@@ -1439,6 +1439,13 @@ class Schemas:
     ) -> bytes | None:
         """The managedFields `track` would put into `new`, as JSON. `convert` makes of an object (canonical JSON), and a
         version that other entries speak of, its kind there and how it is said there; None for unknown versions."""
+    def amended(
+        self, kind: str, stored: bytes, changes: tuple[bytes, bytes, bytes, bytes], *, manager: str, time: str
+    ) -> bytes | None:
+        """A stored object of a kind that is served in one version, with a condition set in its status and other members
+        changed, and with the managedFields that follow; without resourceVersion. None where its status stays what it
+        is. `changes`, each canonical JSON: the condition where there is none of its type yet, its members that are set
+        in one that is there, members of the status, and of the metadata (null takes one out). ValueError."""
     def apply(
         self,
         kind: str,

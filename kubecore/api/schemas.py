@@ -115,6 +115,12 @@ class BuiltinKind:
             self._kind, old, new, manager=manager, time=time, subresource=subresource, convert=self._convert
         )
 
+    def amended(
+        self, stored: bytes, changes: tuple[bytes, bytes, bytes, bytes], *, manager: str, time: str
+    ) -> bytes | None:
+        """As `Schemas.amended`, which is of kinds without other versions."""
+        return self._schemas.amended(self._kind, stored, changes, manager=manager, time=time)
+
     def apply(
         self,
         live: bytes | None,

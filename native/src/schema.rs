@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use kubecore_core::merge::{
-    self, Apply, ApplyFailure, Conflict, Convert, Converted, FieldSet, PatchFailure, PatchType, Patched,
-    PathElement, Update, conflict_message,
+    self, Amendment, Apply, ApplyFailure, Conflict, Convert, Converted, FieldSet, PatchFailure, PatchType,
+    Patched, PathElement, Update, conflict_message,
 };
 use kubecore_core::schema::{self as engine, FieldValidation, KindId, Rejection};
 use pyo3::create_exception;
@@ -175,6 +175,25 @@ impl Schemas {
             self.converting(convert, |convert| self.inner.managed_after(kind, old, new, update, convert))?;
         let managed = managed.map_err(|error| PyValueError::new_err(error.message))?;
         Ok(managed.map(|managed| PyBytes::new(py, &managed)))
+    }
+
+    /// `changes`: condition, its members that are given, members of the status, members of the metadata.
+    #[pyo3(signature = (kind, stored, changes, *, manager, time))]
+    fn amended<'py>(
+        &self,
+        py: Python<'py>,
+        kind: &str,
+        stored: &[u8],
+        changes: (PyBackedBytes, PyBackedBytes, PyBackedBytes, PyBackedBytes),
+        manager: &str,
+        time: &str,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let (condition, given, status, metadata) = &changes;
+        let amendment = Amendment { condition, given, status, metadata };
+        let update = Update { manager, time, subresource: "status" };
+        let amended = self.inner.amended(self.kind(kind)?, stored, amendment, update);
+        let amended = amended.map_err(|error| PyValueError::new_err(error.message))?;
+        Ok(amended.map(|amended| PyBytes::new(py, &amended)))
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -6,14 +6,14 @@ in the same write: what is told of its end has the condition.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import orjson
 
 from kubecore.api.errors import StatusError
 from kubecore.api.label_names import SUBDOMAIN_RE
-from kubecore.api.schemas import SchemaError, apart
+from kubecore.api.schemas import BuiltinKind, SchemaError, apart
 from kubecore.apiserver.authorization.attributes import Attributes
 from kubecore.apiserver.handlers.failing import telling
 from kubecore.apiserver.handlers.request import JSON_TYPE
@@ -43,18 +43,42 @@ _MOST_KNOWN = 64
 _ROOM = 64 * 1024
 
 
+class _ToldMetadata(msgspec.Struct):
+    uid: str = ""
+    generation: int = 0
+    deletionTimestamp: str | None = None
+    annotations: dict[str, str] | None = None
+    finalizers: list[str] | None = None
+
+
 class _ToldSpec(msgspec.Struct):
     nodeName: str = ""
     terminationGracePeriodSeconds: int | None = None
 
 
-class _Told(msgspec.Struct):
-    """What of a pod says how long its end may take."""
+class _ToldStatus(msgspec.Struct):
+    phase: str = ""
 
+
+class _Told(msgspec.Struct):
+    """What of a pod says whether it can be amended at once, and how long its end may take."""
+
+    metadata: _ToldMetadata
     spec: _ToldSpec
+    status: _ToldStatus | None = None
 
 
 _TOLD = msgspec.json.Decoder(_Told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A condition as it was given, as the schema has it, that as JSON, and of that what was given."""
+
+    given: JSON
+    whole: JSON
+    whole_json: bytes
+    given_json: bytes
 
 
 class _Whole(Exception):
@@ -76,8 +100,11 @@ class PodAmending:
         self._patch = writing.facts(patch, served, self._options[0])
         self._delete = writing.facts(delete, served, self._options[1])
         self._admission = self._store.registry.admission
+        schema = self._store.schema
+        assert isinstance(schema, BuiltinKind), "pods are built in"
+        self._schema = schema
         # By their types, the conditions that were given last, and how they are shown.
-        self._known: dict[str, tuple[JSON, JSON]] = {}
+        self._known: dict[str, _Shown] = {}
 
     async def amend_at_once(self, user: UserInfo, amendments: Sequence[Amendment]) -> list[bool]:
         """Those that take one write and are not refused, all of them begun before one is waited for; False for who is
@@ -107,8 +134,8 @@ class PodAmending:
             return None
         try:
             condition = self._shown(given.condition)
-            return direct_writes.begin_amend(
-                self._store, given.namespace, given.name, lambda stored: self._changes(given, condition, stored, now)
+            return direct_writes.begin_rewrite(
+                self._store, given.namespace, given.name, lambda stored: self._rewritten(given, condition, stored, now)
             )
         except (_Whole, StatusError, SchemaError):
             return None
@@ -127,7 +154,7 @@ class PodAmending:
 
     async def _set(self, user: UserInfo, given: Amendment) -> None:
         ctx = self._writing.made(user, self._served, self._options[0], _of(self._patch, given), None)
-        condition = self._shown(given.condition)
+        condition = self._shown(given.condition).whole
 
         def make(old: JSON, stored: Stored) -> JSON:
             pod: JSON = loads(apart(stored.value, OF_STATUS)[0])
@@ -138,53 +165,53 @@ class PodAmending:
         with telling(ctx.warnings):
             await self._store.update(ctx, Change(make, without_owners=True))
 
-    def _shown(self, condition: JSON) -> JSON:
+    def _shown(self, condition: JSON) -> _Shown:
         """The condition as its schema has it. Raises SchemaError."""
         known = self._known.get(condition["type"])
-        if known is None or known[0] != condition:
+        if known is None or known.given != condition:
             bare = {"apiVersion": "v1", "kind": "Pod", "status": {"conditions": [condition]}}
             decoded = self._served.schema.decode(dumps(bare), JSON_TYPE, "Strict")
-            known = condition, loads(decoded.body)["status"]["conditions"][0]
+            whole: JSON = loads(decoded.body)["status"]["conditions"][0]
+            part = {name: whole[name] for name in condition if name in whole}
+            known = _Shown(condition, whole, dumps(whole), dumps(part))
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[condition["type"]] = known
-        return known[1]
+        return known
 
-    def _changes(self, given: Amendment, condition: JSON, stored: bytes, now: str) -> JSON:
-        """What is different then of a pod that runs or waits and was stored as it is now: nothing else of it has to be
-        judged again. Raises _Whole."""
-        pod: JSON = loads(apart(stored, OF_STATUS)[0])
-        metadata = pod["metadata"]
-        if metadata.get("uid") != given.uid or "deletionTimestamp" in metadata or metadata.get("annotations"):
+    def _rewritten(self, given: Amendment, condition: _Shown, stored: bytes, now: str) -> tuple[bytes, bool]:
+        """A pod that runs or waits and was stored as it is now, as it is then, and whether it is gone: nothing else of
+        it has to be judged again. Raises _Whole."""
+        told = _TOLD.decode(stored)
+        metadata = told.metadata
+        if metadata.uid != given.uid or metadata.deletionTimestamp or metadata.annotations:
             raise _Whole
-        if given.goes and metadata.get("finalizers"):
+        if given.goes and metadata.finalizers:
             raise _Whole
         if len(stored) > MOST_BYTES - _ROOM or any(one and not _is_name(one) for one in given.status.values()):
             raise _Whole
-        if given.status and b'"nodeName":"' in stored:
+        if given.status and told.spec.nodeName:
             raise _Whole
-        if not _put(pod, given, condition):
-            raise _Whole
-        managed = self._store.schema.managed(
-            stored, dumps(pod), manager=self._patch["field_manager"], time=now, subresource="status"
-        )
-        owners = orjson.Fragment(managed) if managed and managed != b"[]" else None
-        changed: JSON = {"managedFields": owners}
+        marks: JSON = {}
         if given.goes:
-            known = {"spec": msgspec.to_builtins(_TOLD.decode(stored).spec), "status": pod["status"]}
-            lifecycle.mark_deleted(changed, self._store.strategy.delete_grace(known, None) or 0, now=now)
-            if generation := metadata.get("generation"):
-                changed["generation"] = generation + 1
-        return {"metadata": changed, "status": {"conditions": pod["status"]["conditions"], **given.status}}
+            known = {"spec": msgspec.to_builtins(told.spec), "status": {"phase": told.status and told.status.phase}}
+            lifecycle.mark_deleted(marks, self._store.strategy.delete_grace(known, None) or 0, now=now)
+            if metadata.generation:
+                marks["generation"] = metadata.generation + 1
+        changes = condition.whole_json, condition.given_json, dumps(dict(given.status)), dumps(marks)
+        body = self._schema.amended(stored, changes, manager=self._patch["field_manager"], time=now)
+        if body is None:
+            raise _Whole
+        return body, lifecycle.may_go(marks)
 
 
 def _of(facts: JSON, given: Amendment) -> JSON:
     return {**facts, "namespace": given.namespace, "name": given.name}
 
 
-def _put(pod: JSON, given: Amendment, condition: JSON) -> bool:
+def _put(pod: JSON, given: Amendment, condition: JSON) -> None:
     """Sets the condition in the place of the one of its type, of which stays what is not said, or as the last one; and
-    members of the status. False where nothing has changed."""
+    members of the status."""
     status = pod.get("status")
     if status is None:
         status = pod["status"] = {}
@@ -192,13 +219,9 @@ def _put(pod: JSON, given: Amendment, condition: JSON) -> bool:
     at = next((at for at, one in enumerate(before) if one.get("type") == condition["type"]), len(before))
     if at < len(before):
         condition = {**before[at], **{name: condition[name] for name in given.condition if name in condition}}
-    after = [*before[:at], condition, *before[at + 1 :]]
-    changed = after != before
-    status["conditions"] = after
+    status["conditions"] = [*before[:at], condition, *before[at + 1 :]]
     for name, value in given.status.items():
-        changed = changed or status.get(name) != value
         if value is None:
             status.pop(name, None)
         else:
             status[name] = value
-    return changed

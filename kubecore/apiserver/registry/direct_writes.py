@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api.schemas import apart, with_members
-from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.codec import dumps, loads
 from kubecore.apiserver.registry.writes import storage_status
 from kubecore.apiserver.storage.interface import KeyMissing, RevisionConflict, StorageError, Stored
@@ -42,13 +41,21 @@ async def amend(store: Store, ctx: RequestContext, decide: Callable[[bytes], JSO
 
 def begin_amend(store: Store, namespace: str, name: str, decide: Callable[[bytes], JSON]) -> Awaitable[Stored]:
     """`amend` of an object that is stored as the store speaks of it; its end raises RevisionConflict where another was
-    faster. An object whose deletion begins with it, and that has no grace, is gone. Raises 404."""
+    faster. Raises 404."""
     stored = store.get(namespace, name)
-    changes = decide(stored.value)
-    storage = store.registry.storage
-    write = storage.delete if lifecycle.may_go(changes.get("metadata") or {}) else storage.update
-    template = store.codec.template(_amended(stored, changes))
-    return write(store.key(namespace, name), template, expected=stored.revision)
+    template = store.codec.template(_amended(stored, decide(stored.value)))
+    return store.registry.storage.update(store.key(namespace, name), template, expected=stored.revision)
+
+
+def begin_rewrite(
+    store: Store, namespace: str, name: str, rewrite: Callable[[bytes], tuple[bytes, bool]]
+) -> Awaitable[Stored]:
+    """`begin_amend` for who makes all of the stored bytes anew, without resourceVersion, and says whether the object is
+    gone with it."""
+    stored = store.get(namespace, name)
+    body, goes = rewrite(stored.value)
+    write = store.registry.storage.delete if goes else store.registry.storage.update
+    return write(store.key(namespace, name), store.codec.template(body), expected=stored.revision)
 
 
 def begin_create(store: Store, namespace: str, name: str, body: bytes) -> Awaitable[Stored]:

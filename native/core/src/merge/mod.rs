@@ -1,5 +1,6 @@
 //! Patches and ownership: JSON patch, merge patch, strategic merge patch, managedFields.
 
+mod amend;
 mod apply;
 mod compare;
 mod configure;
@@ -28,6 +29,7 @@ use serde_json::Value;
 
 use crate::schema::{SchemaError, check_json};
 
+pub use amend::Amendment;
 pub use apply::{Applied, Apply, ApplyFailure};
 pub use conflict::{Conflict, message as conflict_message};
 pub use fields::{FieldSet, PathElement};

@@ -104,7 +104,25 @@ impl<'a> Changes<'a> {
     }
 }
 
-fn write_changed(out: &mut Vec<u8>, object: &[u8], changes: &[u8]) -> Result<(), SchemaError> {
+/// An object with these members in the place of its own, or behind them. Null is a value like others.
+pub(super) fn with_replaced(object: &[u8], members: &[u8]) -> Result<Vec<u8>, SchemaError> {
+    let mut changes = Changes::of(members)?;
+    let mut out = Vec::with_capacity(object.len() + members.len());
+    out.push(b'{');
+    for member in &member_spans(object, None)?.members {
+        open_member(&mut out, &object[member.name_start..member.value.start]);
+        let value = changes.take(&member.name).unwrap_or(&object[member.value.clone()]);
+        out.extend_from_slice(value);
+    }
+    for (name, value) in changes.left() {
+        open_member(&mut out, name);
+        out.extend_from_slice(value);
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
+pub(super) fn write_changed(out: &mut Vec<u8>, object: &[u8], changes: &[u8]) -> Result<(), SchemaError> {
     let mut changes = Changes::of(changes)?;
     out.push(b'{');
     for member in &member_spans(object, None)?.members {

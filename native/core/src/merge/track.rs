@@ -51,29 +51,40 @@ impl Schemas {
         convert: Option<Convert<'_>>,
     ) -> Result<Option<Vec<u8>>, SchemaError> {
         let parts = (update.subresource == "status").then_some(&OF_STATUS[..]);
-        let before = old.map(|old| Outline::of(old, parts)).transpose()?.unwrap_or_default();
+        let before = old.map(|old| Outline::of(old, parts)).transpose()?;
         let after = Outline::of(new, parts)?;
+        self.managed_between(kind, before.as_ref(), &after, update, |entries| {
+            let (Some(convert), Some(old)) = (convert, old) else { return Some(Elsewhere::default()) };
+            let spoken = self.api_version(kind);
+            let versions = entries.iter().map(|held| &*held.entry.api_version);
+            let versions = versions.filter(|version| *version != spoken);
+            Elsewhere::of(self, convert, versions, old, new).ok()
+        })
+    }
+
+    /// `elsewhere`: what the change is in other versions; None if that cannot be told.
+    pub(super) fn managed_between(
+        &self,
+        kind: KindId,
+        before: Option<&Outline<'_>>,
+        after: &Outline<'_>,
+        update: Update<'_>,
+        elsewhere: impl FnOnce(&[Held<'_>]) -> Option<Elsewhere>,
+    ) -> Result<Option<Vec<u8>>, SchemaError> {
+        let nothing = Outline::default();
+        let is_new = before.is_none();
+        let before = before.unwrap_or(&nothing);
         let entries = current_entries(before.managed, after.managed, update.subresource);
-        if old.is_some() && entries.is_empty() {
+        if !is_new && entries.is_empty() {
             // Whose ownership was forgotten is not tracked again before somebody applies.
             return Ok(None);
         }
-        let (before, after) = (before.without(&after)?, after.without(&before)?);
+        let (before, after) = (before.without(after)?, after.without(before)?);
         let change = compare(self, &self.root_type(kind), &before, &after);
         let changes = !change.written.is_empty() || !change.removed.is_empty();
-        let elsewhere = match (convert, old) {
-            (Some(convert), Some(old)) if changes => {
-                let spoken = self.api_version(kind);
-                let versions = entries.iter().map(|held| &*held.entry.api_version);
-                let versions = versions.filter(|version| *version != spoken);
-                match Elsewhere::of(self, convert, versions, old, new) {
-                    Ok(elsewhere) => elsewhere,
-                    // Upstream rather has nobody own anything than refuse the update.
-                    Err(_) => return Ok(None),
-                }
-            }
-            _ => Elsewhere::default(),
-        };
+        let elsewhere = if changes { elsewhere(&entries) } else { Some(Elsewhere::default()) };
+        // Upstream rather has nobody own anything than refuse the update.
+        let Some(elsewhere) = elsewhere else { return Ok(None) };
         let entries =
             entries.into_iter().filter(|held| !elsewhere.is_lost(&held.entry.api_version)).collect();
         let Some(mut entries) = concerned(entries, &change, &elsewhere, update) else { return Ok(None) };
@@ -109,7 +120,7 @@ impl Schemas {
 
 /// What a write of the status can change, and what says of which object it is: the rest is not compared, and need not be
 /// there.
-const OF_STATUS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+pub(super) const OF_STATUS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
 /// A client may send managedFields along; what it sends counts, unless it sends none or nonsense, or writes through a
 /// subresource.
@@ -146,8 +157,8 @@ type JsonMember<'a> = (Cow<'a, str>, &'a [u8]);
 
 /// An object whose members, and those of its metadata, are still JSON: most are the same before and after an update,
 /// and what is the same to the byte need not be read to be compared.
-#[derive(Default)]
-struct Outline<'a> {
+#[derive(Clone, Default)]
+pub(super) struct Outline<'a> {
     members: Vec<JsonMember<'a>>,
     metadata: Option<Vec<JsonMember<'a>>>,
     managed: Option<&'a [u8]>,
@@ -155,7 +166,7 @@ struct Outline<'a> {
 
 impl<'a> Outline<'a> {
     /// `parts`: the members that count, None for all.
-    fn of(object: &'a [u8], parts: Option<&[&str]>) -> Result<Self, SchemaError> {
+    pub fn of(object: &'a [u8], parts: Option<&[&str]>) -> Result<Self, SchemaError> {
         let mut outline = Self { members: json_members(object)?, ..Self::default() };
         if let Some(parts) = parts {
             outline.members.retain(|(name, _)| parts.contains(&&**name));
@@ -168,6 +179,20 @@ impl<'a> Outline<'a> {
             outline.metadata = Some(metadata);
         }
         Ok(outline)
+    }
+
+    pub fn member(&self, name: &str) -> Option<&'a [u8]> {
+        self.members.iter().find(|(member, _)| member == name).map(|(_, json)| *json)
+    }
+
+    /// The object with another value of one member, which is not its metadata.
+    pub fn with(&self, name: &'a str, json: &'a [u8]) -> Self {
+        let mut other = self.clone();
+        match other.members.iter_mut().find(|(member, _)| member == name) {
+            Some((_, value)) => *value = json,
+            None => other.members.push((Cow::Borrowed(name), json)),
+        }
+        other
     }
 
     /// What `other` has not, or has otherwise.
