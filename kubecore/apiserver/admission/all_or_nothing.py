@@ -38,4 +38,4 @@ class AlwaysDeny(Plugin):
         # What the server itself writes is let in, or it would never be ready.
         if ctx.user.username != _SERVER:
             plural, _, group = ctx.resource_key.partition(".")
-            raise errors.forbidden(group, plural, ctx.name, "admission control is denying all modifications")
+            raise errors.forbidden(group, plural, ctx.called, "admission control is denying all modifications")

@@ -1,5 +1,8 @@
 """The admission chain: mutating plugins in order, later validating ones, over each write; last those that may wait.
 
+What refuses while others mutate comes before anything is judged by its kind, as upstream, whose plugins do both in
+`Admit`: who may not do this at all is not told what is wrong with it (403, and not 422 or 409).
+
 A plugin is a small class of its own file that says which requests it handles; the chain of a (resource, operation,
 subresource) is computed once. Plugins look at other objects through the context; what must wait for something (a quota
 to be charged, somebody else's answer) comes in `decide`, when nothing else is left that could refuse the write. What is
@@ -41,8 +44,15 @@ class Plugin:
         return None
 
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
-        """Changes `obj` in place; True when what it put there is to be defaulted. Raises StatusError to refuse."""
+        """Changes `obj` in place; True when what it put there is to be defaulted. Raises StatusError to refuse. For a
+        DELETE there is nothing in `obj`."""
         return False
+
+    def guard(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> Awaitable[None] | None:
+        """What the registry asks before it judges what mutating has led to; None when there is nothing to wait for.
+
+        Raises StatusError to refuse, at once or when awaited."""
+        return None
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
         """Raises StatusError to refuse. `obj` is None for a DELETE, `old` for a CREATE."""
@@ -152,6 +162,10 @@ class AdmissionChain:
         plugins = {one for step in steps for one in step if one.name != but}
         some = tuple(one for one in plugins if type(one).restricts is not Plugin.restricts)
         return _Handling(len(some) < len(plugins), some)
+
+    def guards(self, resource_key: str) -> tuple[Plugin, ...]:
+        """Those with a `guard` for creates and updates of this resource: of most there is none."""
+        return self._overriding("guard", (resource_key, CREATE, ""))
 
     async def close(self) -> None:
         for plugin in self.plugins:

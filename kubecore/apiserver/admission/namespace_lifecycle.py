@@ -41,6 +41,10 @@ class NamespaceLifecycle(Plugin):
 
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
         """Runs among the mutating plugins, before anything is looked up for a namespace that is not there."""
+        if ctx.operation == DELETE:
+            if ctx.name in IMMORTAL:
+                raise errors.forbidden("", "namespaces", ctx.name, "this namespace may not be deleted")
+            return False
         namespace = ctx.namespace
         if not namespace or ctx.resource_key == "namespaces":
             return False
@@ -62,10 +66,6 @@ class NamespaceLifecycle(Plugin):
         if len(self._active) >= _KNOWN:
             self._active.clear()
         self._active[namespace] = revision
-
-    def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
-        if ctx.operation == DELETE and ctx.name in IMMORTAL:
-            raise errors.forbidden("", "namespaces", ctx.name, "this namespace may not be deleted")
 
 
 def terminating(ctx: RequestContext, namespace: str) -> errors.StatusError:

@@ -5,11 +5,9 @@ After upstream plugin/pkg/admission/noderestriction.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from kubecore.api import errors, meta
@@ -19,6 +17,7 @@ from kubecore.apiserver.admission.pod_references import api_object_of
 from kubecore.apiserver.authorization.attributes import Attributes
 from kubecore.apiserver.authorization.authorizer import Unanswered
 from kubecore.apiserver.authorization.node import node_name
+from kubecore.apiserver.registry.validation.certificates import parsed_request
 
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
@@ -59,13 +58,16 @@ class NodeRestriction(Plugin):
     def restricts(self, user: User) -> bool:
         return node_name(user) is not None
 
-    def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
+    def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
+        """Changes nothing. Of a write of the status it judges all that was sent, as upstream: also what such a write
+        does not change."""
         user: UserInfo = ctx.user  # type: ignore[assignment]
         node = node_name(user)
         if node == "":
             raise _refuse(ctx, f'could not determine node from user "{user.username}"')
         if node is not None:
-            self._judges[ctx.resource_key](ctx, node, obj or {}, old or {})
+            self._judges[ctx.resource_key](ctx, node, obj if ctx.whole is None else ctx.whole, old or {})
+        return False
 
     def _account(self, ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
         """Tokens are for pods of the node, and for whom these say."""
@@ -120,6 +122,9 @@ def _pod(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
         raise _refuse(
             ctx, f'unexpected operation "{ctx.operation}", node "{node}" can only create and delete mirror pods'
         )
+    elif ctx.verb == "deletecollection":
+        # Upstream looks for the one that the request names, and finds none.
+        raise _gone("pod", "")
     elif _node_of(old) != node:
         raise _refuse(ctx, f'node "{node}" can only delete pods with spec.nodeName set to itself')
 
@@ -143,7 +148,7 @@ def _mirror(ctx: RequestContext, node: str, pod: JSON) -> None:
         raise _refuse(ctx, f'node "{node}" must not set blockOwnerDeletion on an owner reference')
     own = ctx.lookup.get("nodes", "", node)
     if own is None:
-        raise errors.not_found("", "nodes", node)
+        raise _gone("node", node)
     if owner.get("uid") != meta.uid(own):
         raise _refuse(ctx, f"node {node} UID mismatch: expected {owner.get('uid')} got {meta.uid(own)}")
     if resource := api_object_of(pod):
@@ -165,8 +170,9 @@ def _pod_status(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
 
 
 def _node(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
-    if ctx.name != node:
-        raise _refuse(ctx, f'node "{node}" is not allowed to modify node "{ctx.name}"')
+    name = _named(ctx)
+    if name != node:
+        raise _refuse(ctx, f'node "{node}" is not allowed to modify node "{name}"')
     if ctx.operation == DELETE:
         return
     spec, before = obj.get("spec") or {}, old.get("spec") or {}
@@ -209,12 +215,12 @@ def _without_the_nodes_part(claim: JSON) -> JSON:
 def _lease(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
     if ctx.namespace != _LEASES:
         raise _refuse(ctx, f'can only access leases in the "{_LEASES}" system namespace')
-    if ctx.name != node:
+    if _named(ctx) != node:
         raise _refuse(ctx, "can only access node lease with the same name as the requesting node")
 
 
 def _csi_node(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:
-    if ctx.name != node:
+    if _named(ctx) != node:
         raise _refuse(ctx, "can only access CSINode with the same name as the requesting node")
 
 
@@ -229,7 +235,7 @@ def _signing_request(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> No
     if ctx.operation != CREATE or spec.get("signerName") not in _KUBELET_SIGNERS:
         return
     try:
-        request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or ""))
+        request = parsed_request(spec.get("request") or "")
     except ValueError as error:
         raise _refuse(ctx, f"unable to parse csr: {error}") from None
     names = [str(one.value) for one in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
@@ -247,36 +253,61 @@ def _pod_certificate(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> No
     if named != node:
         detail = f'PodCertificateRequest.Spec.NodeName="{named}", which is not the requesting node "{node}"'
         raise _refuse(ctx, detail)
-    what = f'PodCertificateRequest for pod "{ctx.namespace}/{name}"'
-    _same(ctx, f"{what} names node UID", ctx.lookup.get("nodes", "", node), spec.get("nodeUID"))
-    pod = ctx.lookup.get("pods", ctx.namespace, name)
-    _same(ctx, f"{what} contains pod UID", pod, spec.get("podUID"))
-    assert pod is not None
+    whole_name = f"{ctx.namespace}/{name}"
+    what = f'PodCertificateRequest for pod "{whole_name}"'
+    found, uid = _sought(ctx, "node", "nodes", "", node), spec.get("nodeUID") or ""
+    if meta.uid(found) != uid:
+        told = f'names node UID "{uid}", inconsistent with the running node ("{meta.uid(found)}")'
+        raise _ask_again(f"{what} {told}")
+    pod, uid = _sought(ctx, "pod", "pods", ctx.namespace, name), spec.get("podUID") or ""
+    if meta.uid(pod) != uid:
+        raise _ask_again(f'{what} contains pod UID ("{uid}") which differs from running pod "{meta.uid(pod)}"')
     if _node_of(pod) != node:
-        detail = f'pod "{name}" is not running on node "{node}" named in the PodCertificateRequest'
+        detail = f'pod "{whole_name}" is not running on node "{node}" named in the PodCertificateRequest'
         raise _refuse(ctx, detail)
     if _MIRROR in meta.annotations(pod):
-        raise _refuse(ctx, f'pod "{name}" is a mirror pod')
+        raise _refuse(ctx, f'pod "{whole_name}" is a mirror pod')
     running = (pod.get("spec") or {}).get("serviceAccountName") or ""
     if account != running:
         detail = f'contains serviceAccountName ("{account}") that differs from running pod ("{running}")'
         raise _refuse(ctx, f"{what} {detail}")
-    found = ctx.lookup.get("serviceaccounts", ctx.namespace, account)
-    _same(ctx, f"{what} names service account UID", found, spec.get("serviceAccountUID"))
+    found = _sought(ctx, "service account", "serviceaccounts", ctx.namespace, account)
+    uid = spec.get("serviceAccountUID") or ""
+    if meta.uid(found) != uid:
+        told = f'names service account UID "{uid}", which differs from the running service account'
+        raise _ask_again(f'{what} {told} ("{meta.uid(found)}")')
 
 
-def _same(ctx: RequestContext, what: str, found: JSON | None, uid: str | None) -> None:
-    """Raises 500, as upstream, whose informers may lag: whoever asks is to ask again."""
-    if found is None or meta.uid(found) != uid:
-        there = f'"{meta.uid(found)}"' if found is not None else "nothing"
-        raise errors.internal_error(f'{what} "{uid or ""}", inconsistent with what there is ({there})')
+def _ask_again(told: str) -> errors.StatusError:
+    """The 500 of upstream, whose informers may lag."""
+    return errors.StatusError(500, "", told)
+
+
+def _sought(ctx: RequestContext, what: str, resource_key: str, namespace: str, name: str) -> JSON:
+    """What a PodCertificateRequest names. Raises 500."""
+    found = ctx.lookup.get(resource_key, namespace, name)
+    if found is None:
+        whole_name = f"{namespace}/{name}" if namespace else name
+        why = f'{resource_key.removesuffix("s")} "{name}" not found'
+        raise _ask_again(f'while retrieving {what} "{whole_name}" named in the PodCertificateRequest: {why}')
+    return found
+
+
+def _gone(singular: str, name: str) -> errors.StatusError:
+    """The 404 of upstream's informers, who speak of one."""
+    return errors.not_found("", singular, name)
+
+
+def _named(ctx: RequestContext) -> str:
+    """As the request does; whose name is to be made has none yet."""
+    return "" if ctx.name_prefix or ctx.verb == "deletecollection" else ctx.name
 
 
 def _existing(ctx: RequestContext, name: str) -> JSON:
     """A pod of the namespace. Raises 404."""
     found = ctx.lookup.get("pods", ctx.namespace, name)
     if found is None:
-        raise errors.not_found("", "pods", name)
+        raise _gone("pod", name)
     return found
 
 
@@ -314,4 +345,4 @@ def _node_of(obj: JSON) -> str:
 
 def _refuse(ctx: RequestContext, detail: str) -> errors.StatusError:
     plural, _, group = ctx.resource_key.partition(".")
-    return errors.forbidden(group, plural, ctx.name, detail)
+    return errors.forbidden(group, plural, ctx.called, detail)

@@ -63,7 +63,7 @@ class PodNodeSelector(Plugin):
         allowed = _labels(self._configured.get(ctx.namespace, ""))
         given = spec.get("nodeSelector") or {}
         if allowed and any(allowed.get(key) != value for key, value in given.items()):
-            raise errors.forbidden("", "pods", ctx.name, _BEYOND)
+            raise errors.forbidden("", "pods", "" if ctx.name_prefix else ctx.name, _BEYOND)
 
     def _checked(self, ctx: RequestContext, spec: JSON) -> dict[str, str]:
         """The namespace's selector, which the pod's does not contradict."""
@@ -71,7 +71,7 @@ class PodNodeSelector(Plugin):
         wanted = _labels(self._configured.get(_DEFAULT, "") if annotation is None else annotation)
         given = spec.get("nodeSelector") or {}
         if any(given.get(key, value) != value for key, value in wanted.items()):
-            raise errors.forbidden("", "pods", ctx.name, _CONFLICT)
+            raise errors.forbidden("", "pods", "" if ctx.name_prefix else ctx.name, _CONFLICT)
         return wanted
 
 

@@ -60,7 +60,10 @@ class ServiceAccount(Plugin):
 
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
         spec = obj.get("spec")
-        if ctx.operation != CREATE or not isinstance(spec, dict) or _MIRROR in meta.annotations(obj):
+        if ctx.operation != CREATE or not isinstance(spec, dict):
+            return False
+        if _MIRROR in meta.annotations(obj):
+            _check_mirror(ctx, obj)
             return False
         name = _account_name(spec)
         spec["serviceAccountName"] = spec["serviceAccount"] = name
@@ -69,6 +72,7 @@ class ServiceAccount(Plugin):
             _mount_token(spec)
         if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
             spec["imagePullSecrets"] = [dict(one) for one in account["imagePullSecrets"]]
+        _check_secrets(ctx, account, spec)
         return False
 
     def validate(self, ctx: RequestContext, obj: JSON | None, old: JSON | None) -> None:
@@ -82,12 +86,7 @@ class ServiceAccount(Plugin):
         if not name:
             detail = f"no service account specified for pod {ctx.namespace}/{meta.name(pod)}"
             raise errors.forbidden("", "pods", ctx.called, detail)
-        account = self._account(ctx, name)
-        if meta.annotations(account).get(_ENFORCED) not in _TRUE:
-            return
-        wrong = _unreferenced(account, spec, ctx.subresource)
-        if wrong:
-            raise errors.forbidden("", "pods", ctx.called, wrong)
+        _check_secrets(ctx, self._account(ctx, name), spec)
 
     def _account(self, ctx: RequestContext, name: str) -> JSON:
         """Raises 403 for one that is not there."""
@@ -117,6 +116,11 @@ def _check_mirror(ctx: RequestContext, pod: JSON) -> None:
             detail = "a mirror pod may not use ServiceAccountToken volume projections"
     if detail:
         raise errors.forbidden("", "pods", ctx.called, detail)
+
+
+def _check_secrets(ctx: RequestContext, account: JSON, spec: JSON) -> None:
+    if meta.annotations(account).get(_ENFORCED) in _TRUE and (wrong := _unreferenced(account, spec, ctx.subresource)):
+        raise errors.forbidden("", "pods", ctx.called, wrong)
 
 
 def _unreferenced(account: JSON, spec: JSON, subresource: str) -> str:

@@ -10,9 +10,9 @@ from kubecore.apiserver.authorization.policy_parameters import PolicyParameters
 if TYPE_CHECKING:
     from kubecore import _native
     from kubecore.api.scheme import Scheme
+    from kubecore.apiserver.admission.chain import Plugin
     from kubecore.apiserver.authorization.authorizer import Authorizer
-    from kubecore.apiserver.authorization.demanding import DemandingPlugin
 
 
-def demanding(authorizer: Authorizer, native: _native.Authorizer, scheme: Scheme) -> tuple[DemandingPlugin, ...]:
+def demanding(authorizer: Authorizer, native: _native.Authorizer, scheme: Scheme) -> tuple[Plugin, ...]:
     return EscalationCheck(authorizer, native), PolicyParameters(authorizer, scheme)

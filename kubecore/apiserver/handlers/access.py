@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kubecore import _native
 from kubecore.api import errors
 from kubecore.api.errors import aggregated
 from kubecore.apiserver.authorization.authorizer import Attributes, Authorizer
-from kubecore.apiserver.handlers.failing import telling, warned
+from kubecore.apiserver.handlers.failing import telling
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.registry.options import write_options
 from kubecore.apiserver.registry.validation.access_reviews import validate_access_review
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kubecore._native import UserInfo
     from kubecore.apiserver.handlers.served import Served
     from kubecore.apiserver.handlers.writing import Writing
@@ -44,10 +47,8 @@ class AccessReviews:
 
     async def rules(self, request: Request, user: UserInfo, served: Served) -> Response:
         """SelfSubjectRulesReview (`kubectl auth can-i --list`)."""
-        review, warnings = await self._decode(request, user, served)
-        namespace = (review.get("spec") or {}).get("namespace") or ""
-        if not namespace:
-            raise warned(errors.bad_request("no namespace on request"), warnings)
+        review, warnings = await self._decode(request, user, served, _check_namespace)
+        namespace = review["spec"]["namespace"]
         held = self._authorizer.rules(user, namespace)
         resource_rules, non_resource_rules = [], []
         for rule in held.rules:
@@ -95,24 +96,28 @@ class AccessReviews:
             status["evaluationError"] = told
         return status
 
-    async def _decode(self, request: Request, user: UserInfo, served: Served) -> tuple[JSON, list[str]]:
+    async def _decode(
+        self, request: Request, user: UserInfo, served: Served, judge: Callable[[JSON], None]
+    ) -> tuple[JSON, list[str]]:
+        """What is asked; `judge` raises what is wrong with it."""
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         review = self._writing.decode(ctx, served.kind, request.body, request.content_type)
         with telling(ctx.warnings):
             lifecycle.place(ctx, served.resource, review.setdefault("metadata", {}))
             self._writing.own(ctx, served.kind, review)
-            await self._writing.admit(ctx, served, review)
+            await self._writing.admit(ctx, served, review, judge=partial(judge, review), reviews=True)
         return review, ctx.warnings
 
     async def _review(self, request: Request, user: UserInfo, served: Served) -> tuple[JSON, list[str]]:
-        """What is asked, once it is right. Raises 422."""
-        review, warnings = await self._decode(request, user, served)
         namespaced, of_oneself = served.resource.namespaced, served.resource.plural.startswith("self")
-        causes = validate_access_review(review, of_oneself=of_oneself, namespaced=namespaced)
-        if causes:
-            # Upstream says of which group it is, and not of which kind.
-            raise warned(errors.invalid("", "", causes, group=served.resource.group), warnings)
-        return review, warnings
+
+        def judge(review: JSON) -> None:
+            causes = validate_access_review(review, of_oneself=of_oneself, namespaced=namespaced)
+            if causes:
+                # Upstream says of which group it is, and not of which kind.
+                raise errors.invalid("", "", causes, group=served.resource.group)
+
+        return await self._decode(request, user, served, judge)
 
     def _answer(self, request: Request, served: Served, review: JSON, status: JSON, warnings: list[str]) -> Response:
         answer = {
@@ -123,6 +128,11 @@ class AccessReviews:
             "status": status,
         }
         return self._writing.review(answer, request, served, warnings)
+
+
+def _check_namespace(review: JSON) -> None:
+    if not (review.get("spec") or {}).get("namespace"):
+        raise errors.bad_request("no namespace on request")
 
 
 def _selectors(attributes: JSON) -> tuple[str, str, list[str]]:

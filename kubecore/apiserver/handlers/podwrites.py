@@ -39,6 +39,7 @@ JSON = dict[str, Any]
 
 SUCCESS = orjson.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
 
+_BREAKING = "ignoreStoreReadErrorWithClusterBreakingPotential"
 _EVICTION_TRIES = 20
 # Pods of a budget that were evicted and that its controller has not yet seen going.
 _MOST_DISRUPTED = 2000
@@ -79,16 +80,22 @@ class PodSubresources:
         return _success(form, ctx)
 
     async def _bind(self, ctx: RequestContext, request: Request, served: Served, binding: JSON) -> None:
-        metadata = binding.get("metadata") or {}
-        given = metadata.get("name") or ""
-        _check_namespace(metadata, ctx)
-        if request.name and given != request.name:
-            raise errors.bad_request("name in URL does not match name in Binding object")
-        ctx.resource_key, ctx.subresource = "pods", "binding"
-        ctx.name = request.name or given
-        await self._writing.admit(ctx, served, binding, kind="v1/Binding", subresource=request.subresource)
+        _check_namespace(binding.get("metadata") or {}, ctx)
+        # A kubelet may be refused pods/binding, by a plugin that does not look at bindings.
+        ctx.resource_key = "pods" if request.name else "bindings"
+        ctx.name = request.name or meta.name(binding)
+
+        def judge() -> None:
+            if meta.name(binding) != ctx.name:
+                raise errors.bad_request("name in URL does not match name in Binding object")
+            _target(binding)
+
+        kind, subresource = "v1/Binding", request.subresource
+        await self._writing.admit(ctx, served, binding, kind=kind, subresource=subresource, judge=judge)
         metadata = binding.get("metadata") or {}
         node = _target(binding)
+        if not ctx.name:
+            raise errors.bad_request("Name parameter required.")
         # What PodTopologyLabels admits, and the store copies.
         binding["labels"] = {**(metadata.get("labels") or {}), **topology_labels(self._registry.cacher, node)}
 
@@ -97,6 +104,9 @@ class PodSubresources:
         def assign(stored: bytes) -> JSON:
             pod = _ASSIGNED.decode(stored)
             lifecycle.check_uid(ctx, pods.resource, metadata, pod.metadata.uid)
+            given, found = metadata.get("resourceVersion"), pod.metadata.resourceVersion
+            if given and given != found:
+                raise lifecycle.missed(ctx, pods.resource, "ResourceVersion", given=given, found=found)
             return _assigned(ctx.name, pod, binding, node, ctx.now)
 
         await direct_writes.amend(pods, ctx, assign)
@@ -113,11 +123,21 @@ class PodSubresources:
         return _success(form, ctx)
 
     async def _asked_for(self, ctx: RequestContext, request: Request, served: Served, eviction: JSON) -> None:
-        metadata = eviction.get("metadata") or {}
-        _check_namespace(metadata, ctx)
-        if metadata.get("name") != request.name:
-            raise errors.bad_request("name in URL does not match name in Eviction object")
-        await self._writing.admit(ctx, served, eviction, kind="policy/v1/Eviction", subresource="eviction")
+        _check_namespace(eviction.get("metadata") or {}, ctx)
+
+        def judge() -> None:
+            if meta.name(eviction) != request.name:
+                raise errors.bad_request("name in URL does not match name in Eviction object")
+            if (eviction.get("deleteOptions") or {}).get(_BREAKING):
+                why = "can not be set for pod eviction, try after removing the option"
+                cause = FieldError.invalid(f"deleteOptions.{_BREAKING}", True, why)
+                raise errors.invalid("Eviction", request.name, [cause], group="policy")
+            asked, sent = ["All"] * ctx.dry_run, (eviction.get("deleteOptions") or {}).get("dryRun") or []
+            if asked and sent and asked != sent:
+                both = f"[{' '.join(asked)}] and [{' '.join(sent)}]"
+                raise StatusError(500, "", f"Non-matching dry-run options in request and content: {both}")
+
+        await self._writing.admit(ctx, served, eviction, kind="policy/v1/Eviction", subresource="eviction", judge=judge)
         raw = eviction.get("deleteOptions")
         options = deletion.delete_options(orjson.dumps(raw) if raw else b"", {})
         ctx.dry_run = ctx.dry_run or options.dry_run
@@ -290,6 +310,7 @@ def _target(binding: JSON) -> str:
 
 class _AssignedMeta(msgspec.Struct):
     uid: str = ""
+    resourceVersion: str = ""
     deletionTimestamp: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None

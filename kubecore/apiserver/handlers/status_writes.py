@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from kubecore.api.schemas import apart
+from kubecore.apiserver.handlers.pod_amending import KUBELETS
 from kubecore.apiserver.registry.codec import OF_STATUS, loads
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import RequestContext
 
 _SHORT = 64
+_JUDGED_WHOLE = ("nodes", "persistentvolumeclaims")
 _SAID_OF_STATUS = frozenset(OF_STATUS)
 # Patches that are like the object, those of a few members of it alone.
 _MERGES = ("application/strategic-merge-patch+json", "application/merge-patch+json")
@@ -22,6 +24,11 @@ _MERGES = ("application/strategic-merge-patch+json", "application/merge-patch+js
 def writes_status(ctx: RequestContext, served: Served) -> bool:
     """Only the status (and a little metadata) is read of what is sent; no conversion asks for more."""
     return ctx.subresource == "status" and served.stored().resource is served.resource
+
+
+def judged_whole(ctx: RequestContext) -> bool:
+    """A kubelet is refused what it sends of its node or a claim, also where its write does not change that."""
+    return ctx.subresource == "status" and ctx.resource_key in _JUDGED_WHOLE and KUBELETS in ctx.user.groups
 
 
 def of_status(body: bytes) -> bytes:

@@ -58,15 +58,13 @@ class TokenSubresources:
         spec = wanted["spec"]
         self._writing.own(ctx, kind, wanted)
         with telling(ctx.warnings):
-            await self._writing.admit(ctx, served, wanted, kind=kind, subresource="token")
-            given = wanted.get("metadata") or {}
-            _check_account(given, request)
-            account = loads(served.stored().get(request.namespace, request.name).value)
-            _check_uid(given, request, meta.uid(account))
+            account: JSON = {}
+
+            def judge() -> None:
+                account.update(_account(wanted, request, served))
+
+            await self._writing.admit(ctx, served, wanted, kind=kind, subresource="token", judge=judge)
         seconds = spec["expirationSeconds"]
-        causes = _seconds_causes(seconds)
-        if causes:
-            raise errors.invalid("TokenRequest", "", causes, group="authentication.k8s.io")
         audiences = spec.get("audiences") or list(self._issuer.audiences)
         bound, node = self._bound(ctx, request, spec.get("boundObjectRef"))
         seconds = self._shortened(ctx, seconds)
@@ -116,7 +114,9 @@ class TokenSubresources:
         if reference is None:
             return None, None
         kind, name = reference.get("kind") or "", reference.get("name") or ""
-        group, version = split_group_version(reference.get("apiVersion") or "")
+        given = reference.get("apiVersion") or ""
+        # What is no group and version is of none, as upstream.
+        group, version = split_group_version(given) if given.count("/") < 2 else ("", "")
         keys = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
         if kind not in keys or group:
             raise errors.bad_request(f"cannot bind token to object of type {group}/{version}, Kind={kind}")
@@ -124,13 +124,6 @@ class TokenSubresources:
         obj = self._registry.get(key, "" if kind == "Node" else request.namespace, name)
         if obj is None:
             raise errors.not_found("", key, name)
-        uid = reference.get("uid")
-        if uid and uid != meta.uid(obj):
-            detail = (
-                f"the UID in the bound object reference ({uid}) does not match the UID in record. "
-                "The object might have been deleted and then recreated"
-            )
-            raise errors.conflict("", kind, name, detail)
         node = None
         if kind == "Pod":
             account = (obj.get("spec") or {}).get("serviceAccountName") or ""
@@ -143,6 +136,13 @@ class TokenSubresources:
             if node_name:
                 found = self._registry.get("nodes", "", node_name)
                 node = (node_name, meta.uid(found) if found else "")
+        uid = reference.get("uid")
+        if uid and uid != meta.uid(obj):
+            detail = (
+                f"the UID in the bound object reference ({uid}) does not match the UID in record. "
+                "The object might have been deleted and then recreated"
+            )
+            raise errors.conflict("", kind, name, detail)
         return BoundObject(kind.lower(), name, meta.uid(obj)), node
 
     async def review(self, request: Request, user: UserInfo, served: Served) -> Response:
@@ -151,12 +151,15 @@ class TokenSubresources:
         review = self._writing.decode(ctx, served.kind, request.body, request.content_type)
         lifecycle.place(ctx, served.resource, review.setdefault("metadata", {}))
         self._writing.own(ctx, served.kind, review)
-        with telling(ctx.warnings):
-            await self._writing.admit(ctx, served, review)
-            spec = review.get("spec") or {}
-            token = spec.get("token") or ""
-            if not token:
+
+        def judge() -> None:
+            if not (review.get("spec") or {}).get("token"):
                 raise errors.bad_request("token is required for TokenReview in authentication")
+
+        with telling(ctx.warnings):
+            await self._writing.admit(ctx, served, review, judge=judge, reviews=True)
+        spec = review["spec"]
+        token = spec["token"]
         audiences = spec.get("audiences") or []
         found = await self._modules.review(token, audiences)
         status: JSON = {"user": {}}
@@ -176,7 +179,7 @@ class TokenSubresources:
         """SelfSubjectReview (`kubectl auth whoami`)."""
         ctx = self._writing.context(request, user, served, write_options("create", request.query))
         self._writing.decode(ctx, served.kind, request.body, request.content_type)
-        await self._writing.admit(ctx, served, _head(served))
+        await self._writing.admit(ctx, served, _head(served), reviews=True)
         answer = {
             **_head(served),
             "metadata": {"creationTimestamp": ctx.now},
@@ -194,6 +197,17 @@ def _last_an_hour(wanted: JSON) -> None:
 
 def _head(served: Served) -> JSON:
     return {"kind": served.resource.kind, "apiVersion": served.resource.api_version}
+
+
+def _account(wanted: JSON, request: Request, served: Served) -> JSON:
+    """The service account, of which a token is wanted that may be. Raises 400, 404, 409, 422."""
+    given = wanted.get("metadata") or {}
+    _check_account(given, request)
+    account: JSON = loads(served.stored().get(request.namespace, request.name).value)
+    _check_uid(given, request, meta.uid(account))
+    if causes := _seconds_causes(wanted["spec"]["expirationSeconds"]):
+        raise errors.invalid("TokenRequest", "", causes, group="authentication.k8s.io")
+    return account
 
 
 def _check_account(given: JSON, request: Request) -> None:

@@ -21,7 +21,7 @@ from kubecore.apiserver.handlers.failing import telling, warned
 from kubecore.apiserver.handlers.patching import APPLY, check_patched, patch_options, type_of_patch
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, warning_headers
 from kubecore.apiserver.handlers.served import Served
-from kubecore.apiserver.handlers.status_writes import of_status, says_status_alone, writes_status
+from kubecore.apiserver.handlers.status_writes import judged_whole, of_status, says_status_alone, writes_status
 from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
 from kubecore.apiserver.registry import deletion, lifecycle
 from kubecore.apiserver.registry.codec import OF_STATUS, loads
@@ -34,7 +34,6 @@ from kubecore.apiserver.registry.writes import Change
 if TYPE_CHECKING:
     from kubecore._native import UserInfo
     from kubecore.api.schemas import Decoded
-    from kubecore.apiserver.admission.dynamic.admission import DynamicAdmission
     from kubecore.apiserver.audit.recording import Record
     from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.storage.interface import Stored
@@ -144,7 +143,8 @@ class Writing:
         decoded = versions.decode(served, request.body, request.content_type or JSON_TYPE, ctx.field_validation)
         ctx.warnings += decoded.warnings
         ctx.sent = _opaquely(store, decoded, request.content_type)
-        part = writes_status(ctx, served)
+        whole = judged_whole(ctx)
+        part = not whole and writes_status(ctx, served)
 
         def make(old: JSON, stored: Stored) -> JSON:
             sent = of_status(decoded.body) if part else decoded.body
@@ -155,7 +155,7 @@ class Writing:
             lifecycle.check_same(ctx, store.resource, obj)
             lifecycle.check_uid(ctx, store.resource, obj["metadata"], old["metadata"].get("uid"))
             if obj["metadata"].get("resourceVersion") == str(stored.revision):
-                # Another one, or none, is told before.
+                # Another one, or none, is told instead.
                 _check_identity(ctx, served, obj, old)
             return obj
 
@@ -168,7 +168,7 @@ class Writing:
                 raise store.not_found(ctx.name)
             return obj
 
-        return await self._updated(store, ctx, Change(make, creates, without_owners=part), shape)
+        return await self._updated(store, ctx, Change(make, creates, part, whole), shape)
 
     async def _updated(self, store: Store, ctx: RequestContext, change: Change, shape: Shape) -> Response:
         try:
@@ -188,8 +188,7 @@ class Writing:
         if patch_type == APPLY:
             change = await self._application(ctx, request, user, served, force=bool(options.force))
         else:
-            patcher = self._patcher(ctx, request, served, patch_type)
-            change = Change(patcher, without_owners=writes_status(ctx, served))
+            change = self._patching(ctx, request, served, patch_type)
         return await self._updated(store, ctx, change, shape)
 
     async def _application(
@@ -221,10 +220,12 @@ class Writing:
 
         return Change(make, creates if _may_create(ctx, served) else None)
 
-    def _patcher(self, ctx: RequestContext, request: Request, served: Served, patch_type: str) -> Any:
+    def _patching(self, ctx: RequestContext, request: Request, served: Served, patch_type: str) -> Change:
         store = served.stored()
         part = writes_status(ctx, served)
         only_status = part and not served.custom and says_status_alone(request.body, patch_type)
+        whole = not only_status and judged_whole(ctx)
+        part = part and not whole
         told = False
 
         def make(old: JSON, stored: Stored) -> JSON:
@@ -247,7 +248,7 @@ class Writing:
             _check_identity(ctx, served, obj, old)
             return obj
 
-        return make
+        return Change(make, without_owners=part, whole=whole)
 
     async def delete(self, request: Request, user: UserInfo, served: Served) -> Response:
         store = served.stored()
@@ -293,29 +294,43 @@ class Writing:
         return shape_of(request.accept, request.query, served, self._clock, subresource=request.subresource)
 
     async def admit(
-        self, ctx: RequestContext, served: Served, obj: JSON, *, kind: str = "", subresource: str = ""
+        self,
+        ctx: RequestContext,
+        served: Served,
+        obj: JSON,
+        *,
+        kind: str = "",
+        subresource: str = "",
+        judge: Callable[[], None] | None = None,
+        reviews: bool = False,
     ) -> None:
         """Admission of what is created and not stored: an object of `kind`, by default what is served, which plugins,
-        webhooks and policies may change. Reviews are not for plugins to judge. Raises StatusError to refuse."""
+        webhooks and policies may change; `judge` is asked before they validate. What only `reviews` is not for plugins
+        to judge. Raises StatusError to refuse."""
         ctx.operation = "CREATE"
-        admission = self._registry.admission
-        if ctx.subresource:
+        admission, dynamic = self._registry.admission, self._registry.admission.asked
+        if not reviews:
             admission.mutate(ctx, obj, None)
-            admission.validate(ctx, obj, None)
-        if (dynamic := admission.asked) is not None:
-            await self._admit_dynamically(dynamic, ctx, served, obj, kind=kind, subresource=subresource)
-        elif not ctx.subresource:
+        subject = None
+        if dynamic is not None:
+            subject = self._own_kind(ctx, served, obj, kind=kind, subresource=subresource)
+            await dynamic.mutate(subject, lambda: False)
+        elif reviews:
             admission.metrics.admitted(ctx)
+        if judge is not None:
+            judge()
+        if not reviews:
+            admission.validate(ctx, obj, None)
+        if dynamic is not None and subject is not None:
+            await dynamic.validate(subject)
         admission.metrics.validated(ctx)
 
-    async def _admit_dynamically(
-        self, dynamic: DynamicAdmission, ctx: RequestContext, served: Served, obj: JSON, *, kind: str, subresource: str
-    ) -> None:
+    def _own_kind(self, ctx: RequestContext, served: Served, obj: JSON, *, kind: str, subresource: str) -> OwnKind:
         if served.resource.namespaced:
             metadata = obj.setdefault("metadata", {})
             metadata["namespace"] = metadata.get("namespace") or ctx.namespace
         schema = BuiltinKind(self._schemas, kind or served.kind)
-        await dynamic.admit(OwnKind(ctx, served.resource, obj, subresource=subresource, schema=schema))
+        return OwnKind(ctx, served.resource, obj, subresource=subresource, schema=schema)
 
     def review(self, answer: JSON, request: Request, served: Served, warnings: list[str]) -> Response:
         """What is answered and not stored."""

@@ -153,6 +153,7 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
         check_preconditions(store, ctx, options, obj)
         if not admitted:
             admission = store.registry.admission
+            admission.mutate(ctx, {}, obj)
             admission.validate(ctx, None, obj)
             if (dynamic := admission.asked) is not None:
                 await admit_deletion(dynamic, store, ctx, stored)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore import _native
 from kubecore.api import errors, meta
+from kubecore.api.errors import FieldError
 from kubecore.api.quoting import quoted
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.equality import same
@@ -17,6 +18,7 @@ from kubecore.apiserver.registry.upstream_keys import upstream_key
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
+    from kubecore.apiserver.registry.store import Store
     from kubecore.apiserver.registry.strategy import RequestContext
     from kubecore.apiserver.storage.interface import Stored
 
@@ -24,6 +26,8 @@ JSON = dict[str, Any]
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
+# What stands for no revision where an object names the one that it replaces.
+NO_REVISION = ("", "0")
 
 new_uid = _native.new_uid
 
@@ -77,6 +81,17 @@ def revision(given: str) -> int:
     return int(given)
 
 
+def check_version(ctx: RequestContext, store: Store, given: str, current: int) -> None:
+    """Once all that mutates has seen the update, as upstream: what may not be at all is refused before. Raises 409 for
+    another revision than the current one, 422 for none where it must be named, 500 for what is none."""
+    if given in NO_REVISION:
+        if not store.strategy.allow_unconditional_update and ctx.verb == "update":
+            cause = FieldError.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+            raise errors.invalid(store.told.plural, ctx.name, [cause], group=store.told.group)
+    elif given != str(current) and revision(given) != current:
+        raise store.conflict(ctx.name)
+
+
 def check_new_version(ctx: RequestContext, given: str) -> None:
     """Raises 500, as upstream's storage does, which dry runs do not come to, for a new object that says which revision
     it is of."""
@@ -118,7 +133,7 @@ def check_same(ctx: RequestContext, resource: Resource, obj: JSON) -> None:
 def check_uid(ctx: RequestContext, resource: Resource, metadata: JSON, found: str | None) -> None:
     """Raises 409 for what is meant for an object that is gone."""
     if (given := metadata.get("uid")) and given != found:
-        raise other_uid(ctx, resource, given=given, found=found)
+        raise missed(ctx, resource, "UID", given=given, found=found)
 
 
 def carry_over(ctx: RequestContext, resource: Resource, metadata: JSON, old: JSON) -> None:
@@ -149,11 +164,11 @@ def carry_over(ctx: RequestContext, resource: Resource, metadata: JSON, old: JSO
             del metadata[name]
 
 
-def other_uid(ctx: RequestContext, resource: Resource, *, given: str, found: str | None) -> errors.StatusError:
-    """The 409 for an update that is meant for an object that is gone, in the words of upstream's storage, or of what
-    stands before it in a dry run and does not know where that has its keys."""
+def missed(ctx: RequestContext, resource: Resource, what: str, *, given: str, found: str | None) -> errors.StatusError:
+    """The 409 for an update that is meant for an object with another `what`, in the words of upstream's storage, or of
+    what stands before it in a dry run and does not know where that has its keys."""
     key = f"{'' if ctx.dry_run else '/registry'}{upstream_key(resource, ctx.namespace, ctx.name)}"
-    why = f"Precondition failed: UID in precondition: {given}, UID in object meta: {found or ''}"
+    why = f"Precondition failed: {what} in precondition: {given}, {what} in object meta: {found or ''}"
     detail = f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {why}"
     return errors.conflict(resource.group, resource.plural, ctx.name, detail)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubecore.api import errors, meta
-from kubecore.api.errors import FieldError, StatusError
+from kubecore.api.errors import StatusError
 from kubecore.api.schemas import apart, with_members
 from kubecore.apiserver.admission.dynamic import stored as stored_requests
 from kubecore.apiserver.registry import companions, empty_lists, inert, lifecycle
@@ -73,6 +73,7 @@ class Store:
         self._prefix = cached.prefix
         self._cache, self._storage = registry.cacher.native, registry.storage
         self._admission = registry.admission
+        self._guards = registry.admission.guards(self.resource.key)
         self.versions = SpokenVersions(registry.scheme, registry.schemas, self.resource)
         self.schema: KindSchema = schema or self.versions.schema(self.resource)
 
@@ -146,6 +147,7 @@ class Store:
         dynamic = self._admission.asked
         if dynamic is not None:
             managed = await stored_requests.mutate_new(dynamic, self, ctx, obj, managed, unnamed=bool(generated))
+        await self._guarded(ctx, obj, None)
         ctx.name_prefix = ""
         finish = strategy.begin_create(ctx, obj)
         done = False
@@ -273,24 +275,20 @@ class Store:
             raise storage_status(error) from error
         return None
 
-    def _check_version(self, ctx: RequestContext, obj: JSON, stored: Stored) -> bool:
-        """Whether the object names what it replaces. Raises 409 for another, 422 where it must, 500 for none."""
-        given = obj["metadata"].get("resourceVersion") or ""
-        if given in ("", "0"):
-            if not self.strategy.allow_unconditional_update and ctx.verb == "update":
-                cause = FieldError.invalid("metadata.resourceVersion", 0, "must be specified for an update")
-                raise errors.invalid(self.told.plural, ctx.name, [cause], group=self.told.group)
-            return False
-        if given != str(stored.revision) and lifecycle.revision(given) != stored.revision:
-            raise self.conflict(ctx.name)
-        return ctx.verb == "update"
+    async def _guarded(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> None:
+        for plugin in self._guards:
+            if (asking := plugin.guard(ctx, obj, old)) is not None:
+                await asking
 
     def _intended(self, ctx: RequestContext, change: Change, stored: Stored) -> Intent | ConversionNeeded:
         try:
             old = loads(apart(stored.value)[0] if change.without_owners else stored.value)
             obj = change.make(old, stored)
-            conditional = self._check_version(ctx, obj, stored)
             version = obj["metadata"].get("resourceVersion") or ""
+            conditional = ctx.verb == "update" and version not in lifecycle.NO_REVISION
+            if change.whole:
+                ctx.whole = {**obj, "metadata": {**obj["metadata"]}}
+                self.strategy.default(ctx.whole)
             return Intent(obj, old, conditional, version, *self._defaulted(ctx, obj, old, stored))
         except ConversionNeeded as needed:
             return needed
@@ -302,6 +300,8 @@ class Store:
             managed = await stored_requests.mutate_changed(
                 dynamic, self, ctx, obj, old, stored, managed, rules=rules, version=version
             )
+        await self._guarded(ctx, obj, old)
+        lifecycle.check_version(ctx, self, version, stored.revision)
         finish = None if ctx.subresource else self.strategy.begin_update(ctx, obj, old)
         written = None
         try:

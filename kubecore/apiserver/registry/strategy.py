@@ -4,10 +4,11 @@ Hooks run in the request's turn of the event loop and never wait. Objects are pl
 hooks change `obj` in place and leave `old` alone, which is shared with the cache.
 
 The order for a create is: decode (schema) → `default` → mutating admission → `default` → webhooks and policies that
-mutate → `begin_create` → `prepare_for_create` → `validate` → validating admission → webhooks and policies that validate
-→ admission that may wait → `companions` → storage → `after_create`. An update runs `default`, admission, `default`,
-webhooks, `begin_update`, `prepare_for_update`, `validate` + `validate_update`, validating admission, webhooks,
-admission that may wait, `companions`.
+mutate → who guards the kind → `begin_create` → `prepare_for_create` → `validate` → validating admission → webhooks and
+policies that validate → admission that may wait → `companions` → storage → `after_create`. An update runs `default`,
+admission, `default`, webhooks, who guards the kind, a look at the revision it names, `begin_update`,
+`prepare_for_update`, `validate` + `validate_update`, validating admission, webhooks, admission that may wait,
+`companions`.
 After upstream k8s.io/apiserver pkg/registry/rest/{create,update,delete}.go and pkg/registry/generic/registry/store.go.
 """
 
@@ -119,13 +120,15 @@ class RequestContext:
     waited: Callable[[float], None] | None = None
     # What an update of an object is to webhooks and policies, where it comes through a subresource of another kind.
     facet: Callable[[JSON, JSON], Subject] | None = None
+    # What a kubelet sends with a write of the status of its node or of a claim, with what such a write does not change.
+    whole: JSON | None = None
     # What a conversion webhook has been asked for to compare an object in the words of other versions.
     converted: dict[tuple[bytes, str], bytes | StatusError] = field(default_factory=dict)
 
     @property
     def called(self) -> str:
         """The object as admission names it in refusals (upstream pkg/admission/errors.go)."""
-        return self.name_prefix or self.name or "Unknown"
+        return self.name_prefix or (self.name if self.verb != "deletecollection" else "") or "Unknown"
 
     def annotate(self, key: str, value: str, *, of_object: bool = False) -> None:
         """For the audit; of several values for one key the first one stays. What is `of_object` is told where the

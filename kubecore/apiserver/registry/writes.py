@@ -19,11 +19,13 @@ JSON = dict[str, Any]
 class Change(NamedTuple):
     """How an update makes the new object: `make(old, stored)` returns a fresh dict. `conditional` says the client
     named the revision it started from, so losing a race is its business (409). Objects are made `without_owners` where
-    what a client says of managedFields does not count: then neither `old` nor what is made of it has them."""
+    what a client says of managedFields does not count: then neither `old` nor what is made of it has them. Admission
+    sees the `whole` of what is made, and not only what a write through a subresource changes."""
 
     make: Callable[[JSON, Stored], JSON]
     creates: Callable[[], JSON] | None = None
     without_owners: bool = False
+    whole: bool = False
 
 
 class Intent(NamedTuple):

@@ -255,5 +255,7 @@ async def validate(
 
 async def admit_deletion(dynamic: DynamicAdmission, store: Store, ctx: RequestContext, stored: Stored) -> None:
     """Raises StatusError to refuse."""
-    if not _exempt(ctx):
+    if _exempt(ctx):
+        store.registry.admission.metrics.admitted(ctx)
+    else:
         await dynamic.admit(StoredSubject(store, ctx, None, stored.value))

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubecore.apiserver.registry.validation import names, pem
 from kubecore.apiserver.registry.validation.problems import Problems
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 JSON = dict[str, Any]
 
@@ -74,17 +77,27 @@ def validate_request(problems: Problems, spec: JSON) -> None:
         problems.invalid("spec.expirationSeconds", seconds, detail)
 
 
-def _wrong_request(encoded: str) -> str:
-    """What is wrong with a certificate request, base64 of PEM; "" when nothing."""
+def parsed_request(encoded: str) -> x509.CertificateSigningRequest:
+    """A certificate request, base64 of PEM. Raises ValueError."""
+    from cryptography.x509 import load_der_x509_csr
+
     first = next(pem.blocks(_decoded(encoded)), None)
     if first is None or first.label != "CERTIFICATE REQUEST":
-        return "PEM block type must be CERTIFICATE REQUEST"
-    from cryptography import exceptions, x509
+        raise ValueError("PEM block type must be CERTIFICATE REQUEST")
+    try:
+        return load_der_x509_csr(first.content)
+    except ValueError as error:
+        raise ValueError(f"asn1: structure error: {error}") from None
+
+
+def _wrong_request(encoded: str) -> str:
+    """What is wrong with a certificate request, base64 of PEM; "" when nothing."""
+    from cryptography import exceptions
 
     try:
-        request = x509.load_der_x509_csr(first.content)
+        request = parsed_request(encoded)
     except ValueError as error:
-        return f"asn1: structure error: {error}"
+        return str(error)
     try:
         valid = request.is_signature_valid
     except (ValueError, exceptions.UnsupportedAlgorithm):
