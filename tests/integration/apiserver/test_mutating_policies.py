@@ -139,9 +139,31 @@ async def test_a_patch_whose_test_fails_changes_nothing(api: Api, cluster: Api) 
 
 async def test_a_patch_that_cannot_be_applied_refuses(api: Api, cluster: Api) -> None:
     async with changing(api, cluster, patch("[JSONPatch{op: 'remove', path: '/data/none'}]")):
-        status, answer = await api.create(CONFIGMAPS, config_map("a"))
-    assert status == 403
-    assert "denied request: JSON Patch: " in answer["message"]
+        status, answer = await api.create(CONFIGMAPS, config_map("a", k="1"))
+    told = "error in remove for path: '/data/none': Unable to remove nonexistent key: none: missing value"
+    assert (status, answer["message"].partition(" denied request: ")[2]) == (403, f"JSON Patch: {told}")
+
+
+@pytest.mark.parametrize(
+    ("operation", "told"),
+    [
+        (
+            "path: '/data/k', value: 1",
+            "json: cannot unmarshal number into Go struct field ConfigMap.data of type string",
+        ),
+        ("path: '/foo', value: 'x'", 'strict decoding error: unknown field "foo"'),
+        ("path: '/kind', value: 'Other'", 'no kind "Other" is registered for version "v1" in scheme '),
+        ("path: '', value: [1]", "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go "),
+    ],
+)
+async def test_a_patch_that_leaves_no_object_is_an_error_whatever_failures_are_to_mean(
+    api: Api, cluster: Api, operation: str, told: str
+) -> None:
+    wrong = patch(f"[JSONPatch{{op: 'replace', {operation}}}]")
+    async with changing(api, cluster, wrong, failurePolicy="Ignore"):
+        status, answer = await api.create(CONFIGMAPS, config_map("a", k="1"))
+    assert (status, answer["reason"]) == (500, "InternalError"), answer
+    assert answer["message"].removeprefix("Internal error occurred: ").startswith(told), answer["message"]
 
 
 async def test_variables_conditions_and_parameters(api: Api, cluster: Api) -> None:

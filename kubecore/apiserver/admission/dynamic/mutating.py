@@ -34,6 +34,7 @@ Matched = tuple[int, "Webhook", "Resource"]
 JSON_PATCH = "application/json-patch+json"
 _MUTATION, _PATCH = "mutation.webhook.admission.k8s.io/", "patch.webhook.admission.k8s.io/"
 _FAILED_OPEN = "failed-open."
+_UNRECOGNIZED = "the object provided is unrecognized "
 
 
 T = TypeVar("T")
@@ -121,15 +122,22 @@ async def put_patched(subject: Subject, target: Resource, form: Form, patch: byt
     return await subject.put(target, body)
 
 
+class DoesNotApply(ValueError):
+    """A JSON patch, to the object it is given."""
+
+
 def patched(schema: KindSchema, body: bytes, patch: bytes, field_validation: str = "Ignore") -> bytes:
-    """An object after a JSON patch. ValueError, in the words of what upstream patches and decodes with."""
+    """An object after a JSON patch. Raises DoesNotApply, and ValueError where the patch makes no object of the kind, in
+    the words of what upstream patches and decodes with."""
     try:
         return schema.decode(schema.patch(body, patch, JSON_PATCH), "application/json", field_validation).body
     except PatchError as error:
-        detail = error.detail or error.message
-        raise ValueError(f"{detail}: test failed" if detail.startswith("testing value ") else detail) from None
+        raise DoesNotApply(error.detail or error.message) from None
     except SchemaError as error:
         _, _, why = error.message.partition(" cannot be handled as a ")
+        if error.message.startswith(_UNRECOGNIZED):
+            # Of what says so, and of how the body begins, which follows, upstream knows nothing here.
+            raise ValueError(error.message.partition("): ")[2].rpartition(" (")[0]) from None
         raise ValueError(why.partition(": ")[2] or error.message) from None
 
 

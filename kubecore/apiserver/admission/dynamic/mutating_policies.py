@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from kubecore.api import errors
 from kubecore.api.errors import StatusError
 from kubecore.apiserver.admission.dynamic.conditions import ConditionError
 from kubecore.apiserver.admission.dynamic.judging import Case, Judging
-from kubecore.apiserver.admission.dynamic.mutating import patched
+from kubecore.apiserver.admission.dynamic.mutating import DoesNotApply, patched
 from kubecore.apiserver.admission.dynamic.parameters import Misconfigured
 from kubecore.apiserver.admission.dynamic.policies import error_type
 from kubecore.apiserver.admission.dynamic.subjects import kind_of
@@ -111,6 +112,9 @@ class MutatingPolicies:
                 error_told = error_type(str(error))
                 _refuse(policy, one.binding, str(error), refused)
                 continue
+            except StatusError as error:
+                error_told = error_type(str(error))
+                raise
             finally:
                 seconds = self._judging.clock.monotonic() - began
                 self._judging.metrics.mutated(policy.name, one.binding.name, seconds, error=error_told)
@@ -126,7 +130,7 @@ class MutatingPolicies:
 
 def _patched(case: Case, place: int, kind: str, subject: Subject, target: Resource, body: bytes) -> bytes | None:
     """The object after one mutation; None where there is nothing to be done. Raises MutationError; ValueError when the
-    budget does not do."""
+    budget does not do; StatusError where no object is left."""
     [(made, error)], _ = case.evaluate([place])
     if error is not None:
         raise MutationError(error)
@@ -142,11 +146,14 @@ def _patched(case: Case, place: int, kind: str, subject: Subject, target: Resour
             raise MutationError(f"error applying patch: {problem}") from None
     try:
         return patched(schema, body, made, "Strict")
-    except ValueError as problem:
+    except DoesNotApply as problem:
         if str(problem).startswith("testing value "):
             # What a patch tests first and finds otherwise is left alone.
             return None
         raise MutationError(f"JSON Patch: {problem}") from None
+    except ValueError as problem:
+        # Of what is no object any more upstream does not ask whose failure is ignored.
+        raise errors.internal_error(problem) from None
 
 
 def _refuse(policy: Policy, binding: Binding, why: str, refused: list[Refused], *, reason: str = "Invalid") -> None:

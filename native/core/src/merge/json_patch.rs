@@ -2,8 +2,11 @@
 //!
 //! Where they differ, it does what evanphx/json-patch v4 does and so Kubernetes: a member that is not there may be
 //! replaced and is copied as null, indices may count from the end, and the whole document can be replaced and no more.
+//! What it cannot do is told in the words of that library, which mutating webhooks and policies are refused with.
 
-use serde_json::Value;
+use std::num::IntErrorKind;
+
+use serde_json::{Map, Value};
 
 use super::PatchFailure;
 use crate::go::json_kind;
@@ -34,7 +37,11 @@ pub(crate) fn apply(document: &mut Value, patch: Value) -> Result<(), PatchFailu
     }
     let mut spent = Spent::default();
     for operation in operations {
-        Operation::parse(operation)?.apply(document, &mut spent)?;
+        let members = match operation {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        };
+        Operation(members).apply(document, &mut spent).map_err(PatchFailure::unprocessable)?;
     }
     if spent.disordered {
         document.sort_all_objects();
@@ -53,207 +60,243 @@ struct Spent {
 /// The longest object of which a removal moves all later members, so that they keep their order.
 const KEPT_IN_ORDER: usize = 256;
 
-enum Operation {
-    Add(Pointer, Value),
-    Remove(Pointer),
-    Replace(Pointer, Value),
-    Move(Pointer, Pointer),
-    Copy(Pointer, Pointer),
-    Test(Pointer, Value),
-}
+const MISSING: &str = "missing value";
+
+/// Its parts are read one by one, as they are needed: what is wrong with the first is told.
+struct Operation(Map<String, Value>);
 
 impl Operation {
-    fn parse(operation: Value) -> Result<Self, PatchFailure> {
-        let mut members = match operation {
-            Value::Object(members) => members,
-            _ => Default::default(),
-        };
-        let name = text(&members, "op")?;
-        let path = Pointer::parse(&text(&members, "path")?)?;
-        // evanphx/json-patch takes a missing value for null.
-        let value = members.swap_remove("value").unwrap_or(Value::Null);
-        let from = |members| Pointer::parse(&text(members, "from")?);
-        Ok(match name.as_str() {
-            "add" => Self::Add(path, value),
-            "remove" => Self::Remove(path),
-            "replace" => Self::Replace(path, value),
-            "move" => Self::Move(from(&members)?, path),
-            "copy" => Self::Copy(from(&members)?, path),
-            "test" => Self::Test(path, value),
-            other => return Err(PatchFailure::unprocessable(format!("Unexpected kind: {other}"))),
-        })
+    fn apply(mut self, document: &mut Value, spent: &mut Spent) -> Result<(), String> {
+        match self.0.get("op").and_then(Value::as_str).unwrap_or("unknown") {
+            "add" => self.add(document),
+            "remove" => self.remove(document, spent),
+            "replace" => self.replace(document),
+            "move" => self.r#move(document, spent),
+            "copy" => self.copy(document, spent),
+            "test" => self.test(document),
+            other => Err(format!("Unexpected kind: {other}")),
+        }
     }
 
-    fn apply(self, document: &mut Value, spent: &mut Spent) -> Result<(), PatchFailure> {
-        match self {
-            Self::Add(path, value) => add(document, &path, value),
-            Self::Remove(path) => remove(document, &path, spent).map(drop),
-            Self::Replace(path, value) => replace(document, &path, value),
-            Self::Move(from, path) => {
-                if path.0.len() > from.0.len() && path.0.starts_with(&from.0) {
-                    return Err(PatchFailure::unprocessable("a value cannot be moved into itself"));
-                }
-                let value = remove(document, &from, spent)?;
-                add(document, &path, value)
-            }
-            Self::Copy(from, path) => {
-                let value = get(document, &from)?.cloned().unwrap_or_default();
-                let (size, depth) = extent(&value);
-                spent.copied += size;
-                if spent.copied > MAX_COPIED_BYTES {
-                    let detail = format!("copied more than {MAX_COPIED_BYTES} bytes");
-                    return Err(PatchFailure::unprocessable(detail));
-                }
-                if depth + path.0.len() > MAX_DEPTH {
-                    return Err(PatchFailure::unprocessable("exceeded max depth"));
-                }
-                add(document, &path, value)
-            }
-            Self::Test(path, expected) => {
-                let actual = if path.0.is_empty() { Some(&*document) } else { get(document, &path)? };
-                // A missing member passes a test for null.
-                if actual.map_or(expected.is_null(), |value| equal(value, &expected)) {
-                    return Ok(());
-                }
-                Err(PatchFailure::unprocessable(format!("testing value {} failed", path.shown())))
+    fn path(&self) -> Result<Pointer, String> {
+        self.pointer("path")
+            .map_err(|why| why.unwrap_or_else(|| format!("operation missing path field: {MISSING}")))
+    }
+
+    fn from(&self) -> Result<Pointer, String> {
+        self.pointer("from")
+            .map_err(|why| why.unwrap_or_else(|| format!("operation, missing from field: {MISSING}")))
+    }
+
+    /// None of what is not there.
+    fn pointer(&self, name: &str) -> Result<Pointer, Option<String>> {
+        match self.0.get(name).unwrap_or(&Value::Null) {
+            Value::String(text) => Ok(Pointer::parse(text)),
+            Value::Null => Err(None),
+            other => {
+                let given = json_kind(other).unwrap_or("null");
+                Err(Some(format!("json: cannot unmarshal {given} into Go value of type string")))
             }
         }
     }
-}
 
-fn text(members: &serde_json::Map<String, Value>, name: &str) -> Result<String, PatchFailure> {
-    match members.get(name) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        _ => Err(PatchFailure::unprocessable(format!("an operation lacks the text {name:?}"))),
+    /// A missing one is taken for null.
+    fn value(&mut self) -> Value {
+        self.0.get_mut("value").map(Value::take).unwrap_or_default()
+    }
+
+    fn add(&mut self, document: &mut Value) -> Result<(), String> {
+        let path = self.path().map_err(|_| format!("add operation failed to decode path: {MISSING}"))?;
+        let Some((container, key)) = parent(document, &path) else {
+            return Err(format!(
+                "add operation does not apply: doc is missing path: \"{}\": {MISSING}",
+                path.text
+            ));
+        };
+        insert(container, key, self.value())
+            .map_err(|why| format!("error in add for path: '{}': {why}", path.text))
+    }
+
+    fn remove(&mut self, document: &mut Value, spent: &mut Spent) -> Result<(), String> {
+        let path = self.path().map_err(|_| format!("remove operation failed to decode path: {MISSING}"))?;
+        let Some((container, key)) = parent(document, &path) else {
+            let told = "remove operation does not apply: doc is missing path";
+            return Err(format!("{told}: \"{}\": {MISSING}", path.text));
+        };
+        match take(container, key, spent) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(format!("error in remove for path: '{}': {why}", path.text)),
+        }
+    }
+
+    fn replace(&mut self, document: &mut Value) -> Result<(), String> {
+        let path = self.path().map_err(|why| format!("replace operation failed to decode path: {why}"))?;
+        let value = self.value();
+        if path.text.is_empty() {
+            if !(value.is_object() || value.is_array()) {
+                return Err("replace operation value must be object or array: %!w(<nil>)".into());
+            }
+            *document = value;
+            return Ok(());
+        }
+        let does_not = "replace operation does not apply: doc is missing";
+        match parent(document, &path) {
+            None => return Err(format!("{does_not} path: {}: {MISSING}", path.text)),
+            Some((Value::Array(elements), key)) => match position(key, elements.len()) {
+                Ok(index) => elements[index] = value,
+                Err(_) => return Err(format!("{does_not} key: {}: {MISSING}", path.text)),
+            },
+            Some((container, key)) => insert(container, key, value)?,
+        }
+        Ok(())
+    }
+
+    fn r#move(&mut self, document: &mut Value, spent: &mut Spent) -> Result<(), String> {
+        let from = self.from().map_err(|why| format!("move operation failed to decode from: {why}"))?;
+        let does_not = "move operation does not apply: doc is missing";
+        let Some((container, key)) = parent(document, &from) else {
+            return Err(format!("{does_not} from path: {}: {MISSING}", from.text));
+        };
+        let value =
+            take(container, key, spent).map_err(|why| format!("error in move for path: '{key}': {why}"))?;
+        let path = self.path().map_err(|why| format!("move operation failed to decode path: {why}"))?;
+        let Some((container, key)) = parent(document, &path) else {
+            return Err(format!("{does_not} destination path: {}: {MISSING}", path.text));
+        };
+        insert(container, key, value).map_err(|why| format!("error in move for path: '{}': {why}", path.text))
+    }
+
+    fn copy(&mut self, document: &mut Value, spent: &mut Spent) -> Result<(), String> {
+        let from = self.from().map_err(|why| format!("copy operation failed to decode from: {why}"))?;
+        let does_not = "copy operation does not apply: doc is missing";
+        let Some((container, key)) = parent(document, &from) else {
+            return Err(format!("{does_not} from path: {}: {MISSING}", from.text));
+        };
+        let value =
+            get(container, key).map_err(|why| format!("error in copy for from: '{}': {why}", from.text))?;
+        let value = value.cloned().unwrap_or_default();
+        let path = self.path().map_err(|_| format!("copy operation failed to decode path: {MISSING}"))?;
+        let Some((container, key)) = parent(document, &path) else {
+            return Err(format!("{does_not} destination path: {}: {MISSING}", path.text));
+        };
+        let (size, depth) = extent(&value);
+        spent.copied += size;
+        if spent.copied > MAX_COPIED_BYTES {
+            let told = "Unable to complete the copy, the accumulated size increase of copy is";
+            return Err(format!("{told} {}, exceeding the limit {MAX_COPIED_BYTES}", spent.copied));
+        }
+        if depth + path.tokens.len() > MAX_DEPTH {
+            return Err("exceeded max depth".into());
+        }
+        insert(container, key, value).map_err(|why| format!("error while adding value during copy: {why}"))
+    }
+
+    fn test(&mut self, document: &mut Value) -> Result<(), String> {
+        let path = self.path().map_err(|why| format!("test operation failed to decode path: {why}"))?;
+        let expected = self.value();
+        let actual = if path.text.is_empty() {
+            Some(&*document)
+        } else {
+            let Some((container, key)) = parent(document, &path) else {
+                return Err(format!(
+                    "test operation does not apply: is missing path: {}: {MISSING}",
+                    path.text
+                ));
+            };
+            get(container, key).map_err(|why| format!("error in test for path: '{}': {why}", path.text))?
+        };
+        // A missing member passes a test for null.
+        if actual.unwrap_or(&Value::Null) == &expected {
+            return Ok(());
+        }
+        Err(format!("testing value {} failed: test failed", path.text))
     }
 }
 
-/// A JSON pointer (RFC 6901), split and unescaped.
-struct Pointer(Vec<String>);
+/// A JSON pointer (RFC 6901), split and unescaped; upstream does not look at what stands before the first slash.
+struct Pointer {
+    text: String,
+    tokens: Vec<String>,
+}
 
 impl Pointer {
-    fn parse(text: &str) -> Result<Self, PatchFailure> {
-        if text.is_empty() {
-            return Ok(Self(Vec::new()));
-        }
-        let Some(rest) = text.strip_prefix('/') else {
-            return Err(PatchFailure::unprocessable(format!("path {text:?} does not begin with '/'")));
-        };
-        Ok(Self(rest.split('/').map(|token| token.replace("~1", "/").replace("~0", "~")).collect()))
-    }
-
-    fn shown(&self) -> String {
-        self.0.iter().map(|token| format!("/{token}")).collect()
-    }
-
-    fn missing(&self) -> PatchFailure {
-        PatchFailure::unprocessable(format!("doc is missing path: {}: missing value", self.shown()))
+    fn parse(text: &str) -> Self {
+        let unescaped = |token: &str| token.replace("~1", "/").replace("~0", "~");
+        Self { text: text.to_owned(), tokens: text.split('/').skip(1).map(unescaped).collect() }
     }
 }
 
 /// An index as Go's `strconv.Atoi` reads it; a negative one counts from the end.
-fn position(token: &str, length: usize) -> Option<usize> {
-    let index = token.parse::<isize>().ok()?;
-    let index = if index < 0 { length.checked_sub(index.unsigned_abs())? } else { index.unsigned_abs() };
-    (index < length).then_some(index)
+fn position(token: &str, length: usize) -> Result<usize, String> {
+    let index = token.parse::<isize>().map_err(|error| {
+        let why = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("strconv.Atoi: parsing {}: {why}", crate::go::quote(token))
+    })?;
+    let found = if index < 0 { length.checked_sub(index.unsigned_abs()) } else { Some(index.unsigned_abs()) };
+    found
+        .filter(|found| *found < length)
+        .ok_or_else(|| format!("Unable to access invalid index: {index}: invalid index referenced"))
+}
+
+/// The object or list that has what the pointer leads to, and by which name; None where there is none.
+fn parent<'v, 'p>(document: &'v mut Value, path: &'p Pointer) -> Option<(&'v mut Value, &'p str)> {
+    let (last, above) = path.tokens.split_last()?;
+    let container = above.iter().try_fold(document, |value, token| child(value, token))?;
+    (container.is_object() || container.is_array()).then_some((container, last.as_str()))
 }
 
 fn child<'v>(value: &'v mut Value, token: &str) -> Option<&'v mut Value> {
     match value {
         Value::Object(members) => members.get_mut(token),
         Value::Array(elements) => {
-            let index = position(token, elements.len())?;
+            let index = position(token, elements.len()).ok()?;
             elements.get_mut(index)
         }
         _ => None,
     }
 }
 
-/// What is at the path: None for a member that is not there, where it could be.
-fn get<'v>(document: &'v mut Value, path: &Pointer) -> Result<Option<&'v Value>, PatchFailure> {
-    match parent(document, path)? {
-        Some((Value::Object(members), name)) => Ok(members.get(name)),
-        Some((Value::Array(elements), token)) => {
-            let found = position(token, elements.len()).and_then(|index| elements.get(index));
-            found.map(Some).ok_or_else(|| path.missing())
-        }
-        _ => Err(path.missing()),
+/// None for a member that is not there.
+fn get<'v>(container: &'v Value, key: &str) -> Result<Option<&'v Value>, String> {
+    match container {
+        Value::Array(elements) => position(key, elements.len()).map(|index| elements.get(index)),
+        _ => Ok(container.get(key)),
     }
 }
 
-fn replace(document: &mut Value, path: &Pointer, value: Value) -> Result<(), PatchFailure> {
-    match parent(document, path)? {
-        None if value.is_object() || value.is_array() => *document = value,
-        None => {
-            let detail = "replace operation value must be object or array";
-            return Err(PatchFailure::unprocessable(detail));
-        }
-        Some((Value::Object(members), name)) => {
-            members.insert(name.to_owned(), value);
-        }
-        Some((Value::Array(elements), token)) => {
-            let index = position(token, elements.len()).ok_or_else(|| path.missing())?;
-            elements[index] = value;
-        }
-        Some(_) => return Err(path.missing()),
-    }
-    Ok(())
-}
-
-fn parent<'v, 'p>(
-    document: &'v mut Value,
-    path: &'p Pointer,
-) -> Result<Option<(&'v mut Value, &'p str)>, PatchFailure> {
-    let Some((last, above)) = path.0.split_last() else { return Ok(None) };
-    let container = above.iter().try_fold(document, |value, token| child(value, token));
-    container.map(|value| Some((value, last.as_str()))).ok_or_else(|| path.missing())
-}
-
-fn add(document: &mut Value, path: &Pointer, value: Value) -> Result<(), PatchFailure> {
-    match parent(document, path)? {
-        None => return Err(path.missing()),
-        Some((Value::Object(members), name)) => {
-            members.insert(name.to_owned(), value);
-        }
-        Some((Value::Array(elements), "-")) => elements.push(value),
-        Some((Value::Array(elements), token)) => {
-            let Some(index) = position(token, elements.len() + 1) else {
-                let detail = format!("add operation does not apply: {}: invalid index", path.shown());
-                return Err(PatchFailure::unprocessable(detail));
-            };
+fn insert(container: &mut Value, key: &str, value: Value) -> Result<(), String> {
+    match container {
+        Value::Array(elements) if key == "-" => elements.push(value),
+        Value::Array(elements) => {
+            let index =
+                position(key, elements.len() + 1).map_err(|why| match why.starts_with("strconv") {
+                    true => format!("value was not a proper array index: '{key}': {why}"),
+                    false => why,
+                })?;
             elements.insert(index, value);
         }
-        Some(_) => return Err(path.missing()),
+        Value::Object(members) => {
+            members.insert(key.to_owned(), value);
+        }
+        _ => (),
     }
     Ok(())
 }
 
-fn remove(document: &mut Value, path: &Pointer, spent: &mut Spent) -> Result<Value, PatchFailure> {
-    let removed = match parent(document, path)? {
-        None => return Err(PatchFailure::unprocessable("the whole document cannot be removed")),
-        Some((Value::Object(members), name)) if members.len() <= KEPT_IN_ORDER => members.shift_remove(name),
-        Some((Value::Object(members), name)) => {
+fn take(container: &mut Value, key: &str, spent: &mut Spent) -> Result<Value, String> {
+    let taken = match container {
+        Value::Array(elements) => return position(key, elements.len()).map(|index| elements.remove(index)),
+        Value::Object(members) if members.len() <= KEPT_IN_ORDER => members.shift_remove(key),
+        Value::Object(members) => {
             spent.disordered = true;
-            members.swap_remove(name)
+            members.swap_remove(key)
         }
-        Some((Value::Array(elements), token)) => {
-            position(token, elements.len()).map(|index| elements.remove(index))
-        }
-        Some(_) => None,
+        _ => None,
     };
-    removed.ok_or_else(|| path.missing())
-}
-
-/// Equality by value: 1 and 1.0 are the same number.
-fn equal(left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(x, y)| equal(x, y)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(name, x)| b.get(name).is_some_and(|y| equal(x, y)))
-        }
-        _ => left == right,
-    }
+    taken.ok_or_else(|| format!("Unable to remove nonexistent key: {key}: {MISSING}"))
 }
 
 /// Roughly the size in bytes of a value as JSON, and its depth.
@@ -279,132 +322,4 @@ fn extent(value: &Value) -> (usize, usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    fn patched(mut document: Value, patch: Value) -> Result<Value, PatchFailure> {
-        apply(&mut document, patch)?;
-        Ok(document)
-    }
-
-    #[test]
-    fn the_examples_of_rfc_6902_hold() {
-        for (document, patch, expected) in [
-            (
-                json!({"foo":"bar"}),
-                json!([{"op":"add","path":"/baz","value":"qux"}]),
-                json!({"foo":"bar","baz":"qux"}),
-            ),
-            (
-                json!({"foo":["a","c"]}),
-                json!([{"op":"add","path":"/foo/1","value":"b"}]),
-                json!({"foo":["a","b","c"]}),
-            ),
-            (json!({"baz":1,"foo":2}), json!([{"op":"remove","path":"/baz"}]), json!({"foo":2})),
-            (json!({"foo":["a","b"]}), json!([{"op":"remove","path":"/foo/0"}]), json!({"foo":["b"]})),
-            (json!({"baz":1}), json!([{"op":"replace","path":"/baz","value":2}]), json!({"baz":2})),
-            (
-                json!({"foo":{"bar":1,"waldo":2},"qux":{"corge":3}}),
-                json!([{"op":"move","from":"/foo/waldo","path":"/qux/thud"}]),
-                json!({"foo":{"bar":1},"qux":{"corge":3,"thud":2}}),
-            ),
-            (
-                json!({"a":{"b":1}}),
-                json!([{"op":"copy","from":"/a","path":"/c"}]),
-                json!({"a":{"b":1},"c":{"b":1}}),
-            ),
-            (
-                json!({"foo":["bar"]}),
-                json!([{"op":"add","path":"/foo/-","value":1}]),
-                json!({"foo":["bar",1]}),
-            ),
-            (
-                json!({"a/b":1,"m~n":2}),
-                json!([{"op":"test","path":"/a~1b","value":1.0},{"op":"remove","path":"/m~0n"}]),
-                json!({"a/b":1}),
-            ),
-        ] {
-            assert_eq!(patched(document, patch).unwrap(), expected);
-        }
-    }
-
-    #[test]
-    fn what_is_left_of_a_great_object_stands_in_order() {
-        let name = |number: usize| format!("m{number:06}");
-        let document: Value = (0..1000).map(|number| (name(number), json!({"b": 1, "a": 2}))).collect();
-        let removals: Vec<Value> =
-            (0..998).map(|number| json!({"op": "remove", "path": format!("/{}", name(number))})).collect();
-        let left = patched(document, Value::Array(removals)).unwrap();
-        assert_eq!(left.to_string(), r#"{"m000998":{"a":2,"b":1},"m000999":{"a":2,"b":1}}"#);
-    }
-
-    #[test]
-    fn a_failed_test_or_a_missing_path_is_unprocessable() {
-        for operation in [
-            json!({"op":"test","path":"/a","value":2}),
-            json!({"op":"remove","path":"/b"}),
-            json!({"op":"replace","path":"/b/c","value":1}),
-            json!({"op":"replace","path":"/l/0","value":1}),
-            json!({"op":"replace","path":"","value":1}),
-            json!({"op":"add","path":"","value":{}}),
-            json!({"op":"add","path":"/b/c","value":1}),
-            json!({"op":"add","path":"/l/7","value":1}),
-            json!({"op":"add","path":"/l/-2","value":1}),
-            json!({"op":"copy","from":"","path":"/b"}),
-            json!({"op":"test","path":"/b/c","value":null}),
-            json!({"op":"test","path":"/l/0","value":null}),
-            json!({"op":"move","from":"/a","path":"/a/b"}),
-            json!({"op":"frob","path":"/a"}),
-        ] {
-            let failure = patched(json!({"a":1,"l":[]}), json!([operation])).unwrap_err();
-            assert_eq!((failure.code, failure.reason), (422, "Invalid"), "{operation}");
-        }
-    }
-
-    #[test]
-    fn what_the_rfc_refuses_and_kubernetes_does_is_done() {
-        for (operation, expected) in [
-            (json!({"op":"replace","path":"/b","value":1}), json!({"l":[1,2],"b":1})),
-            (json!({"op":"copy","from":"/b","path":"/c"}), json!({"l":[1,2],"c":null})),
-            (json!({"op":"test","path":"/b","value":null}), json!({"l":[1,2]})),
-            (json!({"op":"replace","path":"/l/-1","value":3}), json!({"l":[1,3]})),
-            (json!({"op":"replace","path":"/l/+01","value":3}), json!({"l":[1,3]})),
-            (json!({"op":"add","path":"/l/-1","value":3}), json!({"l":[1,2,3]})),
-            (json!({"op":"add","path":"/l/-3","value":3}), json!({"l":[3,1,2]})),
-            (json!({"op":"remove","path":"/l/-2"}), json!({"l":[2]})),
-            (json!({"op":"replace","path":"","value":{}}), json!({})),
-        ] {
-            assert_eq!(patched(json!({"l":[1,2]}), json!([operation])).unwrap(), expected, "{operation}");
-        }
-    }
-
-    #[test]
-    fn too_many_operations_are_too_large() {
-        let operations = vec![json!({"op":"test","path":"/a","value":1}); MAX_OPERATIONS + 1];
-        assert_eq!(patched(json!({"a":1}), Value::Array(operations)).unwrap_err().code, 413);
-    }
-
-    #[test]
-    fn copies_that_double_the_document_end() {
-        let wide = vec![json!({"op":"copy","from":"/a","path":"/a/-"}); 100];
-        assert_eq!(patched(json!({"a":["x"]}), Value::Array(wide)).unwrap_err().code, 422);
-        let deep = vec![json!({"op":"copy","from":"","path":"/a"}); 2000];
-        assert_eq!(patched(json!({}), Value::Array(deep)).unwrap_err().code, 422);
-    }
-
-    proptest! {
-        #[test]
-        fn what_was_added_can_be_tested_and_removed(name in "[a-z~/]{1,8}", value in 0i64..100) {
-            let path = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-            let before = json!({"A": 1});
-            let after = patched(before.clone(), json!([
-                {"op":"add","path":path,"value":value},
-                {"op":"test","path":path,"value":value},
-                {"op":"remove","path":path},
-            ]));
-            prop_assert_eq!(after.unwrap(), before);
-        }
-    }
-}
+mod tests;
