@@ -45,7 +45,17 @@ def read(text: str, kind: str, versions: Mapping[str, Any]) -> JSON:
         given = {}
     if not isinstance(given, dict):
         raise InvalidConfiguration(f"couldn't decode as {kind}: not an object")
-    return checked(given, kind, versions, shown=text.strip())
+    found = checked(given, kind, versions, shown=text.strip())
+    complain([again] if (again := repeated(text)) else ())
+    return found
+
+
+def unread(error: OSError) -> str:
+    """Why a file cannot be read, as Go tells it."""
+    why = (error.strerror or str(error)).lower()
+    if not error.filename:
+        return why
+    return f"{'read' if isinstance(error, IsADirectoryError) else 'open'} {error.filename}: {why}"
 
 
 def read_any(text: str, kinds: Mapping[str, Mapping[str, Any]]) -> JSON:

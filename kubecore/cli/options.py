@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,18 +108,19 @@ def authorization_modes(text: str) -> str:
 
 def admission(enable: str, disable: str, file: Path | None) -> AdmissionOptions:
     """Which plugins run, and their configuration: kube-apiserver's words where it refuses."""
-    from kubecore.api.configuration_file import InvalidConfiguration
+    from kubecore.api.configuration_file import InvalidConfiguration, unread
     from kubecore.apiserver.admission import options, plugins
 
     enabled, disabled = split(enable), split(disable)
     if wrong := options.misnamed(enabled, disabled):
         raise typer.BadParameter("; ".join(wrong))
     try:
-        texts = options.read_configuration(file) if file is not None else {}
-        found = options.AdmissionOptions(enable=enabled, disable=disabled, configuration=texts)
+        found = options.AdmissionOptions(enable=enabled, disable=disabled)
+        if file is not None:
+            found = replace(found, configuration=options.read_configuration(file, found.plugins))
         plugins.configured(found)
     except OSError as error:
-        raise _unreadable(f'unable to read admission control configuration from "{file}" [{error}]') from None
+        raise _unreadable(f'unable to read admission control configuration from "{file}" [{unread(error)}]') from None
     except (InvalidConfiguration, UnicodeDecodeError) as error:
         raise _unreadable(str(error)) from None
     return found

@@ -39,14 +39,12 @@ class Limit:
 
 
 def load(text: str) -> tuple[Limit, ...]:
-    """From YAML or JSON; without a configuration nothing is limited. Raises InvalidConfiguration."""
-    if not text.strip():
-        return ()
-    given = configuration_file.read(text, "Configuration", _VERSIONS)
+    """From YAML or JSON; nobody has the plugin without a limit. Raises InvalidConfiguration."""
+    given = configuration_file.read(text, "Configuration", _VERSIONS) if text.strip() else {}
     limits = given.get("limits") or ()
     causes: list[Cause] = []
     if not limits:
-        causes.append(FieldError.invalid("limits", None, "must not be empty"))
+        causes.append(FieldError.invalid("limits", given.get("limits"), "must not be empty"))
     for index, one in enumerate(limits):
         path = f"limits[{index}]"
         if one.get("type") not in _KEYS:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from kubecore.api import errors, meta
-from kubecore.api.configuration_file import InvalidConfiguration, parsed
+from kubecore.api import durations, errors, meta
+from kubecore.api.configuration_file import InvalidConfiguration, complain, misfits, parsed, unread
 from kubecore.api.kubeconfig import Kubeconfig
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
 from kubecore.apiserver.webhooks.reviewing import Reviewer, ReviewFailed
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 
+_FIELDS = {"kubeConfigFile": str, "allowTTL": int, "denyTTL": int, "retryBackoff": int, "defaultAllow": bool}
 _VERSION = "imagepolicy.k8s.io/v1alpha1"
 _AUDIT = "imagepolicywebhook.image-policy.k8s.io/"
 _FAILED_OPEN = "alpha.image-policy.k8s.io/failed-open"
@@ -49,28 +50,33 @@ def load(text: str) -> ImagePolicy:
     """From `imagePolicy` of a configuration. Raises InvalidConfiguration."""
     if not text.strip():
         raise InvalidConfiguration("no config specified")
+    whole = parsed(text)
+    given = (whole.get("imagePolicy") if isinstance(whole, dict) else whole) or {}
+    complain(misfits(given, _FIELDS, "imagePolicy"))
+    pause = _seconds(given.get("retryBackoff"), 0.001, 1e-9, _FIVE_MINUTES, 0.5)
+    allow_ttl = _seconds(given.get("allowTTL"), 1.0, 1.0, _HALF_AN_HOUR, _FIVE_MINUTES)
+    deny_ttl = _seconds(given.get("denyTTL"), 1.0, 1.0, _HALF_AN_HOUR, 30.0)
+    if not (file := given.get("kubeConfigFile")):
+        raise InvalidConfiguration("imagePolicy.kubeConfigFile: Required value: nobody is said who could be asked")
     try:
-        given = (parsed(text) or {}).get("imagePolicy") or {}
-        kubeconfig = Kubeconfig.load(Path(given.get("kubeConfigFile") or ""))
-        return ImagePolicy(
-            kubeconfig,
-            allow_ttl=_seconds(given.get("allowTTL"), 1.0, 1.0, _HALF_AN_HOUR, _FIVE_MINUTES),
-            deny_ttl=_seconds(given.get("denyTTL"), 1.0, 1.0, _HALF_AN_HOUR, 30.0),
-            first_pause=_seconds(given.get("retryBackoff"), 0.001, 1e-9, _FIVE_MINUTES, 0.5),
-            default_allow=bool(given.get("defaultAllow")),
-        )
-    except (AttributeError, TypeError, ValueError, OSError) as error:
+        kubeconfig = Kubeconfig.load(Path(file))
+    except OSError as error:
+        raise InvalidConfiguration(unread(error)) from None
+    except ValueError as error:
         raise InvalidConfiguration(str(error)) from None
+    return ImagePolicy(kubeconfig, allow_ttl, deny_ttl, pause, bool(given.get("defaultAllow")))
 
 
 def _seconds(given: int | None, scale: float, least: float, most: float, default: float) -> float:
+    """Raises InvalidConfiguration."""
     if given == _NONE:
         return 0.0
     if not given:
         return default
     found = given * scale
     if not least <= found <= most:
-        raise ValueError(f"valid value is between {least:g}s and {most:g}s, got {found:g}s")
+        told = f"between {durations.text(least)} and {durations.text(most)}, got {durations.text(found)}"
+        raise InvalidConfiguration(f"valid value is {told}")
     return found
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 
 _ANNOTATION = "scheduler.alpha.kubernetes.io/node-selector"
-_DEFAULT = "clusterDefaultNodeSelector"
+_CONFIGURED, _DEFAULT = "podNodeSelectorPluginConfig", "clusterDefaultNodeSelector"
 _CONFLICT = "pod node label selector conflicts with its namespace node label selector"
 _BEYOND = "pod node label selector labels conflict with its namespace whitelist"
 
@@ -30,10 +30,12 @@ def load(text: str) -> dict[str, str]:
     """Selectors by namespace, and the default one, of `podNodeSelectorPluginConfig`. Raises InvalidConfiguration."""
     try:
         given = parsed(text) or {}
-        found = given.get("podNodeSelectorPluginConfig") or {}
-        return {str(key): value or "" for key, value in found.items()}
-    except (InvalidConfiguration, AttributeError) as error:
+    except InvalidConfiguration as error:
         raise InvalidConfiguration(f"podNodeSelectorPluginConfig: {error}") from None
+    found = (given.get(_CONFIGURED) if isinstance(given, dict) else given) or {}
+    if not isinstance(found, dict) or not all(isinstance(one, str | None) for one in found.values()):
+        raise InvalidConfiguration(f"{_CONFIGURED}: selectors by namespace are expected, as texts")
+    return {str(key): value or "" for key, value in found.items()}
 
 
 class PodNodeSelector(Plugin):

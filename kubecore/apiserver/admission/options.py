@@ -52,8 +52,9 @@ def misnamed(enable: Collection[str], disable: Collection[str]) -> list[str]:
     return found
 
 
-def read_configuration(file: Path) -> dict[str, str]:
-    """Texts by plugin, of an AdmissionConfiguration and the files it names. Raises InvalidConfiguration, OSError."""
+def read_configuration(file: Path, plugins: Collection[str]) -> dict[str, str]:
+    """Texts by plugin, of an AdmissionConfiguration and the files it names for `plugins`. Raises InvalidConfiguration,
+    OSError."""
     text = file.read_text()
     try:
         given = configuration_file.read(text, _KIND, _VERSIONS)
@@ -64,7 +65,7 @@ def read_configuration(file: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in given.get("plugins") or ():
         name, configuration, path = one.get("name") or "", one.get("configuration"), one.get("path")
-        if name in found:
+        if name in found or name not in plugins:
             continue
         if configuration is not None:
             found[name] = orjson.dumps(configuration).decode()

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from kubecore.api import configuration_file, errors, meta
+from kubecore.api.configuration_file import InvalidConfiguration
 from kubecore.api.quality import quality_of_service
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
 from kubecore.apiserver.admission.held_namespaces import HeldNamespaces
 from kubecore.apiserver.admission.merged_tolerations import all_within, merged
+from kubecore.apiserver.registry.validation.problems import Problems
+from kubecore.apiserver.registry.validation.scheduling import validate_tolerations
 
 if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import RequestContext
@@ -44,6 +47,11 @@ def load(text: str) -> Restriction:
     if not text.strip():
         return Restriction()
     given = configuration_file.read(text, "Configuration", _VERSIONS)
+    problems = Problems()
+    for name in ("default", "whitelist"):
+        validate_tolerations(problems, given.get(name) or [], f"podtolerationrestriction.{name}")
+    if problems:
+        raise InvalidConfiguration(f"invalid config: [{' '.join(map(str, problems))}]")
     return Restriction(tuple(given.get("default") or ()), tuple(given.get("whitelist") or ()))
 
 

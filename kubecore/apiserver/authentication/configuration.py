@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from kubecore import _native
 from kubecore.api.configuration_file import InvalidConfiguration, read
 from kubecore.api.errors import Cause, FieldError, aggregated
+from kubecore.api.quoting import quoted
 from kubecore.apiserver.authentication.claims import ClaimMapping, Rule, Source
 from kubecore.apiserver.authentication.json_web_tokens import ALGORITHMS
 from kubecore.apiserver.authentication.options import OIDCOptions
@@ -27,6 +28,8 @@ KIND = "AuthenticationConfiguration"
 API_VERSIONS = tuple(f"apiserver.config.k8s.io/{version}" for version in ("v1", "v1beta1", "v1alpha1"))
 _MOST = 64
 _MATCH_ANY = "MatchAny"
+# What Go's url.Parse does not take.
+_NOT_IN_HOSTS = " \\^`{|}"
 _PATH = re.compile(r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+")
 _RESERVED = ("kubernetes.io", "k8s.io")
 _CLAIM = {"claim": str, "prefix": str, "expression": str}
@@ -315,6 +318,9 @@ def _url_problems(url: str, disallowed: Sequence[str], path: str) -> list[Cause]
         parts = urlsplit(url)
     except ValueError as error:
         return [*causes, FieldError.invalid(path, url, str(error))]
+    if (odd := next((one for one in parts.netloc.rpartition("@")[2] if one in _NOT_IN_HOSTS), None)) is not None:
+        told = f"parse {quoted(url)}: invalid character {quoted(odd)} in host name"
+        return [*causes, FieldError.invalid(path, url, told)]
     for wrong, detail in (
         (parts.scheme != "https", "URL scheme must be https"),
         ("@" in parts.netloc, "URL must not contain a username or password"),

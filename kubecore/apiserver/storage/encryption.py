@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore.api.configuration_file import InvalidConfiguration, read
 from kubecore.api.errors import Cause, FieldError, aggregated
+from kubecore.api.quoting import quoted
 from kubecore.apiserver.reload_metrics import ReloadMetrics
 from kubecore.followed_file import FollowedFile
 
@@ -98,11 +99,28 @@ def load(text: str) -> list[Rule]:
     if causes:
         told = [str(cause) for cause in causes]
         raise InvalidConfiguration(aggregated(told))
+    _check_masked(entries)
     return [
         (_prefix(resource), [_provider(provider) for provider in one["providers"]])
         for one in entries
         for resource in one["resources"]
     ]
+
+
+def _check_masked(entries: Sequence[JSON]) -> None:
+    """Raises InvalidConfiguration for what a wider name before it leaves nothing to. Within one list that is told
+    already."""
+    wide: set[str] = set()
+    for entry in entries:
+        for resource in entry["resources"]:
+            _, _, group = resource.partition(".")
+            for name in (f"*.{group}", "*.*"):
+                if name in wide:
+                    shown = resource if group else resource.removesuffix(".")
+                    shown = "*." if shown == "*" else shown
+                    raise InvalidConfiguration(f"resource {quoted(shown)} is masked by earlier rule {quoted(name)}")
+            if resource.startswith("*."):
+                wide.add(resource)
 
 
 def _prefix(resource: str) -> str:

@@ -81,13 +81,13 @@ def load(text: str) -> Credentials:
     if not text.strip():
         return Credentials()
     file = configuration_file.read_any(text, _KINDS).get("kubeConfigFile") or ""
-    if not file:
-        return Credentials()
     if not Path(file).is_absolute():
         raise InvalidConfiguration(f'kubeConfigFile: Invalid value: "{file}": must be an absolute file path')
     try:
         return _read(Path(file))
-    except (KubeconfigError, OSError) as error:
+    except OSError as error:
+        raise InvalidConfiguration(configuration_file.unread(error)) from None
+    except KubeconfigError as error:
         raise InvalidConfiguration(str(error)) from None
 
 

@@ -62,7 +62,7 @@ async def test_what_holds_without_an_answer_is_configured(tmp_path: Path, allows
 
 async def test_times_have_bounds(tmp_path: Path) -> None:
     async with reviewing(tmp_path, lambda spec: {}) as (_, file):
-        with pytest.raises(InvalidConfiguration, match="valid value is between 1s and 1800s, got 7200s"):
+        with pytest.raises(InvalidConfiguration, match="valid value is between 1s and 30m0s, got 2h0m0s"):
             load(orjson.dumps({"imagePolicy": {"kubeConfigFile": str(file), "allowTTL": 7200}}).decode())
     with pytest.raises(InvalidConfiguration, match="no config specified"):
         load("")

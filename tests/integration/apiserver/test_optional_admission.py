@@ -29,7 +29,13 @@ TOLERATIONS = {
     "default": [{"key": "wet", "operator": "Exists", "effect": "NoSchedule"}],
     "whitelist": [{"operator": "Exists", "effect": "NoSchedule"}, {"operator": "Exists", "effect": "NoExecute"}],
 }
+EVENTS = {
+    "apiVersion": "eventratelimit.admission.k8s.io/v1alpha1",
+    "kind": "Configuration",
+    "limits": [{"type": "Server", "qps": 1000, "burst": 1000}],
+}
 CONFIGURATION = {
+    "EventRateLimit": orjson.dumps(EVENTS).decode(),
     "PodNodeSelector": orjson.dumps(SELECTORS).decode(),
     "PodTolerationRestriction": orjson.dumps(TOLERATIONS).decode(),
 }

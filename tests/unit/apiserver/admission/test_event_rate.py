@@ -73,7 +73,8 @@ def test_an_event_is_counted_by_its_source_and_what_it_is_about() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("limits: []", "limits: Invalid value: null: must not be empty"),
+        ("", "limits: Invalid value: null: must not be empty"),
+        ("limits: []", "limits: Invalid value: []: must not be empty"),
         ("limits: [{type: Odd, qps: 1, burst: 1}]", 'limits[0].type: Unsupported value: "Odd"'),
         ("limits: [{type: Server, qps: 0, burst: 1}]", "limits[0].qps: Invalid value: 0: must be positive"),
         ("limits: [{type: User, qps: 1, burst: 1, cacheSize: -1}]", "limits[0].cacheSize: Invalid value: -1: must not"),
@@ -83,3 +84,8 @@ def test_a_configuration_that_cannot_be_is_refused(text: str, words: str) -> Non
     with pytest.raises(InvalidConfiguration) as refused:
         load(HEAD + text)
     assert words in str(refused.value)
+
+
+def test_nobody_has_the_plugin_without_a_configuration() -> None:
+    with pytest.raises(InvalidConfiguration, match="limits: Invalid value: null: must not be empty"):
+        load("")

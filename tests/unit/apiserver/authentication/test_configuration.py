@@ -39,6 +39,10 @@ def mapped(**more: Any) -> dict[str, Any]:
     [
         (issuer(url=""), "jwt[0].issuer.url: Required value"),
         (issuer(url="http://x"), 'jwt[0].issuer.url: Invalid value: "http://x": URL scheme must be https'),
+        (
+            issuer(url="https://a b"),
+            'jwt[0].issuer.url: Invalid value: "https://a b": parse "https://a b": invalid character " " in',
+        ),
         (issuer(url="https://a@x"), "URL must not contain a username or password"),
         (issuer(url="https://own.example.com"), "URL must not overlap with disallowed issuers"),
         (issuer(discoveryURL=f"{ISSUER['url']}/"), "discoveryURL must be different from URL"),

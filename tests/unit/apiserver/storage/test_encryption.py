@@ -60,6 +60,18 @@ def test_resources_become_prefixes_of_keys_in_their_order() -> None:
         ([entry(IDENTITY, resources=("*",))], "use '*.' to encrypt all the resources from core API group"),
         ([entry(IDENTITY, resources=("secrets", "*."))], "using overlapping resources"),
         ([entry(IDENTITY, resources=("secrets", "secrets"))], "the same resource cannot be specified multiple times"),
+        (
+            [entry(IDENTITY, resources=("*.*",)), entry(IDENTITY)],
+            'resource "secrets" is masked by earlier rule "*.*"',
+        ),
+        (
+            [entry(IDENTITY, resources=("*.apps",)), entry(IDENTITY, resources=("deployments.apps",))],
+            'resource "deployments.apps" is masked by earlier rule "*.apps"',
+        ),
+        (
+            [entry(IDENTITY, resources=("*.",)), entry(IDENTITY, resources=("*.",))],
+            'resource "*." is masked by earlier rule "*."',
+        ),
         ([entry(IDENTITY, resources=("secrets.*",))], "encrypting the same resource across groups is not supported"),
         ([{**entry(IDENTITY), "color": "red"}], 'strict decoding error: unknown field "resources[0].color"'),
     ],

@@ -25,9 +25,8 @@ def read(folder: Path, users: dict[str, object], **more: object) -> Credentials:
     return load(f"{HEAD}kubeConfigFile: {file}")
 
 
-async def test_without_a_kubeconfig_nobody_is_shown() -> None:
-    for text in ("", HEAD):
-        assert await load(text).of("a.b.svc", 443).shown(CLOCK) == []
+async def test_without_a_configuration_nobody_is_shown() -> None:
+    assert await load("").of("a.b.svc", 443).shown(CLOCK) == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,8 @@ async def test_a_token_that_there_never_was_is_told_of(tmp_path: Path) -> None:
     ("text", "told"),
     [
         (HEAD + "kubeConfigFile: relative", 'kubeConfigFile: Invalid value: "relative": must be an absolute file path'),
-        (HEAD + "kubeConfigFile: /no/such/file", "No such file"),
+        (HEAD + "kubeConfigFile: /no/such/file", "open /no/such/file: no such file or directory"),
+        (HEAD, 'kubeConfigFile: Invalid value: "": must be an absolute file path'),
         (HEAD + "kubeConfig: x", 'unknown field "kubeConfig"'),
         ("apiVersion: v1\nkind: WebhookAdmission", 'no kind "WebhookAdmission" is registered for version "v1"'),
     ],
