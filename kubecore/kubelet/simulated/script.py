@@ -7,7 +7,7 @@ every container attempt takes its own value, the same at every look.
 |---|---|---|
 | start-delay | from the pod's arrival on the node until its containers are created | 0s |
 | ready-delay | from a container's start until it is ready | 0s |
-| run-for | from a container's start until it ends by itself | for ever; pods of a Job 1s; init containers 0s |
+| run-for | from a container's start until it ends by itself | for ever; restartPolicy Never or OnFailure: 1s; init 0s |
 | exit-code | how it ends then | 0 |
 | stop-delay | from the pod's deletion until its containers have ended (with 143), within the grace period | 0s |
 | waiting | `Reason` or `Reason: message` for which containers cannot start, as long as it says so | |
@@ -38,7 +38,8 @@ _FOR_CONTAINERS = frozenset({"ready-delay", "run-for", "exit-code", "waiting", "
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
 _REASON = re.compile(r"[A-Z][A-Za-z]*")
-JOB_RUNS_FOR = timedelta(seconds=1)
+TASK_RUNS_FOR = timedelta(seconds=1)
+"""What is not to run always has somebody who waits for its end: a Job, `helm test`, `kubectl run --restart=Never`."""
 
 
 class ScriptError(ValueError):
@@ -84,8 +85,7 @@ class Script:
 
     def __init__(self, pod: Object) -> None:
         self._uid = meta.uid(pod)
-        controller = meta.controller_of(pod)
-        self._of_job = controller is not None and controller.get("kind") == "Job"
+        self._policy = pod["spec"].get("restartPolicy", "Always")
         self._said = {
             key.removeprefix(PREFIX): value
             for key, value in (pod["metadata"].get("annotations") or {}).items()
@@ -131,7 +131,8 @@ class Script:
             return _span(self._said, key).pick(self._uid, "run-for", record.name, record.restart_count)
         if record.kind == "init":
             return timedelta(0)
-        return JOB_RUNS_FOR if self._of_job and record.kind == "main" else None
+        policy = record.spec.get("restartPolicy") or self._policy
+        return TASK_RUNS_FOR if record.kind == "main" and policy != "Always" else None
 
     def exit_code(self, record: ContainerRecord) -> int:
         return _code(self._said, self._key("exit-code", record))

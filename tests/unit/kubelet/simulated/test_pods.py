@@ -84,6 +84,14 @@ async def test_a_container_that_ends_by_itself_completes_a_pod_that_is_not_resta
     assert (ended["startedAt"], ended["finishedAt"]) == ("2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z")
 
 
+async def test_a_pod_that_is_to_end_does_so_after_a_second_whoever_made_it(fleet: Fleet) -> None:
+    await fleet.run(restartPolicy="Never")
+    await fleet.run(name="again", restartPolicy="OnFailure", rules={"stop-delay": "1s"})
+    assert (fleet.phase(), fleet.phase("again")) == ("Running", "Running")
+    await fleet.settle(1)
+    assert (fleet.phase(), fleet.phase("again")) == ("Succeeded", "Succeeded")
+
+
 async def test_a_failing_container_fails_a_pod_that_is_not_restarted(fleet: Fleet) -> None:
     await fleet.run(rules={"run-for": "1s", "exit-code": "3"}, restartPolicy="Never")
     await fleet.settle(1)

@@ -48,11 +48,23 @@ def test_a_rule_is_about_the_main_containers_and_one_with_a_name_about_that_one(
     assert codes == {"setup": 3, "main": 2, "other": 2}
 
 
-def test_without_rules_containers_run_for_ever_and_those_of_a_job_for_a_second() -> None:
+def test_without_rules_containers_run_for_ever_and_those_of_pods_that_are_to_end_for_a_second() -> None:
     plain = pod()
     assert Script(plain).run_for(records_of(plain)["main"]) is None
-    plain["metadata"]["ownerReferences"] = [{"kind": "Job", "controller": True}]
-    assert Script(plain).run_for(records_of(plain)["main"]) == timedelta(seconds=1)
+    for policy, runs_for in (("Always", None), ("OnFailure", timedelta(seconds=1)), ("Never", timedelta(seconds=1))):
+        plain["spec"]["restartPolicy"] = policy
+        assert Script(plain).run_for(records_of(plain)["main"]) == runs_for
+
+
+def test_a_container_with_a_restart_policy_of_its_own_goes_by_it() -> None:
+    mixed = pod()
+    mixed["spec"] |= {
+        "restartPolicy": "Never",
+        "containers": [{"name": "serves", "restartPolicy": "Always"}, {"name": "main"}],
+        "initContainers": [{"name": "proxy", "restartPolicy": "Always"}],
+    }
+    runs = {name: Script(mixed).run_for(record) for name, record in records_of(mixed).items()}
+    assert runs == {"proxy": None, "serves": None, "main": timedelta(seconds=1)}
 
 
 @pytest.mark.parametrize(
