@@ -1146,12 +1146,12 @@ class IngressProxy:
         """Stop listening; requests may finish within `grace` seconds. Returns when none is left."""
 
 # --- launch
-# (kind, first, second, third, flags, data, optional):
+# (kind, first, second, third, flags, data, optional, instead of the one before, if that has failed):
 #   ("mount", source, target, filesystem, MS_ flags, data), ("read-only", path), ("directory", path, mode as flags),
 #   ("read-only-tree", path), ("bind-beneath", base, relative, target),
 #   ("bind-mapped", source, target, file of a user namespace), ("write", path, data),
 #   ("file", path, mode as flags), ("symlink", target, path), ("root", path). An empty string is a null pointer.
-_Step = tuple[str, bytes, bytes, bytes, int, bytes, bool]
+_Step = tuple[str, bytes, bytes, bytes, int, bytes, bool, bool]
 
 def create_namespaces(
     *,

@@ -31,7 +31,7 @@ _SETTINGS = {
     "net/bridge/bridge-nf-call-iptables": b"0",
 }
 # What the kernel does not have, or does not let us set, is passed over.
-_STEPS = [("write", b"/proc/sys/" + name.encode(), what, b"", 0, b"", True) for name, what in _SETTINGS.items()]
+_STEPS = [("write", b"/proc/sys/" + name.encode(), what, b"", 0, b"", True, False) for name, what in _SETTINGS.items()]
 
 
 class _Closing(Protocol):

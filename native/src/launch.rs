@@ -7,8 +7,8 @@ use kubecore_launch as native;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
-/// (kind, first, second, third, flags, data, optional); see `_native.pyi`.
-type RawStep = (String, Vec<u8>, Vec<u8>, Vec<u8>, u64, Vec<u8>, bool);
+/// (kind, first, second, third, flags, data, optional, instead); see `_native.pyi`.
+type RawStep = (String, Vec<u8>, Vec<u8>, Vec<u8>, u64, Vec<u8>, bool, bool);
 
 fn text(bytes: Vec<u8>) -> PyResult<CString> {
     CString::new(bytes).map_err(|_| PyValueError::new_err("embedded null byte"))
@@ -19,7 +19,7 @@ fn texts(list: Vec<Vec<u8>>) -> PyResult<Vec<CString>> {
 }
 
 fn step(raw: RawStep) -> PyResult<native::Step> {
-    let (kind, first, second, third, flags, data, optional) = raw;
+    let (kind, first, second, third, flags, data, optional, instead) = raw;
     let mode = u32::try_from(flags).unwrap_or(0o755);
     let kind = match kind.as_str() {
         "mount" => native::StepKind::Mount {
@@ -49,7 +49,7 @@ fn step(raw: RawStep) -> PyResult<native::Step> {
         "root" => native::StepKind::Root { path: text(first)? },
         other => return Err(PyValueError::new_err(format!("unknown step {other:?}"))),
     };
-    Ok(native::Step { kind, optional })
+    Ok(native::Step { kind, optional, instead })
 }
 
 fn steps(raw: Vec<RawStep>) -> PyResult<Vec<native::Step>> {

@@ -41,7 +41,7 @@ def world() -> Iterator[NodeNetwork]:
     """What is outside: a network in which its user may ping."""
     made = NodeNetwork.make()
     who = f"{os.getegid()} {os.getegid()}".encode()
-    step = ("write", b"/proc/sys/net/ipv4/ping_group_range", who, b"", 0, b"", False)
+    step = ("write", b"/proc/sys/net/ipv4/ping_group_range", who, b"", 0, b"", False, False)
     try:
         _native.create_namespaces(namespaces=0, user_map=None, hostname=b"", steps=[step], join=made.join)
     except OSError as error:

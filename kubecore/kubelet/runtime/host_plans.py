@@ -26,6 +26,7 @@ from kubecore.kubelet.runtime.launching import Namespaces
 from kubecore.kubelet.runtime.mapped_roots import Stage, StagedRoot, stage
 from kubecore.kubelet.runtime.pod_users import PodUsers
 from kubecore.kubelet.runtime.processes import Ended, Running, is_ending
+from kubecore.kubelet.runtime.seen_groups import Groups
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -40,6 +41,8 @@ class Container:
     end: asyncio.Future[Ended] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     kill_timer_at: float = float("inf")
     cgroup: str = ""
+    groups: Groups = field(default_factory=dict)
+    """What it sees of control groups: its own, or, where this is empty, the host's."""
     out_of_memory: bool = False
     """We have killed it, or a process of it, since it had more memory than it may."""
     root: ImageRoot | None = None
@@ -138,6 +141,8 @@ class LaunchPlans:
             join.append((sandbox.first.pidfd, launching.NEW_PID))
         elif own_processes:
             namespaces |= launching.NEW_PID
+        if self._own_groups(container):  # made when it has come to be in its group
+            namespaces |= launching.NEW_CGROUP
         console = _terminal_name(stdio[0]) if config.tty else ""
         steps = self._steps(sandbox, container, own_processes=own_processes, console=console)
         if self.isolation.user_namespace and not launch.through_user_namespace:
@@ -163,6 +168,7 @@ class LaunchPlans:
                 console=console,
                 shared=sandbox.shared,
                 staged=staged.mounts if staged is not None else {},
+                groups=container.groups,
             )
         return mounting.container_steps(
             mounts,
@@ -262,14 +268,18 @@ class LaunchPlans:
             launch,
             arguments=tuple(command.argv),
             environment=environment,
-            join=self._within(sandbox, running),
+            join=self._within(sandbox, container, running),
             terminal=command.terminal,
         )
         if self.isolation.user_namespace or not self.isolation.namespaces:
             return as_ourselves(launch)
         return launch
 
-    def _within(self, sandbox: Sandbox, running: Running) -> list[tuple[int, int]]:
+    def _own_groups(self, container: Container) -> bool:
+        """Whether they are the root of those that its processes hear of."""
+        return self.isolation.cgroup_namespace and bool(container.groups)
+
+    def _within(self, sandbox: Sandbox, container: Container, running: Running) -> list[tuple[int, int]]:
         """Everything the container's process is in, entered through its pidfd at once."""
         if not self.isolation.namespaces:
             return []
@@ -279,6 +289,7 @@ class LaunchPlans:
             (sandbox.namespaces.network >= 0 or bool(sandbox.namespaces.outer), launching.NEW_NETWORK),
             (sandbox.namespaces.ipc >= 0, launching.NEW_IPC),
             (self.own_processes(sandbox.config), launching.NEW_PID),
+            (self._own_groups(container), launching.NEW_CGROUP),
         ):
             if held:
                 kinds |= kind

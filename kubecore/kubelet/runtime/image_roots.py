@@ -14,9 +14,10 @@ from types import MappingProxyType
 
 from kubecore.images.store import Image
 from kubecore.images.view import ImageView
-from kubecore.kubelet.runtime import launching, mounting
+from kubecore.kubelet.runtime import launching, mounting, seen_groups
 from kubecore.kubelet.runtime.interface import Mount
 from kubecore.kubelet.runtime.launching import Step
+from kubecore.kubelet.runtime.seen_groups import Groups
 
 # The OCI runtimes' defaults.
 MASKED_FILES = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
@@ -67,9 +68,11 @@ def image_steps(
     console: str = "",
     shared: mounting.Shared = MappingProxyType({}),
     staged: Mapping[Mount, Mount] = MappingProxyType({}),
+    groups: Groups = MappingProxyType({}),
 ) -> list[Step]:
     """All steps of one container; the arguments are those of `mounting.container_steps`. `staged`: what stands for a
-    mount where it was prepared (`mapped_roots`). Raises MountFailure."""
+    mount where it was prepared (`mapped_roots`). `groups`: what is seen of control groups instead of the host's. Raises
+    MountFailure."""
     plan = _Plan(str(root.folder / "root"), root.image.view())
     peers = mounting.keeps_peers([staged.get(one, one) for one in mounts])
     steps = [*mounting.private_steps(peers=peers), root.mount()]
@@ -81,6 +84,7 @@ def image_steps(
         privileged=privileged,
         shared_memory=shared_memory,
         console=console,
+        groups=groups,
     )
     for target, entry in volume_places(root.image.view(), mounts):
         steps += plan.make(target, folder=mounting.is_folder(entry))
@@ -146,8 +150,26 @@ class _Plan:
             steps.append(launching.directory(last) if folder else launching.empty_file(last))
         return steps
 
+    def interfaces(self, *, own_network: bool) -> list[Step]:
+        """A /sys that tells of the network that it is mounted in, which may be refused just as /proc; and of as little
+        as can be of what else the host has mounted there."""
+        place = self.inside("/sys")
+        flags = launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
+        if own_network:
+            first = launching.mount("sysfs", place, filesystem="sysfs", flags=flags, optional=True)
+        else:
+            first = launching.bind_alone("/sys", place, optional=True)
+        return [first, launching.instead(launching.bind("/sys", place))]
+
     def system(
-        self, *, own_processes: bool, own_network: bool, privileged: bool, shared_memory: Path | None, console: str
+        self,
+        *,
+        own_processes: bool,
+        own_network: bool,
+        privileged: bool,
+        shared_memory: Path | None,
+        console: str,
+        groups: Groups,
     ) -> list[Step]:
         """/proc, /sys and /dev."""
         flags = launching.MS_NOSUID | launching.MS_NODEV | launching.MS_NOEXEC
@@ -155,12 +177,12 @@ class _Plan:
         if own_processes:
             # Refused in a user namespace while parts of /proc are hidden (inside Docker): then the old one must do.
             steps.append(launching.mount("proc", self.inside("/proc"), filesystem="proc", flags=flags, optional=True))
-        steps.append(launching.bind("/sys", self.inside("/sys")))
-        if own_network:
-            # It tells of the interfaces of the network that it is mounted in. May be refused just as /proc.
-            steps.append(launching.mount("sysfs", self.inside("/sys"), filesystem="sysfs", flags=flags, optional=True))
-            groups = "/sys/fs/cgroup"
-            steps.append(launching.bind(groups, self.inside(groups), optional=True))
+        steps += self.interfaces(own_network=own_network)
+        folder = str(seen_groups.FOLDER)
+        if groups:
+            steps += seen_groups.steps(groups, self.inside(folder))
+        else:
+            steps.append(launching.bind(folder, self.inside(folder), optional=True))
         if privileged:
             steps.append(launching.bind("/dev", self.inside("/dev")))
             if shared_memory is not None:

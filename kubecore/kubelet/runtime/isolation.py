@@ -23,6 +23,8 @@ class Isolation:
     namespaces: bool
     user_namespace: bool
     reason: str
+    cgroup_namespace: bool = False
+    """A container's own group can be the root of those that it hears of."""
 
     @property
     def root_by_default(self) -> bool:
@@ -42,14 +44,24 @@ def probe_isolation() -> Isolation:
     steps = mounting.private_steps()
     try:
         launching.create_namespaces(wanted, steps=steps).close()
-        return Isolation(True, False, "containers have mount, pid, ipc and uts namespaces")
+        reason = "containers have mount, pid, ipc and uts namespaces"
+        return Isolation(True, False, reason, cgroup_namespace=_can_have(launching.NEW_CGROUP))
     except OSError:
         pass
     try:
         launching.create_namespaces(wanted | launching.NEW_USER, steps=steps).close()
-        return Isolation(True, True, "containers have user, mount, pid, ipc and uts namespaces")
+        reason = "containers have user, mount, pid, ipc and uts namespaces"
+        return Isolation(True, True, reason, cgroup_namespace=_can_have(launching.NEW_CGROUP | launching.NEW_USER))
     except OSError as error:
         return Isolation(False, False, f"containers are plain processes: no namespaces ({error.strerror})")
+
+
+def _can_have(namespaces: int) -> bool:
+    try:
+        launching.create_namespaces(namespaces).close()
+    except OSError:
+        return False
+    return True
 
 
 def has_recursive_read_only(release: str = "") -> bool:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from kubecore import _native
 
-NEW_MOUNT, NEW_UTS, NEW_IPC, NEW_USER, NEW_PID, NEW_NETWORK = (
+NEW_MOUNT, NEW_CGROUP, NEW_UTS, NEW_IPC, NEW_USER, NEW_PID, NEW_NETWORK = (
     0x00020000,
+    0x02000000,
     0x04000000,
     0x08000000,
     0x10000000,
@@ -21,7 +22,9 @@ NEW_MOUNT, NEW_UTS, NEW_IPC, NEW_USER, NEW_PID, NEW_NETWORK = (
 MS_READ_ONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_RECURSIVE, MS_PRIVATE, MS_SLAVE = 0x1000, 0x4000, 0x40000, 0x80000
 
-Step = tuple[str, bytes, bytes, bytes, int, bytes, bool]
+Step = tuple[str, bytes, bytes, bytes, int, bytes, bool, bool]
+"""Kind, three paths, flags or mode, data; whether the container can do without it, and whether it is only for where the
+step before has failed."""
 END = struct.Struct("=i")
 """How a process ended, as wait(2) has it."""
 
@@ -31,7 +34,7 @@ def mount(
 ) -> Step:
     """mount(2); empty strings are null pointers."""
     encode = os.fsencode
-    return ("mount", encode(source), encode(target), encode(filesystem), flags, encode(data), optional)
+    return ("mount", encode(source), encode(target), encode(filesystem), flags, encode(data), optional, False)
 
 
 def bind(source: str, target: str, *, optional: bool = False) -> Step:
@@ -39,25 +42,30 @@ def bind(source: str, target: str, *, optional: bool = False) -> Step:
     return mount(source, target, flags=MS_BIND | MS_RECURSIVE, optional=optional)
 
 
+def bind_alone(source: str, target: str, *, optional: bool = False) -> Step:
+    """As `bind`, without what is mounted below it, which who has got it from another user namespace must not leave."""
+    return mount(source, target, flags=MS_BIND, optional=optional)
+
+
 def bind_beneath(folder: str, relative: str, target: str) -> Step:
     """What `folder` holds at a path appears at `target`; no link on the way leads out, and missing folders are made."""
-    return ("bind-beneath", os.fsencode(folder), os.fsencode(relative), os.fsencode(target), 0, b"", False)
+    return ("bind-beneath", os.fsencode(folder), os.fsencode(relative), os.fsencode(target), 0, b"", False, False)
 
 
 def bind_mapped(source: str, target: str, user_namespace: str) -> Step:
     """As `bind`; user 0 of the user namespace with this file is who user 0 is on the disk, and so on."""
     files = os.fsencode(source), os.fsencode(target), os.fsencode(user_namespace)
-    return ("bind-mapped", *files, 0, b"", False)
+    return ("bind-mapped", *files, 0, b"", False, False)
 
 
 def read_only(path: str, *, tree: bool = False) -> Step:
     """`tree`: with all that is mounted below it."""
-    return ("read-only-tree" if tree else "read-only", os.fsencode(path), b"", b"", 0, b"", False)
+    return ("read-only-tree" if tree else "read-only", os.fsencode(path), b"", b"", 0, b"", False, False)
 
 
 def write(path: str, text: str) -> Step:
     """To a file that exists."""
-    return ("write", os.fsencode(path), os.fsencode(text), b"", 0, b"", False)
+    return ("write", os.fsencode(path), os.fsencode(text), b"", 0, b"", False, False)
 
 
 def confine(profile: str) -> Step:
@@ -68,24 +76,29 @@ def confine(profile: str) -> Step:
 
 def optional(step: Step) -> Step:
     """The container does without if it fails."""
-    return (*step[:6], True)
+    return (*step[:6], True, step[7])
+
+
+def instead(step: Step) -> Step:
+    """To be done where the one before has failed, which is optional."""
+    return (*step[:7], True)
 
 
 def directory(path: str, mode: int = 0o755) -> Step:
-    return ("directory", os.fsencode(path), b"", b"", mode, b"", False)
+    return ("directory", os.fsencode(path), b"", b"", mode, b"", False, False)
 
 
 def empty_file(path: str, mode: int = 0o644) -> Step:
-    return ("file", os.fsencode(path), b"", b"", mode, b"", False)
+    return ("file", os.fsencode(path), b"", b"", mode, b"", False, False)
 
 
 def symlink(target: str, path: str) -> Step:
-    return ("symlink", os.fsencode(target), os.fsencode(path), b"", 0, b"", False)
+    return ("symlink", os.fsencode(target), os.fsencode(path), b"", 0, b"", False, False)
 
 
 def root(path: str) -> Step:
     """Make the mount point `path` the root directory."""
-    return ("root", os.fsencode(path), b"", b"", 0, b"", False)
+    return ("root", os.fsencode(path), b"", b"", 0, b"", False, False)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from kubecore.images.references import InvalidReference
 from kubecore.images.store import Image, ImageStore, remove_tree
 from kubecore.kubelet.logs.writing import LogBook
 from kubecore.kubelet.networks.network import PodNetwork
-from kubecore.kubelet.runtime import image_config, launching, mapped_roots, mounting
+from kubecore.kubelet.runtime import image_config, launching, mapped_roots, mounting, seen_groups
 from kubecore.kubelet.runtime.host import HostRuntime
 from kubecore.kubelet.runtime.host_plans import Container, Sandbox
 from kubecore.kubelet.runtime.image_roots import WRITTEN, ImageRoot
@@ -88,6 +88,8 @@ class OciRuntime(HostRuntime):
     async def _start_main(
         self, sandbox: Sandbox, container: Container, output: Output, target: Running | None
     ) -> launching.Process:
+        if self.cgroups is not None and container.cgroup:
+            container.groups = seen_groups.of_container(self.cgroups, container.cgroup)
         stage = self._plans.stage(sandbox, container)
         if stage is None:
             return await super()._start_main(sandbox, container, output, target)

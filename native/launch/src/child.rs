@@ -74,8 +74,13 @@ impl Stack {
 
 /// Perform the file system steps in order; false after noting the first mandatory one that failed.
 pub fn perform(steps: &[Step], report: &mut Report) -> bool {
+    let mut failed = false;
     for (index, step) in steps.iter().enumerate() {
-        if !perform_one(&step.kind) && !step.optional {
+        if step.instead && !failed {
+            continue;
+        }
+        failed = !perform_one(&step.kind);
+        if failed && !step.optional {
             return report.fail(Stage::Step, index);
         }
     }

@@ -20,6 +20,8 @@ pub struct Step {
     pub kind: StepKind,
     /// Go on when it fails: the container is poorer for it, not wrong.
     pub optional: bool,
+    /// Only where the step before has failed.
+    pub instead: bool,
 }
 
 #[derive(Debug, Clone)]

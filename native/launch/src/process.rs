@@ -114,7 +114,7 @@ fn failure(stage: Stage, report: &Report, plan: &LaunchPlan) -> LaunchError {
 extern "C" fn enter(argument: *mut c_void) -> c_int {
     // SAFETY: the parent is suspended; nobody else has the work.
     let work = unsafe { &mut *argument.cast::<Work<'_>>() };
-    // Before the namespaces, so that B is born there.
+    // Before the namespaces, so that B is born there, and they are the roots of a cgroup namespace of its own.
     for (index, descriptor) in work.plan.groups_of_control.iter().enumerate() {
         // SAFETY: one byte of a constant; "0" is whoever writes it.
         if unsafe { libc::write(*descriptor, b"0".as_ptr().cast(), 1) } != 1 {

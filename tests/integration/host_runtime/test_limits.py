@@ -1,8 +1,11 @@
+# ruff: noqa: ASYNC240
 """What containers of the host runtime are limited to, by the control groups of this machine."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -86,8 +89,13 @@ async def test_a_fork_bomb_stays_within_the_limit_of_processes(node: Node, cgrou
 async def test_limits_hold_for_commands_in_a_container_and_may_be_changed(node: Node, cgroups: Cgroups) -> None:
     sandbox, _ = await node.sandbox(cgroup=POD)
     container = await node.start(sandbox, "sleep", "1000", limits=Limits(512, 50_000, 32 * MEBI))
-    own = await node.runtime.exec_sync(container, ["cat", "/proc/self/cgroup"], 60)
-    assert f"{POD}/{container}" in own.stdout.decode()
+    marker = f"6{os.getpid()}{node.pods}"
+    command = asyncio.create_task(node.runtime.exec_sync(container, ["sleep", marker], 60))
+    await until(lambda: bool(processes(marker)))
+    (pid,) = processes(marker)
+    assert f"{POD}/{container}" in Path(f"/proc/{pid}/cgroup").read_text()
+    os.kill(pid, signal.SIGKILL)
+    await command
     await node.runtime.update_container_limits(container, Limits(512, 50_000, 48 * MEBI))
     written = [one.read_text().strip() for one in limit_files(container)]
     assert written == [str(48 * MEBI)]
