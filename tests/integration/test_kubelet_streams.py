@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +16,7 @@ import aiohttp
 import orjson
 import pytest
 
+from kubecore.kubelet.runtime import host
 from tests.support.running_kubelet import Running, running_kubelet, shell
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = b"\x00", b"\x01", b"\x02", b"\x03", b"\x04", b"\xff"
@@ -197,6 +199,34 @@ class TestAttach:
             await client.end()
         assert (client.output(), client.outcome) == ("said hello\n", SUCCESS)
         assert (await node.get("/containerLogs/default/interactive/main"))[1] == "said hello\n"
+
+    async def test_the_first_client_gets_what_was_said_before_it_came(self, node: Running) -> None:
+        """A command may be done with all that it has to say before anybody can be there."""
+        node.pod("interactive", shell("echo early; echo badly >&2; read go; echo late; read go", stdin=True))
+        await node.phase("interactive", "Running")
+        await node.said("interactive", "early")
+        await node.said("interactive", "badly")
+        async with connected(node, self.PATH) as client:
+            await client.until(1, b"early\n")
+            await client.until(2, b"badly\n")
+            await client.socket.send_bytes(STDIN + b"go\n")
+            await client.until(1, b"early\nlate\n")
+        async with connected(node, self.PATH) as client:
+            await client.socket.send_bytes(STDIN + b"go\n")
+            await client.end()
+        assert (client.output(), client.outcome) == ("", SUCCESS)
+
+    async def test_who_comes_later_gets_what_is_said_from_then_on(
+        self, node: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(host, "_CLIENT_COMES_WITHIN", timedelta(0))
+        node.pod("interactive", shell("echo early; read go; echo late", stdin=True))
+        await node.phase("interactive", "Running")
+        await node.said("interactive", "early")
+        async with connected(node, self.PATH) as client:
+            await client.socket.send_bytes(STDIN + b"go\n")
+            await client.end()
+        assert client.output() == "late\n"
 
     async def test_stdin_that_is_there_once_ends_with_the_first_client(self, node: Running) -> None:
         node.pod("interactive", shell("exec cat", stdin=True, stdinOnce=True))

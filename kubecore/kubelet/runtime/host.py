@@ -25,6 +25,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from datetime import timedelta
 
 from kubecore.clock import Clock
 from kubecore.images.store import ImageStore
@@ -57,6 +58,8 @@ from kubecore.kubelet.runtime.streams import StreamedProcess, StreamsWanted, att
 log = logging.getLogger(__name__)
 
 _EXEC_OUTPUT_BYTES = 16 * 1024 * 1024
+_CLIENT_COMES_WITHIN = timedelta(seconds=60)
+"""Of a container that is started for it: `kubectl run -it` and `debug -it` look for so long whether it runs."""
 
 
 class HostRuntime:
@@ -253,6 +256,7 @@ class HostRuntime:
             output,
             on_output=writer.write,
             on_end=lambda ended: self._ended(container, writer, ended),
+            awaits_client=container.config.stdin or container.config.tty,
             clean_up=None if self._plans.is_first(sandbox, container) else self._end_leftovers(container),
         )
         self.memory.add(self._plans, sandbox, container)
@@ -447,7 +451,9 @@ class HostRuntime:
             raise RuntimeFailure("AttachError", f"container {container.status.name} is not running")
         config = container.config
         wanted = replace(wanted, tty=config.tty)
-        return attach(container.running, container.end, wanted, once=config.stdin_once)
+        started = container.status.started_at
+        soon = started is not None and self._clock.now() - started < _CLIENT_COMES_WITHIN
+        return attach(container.running, container.end, wanted, once=config.stdin_once, from_start=soon)
 
     async def pod_network(self, sandbox_id: str) -> tuple[int, tuple[str, ...]]:
         sandbox = self._sandboxes.get(sandbox_id)

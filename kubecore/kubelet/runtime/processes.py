@@ -21,6 +21,7 @@ _CHUNK = 256 * 1024
 _PIPE_BYTES = 1024 * 1024
 # What is left in a pipe at the end; more can only come from a process that outlived its container's.
 _LAST_CHUNKS = 64
+_KEPT_BYTES = 64 * 1024
 # ioctl_tty(2): TIOCSPTLCK, and TIOCGPTPEER, which needs no path that we would see.
 _UNLOCK, _OPEN_PEER = 0x40045431, 0x5441
 # proc(5), flags of a process: PF_EXITING.
@@ -149,9 +150,11 @@ class Running:
         on_output: Callable[[str, bytes], None],
         on_end: Callable[[Ended], None],
         clean_up: Callable[[int], object] | None = None,
+        awaits_client: bool = False,
     ) -> None:
         """`clean_up`: called with the process's pid when it has ended and its number cannot be another's yet. Needed
-        where it is no pid namespace's first, so that what it leaves behind must be ended by us."""
+        where it is no pid namespace's first, so that what it leaves behind must be ended by us. `awaits_client`: what
+        it says before the first one comes is kept for that, as far as it is not too much."""
         self.pid = process.pid
         self.pidfd = process.pidfd
         self._process = process
@@ -164,6 +167,7 @@ class Running:
         if output.stderr >= 0:
             self._pipes["stderr"] = output.stderr
         self._taps: dict[str, list[Tap]] = {stream: [] for stream in self._pipes}
+        self._kept = {stream: bytearray() for stream in self._pipes} if awaits_client else {}
         for stream in self._pipes:
             self._resume(stream)
         self._loop.add_reader(process.end, self._exited)
@@ -182,17 +186,18 @@ class Running:
     # ---- clients
 
     def terminal(self) -> int:
-        """A further descriptor of the terminal's master side."""
-        return os.dup(self._pipes["stdout"])
+        """A further descriptor of the terminal's master side, -1 when the process has left it."""
+        return os.dup(self._pipes["stdout"]) if "stdout" in self._pipes else -1
 
     def take_stdin(self) -> int:
         """Our end of stdin, which is the caller's to close from now on."""
         taken, self.stdin = self.stdin, -1
         return taken
 
-    def tap(self, stream: str, on_closed: Callable[[], None]) -> tuple[Tap, int]:
-        """A copy of what comes from now on, and the descriptor it can be read from. While it is not read, the container
-        has to wait. `on_closed` is called when all has been written after the end, or nobody reads any more."""
+    def tap(self, stream: str, on_closed: Callable[[], None], *, kept: bool) -> tuple[Tap, int]:
+        """A copy of what comes from now on, after what was `kept` for the first client, and the descriptor it can be
+        read from. While it is not read, the container has to wait. `on_closed` is called when all has been written
+        after the end, or nobody reads any more."""
         reader, writer = (above_standard(end) for end in os.pipe2(os.O_CLOEXEC))
         taps = self._taps.setdefault(stream, [])
 
@@ -203,6 +208,10 @@ class Running:
 
         tap = Tap(writer, on_room=lambda: self._resume(stream), on_closed=closed)
         taps.append(tap)
+        said = self._kept.pop(stream, None)
+        if said and kept:
+            tap.write(bytes(said))
+            self._wait_for(stream)
         return tap, reader
 
     def _resume(self, stream: str) -> None:
@@ -213,9 +222,16 @@ class Running:
 
     def _handed_over(self, stream: str, data: bytes) -> None:
         self._on_output(stream, data)
+        if (kept := self._kept.get(stream)) is not None:
+            kept += data
+            del kept[:-_KEPT_BYTES]
         for tap in list(self._taps[stream]):
             tap.write(data)
-        if any(tap.full for tap in self._taps[stream]):
+        self._wait_for(stream)
+
+    def _wait_for(self, stream: str) -> None:
+        """For clients that are too slow."""
+        if stream in self._pipes and any(tap.full for tap in self._taps[stream]):
             self._loop.remove_reader(self._pipes[stream])
 
     # ---- output

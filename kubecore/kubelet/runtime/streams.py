@@ -101,8 +101,11 @@ def watch_end(process: Process, clean_up: Callable[[int], object] | None = None)
     return ended
 
 
-def attach(running: Running, ended: asyncio.Future[Ended], wanted: StreamsWanted, *, once: bool) -> StreamedProcess:
-    """A client joined to a container's process. `once`: with this client's stdin the container's ends as well."""
+def attach(
+    running: Running, ended: asyncio.Future[Ended], wanted: StreamsWanted, *, once: bool, from_start: bool
+) -> StreamedProcess:
+    """A client joined to a container's process. `once`: with this client's stdin the container's ends as well.
+    `from_start`: the first one gets what was said before it came, if that was kept."""
     ours = ClientStreams()
     open_taps: list[Tap] = []
     done: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
@@ -118,7 +121,7 @@ def attach(running: Running, ended: asyncio.Future[Ended], wanted: StreamsWanted
         ours.stdin = running.take_stdin() if once else os.dup(running.stdin)
     for stream in ("stdout", "stderr"):
         if getattr(wanted, stream) and not (wanted.tty and stream == "stderr"):
-            tap, reader = running.tap(stream, settle)
+            tap, reader = running.tap(stream, settle, kept=from_start)
             open_taps.append(tap)
             setattr(ours, stream, reader)
     ended.add_done_callback(lambda _: settle())
