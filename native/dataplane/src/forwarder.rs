@@ -24,6 +24,9 @@ use crate::tcp::TcpVirtual;
 use crate::udp::UdpVirtual;
 use crate::wait;
 
+#[cfg(test)]
+mod tests;
+
 #[derive(Clone, Copy, Debug)]
 pub struct ForwarderOptions {
     /// For one attempt to reach a destination, before another one is tried.

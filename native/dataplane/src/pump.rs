@@ -248,7 +248,7 @@ impl Direction {
 }
 
 /// How carrying came to an end.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Over,
     /// The destination has reset the connection before it took or said anything.

@@ -23,6 +23,9 @@ use tokio::sync::oneshot;
 use crate::connecting::keep_alive;
 use crate::pump::{Carries, End, Outcome, Pump, Turn, reset};
 
+#[cfg(test)]
+mod tests;
+
 /// Told of in one call.
 const MOST_EVENTS: usize = 256;
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -125,8 +128,7 @@ impl Relays {
     pub fn start(threads: usize) -> io::Result<Arc<Self>> {
         let mut started = Vec::with_capacity(threads);
         for number in 0..threads {
-            let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-            let carrying = Arc::new(Carrying { number, epoll, entries: Mutex::default() });
+            let carrying = Arc::new(Carrying::new(number)?);
             let own = Arc::clone(&carrying);
             let name = "kubecore-relay".into();
             std::thread::Builder::new().name(name).spawn(move || own.run())?;
@@ -224,23 +226,36 @@ fn interest(room: bool) -> EventFlags {
 }
 
 impl Carrying {
+    fn new(number: usize) -> io::Result<Self> {
+        Ok(Self { number, epoll: epoll::create(CreateFlags::CLOEXEC)?, entries: Mutex::default() })
+    }
+
     fn run(&self) {
         let mut goes_on = Vec::new();
-        let mut events = [MaybeUninit::<Event>::uninit(); MOST_EVENTS];
         loop {
-            let timeout = (!goes_on.is_empty()).then_some(&AT_ONCE);
-            let Ok((ready, _)) = epoll::wait(&self.epoll, &mut events[..], timeout) else { continue };
-            for place in std::mem::take(&mut goes_on) {
-                self.guarded_turn(place, &mut goes_on, |_, _| {});
-            }
-            for event in ready {
-                let (place, of_server) = Place::of_token(self.number, event.data.u64());
-                let flags = event.flags;
-                self.guarded_turn(place, &mut goes_on, |client, server| {
-                    if of_server { server.is_ready(flags) } else { client.is_ready(flags) }
-                });
-            }
+            self.round(&mut goes_on, None);
         }
+    }
+
+    /// Have a turn of all that go on and of all that are ready, one of which is waited for where there are none. False:
+    /// there was none for so long.
+    fn round(&self, goes_on: &mut Vec<Place>, longest: Option<&Timespec>) -> bool {
+        let mut events = [MaybeUninit::<Event>::uninit(); MOST_EVENTS];
+        let timeout = if goes_on.is_empty() { longest } else { Some(&AT_ONCE) };
+        let Ok((ready, _)) = epoll::wait(&self.epoll, &mut events[..], timeout) else { return true };
+        let going_on = std::mem::take(goes_on);
+        let found = !(going_on.is_empty() && ready.is_empty());
+        for place in going_on {
+            self.guarded_turn(place, goes_on, |_, _| {});
+        }
+        for event in ready {
+            let (place, of_server) = Place::of_token(self.number, event.data.u64());
+            let flags = event.flags;
+            self.guarded_turn(place, goes_on, |client, server| {
+                if of_server { server.is_ready(flags) } else { client.is_ready(flags) }
+            });
+        }
+        found
     }
 
     /// What goes wrong with one connection is not to be the end of all others.
