@@ -273,6 +273,9 @@ class _Authenticator:
 
     def _prefixed(self, given: JSON, path: str, *, needed: bool) -> Source:
         prefix = given.get("prefix")
+        if given.get("claim") and given.get("expression"):
+            # No word of a prefix then.
+            return self._source(given, path)
         if needed and not given.get("claim") and not given.get("expression"):
             self.causes.append(FieldError.required(path, "claim or expression is required"))
         elif given.get("expression") and prefix is not None:

@@ -84,3 +84,10 @@ def test_flags_are_an_issuer_whose_names_begin_with_it() -> None:
     assert found.mapping.username.prefix == "https://issuer.example.com#"
     with pytest.raises(InvalidConfiguration, match="unsupported signing alg"):
         of_flags(OIDCOptions(issuer_url="https://issuer.example.com", client_id="us", signing_algs=("HS256",)))
+
+
+@pytest.mark.parametrize("name", ["username", "groups"])
+def test_of_a_claim_and_an_expression_nothing_more_is_told(name: str) -> None:
+    both = mapped(**{name: {"claim": "a", "expression": "claims.a", "prefix": ""}})
+    path = f"jwt[0].claimMappings.{name}"
+    assert why(text(both)) == f'{path}: Invalid value: "": claim and expression can\'t both be set'
