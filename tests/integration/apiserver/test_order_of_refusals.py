@@ -169,6 +169,18 @@ async def test_a_node_deletes_no_collection_of_pods(node: Api, api: Api) -> None
     assert (await api.get(PODS, "a"))[0] == 200
 
 
+async def test_a_pod_that_goes_already_is_not_asked_about_and_stays_as_it_is(node: Api, api: Api) -> None:
+    assert (await api.create(PODS, pod("a", nodeName="other")))[0] == 201
+    assert (await api.delete(PODS, "a"))[0] == 200
+    for options in (None, {"gracePeriodSeconds": 30}, {"propagationPolicy": "Orphan"}):
+        status, answer = await node.delete(PODS, "a", options)
+        assert (status, answer["metadata"].get("finalizers")) == (200, None), answer
+    assert (await node.delete(PODS, "a", {"gracePeriodSeconds": 1}))[0] == 403
+    status, answer = await api.delete(PODS, "a", {"gracePeriodSeconds": 1, "propagationPolicy": "Orphan"})
+    assert (status, answer["metadata"]["finalizers"]) == (200, ["orphan"])
+    assert answer["metadata"]["deletionGracePeriodSeconds"] == 1
+
+
 # --- mirror pods and accounts
 
 
