@@ -186,6 +186,13 @@ class AdmissionChain:
         )
 
 
+async def guarded(guards: Sequence[Plugin], ctx: RequestContext, obj: JSON, old: JSON | None) -> None:
+    """Asks them one after the other. Raises StatusError."""
+    for plugin in guards:
+        if (asking := plugin.guard(ctx, obj, old)) is not None:
+            await asking
+
+
 async def _decided(
     plugins: TimedCalls, paused: _Paused | None, ctx: RequestContext, obj: JSON | None, old: JSON | None
 ) -> None:

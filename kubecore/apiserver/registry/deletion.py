@@ -173,8 +173,8 @@ async def delete(store: Store, ctx: RequestContext, options: DeleteOptions) -> D
 
 
 def _is_pending(store: Store, options: DeleteOptions, obj: JSON) -> bool:
-    """Of a kind that goes with grace: it goes already, and no sooner if it is asked again. Upstream asks no plugin then,
-    and changes no finalizers."""
+    """Of a kind that goes with grace: it goes already, and no sooner if it is asked again. Upstream asks no plugin
+    then, and changes no finalizers."""
     left = obj["metadata"].get("deletionGracePeriodSeconds")
     if left is None or store.strategy.delete_grace(obj, options.grace) is None:
         return False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
 from kubecore.api.schemas import apart, with_members
+from kubecore.apiserver.admission.chain import guarded
 from kubecore.apiserver.admission.dynamic import stored as stored_requests
 from kubecore.apiserver.registry import companions, empty_lists, inert, lifecycle
 from kubecore.apiserver.registry.codec import Codec, dumps, loads
@@ -147,7 +148,8 @@ class Store:
         dynamic = self._admission.asked
         if dynamic is not None:
             managed = await stored_requests.mutate_new(dynamic, self, ctx, obj, managed, unnamed=bool(generated))
-        await self._guarded(ctx, obj, None)
+        if self._guards:
+            await guarded(self._guards, ctx, obj, None)
         ctx.name_prefix = ""
         finish = strategy.begin_create(ctx, obj)
         done = False
@@ -275,11 +277,6 @@ class Store:
             raise storage_status(error) from error
         return None
 
-    async def _guarded(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> None:
-        for plugin in self._guards:
-            if (asking := plugin.guard(ctx, obj, old)) is not None:
-                await asking
-
     def _intended(self, ctx: RequestContext, change: Change, stored: Stored) -> Intent | ConversionNeeded:
         try:
             old = loads(apart(stored.value)[0] if change.without_owners else stored.value)
@@ -300,7 +297,8 @@ class Store:
             managed = await stored_requests.mutate_changed(
                 dynamic, self, ctx, obj, old, stored, managed, rules=rules, version=version
             )
-        await self._guarded(ctx, obj, old)
+        if self._guards:
+            await guarded(self._guards, ctx, obj, old)
         lifecycle.check_version(ctx, self, version, stored.revision)
         finish = None if ctx.subresource else self.strategy.begin_update(ctx, obj, old)
         written = None
