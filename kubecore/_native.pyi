@@ -614,6 +614,8 @@ class FlowSeat:
 class Judged:
     """What `/metrics` counts of requests that Python has judged; `seconds` is how long that took."""
 
+    def asking(self) -> None:
+        """Somebody is asked about a token: until `known` or `unknown` is called."""
     def known(self, user: UserInfo, seconds: float) -> None: ...
     def unknown(self, seconds: float) -> None:
         """The credentials are bad, or could not be judged."""

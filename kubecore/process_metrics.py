@@ -11,6 +11,7 @@ from kubecore.metrics import Metric, Named, Reading
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
+_NETWORK = "Number of bytes {} by the process over the network."
 
 
 def process_metrics() -> list[Metric]:
@@ -18,10 +19,13 @@ def process_metrics() -> list[Metric]:
     return [
         _told("cpu_seconds_total", "Total user and system CPU time spent in seconds.", _cpu_seconds, "counter"),
         _told("max_fds", "Maximum number of open file descriptors.", _most_descriptors),
+        _told("network_receive_bytes_total", _NETWORK.format("received"), lambda: _network("InOctets"), "counter"),
+        _told("network_transmit_bytes_total", _NETWORK.format("sent"), lambda: _network("OutOctets"), "counter"),
         _told("open_fds", "Number of open file descriptors.", _descriptors),
         _told("resident_memory_bytes", "Resident memory size in bytes.", lambda: _memory(1)),
         _told("start_time_seconds", "Start time of the process since unix epoch in seconds.", _started),
         _told("virtual_memory_bytes", "Virtual memory size in bytes.", lambda: _memory(0)),
+        _told("virtual_memory_max_bytes", "Maximum amount of virtual memory available in bytes.", _most_memory),
     ]
 
 
@@ -51,6 +55,19 @@ def _descriptors() -> float:
 
 def _memory(part: int) -> float:
     return int(Path("/proc/self/statm").read_text().split()[part]) * _PAGE
+
+
+def _most_memory() -> float:
+    """What stands for no limit is a number of 64 bits to Prometheus' clients."""
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return 2.0**64 - 1 if most == resource.RLIM_INFINITY else most
+
+
+def _network(field: str) -> float:
+    """Of all processes in the same network, as Prometheus' clients tell it."""
+    lines = (line.split() for line in Path("/proc/self/net/netstat").read_text().splitlines())
+    names, values = (words for words in lines if words and words[0] == "IpExt:")
+    return int(values[names.index(field)])
 
 
 def _started() -> float:

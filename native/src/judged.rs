@@ -15,13 +15,21 @@ pub struct Judged(pub Arc<Server>);
 
 #[pymethods]
 impl Judged {
+    fn asking(&self) {
+        self.0.authenticator.tokens.fetching();
+    }
+
     fn known(&self, user: &UserInfo, seconds: f64) -> PyResult<()> {
-        self.0.judged.known(&user.0, duration(seconds)?);
+        let took = duration(seconds)?;
+        self.0.judged.known(&user.0, took);
+        self.0.authenticator.tokens.fetched(true, took);
         Ok(())
     }
 
     fn unknown(&self, seconds: f64) -> PyResult<()> {
-        self.0.judged.unknown(Authentication::Error, duration(seconds)?);
+        let took = duration(seconds)?;
+        self.0.judged.unknown(Authentication::Error, took);
+        self.0.authenticator.tokens.fetched(false, took);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -45,3 +46,19 @@ def test_it_started_before_now_and_has_worked_since() -> None:
     found = told()
     assert found["process_cpu_seconds_total"] > 0
     assert time.time() - 24 * 3600 < found["process_start_time_seconds"] <= time.time()
+
+
+def test_bounds_and_bytes_of_the_network_are_what_the_kernel_says() -> None:
+    found = told()
+    assert found["process_virtual_memory_max_bytes"] >= found["process_virtual_memory_bytes"]
+    before = found["process_network_receive_bytes_total"], found["process_network_transmit_bytes_total"]
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there,
+    ):
+        here.bind(("127.0.0.1", 0))
+        there.sendto(bytes(1000), here.getsockname())
+        assert len(here.recv(2000)) == 1000
+    found = told()
+    after = found["process_network_receive_bytes_total"], found["process_network_transmit_bytes_total"]
+    assert all(later - earlier >= 1000 for earlier, later in zip(before, after, strict=True))

@@ -54,6 +54,7 @@ class Identification:
 
     async def _authenticate(self, request: Request) -> UserInfo | None:
         began, user = self._clock.monotonic(), None
+        self._judged.asking()
         try:
             user = await self._bearer(request)
         finally:

@@ -10,7 +10,7 @@ use kubecore_core::status::Status;
 use crate::accept::{ACCEPTED, passes_the_router};
 use crate::body::Body;
 use crate::exchange::Exchange;
-use crate::metrics::render_registered;
+use crate::metrics::{render_caches, render_registered};
 use crate::server::Server;
 use crate::status::{APPLICATION_JSON, refusal_to};
 
@@ -62,7 +62,12 @@ impl Server {
     fn own_metrics(&self) -> String {
         let own =
             self.metrics.render() + &self.judged.render() + &self.audit.render() + &self.inflight.render();
+        let caches = self.routes.caches();
+        let caches: Vec<_> =
+            caches.iter().map(|(group, plural, cache)| (&**group, &**plural, &**cache)).collect();
         own + &self.authenticator.expirations.render()
+            + &self.authenticator.tokens.render()
+            + &render_caches(&caches)
             + &self.authorizer.decided.render()
             + &self.flow.render(self.clock.monotonic())
     }

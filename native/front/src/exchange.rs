@@ -66,6 +66,8 @@ pub struct Decisions {
     pub authorized: Option<bool>,
     /// Python has said whom the request goes on as: what asks for another user is done with.
     pub resumed: bool,
+    /// When it was known here who asks.
+    pub known_at: Option<Instant>,
 }
 
 impl Exchange {

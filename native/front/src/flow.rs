@@ -20,6 +20,7 @@ use crate::audit::{date_and_time, lasts};
 use crate::body::Body;
 use crate::exchange::{Exchange, attributes_of};
 use crate::inflight;
+use crate::metrics::Gauge;
 use crate::query::Query;
 use crate::request_info::{RequestInfo, is_true};
 use crate::server::Server;
@@ -127,6 +128,7 @@ pub struct Wait {
     /// By the clock.
     until: Duration,
     is_over: bool,
+    _queued: Gauge,
 }
 
 impl Wait {
@@ -209,6 +211,7 @@ impl Server {
                 until: now + longest_wait(query),
                 schema,
                 is_over: false,
+                _queued: self.metrics.in_queue(info.verb()),
             }),
             Start::Rejected(seconds) => Admission::Refused(Refusal { schema, seconds }),
         }
@@ -220,17 +223,18 @@ impl Server {
         exchange: &Exchange,
         user: &Arc<UserInfo>,
     ) -> Option<Response<Body>> {
+        let began = Instant::now();
         let seated = match self.seat_for(user, &exchange.info, &exchange.query) {
             Admission::Free => return None,
             Admission::Seated(seat) => Ok(seat),
             Admission::Waiting(wait) => {
-                let began = Instant::now();
                 let seated = wait.seated().await;
                 exchange.apart.add(began.elapsed());
                 seated
             }
             Admission::Refused(refusal) => Err(refusal),
         };
+        self.judged.seated(began.elapsed());
         seated.map(|seat| exchange.seat.get_or_init(|| seat)).map_err(|refusal| refusal.answer()).err()
     }
 

@@ -4,17 +4,33 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::AUTHORIZATION;
 use kubecore_core::authn::UserInfo;
 
-use crate::exchange::Exchange;
+use crate::exchange::{Decisions, Exchange};
+use crate::flow::Refusal;
 use crate::metrics::{SHARDS, own_shard};
 use crate::server::Server;
+use crate::service::Answer;
 
-/// Upper bounds in seconds: a millisecond, and twice as much each time.
-const BOUNDS: usize = 15;
+/// All upper bounds, in microseconds: those of one histogram, and of the other.
+const BOUNDS: [u64; 27] = [
+    100, 300, 1_000, 2_000, 3_000, 4_000, 8_000, 10_000, 16_000, 30_000, 32_000, 64_000, 100_000, 128_000,
+    256_000, 300_000, 512_000, 1_000_000, 1_024_000, 2_048_000, 4_096_000, 5_000_000, 8_192_000, 10_000_000,
+    15_000_000, 16_384_000, 30_000_000,
+];
+/// A millisecond, and twice as much each time.
+const OF_RESULTS: [u64; 15] = [
+    1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 1_024_000, 2_048_000,
+    4_096_000, 8_192_000, 16_384_000,
+];
+/// As upstream's `apiserver_request_filter_duration_seconds`.
+const OF_FILTERS: [u64; 13] = [
+    100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 5_000_000, 10_000_000, 15_000_000,
+    30_000_000,
+];
 /// Users that are told by their names; all others are one kind or the other.
 const NAMED: [&str; 5] =
     ["admin", "client", "kube_proxy", "kubelet", "system:serviceaccount:kube-system:default"];
@@ -50,19 +66,20 @@ impl Authorization {
     }
 }
 
+/// What counts nearly all requests stands together: the sum, and the lowest bucket.
 #[derive(Default)]
+#[repr(C)]
 struct Timed {
-    buckets: [AtomicU64; BOUNDS + 1],
     nanoseconds: AtomicU64,
+    buckets: [AtomicU64; BOUNDS.len() + 1],
 }
 
 impl Timed {
     fn count(&self, elapsed: Duration) {
         let nanoseconds = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-        // How often a millisecond has to be doubled.
-        let doublings = nanoseconds.saturating_sub(1) / 1_000_000;
-        let bucket = (u64::BITS - doublings.leading_zeros()) as usize;
-        self.buckets[bucket.min(BOUNDS)].fetch_add(1, Ordering::Relaxed);
+        let is_low = nanoseconds <= BOUNDS[0] * 1_000;
+        let bucket = if is_low { 0 } else { BOUNDS.partition_point(|bound| bound * 1_000 < nanoseconds) };
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 }
@@ -73,6 +90,7 @@ impl Timed {
 struct Shard {
     authentication: [Timed; ATTEMPTS.len()],
     authorization: [Timed; DECISIONS.len()],
+    seating: Timed,
     users: [AtomicU64; OTHER + 1],
 }
 
@@ -92,6 +110,11 @@ impl Judged {
 
     pub fn authorized(&self, how: Authorization, elapsed: Duration) {
         self.0[own_shard()].authorization[how as usize].count(elapsed);
+    }
+
+    /// It has its seats, or will get none.
+    pub fn seated(&self, elapsed: Duration) {
+        self.0[own_shard()].seating.count(elapsed);
     }
 
     /// Prometheus text.
@@ -125,6 +148,17 @@ impl Judged {
         authorization.render(&mut out, &DECISIONS, |result| {
             self.0.iter().map(move |shard| &shard.authorization[result])
         });
+        let filters = [
+            ("authentication", Sum::of(self.0.iter().flat_map(|shard| &shard.authentication))),
+            ("authorization", Sum::of(self.0.iter().flat_map(|shard| &shard.authorization))),
+            ("priorityandfairness", Sum::of(self.0.iter().map(|shard| &shard.seating))),
+        ];
+        let name = "apiserver_request_filter_duration_seconds";
+        let told = "Request filter latency distribution in seconds, for each filter type";
+        let _ = writeln!(out, "# HELP {name} [ALPHA] {told}\n# TYPE {name} histogram");
+        for (filter, sum) in filters.iter().filter(|(_, sum)| sum.total() > 0) {
+            sum.render(&mut out, name, &format!("filter=\"{filter}\""), &OF_FILTERS);
+        }
         out
     }
 }
@@ -135,6 +169,31 @@ impl Server {
         let shown = exchange.connection.identity.is_some() || exchange.headers.contains_key(AUTHORIZATION);
         let how = if shown { Authentication::Error } else { Authentication::Failure };
         self.judged.unknown(how, exchange.started.elapsed());
+    }
+
+    pub(crate) fn count_known(&self, exchange: &Exchange, user: &UserInfo, decisions: &mut Decisions) {
+        let elapsed = exchange.started.elapsed();
+        self.judged.known(user, elapsed);
+        decisions.known_at = Some(exchange.started + elapsed);
+    }
+
+    /// When its authorization begins: when it has its seats.
+    pub(crate) fn begin_authorization(&self, decisions: &Decisions) -> Instant {
+        let now = Instant::now();
+        self.count_seating(decisions, now);
+        now
+    }
+
+    fn count_seating(&self, decisions: &Decisions, now: Instant) {
+        if let Some(known) = decisions.known_at {
+            self.judged.seated(now.saturating_duration_since(known));
+        }
+    }
+
+    /// The answer to a request that gets no seat.
+    pub(crate) fn unseated(&self, exchange: &Exchange, decisions: &Decisions, refusal: &Refusal) -> Answer {
+        self.count_seating(decisions, Instant::now());
+        self.finish(exchange, refusal.answer())
     }
 }
 
@@ -161,38 +220,58 @@ impl Told {
         results: &[&str],
         of: impl Fn(usize) -> I,
     ) {
-        let mut sums = Vec::new();
-        for (number, result) in results.iter().enumerate() {
-            let (mut buckets, mut nanoseconds) = ([0; BOUNDS + 1], 0);
-            for timed in of(number) {
-                nanoseconds += timed.nanoseconds.load(Ordering::Relaxed);
-                for (sum, count) in buckets.iter_mut().zip(&timed.buckets) {
-                    *sum += count.load(Ordering::Relaxed);
-                }
-            }
-            let total: u64 = buckets.iter().sum();
-            if total > 0 {
-                sums.push((result, total, buckets, nanoseconds));
-            }
-        }
+        let sums: Vec<(&&str, Sum)> = results
+            .iter()
+            .enumerate()
+            .map(|(number, result)| (result, Sum::of(of(number))))
+            .filter(|(_, sum)| sum.total() > 0)
+            .collect();
         let Self { counter, counted, histogram, timed } = self;
         let _ = writeln!(out, "# HELP {counter} [ALPHA] {counted}\n# TYPE {counter} counter");
-        for (result, total, ..) in &sums {
-            let _ = writeln!(out, "{counter}{{result=\"{result}\"}} {total}");
+        for (result, sum) in &sums {
+            let _ = writeln!(out, "{counter}{{result=\"{result}\"}} {}", sum.total());
         }
         let _ = writeln!(out, "# HELP {histogram} [ALPHA] {timed}\n# TYPE {histogram} histogram");
-        for (result, total, buckets, nanoseconds) in &sums {
-            let mut sum = 0;
-            for (doublings, count) in buckets[..BOUNDS].iter().enumerate() {
-                sum += count;
-                let bound = 0.001 * f64::from(1 << doublings);
-                let _ = writeln!(out, "{histogram}_bucket{{result=\"{result}\",le=\"{bound}\"}} {sum}");
-            }
-            let seconds = *nanoseconds as f64 / 1e9;
-            let _ = writeln!(out, "{histogram}_bucket{{result=\"{result}\",le=\"+Inf\"}} {total}");
-            let _ = writeln!(out, "{histogram}_sum{{result=\"{result}\"}} {seconds}");
-            let _ = writeln!(out, "{histogram}_count{{result=\"{result}\"}} {total}");
+        for (result, sum) in &sums {
+            sum.render(out, histogram, &format!("result=\"{result}\""), &OF_RESULTS);
         }
+    }
+}
+
+/// What several threads have counted.
+struct Sum {
+    buckets: [u64; BOUNDS.len() + 1],
+    nanoseconds: u64,
+}
+
+impl Sum {
+    fn of<'a>(all: impl Iterator<Item = &'a Timed>) -> Self {
+        let mut sum = Self { buckets: [0; BOUNDS.len() + 1], nanoseconds: 0 };
+        for timed in all {
+            sum.nanoseconds += timed.nanoseconds.load(Ordering::Relaxed);
+            for (sum, count) in sum.buckets.iter_mut().zip(&timed.buckets) {
+                *sum += count.load(Ordering::Relaxed);
+            }
+        }
+        sum
+    }
+
+    fn total(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// `bounds`: some of all, in microseconds.
+    fn render(&self, out: &mut String, name: &str, label: &str, bounds: &[u64]) {
+        let total = self.total();
+        for bound in bounds {
+            let within = BOUNDS.partition_point(|one| one <= bound);
+            let count: u64 = self.buckets[..within].iter().sum();
+            let seconds = *bound as f64 / 1e6;
+            let _ = writeln!(out, "{name}_bucket{{{label},le=\"{seconds}\"}} {count}");
+        }
+        let _ = writeln!(out, "{name}_bucket{{{label},le=\"+Inf\"}} {total}");
+        let _ = writeln!(out, "{name}_sum{{{label}}} {}", self.nanoseconds as f64 / 1e9);
+        let _ = writeln!(out, "{name}_count{{{label}}} {total}");
     }
 }
 
@@ -214,6 +293,32 @@ mod tests {
             assert!(told.contains(&line), "{line} is not in {told}");
         }
         assert!(told.contains("authorization_attempts_total{result=\"allowed\"} 6\n"));
+    }
+
+    #[test]
+    fn how_long_each_step_took_is_told_whatever_came_of_it() {
+        let judged = Judged::default();
+        judged.authorized(Authorization::Allowed, Duration::from_micros(100));
+        judged.authorized(Authorization::Denied, Duration::from_micros(101));
+        judged.seated(Duration::from_secs(20));
+        let told = judged.render();
+        for (filter, bound, count) in [
+            ("authorization", "0.0001", 1),
+            ("authorization", "0.0003", 2),
+            ("priorityandfairness", "15", 0),
+            ("priorityandfairness", "30", 1),
+        ] {
+            let labels = format!("filter=\"{filter}\",le=\"{bound}\"");
+            let line = format!("apiserver_request_filter_duration_seconds_bucket{{{labels}}} {count}\n");
+            assert!(told.contains(&line), "{line} is not in {told}");
+        }
+        assert!(!told.contains("filter=\"authentication\""), "nobody has been asked who he is");
+    }
+
+    #[test]
+    fn every_bound_is_one_of_all() {
+        assert!(BOUNDS.is_sorted());
+        assert!(OF_RESULTS.iter().chain(&OF_FILTERS).all(|bound| BOUNDS.contains(bound)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Each runtime thread counts in a shard of its own, so that no lock is ever waited for on the hot path.
 
 mod bodies;
+mod caches;
 mod histogram;
 mod labels;
 mod lasting;
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHasher};
 
 pub use self::bodies::Bodies;
+pub(crate) use self::caches::render_caches;
 use self::histogram::Histogram;
 pub(crate) use self::histogram::Sharded;
 pub(crate) use self::labels::escape;
@@ -138,6 +140,8 @@ pub struct Metrics {
     shards: [Mutex<FxHashMap<u64, Series>>; SHARDS],
     reading: Arc<AtomicI64>,
     mutating: Arc<AtomicI64>,
+    queued_reading: Arc<AtomicI64>,
+    queued_mutating: Arc<AtomicI64>,
     lasting: Mutex<FxHashMap<u64, Arc<lasting::Series>>>,
     pub bodies: Bodies,
     /// Connections whose handshake has failed.
@@ -169,7 +173,12 @@ impl Metrics {
 
     /// A request that Python works on.
     pub fn in_flight(&self, verb: &str) -> Gauge {
-        Gauge::up(if matches!(verb, "get" | "list" | "watch") { &self.reading } else { &self.mutating })
+        Gauge::up(if reads(verb) { &self.reading } else { &self.mutating })
+    }
+
+    /// A request that waits for a seat.
+    pub fn in_queue(&self, verb: &str) -> Gauge {
+        Gauge::up(if reads(verb) { &self.queued_reading } else { &self.queued_mutating })
     }
 
     /// A request that lasts. `is_known`: as of `record`.
@@ -211,6 +220,12 @@ impl Metrics {
             let value = gauge.load(Ordering::Relaxed);
             let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {value}");
         }
+        out.push_str("# HELP apiserver_current_inqueue_requests [ALPHA] Maximal number of queued requests in this apiserver per request kind in last second.\n");
+        out.push_str("# TYPE apiserver_current_inqueue_requests gauge\n");
+        for (kind, gauge) in [("mutating", &self.queued_mutating), ("readOnly", &self.queued_reading)] {
+            let value = gauge.load(Ordering::Relaxed);
+            let _ = writeln!(out, "apiserver_current_inqueue_requests{{request_kind=\"{kind}\"}} {value}");
+        }
         out.push_str("# HELP apiserver_longrunning_requests [STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way.\n");
         out.push_str("# TYPE apiserver_longrunning_requests gauge\n");
         lasting.iter().for_each(|series| series.render_open(&mut out));
@@ -222,6 +237,10 @@ impl Metrics {
         let _ = writeln!(out, "apiserver_tls_handshake_errors_total {strangers}");
         out
     }
+}
+
+fn reads(verb: &str) -> bool {
+    matches!(verb, "get" | "list" | "watch")
 }
 
 fn key_of(told: &impl Hash) -> u64 {

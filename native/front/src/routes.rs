@@ -76,6 +76,19 @@ impl RouteTable {
         table.get(plural)?.iter().find(|route| route.group == group).map(|route| route.cache.clone())
     }
 
+    /// All caches, each once, with the group and plural of their resource, in order.
+    pub fn caches(&self) -> Vec<(String, String, Arc<ResourceCache>)> {
+        let table = self.table.load();
+        let mut found: Vec<(String, String, Arc<ResourceCache>)> = Vec::new();
+        for route in table.values().flatten() {
+            if !found.iter().any(|(.., cache)| Arc::ptr_eq(cache, &route.cache)) {
+                found.push((route.group.clone(), route.plural.clone(), route.cache.clone()));
+            }
+        }
+        found.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        found
+    }
+
     /// Whether the resource and subresource of a request are among these.
     pub fn knows(&self, info: &RequestInfo) -> bool {
         let subresource = info.subresource();

@@ -168,7 +168,7 @@ impl Server {
                     exchange.seat.get_or_init(|| seat);
                     self.go_on(exchange, decisions, incoming, upgrade)
                 }
-                Admission::Refused(refusal) => self.finish(&exchange, refusal.answer()),
+                Admission::Refused(refusal) => self.unseated(&exchange, &decisions, &refusal),
                 Admission::Waiting(wait) => {
                     let server = self.clone();
                     exchange.tell_arrival();
@@ -181,7 +181,7 @@ impl Server {
                                 exchange.seat.get_or_init(|| seat);
                                 server.go_on(exchange, decisions, incoming, upgrade)
                             }
-                            Err(refusal) => server.finish(&exchange, refusal.answer()),
+                            Err(refusal) => server.unseated(&exchange, &decisions, &refusal),
                         };
                         answer.await.unwrap_or_else(|never| match never {})
                     }))
@@ -236,7 +236,7 @@ impl Server {
             Outcome::Unknown => return Known::Open,
             Outcome::User(user) => user,
         };
-        self.judged.known(&user, exchange.started.elapsed());
+        self.count_known(exchange, &user, decisions);
         decisions.user = Some(user.clone());
         decisions.authenticated = Some(true);
         if let Some(refused) = exchange.begin_audit(Some(&user)) {
@@ -249,7 +249,7 @@ impl Server {
     fn authorize(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Status> {
         let user = decisions.user.as_deref()?;
         let attributes = exchange.attributes();
-        let began = Instant::now();
+        let began = self.begin_authorization(decisions);
         // As far as somebody wants to be told.
         let mut why = exchange.trail().map(|trail| (trail, String::new()));
         let told = why.as_mut().map(|(_, reason)| reason);
@@ -355,7 +355,7 @@ impl Server {
         if exchange.info.is_resource() { self.read(exchange, user) } else { self.builtin(exchange) }
     }
 
-    fn finish(&self, exchange: &Exchange, response: Response<Body>) -> Answer {
+    pub(crate) fn finish(&self, exchange: &Exchange, response: Response<Body>) -> Answer {
         Answer::Ready(Some(self.told(exchange, response)))
     }
 
@@ -443,6 +443,7 @@ impl Server {
                         authenticated: Some(true),
                         authorized: authorized.then_some(true),
                         resumed: true,
+                        known_at: None,
                     };
                     if !authorized && let Some(refused) = self.authorize(exchange, &mut decisions) {
                         return self.render(exchange, status::forbidden_to(exchange, &refused));

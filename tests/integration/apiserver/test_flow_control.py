@@ -215,6 +215,8 @@ async def test_who_waits_is_served_when_a_seat_is_free_and_not_for_ever(tmp_path
                     impatient = asyncio.create_task(jane.call("GET", f"{MAPS}/m2?timeout=4s"))
                     while (await dumped(http, "dump_priority_levels", "narrow"))[4] != "2":
                         await asyncio.sleep(0)
+                    metrics = (await http.call("GET", "/metrics")).body.decode()
+                    assert 'apiserver_current_inqueue_requests{request_kind="readOnly"} 2' in metrics
                     await clock.advance(2.0)
                     assert (await impatient).status == 429
                     requests = (await http.call("GET", f"{DUMPS}/dump_requests?includeRequestDetails=1")).body.decode()

@@ -50,6 +50,15 @@ enum Part {
     Objects(Vec<Arc<Object>>),
 }
 
+impl Part {
+    fn len(&self) -> usize {
+        match self {
+            Self::Run(run) => run.objects().len(),
+            Self::Objects(objects) => objects.len(),
+        }
+    }
+}
+
 /// Objects of one list or page, not yet rendered.
 pub struct Page {
     pub meta: ListMeta,
@@ -143,12 +152,16 @@ impl ResourceCache {
         };
         let view = self.view(query)?;
         let plain = !query.filter.has_selectors();
+        let mut looked_at = 0;
         let (parts, next, remaining) = if plain && view.then.is_empty() {
             take_runs(&view.base, &prefix, &start, query.limit)
         } else {
-            let (objects, next, left) = take_objects(&view, &query.filter, &prefix, &start, query.limit);
+            let taking = (&query.filter, &*prefix, &*start, query.limit);
+            let (objects, next, left) = take_objects(&view, taking, &mut looked_at);
             (vec![Part::Objects(objects)], next, left)
         };
+        let returned = parts.iter().map(Part::len).sum();
+        self.reads.count(looked_at.max(returned), returned);
         let continue_token = next.map(|last| {
             let start = format!("{}\0", &last[prefix.len().min(last.len())..]);
             ContinueToken { revision: Some(view.revision), start }.encode()
@@ -270,12 +283,11 @@ fn take_runs(base: &Arc<Snapshot>, prefix: &str, start: &str, limit: usize) -> T
     (parts, next, Some(left))
 }
 
+/// `looked_at`: how many have been, those that do not match among them.
 fn take_objects(
     view: &View,
-    filter: &Filter,
-    prefix: &str,
-    start: &str,
-    limit: usize,
+    (filter, prefix, start, limit): (&Filter, &str, &str, usize),
+    looked_at: &mut usize,
 ) -> Taken<Vec<Arc<Object>>> {
     let candidates = match &view.candidates {
         Some(candidates) => Box::new(candidates.iter().filter(|object| object.key() >= start).cloned())
@@ -283,7 +295,7 @@ fn take_objects(
         None => Box::new(Merged::new(view, start)),
     };
     let within = candidates.take_while(|object| prefix.is_empty() || object.key() < ends(prefix).as_str());
-    let mut matching = within.filter(|object| filter.matches(object));
+    let mut matching = within.inspect(|_| *looked_at += 1).filter(|object| filter.matches(object));
     if limit == 0 {
         return (matching.collect(), None, None);
     }

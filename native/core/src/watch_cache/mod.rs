@@ -36,7 +36,7 @@ pub use list::{At, List, ListQuery, Page};
 pub use object::Object;
 pub use options::{Match, ReadOptions, check_get};
 pub use pruned::Pruned;
-pub use resource::{ResourceCache, ResourceId, ResourceInfo};
+pub use resource::{Reads, ResourceCache, ResourceId, ResourceInfo};
 pub use scan::{Facts, Labels, ScanError, Scanner, SelectableField};
 pub use snapshot::Snapshot;
 pub use token::ContinueToken;

@@ -108,6 +108,36 @@ impl ResourceInfo {
     }
 }
 
+/// How many lists have been read from a cache, and of how many objects.
+#[derive(Default)]
+pub struct Reads {
+    lists: AtomicU64,
+    fetched: AtomicU64,
+    returned: AtomicU64,
+}
+
+impl Reads {
+    pub(super) fn count(&self, fetched: usize, returned: usize) {
+        self.lists.fetch_add(1, Ordering::Relaxed);
+        self.fetched.fetch_add(fetched as u64, Ordering::Relaxed);
+        self.returned.fetch_add(returned as u64, Ordering::Relaxed);
+    }
+
+    pub fn lists(&self) -> u64 {
+        self.lists.load(Ordering::Relaxed)
+    }
+
+    /// Objects that were looked at.
+    pub fn fetched(&self) -> u64 {
+        self.fetched.load(Ordering::Relaxed)
+    }
+
+    /// Of these, those that were told.
+    pub fn returned(&self) -> u64 {
+        self.returned.load(Ordering::Relaxed)
+    }
+}
+
 pub struct ResourceCache {
     id: ResourceId,
     info: ResourceInfo,
@@ -121,6 +151,8 @@ pub struct ResourceCache {
     pub(super) waiters: Mutex<Waiters>,
     /// Open watches; frames are made ahead only when there are some.
     pub(super) watchers: AtomicUsize,
+    /// What lists have read.
+    pub reads: Reads,
     removed: std::sync::atomic::AtomicBool,
 }
 
@@ -131,6 +163,8 @@ pub(super) struct State {
     pub indexes: Indexes,
     /// Of the last event.
     pub revision: u64,
+    /// How many there have been since the start.
+    events: u64,
     pub compacted: u64,
     /// Loaded, and nobody has said yet at what revision.
     unsettled: bool,
@@ -175,6 +209,7 @@ impl ResourceCache {
             history,
             indexes: Indexes::default(),
             revision: 0,
+            events: 0,
             compacted: 0,
             unsettled: false,
         };
@@ -187,8 +222,14 @@ impl ResourceCache {
             state: RwLock::new(state),
             waiters: Mutex::default(),
             watchers: AtomicUsize::new(0),
+            reads: Reads::default(),
             removed: false.into(),
         }
+    }
+
+    /// How many events have come since the start.
+    pub fn events(&self) -> u64 {
+        self.state.read().events
     }
 
     pub fn id(&self) -> ResourceId {
@@ -314,6 +355,7 @@ impl ResourceCache {
             waiters.concerned(&event, state.history.end() - 1, woken);
             events.push(event);
         }
+        state.events += events.len() as u64;
         events
     }
 

@@ -6,11 +6,13 @@ mod expirations;
 mod front_proxy;
 mod jwt;
 mod service_account;
+mod token_counts;
 mod vouched;
 mod websocket;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
@@ -25,6 +27,7 @@ use expirations::Expirations;
 pub use front_proxy::FrontProxy;
 pub use jwt::{KeyError, PublicKey, claims};
 pub use service_account::{BoundToken, ServiceAccountIssuer};
+pub use token_counts::TokenCounts;
 pub use vouched::Anonymous;
 pub use vouched::Remarks;
 use vouched::{Fingerprint, Vouched, fingerprint};
@@ -82,6 +85,7 @@ pub struct Authenticator {
     anonymous: ArcSwap<Anonymous>,
     anonymous_user: Arc<UserInfo>,
     pub expirations: Expirations,
+    pub tokens: TokenCounts,
 }
 
 impl Authenticator {
@@ -99,6 +103,7 @@ impl Authenticator {
             anonymous: ArcSwap::from_pointee(Anonymous::Everywhere),
             anonymous_user: Arc::new(UserInfo::anonymous()),
             expirations: Expirations::default(),
+            tokens: TokenCounts::default(),
         }
     }
 
@@ -253,6 +258,7 @@ impl Authenticator {
         };
         // What Python vouched for may have to be judged again.
         if let Some(good) = remembered.filter(|good| !self.is_over(good)) {
+            self.tokens.remembered();
             return self.outcome(&good);
         }
         match self.verify(token) {
@@ -267,13 +273,22 @@ impl Authenticator {
     /// None for a token that is not known to be good here, whatever it is: others may know it.
     fn verify(&self, token: &str) -> Option<GoodToken> {
         if let Some(user) = self.kept_user(token) {
+            self.tokens.remembered();
             return Some(GoodToken::Kept(user));
         }
+        let began = Instant::now();
         let issuer = self.issuer.load_full();
-        if let Some(bound) = issuer.and_then(|issuer| issuer.good_token(token, self.now())) {
+        if let Some((bound, is_new)) = issuer.and_then(|issuer| issuer.good_token(token, self.now())) {
+            if is_new {
+                self.tokens.fetching();
+                self.tokens.fetched(true, began.elapsed());
+            } else {
+                self.tokens.remembered();
+            }
             return Some(GoodToken::Bound(bound));
         }
         let (user, expires) = self.vouched.get(&fingerprint(token), self.now())?;
+        self.tokens.remembered();
         Some(GoodToken::Vouched { user, expires })
     }
 

@@ -67,10 +67,10 @@ impl ServiceAccountIssuer {
     }
 
     /// A token for the API, which is verified when it comes for the first time.
-    pub(super) fn good_token(&self, token: &str, now: f64) -> Option<Arc<BoundToken>> {
+    pub(super) fn good_token(&self, token: &str, now: f64) -> Option<(Arc<BoundToken>, bool)> {
         let name = fingerprint(token);
         if let Some(good) = self.verified.read().get(&name) {
-            return good.in_time(now).then(|| good.clone());
+            return good.in_time(now).then(|| (good.clone(), false));
         }
         let (bound, _) = self.verify(token, &self.audiences, now).ok()?;
         let mut verified = self.verified.write();
@@ -81,7 +81,7 @@ impl ServiceAccountIssuer {
             verified.clear();
         }
         // Two connections may have come at once: both go on with the same.
-        Some(verified.entry(name).or_insert_with(|| Arc::new(bound)).clone())
+        Some((verified.entry(name).or_insert_with(|| Arc::new(bound)).clone(), true))
     }
 
     /// The token's user and the audiences of `wanted` that it is meant for, one at least.

@@ -34,7 +34,7 @@ impl<const N: usize> Histogram<N> {
         self.sum += other.sum;
     }
 
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
@@ -69,6 +69,11 @@ impl<const N: usize> Default for Sharded<N> {
 impl<const N: usize> Sharded<N> {
     pub(crate) fn observe(&self, bounds: &[f64], value: f64) {
         self.0[own_shard()].lock().observe(bounds, value);
+    }
+
+    /// A histogram of these counts, whose values come to nothing.
+    pub(crate) fn of(counts: [u64; N]) -> Histogram<N> {
+        Histogram::new(counts, 0.0)
     }
 
     pub(crate) fn merged(&self) -> Histogram<N> {
