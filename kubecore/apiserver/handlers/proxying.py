@@ -1,7 +1,7 @@
 """pods/proxy, services/proxy and nodes/proxy: requests of any kind passed on to a pod, an endpoint or a node.
 
-After upstream pkg/registry/core/{pod,node}/strategy.go and service/storage/storage.go (ResourceLocation). Redirects are
-told as the client reaches them; unlike upstream's, links within HTML pages stay as they are.
+After upstream pkg/registry/core/{pod,node}/strategy.go and service/storage/storage.go (ResourceLocation). Redirects,
+and links within HTML pages, are told as the client reaches them (`native/front/src/forward/links.rs`).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use crate::audit::Ending;
 use crate::connection::Busy;
 use crate::flow::Seat;
+use crate::forward::Page;
 use crate::metrics::Lasting;
 use crate::status::NEWLINE;
 use crate::stream::StreamState;
@@ -89,6 +90,8 @@ pub enum BodyError {
     Abandoned,
     #[error("the backend's answer broke off: {0}")]
     Backend(#[from] hyper::Error),
+    #[error("the backend's page cannot be read: {0}")]
+    Page(std::io::Error),
 }
 
 /// What a body is made of.
@@ -103,6 +106,8 @@ enum Content {
     Watch(Box<WatchBody>),
     /// The answer of a backend.
     Forwarded(Incoming),
+    /// One whose links we tell.
+    Page(Box<Page<Incoming>>),
 }
 
 /// A response body. While it lives its connection counts as busy.
@@ -150,6 +155,10 @@ impl Body {
 
     pub fn forwarded(incoming: Incoming) -> Self {
         Self::of(Content::Forwarded(incoming))
+    }
+
+    pub fn page(page: Page<Incoming>) -> Self {
+        Self::of(Content::Page(Box::new(page)))
     }
 
     /// The bytes, where that is all it is made of; else the body again.
@@ -259,6 +268,10 @@ impl http_body::Body for Body {
                 let polled = Pin::new(incoming).poll_frame(cx);
                 polled.map(|frame| frame.map(|frame| Ok(frame?.map_data(Pieces::one))))
             }),
+            Content::Page(page) => flow(this.busy.as_ref(), || {
+                let polled = page.poll_piece(cx);
+                polled.map(|piece| piece.map(|piece| Ok(Frame::data(Pieces::one(piece?)))))
+            }),
         }
     }
 
@@ -267,7 +280,7 @@ impl http_body::Body for Body {
             Content::Bytes(bytes) => bytes.is_empty(),
             Content::Pieces(pieces) => pieces.remaining == 0,
             Content::Forwarded(incoming) => incoming.is_end_stream(),
-            Content::Stream(_) | Content::Watch(_) => false,
+            Content::Stream(_) | Content::Watch(_) | Content::Page(_) => false,
         }
     }
 
@@ -276,7 +289,7 @@ impl http_body::Body for Body {
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Pieces(pieces) => SizeHint::with_exact(pieces.remaining as u64),
             Content::Forwarded(incoming) => incoming.size_hint(),
-            Content::Stream(_) | Content::Watch(_) => SizeHint::default(),
+            Content::Stream(_) | Content::Watch(_) | Content::Page(_) => SizeHint::default(),
         }
     }
 }

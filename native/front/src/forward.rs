@@ -5,6 +5,8 @@
 //! no connection stays; where one side of a switched connection ends, so does the other.
 
 mod identity;
+mod links;
+mod pages;
 mod pool;
 
 use std::io;
@@ -26,6 +28,8 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio_rustls::TlsConnector;
 
+use self::links::Links;
+pub use self::pages::Page;
 pub use self::pool::Pool;
 use crate::body::Body;
 use crate::exchange::Exchange;
@@ -370,38 +374,33 @@ fn pass_on(exchange: &Exchange, forward: &Forward, answer: Response<Incoming>) -
     if let Some(prefix) = &forward.prefix {
         CROSS_ORIGIN.iter().for_each(|name| drop(parts.headers.remove(*name)));
         if let Some(told) = parts.headers.get(header::LOCATION).and_then(|value| value.to_str().ok())
-            && let Some(seen) = relocated(told, prefix, forward, exchange)
+            && let Some(seen) = links(prefix, forward, exchange).seen(told)
+            && let Ok(seen) = HeaderValue::from_str(&seen)
         {
             parts.headers.insert(header::LOCATION, seen);
         }
     }
-    let mut response = Response::new(if exchange.method == Method::HEAD {
-        Body::empty()
-    } else {
-        Body::forwarded(incoming)
-    });
+    let page = match &forward.prefix {
+        // What is behind a redirect nobody sees.
+        Some(prefix) if !parts.headers.contains_key(header::LOCATION) => {
+            Page::of(&mut parts.headers, incoming, || links(prefix, forward, exchange))
+        }
+        _ => Err(incoming),
+    };
+    let body = page.map_or_else(Body::forwarded, Body::page);
+    let mut response = Response::new(if exchange.method == Method::HEAD { Body::empty() } else { body });
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
     response
 }
 
-/// A redirect within the backend as the client reaches it; None for one that leads elsewhere.
-fn relocated(told: &str, prefix: &str, forward: &Forward, exchange: &Exchange) -> Option<HeaderValue> {
-    let path = if told.starts_with('/') && !told.starts_with("//") {
-        told
-    } else {
-        let (_, rest) = told.split_once("//")?;
-        let (host, _) = rest.split_once('/').unwrap_or((rest, ""));
-        let asked = exchange.header(header::HOST).unwrap_or("");
-        if host != authority(forward) && host != asked && host != forward.host {
-            return None;
-        }
-        rest.get(host.len()..).filter(|path| !path.is_empty()).unwrap_or("/")
-    };
-    if path.starts_with(prefix) {
-        return None;
+/// How what the backend calls itself is told to the client.
+fn links(prefix: &str, forward: &Forward, exchange: &Exchange) -> Links {
+    Links {
+        prefix: prefix.to_owned(),
+        backend: [authority(forward), forward.host.clone()],
+        asked: exchange.header(header::HOST).unwrap_or("").to_owned(),
     }
-    HeaderValue::from_str(&format!("{prefix}{path}")).ok()
 }
 
 /// A refusal to switch, as the backend has put it. Its connection ends here.

@@ -260,6 +260,22 @@ async def test_webhooks_see_and_change_the_path_behind_a_proxy(
     assert [one["object"]["kind"] for one in hook.requests] == ["NodeProxyOptions", "NodeProxyOptions"]
 
 
+async def test_links_of_a_page_behind_a_proxy_lead_through_it(server: APIServer, kubelet: PlayedKubelet) -> None:
+    page = b'<a href="/logs/">logs</a><a href="more">more</a><img src="//elsewhere.example/x">'
+    head = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    )
+    kubelet.answer = head % len(page) + page
+    async with client(server) as ours:
+        ours.writer.write(b"GET /api/v1/nodes/streamer/proxy/index HTTP/1.1\r\nHost: api\r\nConnection: close\r\n\r\n")
+        asked, _ = await kubelet.asked()
+        assert "x-forwarded-uri: /api/v1/nodes/streamer/proxy/index\r\n" in asked.lower()
+        assert (await ours.head()).startswith("HTTP/1.1 200 ")
+        told = await ours.ended()
+    assert b'<a href="/api/v1/nodes/streamer/proxy/logs/">logs</a><a href="more">' in told
+    assert b'<img src="//elsewhere.example/x">' in told
+
+
 LOG = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 SO_FAR = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
 WEBSOCKET = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a2V5\r\n"
