@@ -210,8 +210,8 @@ class Handlers:
             raise self._served.missing(request.path)
         return response
 
-    async def _watch(self, request: Request, served: Served) -> None:
-        self._reading.watch(request, served)
+    async def _watch(self, request: Request, served: Served) -> Response | None:
+        return self._reading.watch(request, served)
 
     def creator(self, request: Request) -> Creator | None:
         """Creates objects in the collection of a POST, for who may; None where `route` has to be asked for each, and

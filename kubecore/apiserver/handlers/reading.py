@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kubecore.api import errors, protobuf
 from kubecore.api.queries import parse_query
+from kubecore.api.websockets import HandshakeRefused
 from kubecore.apiserver.authentication.identify import attributes_of
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.converted_fields import ShownEvents, page_of
 from kubecore.apiserver.handlers.request import JSON_TYPE, Request, Response, Stream
 from kubecore.apiserver.handlers.served import Served
 from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
+from kubecore.apiserver.handlers.websocket_output import WebSocketOutput, switched_to_messages
 
 if TYPE_CHECKING:
     from kubecore.apiserver.authorization.authorizer import Authorizer, HeldRight
@@ -54,8 +57,9 @@ class Reading:
 
     # --- watch
 
-    def watch(self, request: Request, served: Served) -> None:
-        """Starts to stream; answers by itself. Raises what refuses the watch."""
+    def watch(self, request: Request, served: Served) -> Response | None:
+        """Starts to stream and answers by itself, or is answered with a handshake that fails. Raises what refuses the
+        watch."""
         key = served.stored().resource.key
         shape = self._shape(request, served)
         media = _STREAMED.get(shape.form.media)
@@ -67,7 +71,13 @@ class Reading:
         right = self._authorizer.held(request.user, attributes_of(request))
         watch = self._hub.query(key, shown.query, namespace, request.name)
         self._hub.hold(watch, right)
-        stream = request.respond_stream(200, media, served.headers)
+        stream: Stream
+        try:
+            messages = switched_to_messages(request, text=shape.form.media == JSON_TYPE)
+        except HandshakeRefused as refused:
+            watch.close()
+            return Response(refused.status, refused.text.encode(), "text/plain")
+        stream = messages or request.respond_stream(200, media, served.headers)
         stream.on_closed(watch.close)
         # Random, so that watches begun together do not end together.
         asked = int(parse_query(request.query).get("timeoutSeconds") or 0)
@@ -83,6 +93,7 @@ class Reading:
         task = asyncio.get_running_loop().create_task(run(), name=f"watch {served.resource.key}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return None
 
     async def _stream(
         self, watch: Watch, right: HeldRight, stream: Stream, request: Request, served: Served, shown: ShownEvents
@@ -102,9 +113,9 @@ class Reading:
             shape = self._shape(request, served)
             for event in batch:
                 value = event.object if event.type == "ERROR" else shape.event(event.object, first=first)
-                lines.append(_frame(shape.form.media, event.type, value))
+                lines.append(_event(shape.form.media, event.type, value))
                 first = False
-            if not stream.write(b"".join(lines)) or batch[-1].type == "ERROR":
+            if not _written(stream, shape.form.media, lines) or batch[-1].type == "ERROR":
                 return
             await drained(stream)
 
@@ -114,10 +125,19 @@ class Reading:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _frame(media: str, event_type: str, value: bytes) -> bytes:
+def _event(media: str, event_type: str, value: bytes) -> bytes:
+    """In protobuf its length comes first."""
     if media == protobuf.MEDIA:
         return protobuf.frame(event_type, protobuf.encode(value))
     return b'{"type":"' + event_type.encode() + b'","object":' + value + b"}\n"
+
+
+def _written(stream: Stream, media: str, events: Sequence[bytes]) -> bool:
+    """Whether there is somebody yet to whom these can be told."""
+    if not isinstance(stream, WebSocketOutput):
+        return stream.write(b"".join(events))
+    skipped = protobuf.FRAME_HEAD_BYTES if media == protobuf.MEDIA else 0
+    return all([stream.write(event[skipped:]) for event in events])
 
 
 def _namespace(request: Request, served: Served) -> str:

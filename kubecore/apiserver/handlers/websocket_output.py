@@ -1,12 +1,14 @@
-"""What is streamed to a client that asked for it by WebSocket, as browsers do who follow a log.
+"""What is streamed to a client that asked for it by WebSocket, as browsers do who follow a log or watch.
 
-After upstream `StreamObject` (apiserver `pkg/endpoints/handlers/responsewriters`) and apimachinery `wsstream.Reader`.
+After upstream `StreamObject` (apiserver `pkg/endpoints/handlers/responsewriters`) and apimachinery `wsstream.Reader`,
+and `HandleWS` (apiserver `pkg/endpoints/handlers/watch.go`).
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from kubecore import _native
@@ -22,30 +24,38 @@ _PROTOCOLS = ("", "binary.k8s.io", _IN_TEXT)
 _NORMAL = 1000
 
 
-class WebSocketOutput:
-    """A `request.Stream`: each piece is a message, after an empty one by which clients know that it has begun. `text`:
-    in base64, for those who can read no bytes. What the client says is let go of, but for pings and its end."""
+class Form(Enum):
+    """Of messages."""
 
-    def __init__(self, connection: _native.UpgradedConnection, *, text: bool) -> None:
+    BYTES = auto()
+    TEXT = auto()
+    BYTES_IN_TEXT = auto()
+    """In base64, for those who can read no bytes."""
+
+
+class WebSocketOutput:
+    """A `request.Stream`: each piece is a message. What the client says is let go of, but for pings and its end."""
+
+    def __init__(self, connection: _native.UpgradedConnection, form: Form) -> None:
         # Few ever ask for one, and to import it takes some 50 ms.
         from wsproto import events
         from wsproto.connection import Connection, ConnectionType
 
         self._connection = connection
-        self._text = text
+        self._form = form
         self._events = events
         self._frames = Connection(ConnectionType.SERVER)
         self._over = False
         self._on_closed: Callable[[], None] | None = None
-        self.write(b"")
         connection.on_data(self._heard)
 
     def write(self, data: bytes) -> bool:
         if self._over:
             return False
-        if self._text:
-            return self._send(self._events.TextMessage(base64.b64encode(data).decode()))
-        return self._send(self._events.BytesMessage(data))
+        if self._form is Form.BYTES:
+            return self._send(self._events.BytesMessage(data))
+        text = base64.b64encode(data) if self._form is Form.BYTES_IN_TEXT else data
+        return self._send(self._events.TextMessage(text.decode()))
 
     @property
     def writable(self) -> bool:
@@ -89,11 +99,27 @@ class WebSocketOutput:
 
 
 def switched(request: Request) -> WebSocketOutput | None:
-    """None for a request that asks for no WebSocket, or comes from within. Raises HandshakeRefused."""
+    """For a client that reads bytes as they come; an empty message tells it that they have begun. None for a request
+    that asks for no WebSocket, or comes from within. Raises HandshakeRefused."""
+    if (asked := _asked(request)) is None:
+        return None
+    protocol, answer = websockets.agree(asked.headers(), _PROTOCOLS)
+    output = WebSocketOutput(asked.upgrade(answer), Form.BYTES_IN_TEXT if protocol == _IN_TEXT else Form.BYTES)
+    output.write(b"")
+    return output
+
+
+def switched_to_messages(request: Request, *, text: bool) -> WebSocketOutput | None:
+    """As `switched`, for what comes in messages of its own, whatever the client calls the protocol."""
+    if (asked := _asked(request)) is None:
+        return None
+    headers = asked.headers()
+    named = ",".join(websockets.values(headers, "sec-websocket-protocol")).split(",")
+    _, answer = websockets.agree(headers, [named[0].strip()])
+    return WebSocketOutput(asked.upgrade(answer), Form.TEXT if text else Form.BYTES)
+
+
+def _asked(request: Request) -> _native.Request | None:
     if not isinstance(request, _native.Request) or not request.wants_upgrade:
         return None
-    headers = request.headers()
-    if not websockets.is_websocket(headers):
-        return None
-    protocol, answer = websockets.agree(headers, _PROTOCOLS)
-    return WebSocketOutput(request.upgrade(answer), text=protocol == _IN_TEXT)
+    return request if websockets.is_websocket(request.headers()) else None

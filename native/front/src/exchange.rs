@@ -107,6 +107,12 @@ impl Exchange {
         self.wants_upgrade() && told.into_iter().any(|value| value.to_ascii_lowercase().contains("upgrade"))
     }
 
+    /// Asks for the answer as messages of a WebSocket, as browsers do who watch.
+    pub fn asks_for_websocket(&self) -> bool {
+        self.asks_to_switch()
+            && self.header(header::UPGRADE).is_some_and(|told| told.eq_ignore_ascii_case("websocket"))
+    }
+
     /// Asks for another protocol on this connection.
     pub fn wants_upgrade(&self) -> bool {
         self.headers.contains_key(header::UPGRADE)

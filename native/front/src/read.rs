@@ -36,6 +36,9 @@ impl Server {
         }
         let route = self.routes.for_read(&exchange.info)?;
         let verb = exchange.info.verb();
+        if verb == "watch" && exchange.asks_for_websocket() {
+            return None;
+        }
         let form = negotiate(exchange.accept(), route.protobuf.is_some());
         let transcoder: Arc<dyn Transcoder> = match form {
             Form::Json => route.json.clone(),

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from kubecore.apiserver.handlers.websocket_output import WebSocketOutput
+from kubecore.apiserver.handlers.websocket_output import Form, WebSocketOutput
 
 BEGUN, CLOSED = b"\x82\x00", b"\x88\x02\x03\xe8"
 PING, CLOSE, BINARY = 0x89, 0x88, 0x82
@@ -40,7 +40,8 @@ class Connection:
 
 def opened(*, text: bool = False) -> tuple[WebSocketOutput, Connection, list[str]]:
     connection, told = Connection(), []
-    output = WebSocketOutput(cast(Any, connection), text=text)
+    output = WebSocketOutput(cast(Any, connection), Form.BYTES_IN_TEXT if text else Form.BYTES)
+    output.write(b"")  # as whoever streams bytes begins
     output.on_closed(lambda: told.append("closed"))
     return output, connection, told
 
