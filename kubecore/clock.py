@@ -183,7 +183,7 @@ class VirtualClock:
             # sleep, a millisecond, would be longer.
             polls += 1
             if polls <= _SHORT_POLLS:
-                time.sleep(_SHORT_POLL_SECONDS)
+                _stand_aside()
             else:
                 await asyncio.sleep(_OUTSIDE_POLL_SECONDS)
             await self._run_ready()
@@ -244,6 +244,11 @@ _OUTSIDE_POLL_SECONDS = 0.0002
 _SHORT_POLLS, _SHORT_POLL_SECONDS = 50, 0.00003
 _DRIVE_POLL_SECONDS, _DRIVE_STEP_SECONDS = 0.002, 0.01
 _LONGEST_WORK_SECONDS = 60.0
+
+
+def _stand_aside() -> None:
+    """For other threads, which are at it: the loop has nothing to do meanwhile."""
+    time.sleep(_SHORT_POLL_SECONDS)
 
 
 class _VirtualTimer:
