@@ -2,19 +2,33 @@
 
 /// The bytes, or at which byte of the text the fault is.
 pub(crate) fn decode_base64_url(text: &str) -> Result<Vec<u8>, usize> {
+    decode(text, true)
+}
+
+/// As `decode_base64_url`, of text without padding.
+pub(crate) fn decode_raw_base64_url(text: &str) -> Result<Vec<u8>, usize> {
+    decode(text, false)
+}
+
+fn decode(text: &str, padded: bool) -> Result<Vec<u8>, usize> {
     let mut input = text.bytes().enumerate().filter(|(_, byte)| !matches!(byte, b'\n' | b'\r')).peekable();
     let mut decoded = Vec::with_capacity(text.len() / 4 * 3);
     while input.peek().is_some() {
         let mut bits = 0_u32;
         let mut digits = 0;
         while digits < 4 {
-            let Some((at, byte)) = input.next() else { return Err(text.len() - digits) };
+            let Some((at, byte)) = input.next() else {
+                if padded || digits == 1 {
+                    return Err(text.len() - digits);
+                }
+                break;
+            };
             match (digit(byte), digits) {
                 (Some(value), _) => {
                     bits |= value << (18 - 6 * digits);
                     digits += 1;
                 }
-                (None, 2 | 3) if byte == b'=' => {
+                (None, 2 | 3) if padded && byte == b'=' => {
                     end(&mut input, digits, text.len())?;
                     break;
                 }
@@ -78,6 +92,18 @@ mod tests {
             ("é", 0),
         ] {
             assert_eq!(decode_base64_url(text), Err(at), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_without_padding_has_none() {
+        for (text, decoded) in
+            [("", &b""[..]), ("aGVsbG8", b"hello"), ("eA", b"x"), ("eB", b"x"), ("YWJj", b"abc")]
+        {
+            assert_eq!(decode_raw_base64_url(text).as_deref(), Ok(decoded), "{text:?}");
+        }
+        for (text, at) in [("a", 0), ("abcde", 4), ("eA==", 2), ("%%%", 0), ("ab+", 2)] {
+            assert_eq!(decode_raw_base64_url(text), Err(at), "{text:?}");
         }
     }
 }

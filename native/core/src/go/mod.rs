@@ -11,7 +11,7 @@ mod print;
 mod quantity_print;
 mod url;
 
-pub(crate) use base64::decode_base64_url;
+pub(crate) use base64::{decode_base64_url, decode_raw_base64_url};
 pub(crate) use duration::duration_text;
 pub use duration::parse_duration;
 pub(crate) use float::parse_float;

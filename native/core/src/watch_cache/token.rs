@@ -3,8 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::go::decode_base64_url;
+use crate::go::{decode_raw_base64_url, json_kind};
 use crate::schema::check_json;
 use crate::status::Status;
 
@@ -19,14 +20,33 @@ pub struct ContinueToken {
     pub start: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Wire {
-    #[serde(default)]
     v: String,
-    #[serde(default)]
     rv: i64,
-    #[serde(default)]
     start: String,
+}
+
+/// Why Go's `json` makes no token of it, in its words.
+fn unlike(value: &Value) -> Option<String> {
+    let given = json_kind(value)?;
+    let Some(members) = value.as_object() else {
+        return Some(format!("json: cannot unmarshal {given} into Go value of type storage.continueToken"));
+    };
+    members.iter().find_map(|(name, member)| {
+        let (wanted, fits) = match name.as_str() {
+            "v" | "start" => ("string", member.is_string()),
+            "rv" => ("int64", member.is_i64()),
+            _ => return None,
+        };
+        let mut given = json_kind(member).filter(|_| !fits)?.to_owned();
+        if wanted == "int64" && member.is_number() {
+            given = format!("number {member}");
+        }
+        let place = format!("Go struct field continueToken.{name} of type {wanted}");
+        Some(format!("json: cannot unmarshal {given} into {place}"))
+    })
 }
 
 impl ContinueToken {
@@ -39,14 +59,17 @@ impl ContinueToken {
     /// 400 for what this server cannot have made, a start that would leave the prefix above all.
     pub fn decode(token: &str) -> Result<Self, Status> {
         let refuse = |why: &str| Status::bad_request(format!("invalid continue token: {why}"));
-        let data = URL_SAFE_NO_PAD.decode(token).map_err(|_| {
-            let at = decode_base64_url(token).err().unwrap_or_default();
+        let data = decode_raw_base64_url(token).map_err(|at| {
             refuse(&format!("continue key is not valid: illegal base64 data at input byte {at}"))
         })?;
         check_json(&data)
             .map_err(|error| refuse(&format!("continue key is not valid: {}", error.message)))?;
-        let wire: Wire = serde_json::from_slice(&data)
+        let wire: Value = serde_json::from_slice(&data)
             .map_err(|error| refuse(&format!("continue key is not valid: {error}")))?;
+        if let Some(why) = unlike(&wire) {
+            return Err(refuse(&format!("continue key is not valid: {why}")));
+        }
+        let wire: Wire = serde_json::from_value(wire).unwrap_or_default();
         if wire.v != VERSION {
             let why = "continue key is not valid: server does not recognize this encoded version";
             return Err(refuse(&format!("{why} {}", wire.v)));
@@ -95,6 +118,51 @@ mod tests {
                 decoded(&format!(r#"{{"v":"meta.k8s.io/v1","rv":1,"start":"{start}"}}"#)).expect_err(start);
             assert_eq!(error.code, 400);
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_token_is_told_as_upstream_does() {
+        let told = |error: Status| {
+            let prefix = "invalid continue token: continue key is not valid: ";
+            error.message.strip_prefix(prefix).map(str::to_owned).unwrap_or(error.message)
+        };
+        for (token, why) in [
+            ("%%%", "illegal base64 data at input byte 0"),
+            ("ab=c", "illegal base64 data at input byte 2"),
+            ("eyJ2IjoxfQ==", "illegal base64 data at input byte 10"),
+            ("abcde", "illegal base64 data at input byte 4"),
+        ] {
+            assert_eq!(told(ContinueToken::decode(token).unwrap_err()), why, "{token}");
+        }
+        for (json, why) in [
+            (r#""x""#, "json: cannot unmarshal string into Go value of type storage.continueToken"),
+            (
+                r#"{"v":1}"#,
+                "json: cannot unmarshal number into Go struct field continueToken.v of type string",
+            ),
+            (
+                r#"{"v":"meta.k8s.io/v1","rv":1.5}"#,
+                "json: cannot unmarshal number 1.5 into Go struct field continueToken.rv of type int64",
+            ),
+            (
+                r#"{"rv":"5"}"#,
+                "json: cannot unmarshal string into Go struct field continueToken.rv of type int64",
+            ),
+            ("null", "server does not recognize this encoded version "),
+            (r#"{"v":"v2"}"#, "server does not recognize this encoded version v2"),
+        ] {
+            assert_eq!(told(decoded(json).unwrap_err()), why, "{json}");
+        }
+    }
+
+    #[test]
+    fn bits_left_over_do_not_count() {
+        let token = ContinueToken { revision: Some(7), start: "default/webs".into() };
+        let mut text = token.encode();
+        assert_eq!(text.len() % 4, 2, "four bits are left over");
+        let last = text.pop().map(|last| (last as u8 + 1) as char);
+        text.extend(last);
+        assert_eq!(ContinueToken::decode(&text), Ok(token));
     }
 
     #[test]
