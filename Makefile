@@ -59,11 +59,11 @@ demo: install ## build, boot a cluster, run the example of the README on it, sho
 # ---------------------------------------------------------------- checking
 .PHONY: test
 test: setup test-packages ## everything CI runs: lint, native, unit, integration and end to end tests
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-beside-rust test-beside-python
+	$(MAKE) --no-print-directory --jobs=3 --output-sync=line test-beside-rust test-beside-python test-beside-go
 	$(MAKE) --no-print-directory test-slow
 
 # What is of one thread for the most part, side by side; in each row one after another.
-.PHONY: test-beside-rust test-beside-python
+.PHONY: test-beside-rust test-beside-python test-beside-go
 test-beside-rust:
 	$(MAKE) --no-print-directory lint-rust
 	$(MAKE) --no-print-directory test-native
@@ -72,6 +72,9 @@ test-beside-python:
 	$(MAKE) --no-print-directory lint-python
 	$(MAKE) --no-print-directory lint-stubs
 	$(MAKE) --no-print-directory test-fast
+# What slow tests compare with takes minutes to compile: in the time that the others leave.
+test-beside-go: setup
+	nice -n 19 $(BIN)/python -m tests.support.building_ahead
 
 .PHONY: test-native
 test-native: ## the Rust crates' own tests

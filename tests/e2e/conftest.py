@@ -62,11 +62,9 @@ def example() -> Path:
 
 
 @pytest.fixture(scope="session")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def judge() -> Path:
     """Kubernetes' own registry: the Go program in `validation`."""
-    made = tmp_path_factory.mktemp("validation") / "validation"
-    go_programs.build(Path(__file__).parent / "validation", made)
-    return made
+    return go_programs.built("validation")
 
 
 @pytest.fixture

@@ -15,8 +15,6 @@ from tests.support.streamed_pod import STREAMED
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-SOURCES = Path(__file__).parent / "client_go"
-
 WIDGETS = """
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -42,11 +40,9 @@ spec:
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs() -> Path:
     """The folder of the built programs."""
-    folder = tmp_path_factory.mktemp("programs")
-    go_programs.build(SOURCES, f"{folder}/", "./...")
-    return folder
+    return go_programs.built("client_go", "clients").parent
 
 
 def said(*command: str | Path) -> str:

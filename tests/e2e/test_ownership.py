@@ -162,10 +162,8 @@ def without_empty(value: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program = tmp_path_factory.mktemp("ownership") / "ownership"
-    go_programs.build(Path(__file__).parent / "ownership", program)
-    return program
+def oracle() -> Path:
+    return go_programs.built("ownership")
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -253,10 +253,8 @@ def alike(theirs: JSON, ours: JSON, *, strange: bool) -> bool:
 
 
 @pytest.fixture(scope="module")
-def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("patches") / "patches"
-    go_programs.build(Path(__file__).parent / "patches", made)
-    return made
+def oracle() -> Path:
+    return go_programs.built("patches")
 
 
 @pytest.mark.parametrize("form", [*MEDIA_TYPES, "strange"])

@@ -23,10 +23,8 @@ VECTORS = ROOT / "native/core/tests/protobuf_vectors"
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> str:
-    built = tmp_path_factory.mktemp("protobuf") / "protobuf"
-    go_programs.build(SOURCES, built)
-    return str(built)
+def program() -> str:
+    return str(go_programs.built("protobuf"))
 
 
 def bare(value: object) -> object:

@@ -87,8 +87,7 @@ def kind(name: str, of: str = "Flunder", version: str = "v1alpha1", **more: Any)
 def wardle(kubectl: Kubectl, cluster: RunningCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder that the extension API server keeps its files in, once it is available."""
     folder = tmp_path_factory.mktemp("wardle")
-    program = folder / "sample"
-    go_programs.build(SOURCES, program)
+    program = go_programs.built(SOURCES.name)
     for name in MANIFESTS:
         kubectl("apply", "-f", str(manifests() / f"{name}.yaml"))
     for obj in (deployment(program, folder), service(), *map(api_service, SERVICES)):

@@ -20,10 +20,10 @@ from kubecore.netlink import Netlink
 from kubecore.proxy.modes import unavailable
 from tests.e2e.test_ingress import server
 from tests.native.test_one_listener import why_not
-from tests.support.go_programs import build
+from tests.support.go_programs import built
 from tests.support.kubectl import Kubectl
 from tests.support.net_world import Namespace
-from tests.support.process import ROOT, running_cluster
+from tests.support.process import running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(900)]
 
@@ -101,10 +101,8 @@ def _bring_up(netlink: Netlink, link: str, address: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def go_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("go") / "client"
-    build(ROOT / "tests" / "e2e" / "service_clients", made)
-    return made
+def go_client() -> Path:
+    return built("service_clients")
 
 
 CLIENT = {

@@ -26,10 +26,8 @@ AMOUNTS += ["12345678901234567890", "0.1234567891", "0.1Ki", "0.0001Ki", "1.000"
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> str:
-    built = tmp_path_factory.mktemp("hashes") / "hashes"
-    go_programs.build(SOURCES, built, "./hashes")
-    return str(built)
+def program() -> str:
+    return str(go_programs.built("protobuf", "hashes"))
 
 
 def test_the_types_are_gos(program: str) -> None:

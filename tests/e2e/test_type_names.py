@@ -15,15 +15,17 @@ ROOT = Path(__file__).parents[2]
 OPENAPI = ROOT / "kubecore" / "apiserver" / "openapi"
 
 
-def test_the_names_are_gos(tmp_path: Path) -> None:
-    go_programs.build(ROOT / "tests/e2e/protobuf", tmp_path / "named", "./named")
-    printed = subprocess.run([tmp_path / "named"], capture_output=True, text=True, check=True).stdout
+def test_the_names_are_gos() -> None:
+    printed = subprocess.run(
+        [go_programs.built("protobuf", "named")], capture_output=True, text=True, check=True
+    ).stdout
     assert printed == (ROOT / "native/core/src/go/named.txt").read_text()
 
 
-def test_parameters_are_described_as_gos_options_are(tmp_path: Path) -> None:
-    go_programs.build(ROOT / "tests/e2e/protobuf", tmp_path / "facts")
-    printed = subprocess.run([tmp_path / "facts", "parameters"], capture_output=True, text=True, check=True).stdout
+def test_parameters_are_described_as_gos_options_are() -> None:
+    printed = subprocess.run(
+        [go_programs.built("protobuf"), "parameters"], capture_output=True, text=True, check=True
+    ).stdout
     assert printed == (OPENAPI / "parameters.json").read_text()
 
 

@@ -12,6 +12,22 @@ import pytest
 
 from tests.support.alone import alone
 
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = ROOT / "tests" / "e2e"
+BUILT = ROOT / "target" / "go-programs"
+
+
+def built(module: str, package: str = ".") -> Path:
+    """The program of a package of the Go module in that folder of tests/e2e. The first one to ask builds all that are
+    there; others get what there is, and another run what has not changed since."""
+    source = MODULES / module
+    folder = BUILT / module
+    build(source, f"{folder}/", "./...")
+    if package != ".":
+        return folder / package
+    named = source.joinpath("go.mod").read_text().split(maxsplit=2)[1]
+    return folder / named.rpartition("/")[2]
+
 
 def build(module: Path, into: str | Path, packages: str = ".", *, flags: Sequence[str] = (), link: str = "") -> None:
     """Build `packages` of the Go module in that folder to the file `into`, or to a folder if it ends with a slash.
