@@ -47,7 +47,7 @@ from kubecore.kubelet.pods.status_writer import StatusWriter
 from kubecore.kubelet.pods.worker import PodWorker
 from kubecore.kubelet.pods.workers import PodWorkers
 from kubecore.kubelet.runtime import leftovers
-from kubecore.kubelet.runtime.stopping import SHUTDOWN_GRACE_SECONDS, stop_running
+from kubecore.kubelet.runtime.stopping import stop_running
 from kubecore.kubelet.serving import configz
 from kubecore.kubelet.serving.kubelet_metrics import KubeletMetrics
 from kubecore.kubelet.serving.server import KubeletServer, ServerConfig
@@ -349,10 +349,9 @@ class Kubelet:
         await self.workers.close()
         await server.close()
         runtimes = set(self._runtimes.values())
-        with suppress(TimeoutError):  # of a runtime that does not answer
-            async with self._clock.timeout(2 * SHUTDOWN_GRACE_SECONDS):
-                interrupted = await stop_running(runtimes, SHUTDOWN_GRACE_SECONDS)
-                self.workers.keep_last_words(interrupted)
+        interrupted = await stop_running(self._clock, runtimes, self._config.last_grace_seconds)
+        if interrupted is not None:
+            self.workers.keep_last_words(interrupted)
         if self._services is not None:
             self._services.host_ports.close()
         await self._own_runtimes.close()

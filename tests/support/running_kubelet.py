@@ -109,6 +109,8 @@ async def running_kubelet(tmp_path: Path, *, runtime: str = "host", mark: str = 
         network_mode="loopback",
         cluster_id=f"{os.getpid()}{mark}",
         client_ca=tmp_path / "ca.crt",
+        # Most programs of tests ignore SIGTERM, being the first of their pods.
+        last_grace_seconds=0.1,
     )
     kubelet = Kubelet(api.client("kubelet"), clock, config)
     task = asyncio.create_task(kubelet.run())

@@ -40,8 +40,11 @@ log = logging.getLogger("kubecore.kubelet.keeper")
 class Keeper:
     """`run` returns when nothing is left of what it kept."""
 
-    def __init__(self, settings: KeeperSettings, clock: Clock) -> None:
+    def __init__(
+        self, settings: KeeperSettings, clock: Clock, *, last_grace_seconds: float = SHUTDOWN_GRACE_SECONDS
+    ) -> None:
         self._settings = settings
+        self._last_grace_seconds = last_grace_seconds
         self._clock = clock
         self._ending = asyncio.Event()
         self._service: Service | None = None
@@ -98,9 +101,7 @@ class Keeper:
             if door is not None:
                 door.close()
             loop.remove_reader(place.listener.fileno())
-            with suppress(TimeoutError):
-                async with self._clock.timeout(2 * SHUTDOWN_GRACE_SECONDS):
-                    await stop_running(runtimes.values(), SHUTDOWN_GRACE_SECONDS)
+            await stop_running(self._clock, runtimes.values(), self._last_grace_seconds)
             await self._monitor.cut_short()
             for runtime in runtimes.values():
                 await runtime.close()

@@ -20,6 +20,7 @@ from kubecore.kubelet.node.shutdown import ShutdownConfig
 from kubecore.kubelet.pods.pull_records import Verification
 from kubecore.kubelet.runtime.cri.connection import DEFAULT_ENDPOINT
 from kubecore.kubelet.runtime.interface import Runtime
+from kubecore.kubelet.runtime.stopping import SHUTDOWN_GRACE_SECONDS
 from kubecore.node_network import NodeNetwork
 from kubecore.pod_namespaces import PodNamespaces
 
@@ -95,6 +96,8 @@ class KubeletConfig:
     max_images: int = MOST
     """How many the Node's status names, -1 for all."""
     shutdown: ShutdownConfig = field(default_factory=ShutdownConfig)
+    last_grace_seconds: float = SHUTDOWN_GRACE_SECONDS
+    """What containers have between SIGTERM and SIGKILL when the kubelet's own end is theirs."""
     reserved: Mapping[str, int] = field(default_factory=dict)
     """What pods are not given of a resource, in billionths."""
     enforce_allocatable: bool = True

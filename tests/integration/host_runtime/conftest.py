@@ -175,7 +175,8 @@ class LinkInProcess(KeeperLink):
     async def ensure(self) -> None:
         if not self.connected:
             ours, theirs = socket.socketpair()
-            self.keeping = asyncio.create_task(Keeper(self.settings, RealClock()).run(theirs))
+            keeper = Keeper(self.settings, RealClock(), last_grace_seconds=0.1)
+            self.keeping = asyncio.create_task(keeper.run(theirs))
             self._connect(ours)
 
     async def end(self) -> None:
