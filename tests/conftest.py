@@ -15,16 +15,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 LONGEST = (
     *("e2e/test_packaging", "e2e/test_client_suites", "e2e/test_kill_nine", "e2e/test_kopf", "e2e/test_validation"),
-    *(
-        "e2e/test_made_up_requests",
-        "e2e/test_kubectl",
-        "integration/test_virtual_day",
-        "e2e/test_client_go",
-        "e2e/test_kubectl_verbs",
-    ),
-    *("integration/apiserver/laws/test_api_laws", "integration/controllers/test_laws", "e2e/test_components"),
-    *("e2e/test_consistency", "e2e/test_ipvs", "e2e/test_definition_validation", "e2e/test_unprivileged"),
-    *("e2e/test_service_clients", "e2e/test_ownership", "e2e/test_cri", "e2e/test_dual_stack"),
+    *("e2e/test_made_up_requests", "e2e/test_kubectl", "integration/test_virtual_day", "e2e/test_client_go"),
+    *("e2e/test_kubectl_verbs", "integration/apiserver/laws/test_api_laws", "integration/controllers/test_laws"),
+    *("e2e/test_components", "e2e/test_consistency", "e2e/test_ipvs", "e2e/test_definition_validation"),
+    *("e2e/test_unprivileged", "e2e/test_service_clients", "e2e/test_ownership", "e2e/test_cri", "e2e/test_dual_stack"),
 )
 """Files whose tests take a minute and more, in this order of several workers' work: whoever is given one of them at the
 end has it to himself."""
