@@ -26,7 +26,7 @@ from kubecore.kubelet.runtime.launching import Namespaces
 from kubecore.kubelet.runtime.mapped_roots import Stage, StagedRoot, stage
 from kubecore.kubelet.runtime.pod_users import PodUsers
 from kubecore.kubelet.runtime.processes import Ended, Running, is_ending
-from kubecore.kubelet.runtime.seen_groups import Groups
+from kubecore.kubelet.runtime.seen_groups import NO_GROUPS, Groups
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -41,8 +41,8 @@ class Container:
     end: asyncio.Future[Ended] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     kill_timer_at: float = float("inf")
     cgroup: str = ""
-    groups: Groups = field(default_factory=dict)
-    """What it sees of control groups: its own, or, where this is empty, the host's."""
+    groups: Groups = NO_GROUPS
+    """What it sees of control groups."""
     out_of_memory: bool = False
     """We have killed it, or a process of it, since it had more memory than it may."""
     root: ImageRoot | None = None
@@ -277,7 +277,7 @@ class LaunchPlans:
 
     def _own_groups(self, container: Container) -> bool:
         """Whether they are the root of those that its processes hear of."""
-        return self.isolation.cgroup_namespace and bool(container.groups)
+        return self.isolation.cgroup_namespace and bool(container.groups.places)
 
     def _within(self, sandbox: Sandbox, container: Container, running: Running) -> list[tuple[int, int]]:
         """Everything the container's process is in, entered through its pidfd at once."""

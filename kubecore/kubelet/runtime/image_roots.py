@@ -17,7 +17,7 @@ from kubecore.images.view import ImageView
 from kubecore.kubelet.runtime import launching, mounting, seen_groups
 from kubecore.kubelet.runtime.interface import Mount
 from kubecore.kubelet.runtime.launching import Step
-from kubecore.kubelet.runtime.seen_groups import Groups
+from kubecore.kubelet.runtime.seen_groups import NO_GROUPS, Groups
 
 # The OCI runtimes' defaults.
 MASKED_FILES = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
@@ -68,10 +68,10 @@ def image_steps(
     console: str = "",
     shared: mounting.Shared = MappingProxyType({}),
     staged: Mapping[Mount, Mount] = MappingProxyType({}),
-    groups: Groups = MappingProxyType({}),
+    groups: Groups = NO_GROUPS,
 ) -> list[Step]:
     """All steps of one container; the arguments are those of `mounting.container_steps`. `staged`: what stands for a
-    mount where it was prepared (`mapped_roots`). `groups`: what is seen of control groups instead of the host's. Raises
+    mount where it was prepared (`mapped_roots`). `groups`: what is seen of control groups, if not the host's. Raises
     MountFailure."""
     plan = _Plan(str(root.folder / "root"), root.image.view())
     peers = mounting.keeps_peers([staged.get(one, one) for one in mounts])
@@ -179,8 +179,8 @@ class _Plan:
             steps.append(launching.mount("proc", self.inside("/proc"), filesystem="proc", flags=flags, optional=True))
         steps += self.interfaces(own_network=own_network)
         folder = str(seen_groups.FOLDER)
-        if groups:
-            steps += seen_groups.steps(groups, self.inside(folder))
+        if groups.places:
+            steps += groups.steps(self.inside(folder))
         else:
             steps.append(launching.bind(folder, self.inside(folder), optional=True))
         if privileged:

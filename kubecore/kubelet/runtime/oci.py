@@ -41,6 +41,7 @@ class OciRuntime(HostRuntime):
         self.images = self._images = images
         self.lack = "it has not started"
         """Why images cannot be run here, "" if they can."""
+        self._layout: seen_groups.Layout | None = None
         self._removing: set[asyncio.Future[None]] = set()
 
     async def start(self) -> None:
@@ -89,7 +90,8 @@ class OciRuntime(HostRuntime):
         self, sandbox: Sandbox, container: Container, output: Output, target: Running | None
     ) -> launching.Process:
         if self.cgroups is not None and container.cgroup:
-            container.groups = seen_groups.of_container(self.cgroups, container.cgroup)
+            self._layout = self._layout or seen_groups.Layout.of()
+            container.groups = self._layout.groups(self.cgroups, container.cgroup)
         stage = self._plans.stage(sandbox, container)
         if stage is None:
             return await super()._start_main(sandbox, container, output, target)

@@ -10,6 +10,7 @@ from kubecore.kubelet.cgroups.v1 import CgroupsV1
 from kubecore.kubelet.cgroups.v2 import CgroupsV2
 from kubecore.kubelet.runtime import launching, seen_groups
 from kubecore.kubelet.runtime.launching import Step
+from kubecore.kubelet.runtime.seen_groups import Groups, Layout
 
 ALL = Path("/sys/fs/cgroup")
 
@@ -28,9 +29,9 @@ def process(folder: Path, groups: dict[str, str], mounts: dict[str, str]) -> Pat
 def test_version_2_is_one_folder(tmp_path: Path) -> None:
     starter = process(tmp_path, {"": "/init"}, {f"{ALL}": ""})
     groups = CgroupsV2(ALL, ALL / "node/kubepods")
-    found = seen_groups.of_container(groups, "podx/id", process=starter)
-    assert found == {".": ALL / "node/kubepods/podx/id"}
-    assert seen_groups.steps(found, "/root/cgroup") == [
+    found = Layout.of(starter).groups(groups, "podx/id")
+    assert found == Groups({".": ALL / "node/kubepods/podx/id"})
+    assert found.steps("/root/cgroup") == [
         launching.bind(f"{ALL}/node/kubepods/podx/id", "/root/cgroup", optional=True)
     ]
 
@@ -42,14 +43,14 @@ def test_version_1_has_a_folder_for_each_hierarchy_be_it_one_in_which_the_node_h
         {f"{ALL}/cpu,cpuacct": "cpu,cpuacct", f"{ALL}/freezer": "freezer", f"{ALL}/unified": ""},
     )
     node = ALL / "cpu,cpuacct/s/node/kubepods"
-    found = seen_groups.of_container(CgroupsV1({"cpu": node, "cpuacct": node}), "podx/id", process=starter)
-    assert found == {"cpu,cpuacct": node / "podx/id", "freezer": ALL / "freezer/f", "unified": ALL / "unified/u"}
+    found = Layout.of(starter).groups(CgroupsV1({"cpu": node, "cpuacct": node}), "podx/id")
+    assert found.places == {"cpu,cpuacct": node / "podx/id", "freezer": ALL / "freezer/f", "unified": ALL / "unified/u"}
 
 
 def test_hierarchies_that_are_mounted_elsewhere_are_not_shown(tmp_path: Path) -> None:
     starter = process(tmp_path, {"memory": "/"}, {"/dev/memory": "memory"})
     groups = CgroupsV1({"memory": Path("/dev/memory/node/kubepods")})
-    assert seen_groups.of_container(groups, "podx/id", process=starter) == {}
+    assert Layout.of(starter).groups(groups, "podx/id").places == {}
 
 
 def test_a_controller_that_shares_a_hierarchy_is_found_by_its_name_too(
@@ -58,7 +59,9 @@ def test_a_controller_that_shares_a_hierarchy_is_found_by_its_name_too(
     (tmp_path / "cpu").symlink_to("cpu,cpuacct")
     (tmp_path / "gone").symlink_to("nowhere")
     monkeypatch.setattr(seen_groups, "FOLDER", tmp_path)
-    steps = seen_groups.steps({"cpu,cpuacct": Path("/g")}, "/root/cgroup")
+    (tmp_path / "process").mkdir()
+    starter = process(tmp_path / "process", {"cpu,cpuacct": "/"}, {f"{tmp_path}/cpu,cpuacct": "cpu,cpuacct"})
+    steps = Layout.of(starter).groups(CgroupsV1({"cpu": Path("/g")}), "id").steps("/root/cgroup")
     assert [one for one in steps if one[0] == "symlink"] == [launching.symlink("cpu,cpuacct", "/root/cgroup/cpu")]
 
 
