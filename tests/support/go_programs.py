@@ -37,7 +37,7 @@ def build(module: Path, into: str | Path, packages: str = ".", *, flags: Sequenc
     go = shutil.which("go")
     if go is None:
         pytest.skip("Go is not installed")
-    command = [go, "build", *flags, f"-ldflags=-s -w {link}", "-o", str(into), packages]
+    command = [go, "build", *flags, "-gcflags=all=-dwarf=false", f"-ldflags=-s -w {link}", "-o", str(into), packages]
     with alone(Path(sys.prefix, "go-build.lock")):
         subprocess.run(command, cwd=module, check=True)
 
