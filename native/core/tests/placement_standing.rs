@@ -124,6 +124,17 @@ fn a_node_is_kept_free_for_another_one_as_long_as_that_is_nominated() {
 }
 
 #[test]
+fn who_would_have_to_go_for_two_pods_does_not_go_for_one() {
+    let mut cluster = Cluster::new();
+    let both = [vec!["a/n1-0", "a/n1-1"], vec!["a/n2-0", "a/n2-1"]];
+    assert_eq!(cluster.victims(), both);
+    cluster.table.nominate("other", "n1", 5, pod(3, 5).as_bytes()).unwrap();
+    assert_eq!(cluster.victims(), both[1..], "what goes from n1 makes room for the other one");
+    cluster.table.withdraw("other");
+    assert_eq!(cluster.victims(), both);
+}
+
+#[test]
 fn who_has_started_before_others_counts_for_more() {
     let mut cluster = Cluster::new();
     cluster.table.put_pod("a/n1-0", "n1", pod(1, 1).as_bytes()).unwrap();
