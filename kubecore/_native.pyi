@@ -1400,6 +1400,14 @@ class Decoded:
         """One per unknown or duplicate field, when validation is Warn."""
 
 @final
+class DeferredValue:
+    """What a write stores, worked out when it is asked for the first time: the LMDB store does it in its writer's thread,
+    without the GIL."""
+
+    def render(self, revision: int) -> bytes:
+        """As it is stored at that revision. ValueError where there turns out to be none."""
+
+@final
 class Schemas:
     """Types compiled from OpenAPI definitions. Immutable. Kinds are named "apps/v1/Deployment", "v1/Pod"; KeyError for others."""
 
@@ -1442,12 +1450,22 @@ class Schemas:
         """The managedFields `track` would put into `new`, as JSON. `convert` makes of an object (canonical JSON), and a
         version that other entries speak of, its kind there and how it is said there; None for unknown versions."""
     def amended(
-        self, kind: str, stored: bytes, changes: tuple[bytes, bytes, bytes, bytes], *, manager: str, time: str
-    ) -> bytes | None:
+        self,
+        kind: str,
+        stored: bytes,
+        changes: tuple[bytes, bytes, bytes, bytes],
+        *,
+        by: tuple[str, str],
+        opening: bytes,
+    ) -> DeferredValue:
         """A stored object of a kind that is served in one version, with a condition set in its status and other members
-        changed, and with the managedFields that follow; without resourceVersion. None where its status stays what it
-        is. `changes`, each canonical JSON: the condition where there is none of its type yet, its members that are set
-        in one that is there, members of the status, and of the metadata (null takes one out). ValueError."""
+        changed, and with the managedFields that follow. There is none where its status stays what it is. `changes`,
+        each canonical JSON: the condition where there is none of its type yet, its members that are set in one that is
+        there, members of the status, and of the metadata (null takes one out). `by`: manager and time. `opening`: what
+        canonical bytes of the kind begin with, up to the metadata's first member."""
+    def created(self, kind: str, body: bytes, metadata: bytes, *, by: tuple[str, str], opening: bytes) -> DeferredValue:
+        """A new object as it is sent (JSON, strictly read), with its defaults, `metadata` (JSON of more members) and the
+        managedFields that follow; likewise. There is none where the body is refused."""
     def apply(
         self,
         kind: str,
@@ -1672,9 +1690,9 @@ class Store:
     ) -> Store:
         """`encryption`: prefixes of keys with their providers in order (kind, and names of keys with their secrets), by
         the first key of the first of which values are sealed in the file. ValueError for secrets that do not do."""
-    def create(self, key: str, value: Template) -> Pending[Stored]: ...
-    def update(self, key: str, value: Template, *, expected: int) -> Pending[Stored]: ...
-    def delete(self, key: str, last: Template, *, expected: int) -> Pending[Stored]: ...
+    def create(self, key: str, value: Template | DeferredValue) -> Pending[Stored]: ...
+    def update(self, key: str, value: Template | DeferredValue, *, expected: int) -> Pending[Stored]: ...
+    def delete(self, key: str, last: Template | DeferredValue, *, expected: int) -> Pending[Stored]: ...
     def get(self, key: str) -> Pending[Stored | None]: ...
     def list(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Pending[Page]: ...
     def events(self, since: int, *, limit: int = 0) -> Pending[Sequence[Event]]: ...

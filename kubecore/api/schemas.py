@@ -13,6 +13,7 @@ from kubecore._native import (
     Applied,
     CustomSchema,
     Decoded,
+    DeferredValue,
     PatchError,
     SchemaError,
     Schemas,
@@ -31,6 +32,7 @@ __all__ = [
     "BuiltinKind",
     "CustomSchema",
     "Decoded",
+    "DeferredValue",
     "KindSchema",
     "PatchError",
     "SchemaError",
@@ -116,10 +118,14 @@ class BuiltinKind:
         )
 
     def amended(
-        self, stored: bytes, changes: tuple[bytes, bytes, bytes, bytes], *, manager: str, time: str
-    ) -> bytes | None:
+        self, stored: bytes, changes: tuple[bytes, bytes, bytes, bytes], *, by: tuple[str, str], opening: bytes
+    ) -> DeferredValue:
         """As `Schemas.amended`, which is of kinds without other versions."""
-        return self._schemas.amended(self._kind, stored, changes, manager=manager, time=time)
+        return self._schemas.amended(self._kind, stored, changes, by=by, opening=opening)
+
+    def created(self, body: bytes, metadata: bytes, *, by: tuple[str, str], opening: bytes) -> DeferredValue:
+        """As `Schemas.created`, likewise."""
+        return self._schemas.created(self._kind, body, metadata, by=by, opening=opening)
 
     def apply(
         self,

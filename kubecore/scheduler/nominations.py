@@ -45,6 +45,10 @@ class Nominations:
         """The node that a pod is nominated to run on, or ""."""
         return self._node_of.get(uid, "")
 
+    def pod(self, uid: str) -> PodInfo | None:
+        """The nominated pod, as it was known last."""
+        return self._on[node].get(uid) if (node := self.node_of(uid)) else None
+
     def put(self, pod: PodInfo, node: str) -> None:
         """Nominate the pod, or a newer version of it, for `node`; "" takes its nomination back."""
         self.remove(pod.uid)

@@ -72,6 +72,8 @@ class PodInfo:
         pod = PodInfo(obj)
         if pod.uid == self.uid and obj["spec"] == self.obj["spec"] and _resized(obj) == _resized(self.obj) == []:
             pod._affinity, pod._requests, pod._used = self._affinity, self._requests, self._used
+            if pod.labels == self.labels and meta.is_deleting(obj) == meta.is_deleting(self.obj):
+                pod.facts = self.facts
         return pod
 
     @property

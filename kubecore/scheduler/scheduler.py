@@ -354,10 +354,11 @@ class Scheduler:
                 self._reject(new)
                 self._remove(key)
         else:
-            before, pod = PodInfo(old), PodInfo(new)
-            nominated = self._cache.nominations.node_of(pod.uid)
-            self._cache.nominations.updated(before, pod)
-            if nominated and self._cache.nominations.node_of(pod.uid) != nominated:
+            nominations, before = self._cache.nominations, PodInfo(old)
+            pod = (nominations.pod(before.uid) or before).renewed(new)
+            nominated = nominations.node_of(pod.uid)
+            nominations.updated(before, pod)
+            if nominated and nominations.node_of(pod.uid) != nominated:
                 self._queue.happened(pod_removed(before), to_priority=before.priority)
             if key not in self._queue or not same_scheduling_facts(old, new):
                 self._queue.update(pod, list(pod_changes(before, pod)))

@@ -11,6 +11,7 @@ mod cache;
 mod clock;
 mod custom;
 mod dataplane;
+mod deferred;
 mod dns;
 mod error;
 mod feed;
@@ -57,6 +58,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     clock::register(module)?;
     custom::register(module)?;
     dataplane::register(module)?;
+    deferred::register(module)?;
     dns::register(module)?;
     error::register(module)?;
     feed::register(module)?;

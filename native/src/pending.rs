@@ -310,6 +310,7 @@ fn storage_error(py: Python<'_>, refusal: Refusal) -> PyErr {
     static MISSING: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static CONFLICT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static COMPACTED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static UNMADE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static CLOSED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static FAILED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let made = match refusal {
@@ -321,6 +322,7 @@ fn storage_error(py: Python<'_>, refusal: Refusal) -> PyErr {
         Refusal::Compacted { revision, compacted } => {
             interface(py, &COMPACTED, "Compacted").map(|class| class.call1((revision, compacted)))
         }
+        Refusal::Unmade { key } => interface(py, &UNMADE, "ValueUnmade").map(|class| class.call1((key,))),
         Refusal::Closed => {
             interface(py, &CLOSED, "StorageClosed").map(|class| class.call1(("the store is shutting down",)))
         }

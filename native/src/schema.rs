@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use kubecore_core::merge::{
-    self, Amendment, Apply, ApplyFailure, Conflict, Convert, Converted, FieldSet, PatchFailure, PatchType,
-    Patched, PathElement, Update, conflict_message,
+    self, Apply, ApplyFailure, Conflict, Convert, Converted, FieldSet, PatchFailure, PatchType, Patched,
+    PathElement, Update, conflict_message,
 };
 use kubecore_core::schema::{self as engine, FieldValidation, KindId, Rejection};
 use pyo3::create_exception;
@@ -13,6 +13,8 @@ use pyo3::exceptions::{PyException, PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyBytes;
+
+use crate::deferred::{Changes, DeferredValue, Making};
 
 create_exception!(_native, SchemaError, PyException);
 create_exception!(_native, PatchError, PyException);
@@ -177,23 +179,30 @@ impl Schemas {
         Ok(managed.map(|managed| PyBytes::new(py, &managed)))
     }
 
-    /// `changes`: condition, its members that are given, members of the status, members of the metadata.
-    #[pyo3(signature = (kind, stored, changes, *, manager, time))]
-    fn amended<'py>(
-        &self,
-        py: Python<'py>,
+    #[pyo3(signature = (kind, stored, changes, *, by, opening))]
+    fn amended(
+        slf: Py<Self>,
         kind: &str,
-        stored: &[u8],
-        changes: (PyBackedBytes, PyBackedBytes, PyBackedBytes, PyBackedBytes),
-        manager: &str,
-        time: &str,
-    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let (condition, given, status, metadata) = &changes;
-        let amendment = Amendment { condition, given, status, metadata };
-        let update = Update { manager, time, subresource: "status" };
-        let amended = self.inner.amended(self.kind(kind)?, stored, amendment, update);
-        let amended = amended.map_err(|error| PyValueError::new_err(error.message))?;
-        Ok(amended.map(|amended| PyBytes::new(py, &amended)))
+        stored: PyBackedBytes,
+        changes: Changes,
+        by: (String, String),
+        opening: PyBackedBytes,
+    ) -> PyResult<DeferredValue> {
+        let kind = slf.get().kind(kind)?;
+        Ok(DeferredValue::new(slf, kind, Making::Amended { stored, changes }, by, opening))
+    }
+
+    #[pyo3(signature = (kind, body, metadata, *, by, opening))]
+    fn created(
+        slf: Py<Self>,
+        kind: &str,
+        body: PyBackedBytes,
+        metadata: PyBackedBytes,
+        by: (String, String),
+        opening: PyBackedBytes,
+    ) -> PyResult<DeferredValue> {
+        let kind = slf.get().kind(kind)?;
+        Ok(DeferredValue::new(slf, kind, Making::Created { body, metadata }, by, opening))
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -18,6 +18,7 @@ use pyo3::types::{PyList, PyType};
 
 use crate::bell::Bell;
 use crate::clock::Clock;
+use crate::deferred::DeferredValue;
 use crate::error::io_error;
 use crate::feed::{Feed, Router};
 use crate::gil::released;
@@ -33,15 +34,33 @@ const UNINDEXED: usize = 8192;
 /// Who waits, and a write's value. Its objects go back to the loop's thread with the answer, where they may be dropped.
 struct Waiting {
     pending: Py<Pending>,
-    value: Option<PyTemplate>,
+    value: Option<Value>,
 }
 
-/// head and tail; the revision comes between them
-type PyTemplate = (PyBackedBytes, PyBackedBytes);
+enum Value {
+    /// head and tail; the revision comes between them
+    Template(PyBackedBytes, PyBackedBytes),
+    Deferred(Py<DeferredValue>),
+}
+
+impl<'py> FromPyObject<'_, 'py> for Value {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(deferred) = given.cast_exact::<DeferredValue>() {
+            return Ok(Self::Deferred(deferred.to_owned().unbind()));
+        }
+        given.extract().map(|(head, tail)| Self::Template(head, tail))
+    }
+}
 
 impl Ticket for Waiting {
-    fn value(&self) -> (&[u8], &[u8]) {
-        self.value.as_ref().map_or((b"", b""), |(head, tail)| (head, tail))
+    fn value(&self) -> Option<(&[u8], &[u8])> {
+        match &self.value {
+            None => Some((b"", b"")),
+            Some(Value::Template(head, tail)) => Some((head, tail)),
+            Some(Value::Deferred(value)) => value.get().made(),
+        }
     }
 }
 
@@ -162,7 +181,7 @@ pub struct Store {
 }
 
 impl Store {
-    fn submit(slf: &Bound<'_, Self>, work: Work, value: Option<PyTemplate>) -> PyResult<Py<Pending>> {
+    fn submit(slf: &Bound<'_, Self>, work: Work, value: Option<Value>) -> PyResult<Py<Pending>> {
         let (py, store) = (slf.py(), slf.get());
         let pending = Py::new(py, Pending::new(store.event_loop.clone_ref(py)))?;
         let waiting = Waiting { pending: pending.clone_ref(py), value };
@@ -204,7 +223,7 @@ impl Store {
         slf: &Bound<'_, Self>,
         kind: Kind,
         key: String,
-        value: PyTemplate,
+        value: Value,
         expected: u64,
     ) -> PyResult<Py<Pending>> {
         Self::submit(slf, Work::Write(Write { kind, key, expected }), Some(value))
@@ -247,17 +266,17 @@ impl Store {
         Ok(Self { core, outbox, event_loop, burst, closed })
     }
 
-    fn create(slf: &Bound<'_, Self>, key: String, value: PyTemplate) -> PyResult<Py<Pending>> {
+    fn create(slf: &Bound<'_, Self>, key: String, value: Value) -> PyResult<Py<Pending>> {
         Self::write(slf, Kind::Create, key, value, 0)
     }
 
     #[pyo3(signature = (key, value, *, expected))]
-    fn update(slf: &Bound<'_, Self>, key: String, value: PyTemplate, expected: u64) -> PyResult<Py<Pending>> {
+    fn update(slf: &Bound<'_, Self>, key: String, value: Value, expected: u64) -> PyResult<Py<Pending>> {
         Self::write(slf, Kind::Update, key, value, expected)
     }
 
     #[pyo3(signature = (key, last, *, expected))]
-    fn delete(slf: &Bound<'_, Self>, key: String, last: PyTemplate, expected: u64) -> PyResult<Py<Pending>> {
+    fn delete(slf: &Bound<'_, Self>, key: String, last: Value, expected: u64) -> PyResult<Py<Pending>> {
         Self::write(slf, Kind::Delete, key, last, expected)
     }
 

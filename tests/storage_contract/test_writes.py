@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import orjson
 import pytest
 
+from kubecore.api import schemas
+from kubecore.api.schemas import DeferredValue
 from kubecore.apiserver.storage.interface import (
     DELETE,
     PUT,
@@ -14,6 +17,7 @@ from kubecore.apiserver.storage.interface import (
     RevisionConflict,
     Storage,
     StorageClosed,
+    ValueUnmade,
 )
 
 from .conftest import Harness, value
@@ -141,3 +145,38 @@ async def test_who_gives_up_closing_has_closed_the_store_and_nobody_waits_for_ev
         await closing
     assert [stored.revision for stored in await asyncio.gather(*pending)] == list(range(1, 11))
     assert (await harness.reopen()).revision == 10
+
+
+def deferred(text: object) -> DeferredValue:
+    """A ConfigMap with that under the key `text`."""
+    opening = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{'
+    body = opening + b'"name":"a"},"data":{"text":' + orjson.dumps(text) + b"}}"
+    return schemas.default().created(
+        "v1/ConfigMap", body, b'{"uid":"1"}', by=("me", "2026-01-01T00:00:00Z"), opening=opening
+    )
+
+
+async def test_a_deferred_value_is_stored_as_it_is_worked_out(storage: Storage) -> None:
+    first = await storage.create(A, deferred("one"))
+    assert first.value == deferred("one").render(first.revision)
+    assert orjson.loads(first.value)["data"] == {"text": "one"}
+    second = await storage.update(A, deferred("two"), expected=first.revision)
+    assert await storage.get(A) == second == (second.revision, deferred("two").render(second.revision))
+    last = await storage.delete(A, deferred("three"), expected=second.revision)
+    assert last.value == deferred("three").render(last.revision)
+
+
+async def test_a_deferred_value_that_turns_out_not_to_be_there_fails_its_own_write_only(harness: Harness) -> None:
+    storage = harness.storage
+    first, unmade, last = (
+        storage.create(A, value("one")),
+        storage.create(B, deferred(5)),
+        storage.create("/c/", value("x")),
+    )
+    with pytest.raises(ValueUnmade):
+        await unmade
+    assert (await last).revision == (await first).revision + 1
+    assert await storage.get(B) is None
+    assert len(harness.sink.events) == 2
+    with pytest.raises(ValueError, match="there is no such value"):
+        deferred(5).render(1)

@@ -5,16 +5,15 @@ before one is waited for. Each becomes what `Creator` makes of it, to whom those
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-import orjson
+import msgspec
 
 from kubecore.api.errors import StatusError
-from kubecore.api.schemas import SchemaError
+from kubecore.api.schemas import BuiltinKind
 from kubecore.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
-from kubecore.apiserver.handlers.request import JSON_TYPE
 from kubecore.apiserver.registry import direct_writes, lifecycle
-from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.registry.codec import dumps
 from kubecore.apiserver.registry.size_limit import MOST_BYTES
 from kubecore.apiserver.registry.validation.problems import Enough
 from kubecore.apiserver.storage.interface import StorageError
@@ -32,6 +31,28 @@ JSON = dict[str, Any]
 
 _EVENTS = "events"
 _SIMPLE = {"name", "namespace"}
+# Room for what is added to an event, which is not measured.
+_ROOM = 16 * 1024
+
+
+class _Reference(TypedDict, total=False):
+    namespace: str | None
+
+
+class _Event(TypedDict, total=False):
+    """What of an event has to be judged. Of its metadata no more is known than names."""
+
+    metadata: dict[str, str]
+    involvedObject: _Reference | None
+    eventTime: str | None
+    reportingComponent: str | None
+    reportingInstance: str | None
+    action: str | None
+    reason: str | None
+    message: str | None
+
+
+_EVENT: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Event)
 
 
 class EventCreating:
@@ -46,6 +67,9 @@ class EventCreating:
     def __init__(self, creator: Creator, store: Store) -> None:
         self._creator = creator
         self._store = store
+        schema = store.schema
+        assert isinstance(schema, BuiltinKind), "events are built in"
+        self._schema = schema
 
     async def create_at_once(self, user: UserInfo, bodies: Sequence[bytes]) -> list[bytes | None]:
         """What was stored of each, all of them begun before one is waited for; None of those that are left to the
@@ -72,20 +96,14 @@ class EventCreating:
         """None for an event that has more of metadata than a name, or that is not right."""
         store = self._store
         try:
-            decoded = store.schema.decode(body, JSON_TYPE, ctx.field_validation)
-            event: JSON = loads(decoded.body)
+            event = _EVENT.decode(body)
             metadata = event.get("metadata") or {}
-            if decoded.warnings or metadata.keys() != _SIMPLE or metadata["namespace"] != ctx.namespace:
+            if metadata.keys() != _SIMPLE or metadata["namespace"] != ctx.namespace or len(body) > MOST_BYTES - _ROOM:
                 return None
             if store.strategy.validate(ctx, event):
                 return None
-        except (SchemaError, StatusError, Enough):
+        except (msgspec.MsgspecError, StatusError, Enough):
             return None
-        managed = store.owning.managed(ctx, None, event)
-        metadata["uid"], metadata["creationTimestamp"] = lifecycle.new_uid(), ctx.now
-        if managed and managed != b"[]":
-            metadata["managedFields"] = orjson.Fragment(managed)
-        made = store.codec.encode(event)
-        if len(made) > MOST_BYTES:
-            return None
-        return direct_writes.begin_create(store, ctx.namespace, metadata["name"], made)
+        made = dumps({"uid": lifecycle.new_uid(), "creationTimestamp": ctx.now})
+        value = self._schema.created(body, made, by=(ctx.field_manager, ctx.now), opening=store.codec.opening)
+        return direct_writes.begin_create(store, ctx.namespace, metadata["name"], value)

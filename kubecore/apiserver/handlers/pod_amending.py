@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from kubecore._native import UserInfo
     from kubecore.api.amendment import Amendment
+    from kubecore.api.schemas import DeferredValue
     from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.handlers.request import Request
     from kubecore.apiserver.handlers.served import Served
@@ -179,9 +180,9 @@ class PodAmending:
             self._known[condition["type"]] = known
         return known
 
-    def _rewritten(self, given: Amendment, condition: _Shown, stored: bytes, now: str) -> tuple[bytes, bool]:
+    def _rewritten(self, given: Amendment, condition: _Shown, stored: bytes, now: str) -> tuple[DeferredValue, bool]:
         """A pod that runs or waits and was stored as it is now, as it is then, and whether it is gone: nothing else of
-        it has to be judged again. Raises _Whole."""
+        it has to be judged again. Where nothing changes there is no such value. Raises _Whole."""
         told = _TOLD.decode(stored)
         metadata = told.metadata
         if metadata.uid != given.uid or metadata.deletionTimestamp or metadata.annotations:
@@ -199,10 +200,9 @@ class PodAmending:
             if metadata.generation:
                 marks["generation"] = metadata.generation + 1
         changes = condition.whole_json, condition.given_json, dumps(dict(given.status)), dumps(marks)
-        body = self._schema.amended(stored, changes, manager=self._patch["field_manager"], time=now)
-        if body is None:
-            raise _Whole
-        return body, lifecycle.may_go(marks)
+        by = self._patch["field_manager"], now
+        value = self._schema.amended(stored, changes, by=by, opening=self._store.codec.opening)
+        return value, lifecycle.may_go(marks)
 
 
 def _of(facts: JSON, given: Amendment) -> JSON:

@@ -40,9 +40,10 @@ class Codec:
         self._numbers = with_gos_numbers if resource.storage_version else bytes
         self.opaque = OpaqueMembers(resource.key)
         opening = dumps({"apiVersion": resource.api_version, "kind": resource.kind})
-        self._opening = opening[:-1] + b',"metadata":{'
-        self._cut = len(self._opening)
-        self._template_head = self._opening + b'"resourceVersion":"'
+        self.opening = opening[:-1] + b',"metadata":{'
+        """What canonical bytes begin with."""
+        self._cut = len(self.opening)
+        self._template_head = self.opening + b'"resourceVersion":"'
 
     def encode(self, obj: JSON, *like: bytes) -> bytes:
         """Canonical bytes without resourceVersion (which `obj` loses). Opaque members are written as in the bodies
@@ -76,7 +77,7 @@ class Codec:
 
     def template(self, body: bytes) -> Template:
         """Canonical bytes, ready for a revision."""
-        if not body.startswith(self._opening):
+        if not body.startswith(self.opening):
             body = self.encode(loads(body))
         return Template(self._template_head, b'",' + body[self._cut :])
 

@@ -1,8 +1,9 @@
 """Writes by the registry that no strategy, admission or validation looks at: whoever makes them has seen to that.
 
 `change` and `amend` come to an end by themselves, being worked out anew where another was faster. What is named `begin`
-has one try: it works the write out at once, from what the watch cache has, and hands it to the storage before anything
-is waited for, so that many go into one commit. How that ends is the caller's matter, who has the usual way left.
+has one try: it works the write out at once, from what the watch cache has, or leaves that to the storage, and hands it
+over before anything is waited for, so that many go into one commit. How that ends is the caller's matter, who has the
+usual way left.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from kubecore.apiserver.registry.writes import storage_status
 from kubecore.apiserver.storage.interface import KeyMissing, RevisionConflict, StorageError, Stored
 
 if TYPE_CHECKING:
+    from kubecore.api.schemas import DeferredValue
     from kubecore.apiserver.registry.store import Store
     from kubecore.apiserver.registry.strategy import RequestContext
 
@@ -48,19 +50,20 @@ def begin_amend(store: Store, namespace: str, name: str, decide: Callable[[bytes
 
 
 def begin_rewrite(
-    store: Store, namespace: str, name: str, rewrite: Callable[[bytes], tuple[bytes, bool]]
+    store: Store, namespace: str, name: str, rewrite: Callable[[bytes], tuple[DeferredValue, bool]]
 ) -> Awaitable[Stored]:
-    """`begin_amend` for who makes all of the stored bytes anew, without resourceVersion, and says whether the object is
-    gone with it."""
+    """`begin_amend` for who has all of the stored bytes made anew, and says whether the object is gone with it; its end
+    raises ValueUnmade, too."""
     stored = store.get(namespace, name)
-    body, goes = rewrite(stored.value)
+    value, goes = rewrite(stored.value)
     write = store.registry.storage.delete if goes else store.registry.storage.update
-    return write(store.key(namespace, name), store.codec.template(body), expected=stored.revision)
+    return write(store.key(namespace, name), value, expected=stored.revision)
 
 
-def begin_create(store: Store, namespace: str, name: str, body: bytes) -> Awaitable[Stored]:
-    """Of an object that is to be stored as the store speaks of it; its end raises KeyExists where one is there."""
-    return store.registry.storage.create(store.key(namespace, name), store.codec.template(body))
+def begin_create(store: Store, namespace: str, name: str, value: DeferredValue) -> Awaitable[Stored]:
+    """Of an object that is to be stored as the store speaks of it; its end raises KeyExists where one is there, and
+    ValueUnmade."""
+    return store.registry.storage.create(store.key(namespace, name), value)
 
 
 async def _changed(store: Store, ctx: RequestContext, made: Callable[[Stored], bytes | None]) -> bytes:

@@ -20,6 +20,8 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from kubecore._native import DeferredValue
+
 PUT = 0
 DELETE = 1
 
@@ -32,6 +34,10 @@ class Template(NamedTuple):
 
     def render(self, revision: int) -> bytes:
         return b"%b%d%b" % (self.head, revision, self.tail)
+
+
+Value = Template | DeferredValue
+"""What a write stores. A deferred one is worked out by the store while the caller goes on with other work."""
 
 
 class Stored(NamedTuple):
@@ -100,6 +106,14 @@ class RevisionConflict(StorageError):
         self.actual = actual
 
 
+class ValueUnmade(StorageError):
+    """create, update, delete: a deferred value turned out not to be there. Nothing was written."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"nothing to be stored could be made for {key}")
+        self.key = key
+
+
 class Compacted(StorageError):
     """The revision asked for is older than the history kept."""
 
@@ -124,17 +138,18 @@ class Storage(Protocol):
     and finish when it is durable (writes) or read. Calls come from the event loop's thread only.
     """
 
-    def create(self, key: str, value: Template) -> Awaitable[Stored]:
-        """Stores a new key. Raises KeyExists."""
+    def create(self, key: str, value: Value) -> Awaitable[Stored]:
+        """Stores a new key. Raises KeyExists, ValueUnmade."""
         ...
 
-    def update(self, key: str, value: Template, *, expected: int) -> Awaitable[Stored]:
-        """Replaces the value of a key whose revision is `expected`. Raises KeyMissing, RevisionConflict."""
+    def update(self, key: str, value: Value, *, expected: int) -> Awaitable[Stored]:
+        """Replaces the value of a key whose revision is `expected`. Raises KeyMissing, RevisionConflict,
+        ValueUnmade."""
         ...
 
-    def delete(self, key: str, last: Template, *, expected: int) -> Awaitable[Stored]:
+    def delete(self, key: str, last: Value, *, expected: int) -> Awaitable[Stored]:
         """Removes a key whose revision is `expected`; `last` is its last value, logged and published with the
-        deletion's revision. Raises KeyMissing, RevisionConflict."""
+        deletion's revision. Raises KeyMissing, RevisionConflict, ValueUnmade."""
         ...
 
     def get(self, key: str) -> Awaitable[Stored | None]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubecore._native import Store
-from kubecore.apiserver.storage.interface import DataDirError, Event, EventSink, Page, StorageError, Stored, Template
+from kubecore.apiserver.storage.interface import DataDirError, Event, EventSink, Page, StorageError, Stored, Value
 from kubecore.clock import native_clock
 from kubecore.held_directory import DirectoryInUse, HeldDirectory
 
@@ -87,13 +87,13 @@ class LMDBStorage:
         """Bytes on disk that the file of all objects takes. Raises OSError."""
         return (self._directory / _FILE).stat().st_blocks * _BLOCK
 
-    def create(self, key: str, value: Template) -> Awaitable[Stored]:
+    def create(self, key: str, value: Value) -> Awaitable[Stored]:
         return self._native.create(key, value)
 
-    def update(self, key: str, value: Template, *, expected: int) -> Awaitable[Stored]:
+    def update(self, key: str, value: Value, *, expected: int) -> Awaitable[Stored]:
         return self._native.update(key, value, expected=expected)
 
-    def delete(self, key: str, last: Template, *, expected: int) -> Awaitable[Stored]:
+    def delete(self, key: str, last: Value, *, expected: int) -> Awaitable[Stored]:
         return self._native.delete(key, last, expected=expected)
 
     def get(self, key: str) -> Awaitable[Stored | None]:

@@ -8,8 +8,9 @@ use crate::encryption::Encryption;
 
 /// What an answer is told by. That of a write holds its value: the stored bytes are head + revision in decimal + tail.
 pub trait Ticket: Send + 'static {
-    /// Head and tail; empty for what is no write.
-    fn value(&self) -> (&[u8], &[u8]);
+    /// Head and tail; empty for what is no write. Asked once, in the writer's thread, where it may be worked out first;
+    /// None when it turns out that there is no such value.
+    fn value(&self) -> Option<(&[u8], &[u8])>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,10 +102,25 @@ pub enum Answer {
 /// Nothing was done, except where it says `Failed`: there nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    KeyExists { key: String },
-    KeyMissing { key: String },
-    Conflict { key: String, expected: u64, actual: u64 },
-    Compacted { revision: u64, compacted: u64 },
+    KeyExists {
+        key: String,
+    },
+    KeyMissing {
+        key: String,
+    },
+    Conflict {
+        key: String,
+        expected: u64,
+        actual: u64,
+    },
+    Compacted {
+        revision: u64,
+        compacted: u64,
+    },
+    /// The write's value could not be worked out.
+    Unmade {
+        key: String,
+    },
     Closed,
     Failed(String),
 }

@@ -18,8 +18,8 @@ pub struct Standing {
     pub compacted: u64,
 }
 
-/// A write and its value: head and tail.
-pub type Valued<'a> = (Write, (&'a [u8], &'a [u8]));
+/// A write and its value, if there is one: head and tail.
+pub type Valued<'a> = (Write, Option<(&'a [u8], &'a [u8])>);
 
 /// A write that was done: its revision, the one that it replaced (0: none), and what was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl LogFile {
     fn apply<'w>(
         &self,
         txn: &mut RwTxn<'_>,
-        (write, (head, tail)): &'w Valued<'_>,
+        (write, value): &'w Valued<'_>,
         revision: u64,
         Batch { now, compacted, places, record }: &mut Batch<'w>,
     ) -> Outcome<Result<Written, Refusal>> {
@@ -87,6 +87,9 @@ impl LogFile {
         if key.len() > MAX_KEY_BYTES {
             return Ok(Err(Refusal::Failed(format!("key too long: {}", write.key))));
         }
+        let Some((head, tail)) = value else {
+            return Ok(Err(Refusal::Unmade { key: write.key.clone() }));
+        };
         record.clear();
         let found = places.get(key).map_or_else(|| self.standing(txn, key), |place| Ok(place.record()))?;
         let (previous, created) = found.map_or((0, revision), |found| (found.revision, found.created));

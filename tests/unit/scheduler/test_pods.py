@@ -200,36 +200,48 @@ def facts(**given: Any) -> Any:
     return orjson.loads(pod_facts(info(**given)))
 
 
+_RESIZED = {"containerStatuses": [{"name": "c", "resources": {"requests": {"cpu": "3"}}}]}
+_CHANGES: list[Object] = [
+    {"labels": {"app": "db"}},
+    {"priority": 5},
+    {"deleting": True},
+    {"requests": {"cpu": "2"}},
+    {"containers": [container("c", image="other:1")]},
+    {"containers": [container("c", ports=[{"containerPort": 80, "hostPort": 80}])]},
+    {"initContainers": [init("first", cpu="3")]},
+    {"initContainers": [container("first", image="setup:1")]},
+    {"overhead": {"cpu": "1"}},
+    {"resources": {"requests": {"cpu": "4"}}},
+    {"nodeSelector": {"disk": "ssd"}},
+    {"affinity": {"nodeAffinity": {}}},
+    {"tolerations": [{"operator": "Exists"}]},
+    {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone"}]},
+]
+
+
 class TestWhatPlacementIsTold:
     def test_of_pods_from_one_template_it_is_told_the_very_same(self) -> None:
         one, other = info("a", labels={"app": "web"}), info("b", labels={"app": "web"})
         assert pod_facts(one) is pod_facts(other)
 
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"namespace": "other"},
-            {"labels": {"app": "db"}},
-            {"priority": 5},
-            {"deleting": True},
-            {"requests": {"cpu": "2"}},
-            {"containers": [container("c", image="other:1")]},
-            {"containers": [container("c", ports=[{"containerPort": 80, "hostPort": 80}])]},
-            {"initContainers": [init("first", cpu="3")]},
-            {"initContainers": [container("first", image="setup:1")]},
-            {"overhead": {"cpu": "1"}},
-            {"resources": {"requests": {"cpu": "4"}}},
-            {"nodeSelector": {"disk": "ssd"}},
-            {"affinity": {"nodeAffinity": {}}},
-            {"tolerations": [{"operator": "Exists"}]},
-            {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone"}]},
-        ],
-        ids=lambda change: next(iter(change)),
-    )
+    @pytest.mark.parametrize("change", [{"namespace": "other"}, *_CHANGES], ids=lambda change: next(iter(change)))
     def test_what_differs_is_told(self, change: Object) -> None:
         plain = facts(labels={"app": "web"})
         assert facts(**{"labels": {"app": "web"}, **change}) != plain
         assert facts(labels={"app": "web"}) == plain
+
+    @pytest.mark.parametrize("change", [*_CHANGES, {"status": _RESIZED}], ids=lambda change: next(iter(change)))
+    def test_what_differs_of_a_newer_version_is_told(self, change: Object) -> None:
+        before = info(labels={"app": "web"})
+        pod_facts(before)
+        newer = pod(**{"labels": {"app": "web"}, **change})
+        assert pod_facts(before.renewed(newer)) == pod_facts(PodInfo(newer))
+
+    def test_of_a_newer_version_that_differs_in_nothing_of_it_no_more_is_worked_out(self) -> None:
+        same: Object = {"labels": {"app": "web"}, "affinity": {"nodeAffinity": {}}}
+        before = info(**same)
+        told = pod_facts(before)
+        assert pod_facts(before.renewed(pod(**same, status={"nominatedNodeName": "n"}))) is told
 
 
 @pytest.mark.parametrize("kind", ["persistentVolumeClaim", "ephemeral", "iscsi"])

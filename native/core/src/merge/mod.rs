@@ -5,6 +5,7 @@ mod apply;
 mod compare;
 mod configure;
 mod conflict;
+mod create;
 mod fields;
 mod json;
 mod json_patch;

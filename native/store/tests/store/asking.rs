@@ -25,12 +25,15 @@ pub struct Told {
 #[derive(Clone, Default)]
 pub struct TestHost(pub Arc<Mutex<Told>>);
 
+/// Stands for a value that cannot be worked out.
+pub const UNMADE: &str = "unmade";
+
 /// Whom to answer, and a write's value.
 pub struct Asker(Sender<Answer>, Vec<u8>);
 
 impl Ticket for Asker {
-    fn value(&self) -> (&[u8], &[u8]) {
-        (b"<", &self.1)
+    fn value(&self) -> Option<(&[u8], &[u8])> {
+        (self.1 != UNMADE.as_bytes()).then_some((b"<", &self.1))
     }
 }
 

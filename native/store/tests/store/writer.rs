@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 
-use crate::asking::{Asked, LIMITS, TestHost, create, other, write};
+use crate::asking::{Asked, LIMITS, TestHost, UNMADE, create, other, write};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
@@ -53,6 +53,18 @@ fn what_queues_up_during_a_commit_shares_the_next() {
         assert_eq!(revision(&answer.recv().unwrap()), expected);
     }
     assert_eq!(asked.host.0.lock().answered, [1, 1024, 1024, 952]);
+    asked.close();
+}
+
+#[test]
+fn a_value_that_cannot_be_worked_out_fails_its_own_write_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let asked = Asked::open(directory.path(), LIMITS);
+    let (work, _) = create("/unmade");
+    let batch = asked.hand_over_all([create("/a"), (work, UNMADE.to_owned()), create("/b")]);
+    let answers: Vec<_> = batch.iter().map(|answer| answer.recv().unwrap()).collect();
+    assert_eq!((revision(&answers[0]), revision(&answers[2])), (1, 2));
+    assert_eq!(answers[1], Answer::Refused(Refusal::Unmade { key: "/unmade".to_owned() }));
     asked.close();
 }
 
