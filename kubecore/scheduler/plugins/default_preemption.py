@@ -10,6 +10,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 
 from kubecore.api import errors, meta
 from kubecore.api.errors import StatusError
@@ -40,6 +41,13 @@ _Found = tuple[list[Candidate], int, Sequence[tuple[str, int]]]
 _NOT_HELPFUL = "Preemption is not helpful for scheduling"
 
 
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    pod: PodInfo
+    victims: set[str]
+    """The keys of those that the pod waits for."""
+
+
 class DefaultPreemption(PostFilter, PreEnqueue):
     """At least `percentage` of the nodes that might do, and at least `absolute` of them, are tried as candidates
     (minCandidateNodesPercentage, minCandidateNodesAbsolute).
@@ -61,35 +69,39 @@ class DefaultPreemption(PostFilter, PreEnqueue):
         self._pods = handle.informers.informer("pods")
         # before the scheduler's own handlers, so that the news that opens a gate may wake the pod, too
         self._pods.add_handler(None, self._pod_updated, self._pod_deleted)
-        self._awaited: dict[str, list[str]] = {}
-        """By the key of a victim, the pods whose gate opens as soon as it is seen to go."""
-        self._preempting: dict[str, PodInfo | None] = {}
-        """By the uid of the pod for which victims are being deleted, the last one, None before its turn."""
+        self._preempting: set[str] = set()
+        """The uids of the pods for which victims are being deleted, or not all of those seen to go."""
+        self._awaited: dict[str, list[_Leaving]] = {}
+        """By the key of a victim that was deleted and not yet seen to go."""
 
     def helps(self, event: ClusterEvent, pod: PodInfo) -> bool:
         return False
 
     def pre_enqueue(self, pod: PodInfo) -> str | None:
-        if pod.uid not in self._preempting:
-            return None
-        last = self._preempting[pod.uid]
-        if last is not None and self._is_seen_to_go(last):
-            return None
-        return "waiting for the preemption for this pod to be finished"
+        return "waiting for the preemption for this pod to be finished" if pod.uid in self._preempting else None
 
     def _is_seen_to_go(self, victim: PodInfo) -> bool:
         pod = self._pods.get(victim.key)
         # another pod of its name is news of it, too
         return pod is None or meta.is_deleting(pod) or meta.uid(pod) != victim.uid
 
+    def _is_gone(self, victim: PodInfo) -> bool:
+        pod = self._pods.get(victim.key)
+        return pod is None or meta.uid(pod) != victim.uid
+
     def _pod_updated(self, old: Object, new: Object) -> None:
         if self._awaited and (meta.is_deleting(new) or meta.uid(old) != meta.uid(new)):
             self._pod_deleted(new)
 
     def _pod_deleted(self, pod: Object) -> None:
-        if self._awaited:
-            for waiting in self._awaited.pop(meta.key(pod), ()):
-                self._handle.reopen(waiting)
+        if not self._awaited:
+            return
+        key = meta.key(pod)
+        for leaving in self._awaited.pop(key, ()):
+            leaving.victims.remove(key)
+            if not leaving.victims:
+                self._preempting.discard(leaving.pod.uid)
+                self._handle.reopen(leaving.pod.key)
 
     # ------------------------------------------------------------------ deciding
     def post_filter(
@@ -198,37 +210,32 @@ class DefaultPreemption(PostFilter, PreEnqueue):
         self._handle.metrics.victims.observe(len(chosen.victims))
         victims = [one for one in chosen.victims if not meta.is_deleting(one.obj)]
         if victims:
-            self._preempting[pod.uid] = None
+            self._preempting.add(pod.uid)
             self._handle.spawn(self._make_room(pod, chosen.node, victims), f"scheduler preempts for {pod.key}")
 
     async def _make_room(self, pod: PodInfo, node: str, victims: list[PodInfo]) -> None:
-        """The last victim goes last, so that the pod is free to be tried when news of that one arrives."""
+        """All victims go together: the pod is not tried before the last of them is seen to go."""
+        waiting = {one.uid for one in victims if self._handle.waiting.get(one.uid) is not None}
+        deleted = [one for one in victims if one.uid not in waiting]
         succeeded = False
-        *others, last = victims
         try:
             await self._clear_lower_nominations(pod, node)
-            all_gone = await self._evict(pod, others, node) if others else True
-            self._preempting[pod.uid] = last
-            if self._handle.waiting.get(last.uid) is None:
-                self._awaited.setdefault(last.key, []).append(pod.key)
-            succeeded = await self._evict(pod, [last], node) and all_gone
+            succeeded = await self._evict(pod, victims, node)
         finally:
-            del self._preempting[pod.uid]
-            self._ended(pod, last, succeeded=succeeded)
+            self._ended(pod, deleted, succeeded=succeeded)
 
-    def _ended(self, pod: PodInfo, last: PodInfo, *, succeeded: bool) -> None:
-        """The gate opens now, unless news of the last victim is still to come."""
-        awaiting = self._awaited.get(last.key, [])
-        missed = pod.key in awaiting
-        if succeeded and missed and not self._is_seen_to_go(last):
+    def _ended(self, pod: PodInfo, deleted: Sequence[PodInfo], *, succeeded: bool) -> None:
+        """The gate opens now, unless news of a victim is still to come."""
+        left = {one.key for one in deleted if not self._is_seen_to_go(one)} if succeeded else set()
+        if left:
+            leaving = _Leaving(pod, left)
+            for key in left:
+                self._awaited.setdefault(key, []).append(leaving)
             return
-        if missed:
-            awaiting.remove(pod.key)
-            if not awaiting:
-                del self._awaited[last.key]
+        self._preempting.discard(pod.uid)
         self._handle.reopen(pod.key)
-        if missed or not succeeded:
-            # no news may come that would wake the pod
+        if not succeeded or (deleted and all(map(self._is_gone, deleted))):
+            # the news that would have woken the pod has been, or does not come
             self._handle.activate(pod.key)
 
     async def _clear_lower_nominations(self, pod: PodInfo, node: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from kubecore.api import meta
 from kubecore.api.errors import StatusError
+from kubecore.client.client import Object
 from kubecore.scheduler.framework import CycleState, Permission, Permit
 from kubecore.scheduler.pods import PodInfo
 from kubecore.scheduler.reporting import Reporter
@@ -79,6 +80,25 @@ class TestPreempting:
         )
         assert cluster.api.get("pods", "low2") is not None
         assert cluster.pod("high")["status"]["nominatedNodeName"] == "n1"
+
+    async def test_it_is_not_tried_before_all_of_its_victims_go(
+        self, cluster: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def disrupted(_: Reporter, victim: Object, *__: object) -> None:
+            if meta.name(victim) == "slow":
+                await cluster.clock.sleep(30)
+
+        monkeypatch.setattr(Reporter, "disrupted", disrupted)
+        await cluster.start()
+        await cluster.add_node("n1")
+        for name in ("slow", "quick"):
+            await cluster.add_pod(name, requests={"cpu": "2"}, terminationGracePeriodSeconds=0)
+        await add_high(cluster)
+        await cluster.clock.advance(20)
+        assert cluster.api.get("pods", "quick") is None and not meta.is_deleting(cluster.pod("slow"))
+        await cluster.clock.advance(20)
+        assert cluster.node_of("high") == "n1"
+        assert len(cluster.events("FailedScheduling")) == 1
 
     async def test_its_room_is_not_given_to_others_of_lower_priority(self, cluster: Running) -> None:
         await with_victim(cluster)
