@@ -1,11 +1,11 @@
 """Scheduling on 5,000 nodes, after kube-scheduler's own performance tests: pods that wait are bound by a scheduler that
 starts, through the API server in the same process, each binding durable before it counts.
 
-The peer is kube-scheduler: with its own API server over etcd, and with kubecore's in that one's place, one round after
-ours, since each takes minutes.
+The peer is kube-scheduler: with its own API server over etcd, and with kubecore's in that one's place. Its figure is
+taken from the first binding to the last, one round after ours, since each takes minutes.
 
-A figure is pods divided by the time from the first binding to the last, of both. CPU is that of the whole process, API
-server and all, from the scheduler's start (its caches are complete) until the last event is written.
+A figure of ours is pods divided by the time from the scheduler's start (its caches are complete) until the last pod has
+its node. CPU is that of the whole process, API server and all, until the last event is written, too.
 """
 
 from __future__ import annotations
