@@ -133,7 +133,7 @@ _MAKERS: dict[str, Callable[[Parts], Plugin]] = {
     "DenyServiceExternalIPs": lambda parts: DenyServiceExternalIPs(),
     "PodTopologyLabels": lambda parts: PodTopologyLabels(parts.cacher),
     "ResourceQuota": lambda parts: ResourceQuota(
-        parts.cacher, parts.storage, parts.clock, parts.configured["ResourceQuota"]
+        parts.cacher, parts.storage, parts.clock, parts.configured["ResourceQuota"], parts.registry
     ),
 }
 

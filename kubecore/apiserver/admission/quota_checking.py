@@ -27,6 +27,7 @@ class Quota:
     """One ResourceQuota while writes are charged to it: `used` runs ahead of what is stored."""
 
     obj: JSON
+    stored: bytes
     revision: int
     name: str = ""
     hard: Amounts = field(default_factory=dict)

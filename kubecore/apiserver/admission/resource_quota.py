@@ -13,22 +13,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from kubecore.api import amounts, errors
+from kubecore.api import amounts, errors, meta
 from kubecore.api.amounts import Amount, Amounts
 from kubecore.api.quota.evaluators import IGNORED, Evaluators
 from kubecore.apiserver.admission.chain import CREATE, UPDATE, Plugin
 from kubecore.apiserver.admission.limited_resources import NOTHING, LimitedResources
 from kubecore.apiserver.admission.quota_checking import Quota, QuotaRefusal, Write
 from kubecore.apiserver.registry.codec import Codec, loads
+from kubecore.apiserver.registry.own_requests import MANAGER
 from kubecore.apiserver.registry.writes import storage_status
 from kubecore.apiserver.storage.interface import KeyMissing, RevisionConflict, StorageError
 
 if TYPE_CHECKING:
+    from kubecore.apiserver.registry.registry import Registry
     from kubecore.apiserver.registry.strategy import RequestContext
     from kubecore.apiserver.storage.cacher import Cacher
     from kubecore.apiserver.storage.interface import Storage
@@ -63,13 +65,21 @@ class _Waiting:
 class ResourceQuota(Plugin):
     name = "ResourceQuota"
 
-    def __init__(self, cacher: Cacher, storage: Storage, clock: Clock, limited: LimitedResources) -> None:
+    def __init__(
+        self,
+        cacher: Cacher,
+        storage: Storage,
+        clock: Clock,
+        limited: LimitedResources,
+        registry: Callable[[], Registry],
+    ) -> None:
         cached = cacher.cached(_KEY)
         assert cached is not None
         self._cacher = cacher
         self._storage = storage
         self._clock = clock
         self._limited = limited
+        self._registry = registry
         self._prefix = cached.prefix
         self._number = cached.number
         self._codec = Codec(cached.resource)
@@ -204,15 +214,15 @@ class ResourceQuota(Plugin):
         one.ctx.finish = finished
 
     def _quotas(self, namespace: str) -> list[Quota]:
-        items = map(loads, self._cacher.list(_KEY, namespace).items)
-        return [Quota(item, int(item["metadata"]["resourceVersion"])) for item in items]
+        items = [(loads(stored), stored) for stored in self._cacher.list(_KEY, namespace).items]
+        return [Quota(item, stored, int(item["metadata"]["resourceVersion"])) for item, stored in items]
 
     async def _write_all(self, namespace: str, quotas: Sequence[Quota]) -> set[str]:
         """Names of those that others have written meanwhile; one that is gone limits nobody."""
         writes = [
             self._storage.update(
                 f"{self._prefix}{namespace}/{quota.name}",
-                self._codec.template(self._codec.encode(quota.as_object())),
+                self._codec.template(self._charged(quota)),
                 expected=quota.revision,
             )
             for quota in quotas
@@ -224,6 +234,15 @@ class ResourceQuota(Plugin):
             elif isinstance(outcome, BaseException) and not isinstance(outcome, KeyMissing):
                 raise outcome
         return failed
+
+    def _charged(self, quota: Quota) -> bytes:
+        """As it is stored: what it holds now is said by the server."""
+        store = self._registry().store(_KEY)
+        assert store is not None
+        obj, now = quota.as_object(), meta.format_time(self._clock.now())
+        body = self._codec.encode(obj)
+        managed = store.schema.managed(quota.stored, body, manager=MANAGER, time=now, subresource="status")
+        return self._codec.encode_managed(obj, managed)
 
 
 def _refuse_all(waiting: Sequence[_Waiting], error: Exception) -> None:

@@ -20,6 +20,7 @@ from kubecore.apiserver.handlers.request import Request, Response, warning_heade
 from kubecore.apiserver.registry import deletion, direct_writes, lifecycle
 from kubecore.apiserver.registry.codec import loads
 from kubecore.apiserver.registry.options import write_options
+from kubecore.apiserver.registry.own_requests import MANAGER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -192,7 +193,7 @@ class PodSubresources:
         store = self._registry.store("poddisruptionbudgets.policy")
         assert store is not None
         own = replace(ctx, resource_key="poddisruptionbudgets.policy", subresource="status", name=name)
-        await direct_writes.change(store, own, lambda budget: _spend(budget, pod, ctx.now))
+        await direct_writes.change(store, own, lambda budget: _spend(budget, pod, ctx.now), owner=MANAGER)
         return ""
 
 

@@ -24,15 +24,25 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 
 
-async def change(store: Store, ctx: RequestContext, apply: Callable[[JSON], object]) -> bytes:
-    """`apply` changes the object in place and raises what refuses that; False means nothing is to be written."""
+async def change(store: Store, ctx: RequestContext, apply: Callable[[JSON], object], *, owner: str = "") -> bytes:
+    """`apply` changes the object in place and raises what refuses that; False means nothing is to be written. What it
+    changes belongs to `owner`, where one is named, else to whom it did before."""
 
     def made(stored: Stored) -> bytes | None:
         value, managed = apart(stored.value)
         obj = loads(value)
-        return None if apply(obj) is False else store.codec.encode_managed(obj, managed, value)
+        if apply(obj) is False:
+            return None
+        if owner:
+            managed = owned_change(store, ctx, owner, stored.value, store.codec.encode_managed(obj, managed, value))
+        return store.codec.encode_managed(obj, managed, value)
 
     return await _changed(store, ctx, made)
+
+
+def owned_change(store: Store, ctx: RequestContext, owner: str, old: bytes, new: bytes) -> bytes | None:
+    """The managedFields of `new` where `owner` writes it instead of `old`, through the request's subresource."""
+    return store.books(ctx).managed(old, new, manager=owner, time=ctx.now, subresource=ctx.subresource)
 
 
 async def amend(store: Store, ctx: RequestContext, decide: Callable[[bytes], JSON]) -> bytes:

@@ -59,6 +59,17 @@ def service(name: str, kind: str = "ClusterIP", ports: int = 1, **spec: Any) -> 
     return {"metadata": {"name": name}, "spec": {"type": kind, "ports": listed, **spec}}
 
 
+async def test_what_is_charged_to_a_quota_is_the_servers(api: Api) -> None:
+    await limit(api, {"pods": "3", "services": "3"})
+    await allowed(api, PODS, pod("a"))
+    _, quota = await api.get(QUOTAS, "q")
+    entries = {one["manager"]: one for one in quota["metadata"]["managedFields"] if one.get("subresource") == "status"}
+    server = entries.pop("kube-apiserver")
+    assert server["fieldsV1"] == {"f:status": {"f:used": {"f:pods": {}}}}
+    [counter] = entries.values()
+    assert counter["fieldsV1"]["f:status"]["f:used"] == {".": {}, "f:services": {}}
+
+
 async def test_creates_are_charged_until_the_quota_is_used_up(api: Api) -> None:
     await limit(api, {"pods": "2", "requests.cpu": "1"})
     await allowed(api, PODS, asking("a", {"cpu": "600m"}))

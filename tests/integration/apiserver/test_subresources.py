@@ -184,6 +184,16 @@ async def _budget(api: Api, **status: Any) -> None:
     assert answer[0] == 200, answer
 
 
+async def test_what_an_eviction_takes_from_a_budget_is_the_servers(api: Api) -> None:
+    await _budget(api, disruptionsAllowed=2, currentHealthy=3)
+    await _run(api, "a")
+    assert (await api.call("POST", api.path(PODS, "a", "eviction"), _eviction("a")))[0] == 201
+    _, budget = await api.get("policy/v1/poddisruptionbudgets", "pdb")
+    [entry] = [one for one in budget["metadata"]["managedFields"] if one["manager"] == "kube-apiserver"]
+    assert entry["subresource"] == "status"
+    assert entry["fieldsV1"]["f:status"] == {"f:disruptedPods": {".": {}, "f:a": {}}, "f:disruptionsAllowed": {}}
+
+
 async def test_who_spends_the_last_of_a_budget_says_so(api: Api) -> None:
     told = {"type": "DisruptionAllowed", "status": "True", "reason": "SufficientPods", "message": ""}
     since = "2026-01-01T00:00:00Z"
