@@ -47,7 +47,7 @@ class EndpointSliceMirroringController(Controller):
         self._slices.add_handler(None, self._slice_updated, self._slice_deleted)
 
     def _service_updated(self, old: Object, new: Object) -> None:
-        if rules.has_selector(old) != rules.has_selector(new):
+        if rules.selects_pods(old) != rules.selects_pods(new):
             self.enqueue(new)
 
     def _slice_updated(self, old: Object, new: Object) -> None:
@@ -62,7 +62,7 @@ class EndpointSliceMirroringController(Controller):
     async def sync(self, key: str) -> float | None:
         endpoints, service = self._endpoints.get(key), self._services.get(key)
         existing = sorted(self._slices.by_index(_SERVICE_INDEX, key), key=meta.name)
-        if endpoints is None or service is None or not _is_mirrored(endpoints) or rules.has_selector(service):
+        if endpoints is None or service is None or not _is_mirrored(endpoints) or rules.selects_pods(service):
             await self._writes.write(key, create=(), update=(), delete=existing)
             self._writes.forget(key)
             self._measures.forget(key)

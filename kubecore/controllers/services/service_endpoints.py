@@ -24,7 +24,12 @@ def selects(service: Object, labels: dict[str, str]) -> bool:
 
 def has_selector(service: Object) -> bool:
     """A Service without one has endpoints that somebody else keeps; an ExternalName has none."""
-    return bool(service["spec"].get("selector")) and service["spec"].get("type") != "ExternalName"
+    return selects_pods(service) and service["spec"].get("type") != "ExternalName"
+
+
+def selects_pods(service: Object) -> bool:
+    """Whatever its type: Endpoints beside one that does not are somebody's, and mirrored."""
+    return bool(service["spec"].get("selector"))
 
 
 def is_headless(service: Object) -> bool:

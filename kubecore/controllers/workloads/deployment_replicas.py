@@ -230,17 +230,22 @@ def old_set_sizes(deployment: Object, old: list[Object], new: Object) -> dict[st
         return {}
     for one in sorted(old, key=created):
         name = meta.name(one)
-        drop = min(budget, sizes[name] - status_count(one, "availableReplicas"))
+        drop = min(budget, sizes[name] - _available(one))
         if drop > 0:
             sizes[name] -= drop
             budget -= drop
-    spare = total_of(sets, "availableReplicas") - minimum
+    spare = sum(map(_available, sets)) - minimum
     for one in sorted(old, key=created):
         name = meta.name(one)
         drop = min(max(spare, 0), sizes[name])
         sizes[name] -= drop
         spare -= drop
     return {meta.name(one): sizes[meta.name(one)] for one in old if sizes[meta.name(one)] != replicas(one)}
+
+
+def _available(replica_set: Object) -> int:
+    """Pods that are there to stay: one that was made smaller just now has told of more than it keeps."""
+    return min(status_count(replica_set, "availableReplicas"), replicas(replica_set))
 
 
 def expendable(deployment: Object, old: list[Object]) -> list[Object]:

@@ -126,6 +126,13 @@ async def test_a_service_that_gets_a_selector_loses_the_mirrored_slices(api: Fak
     assert slices(api) == []
 
 
+async def test_an_external_name_with_a_selector_has_no_mirrored_slices(api: FakeAPI, running: Running) -> None:
+    await mirror(api, running, subset("10.0.0.1"))
+    api.change("services", "db", spec={"selector": {"app": "db"}, "type": "ExternalName", "externalName": "a.b"})
+    await running.settle()
+    assert slices(api) == []
+
+
 @pytest.mark.parametrize("resource", ["services", "endpoints"])
 async def test_slices_go_with_what_they_mirror(api: FakeAPI, running: Running, resource: str) -> None:
     await mirror(api, running, subset("10.0.0.1"))

@@ -295,6 +295,18 @@ async def test_scaling_during_a_roll_out_is_proportional(api: FakeAPI, running: 
     assert sizes(api) == [11, 7]
 
 
+async def test_scaled_down_during_a_roll_out_it_keeps_what_has_to_be_available(api: FakeAPI, running: Running) -> None:
+    """Its old ReplicaSet still tells of the pods it had: upstream waits until it has counted those that stay."""
+    api.add(DEPLOYMENTS, deployment(15, strategy={"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}))
+    await start(running)
+    await make_all_ready(api, running)
+    change_image(api, "app:2")
+    await running.settle()
+    api.change(DEPLOYMENTS, "web", spec={"replicas": 5})
+    await running.settle()
+    assert sizes(api) == [3, 5]
+
+
 async def test_a_paused_deployment_scales_but_does_not_roll(api: FakeAPI, running: Running) -> None:
     api.add(DEPLOYMENTS, deployment(2))
     await start(running)
