@@ -215,10 +215,14 @@ class Signer:
             .serial_number(x509.random_serial_number())
             .not_valid_before(not_before)
             .not_valid_after(min(not_after, ends))
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
-        for extension, critical in _usage_extensions(request.usages):
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        # in the order that Go's library has
+        for extension, critical in [
+            *_usage_extensions(request.usages),
+            (x509.BasicConstraints(ca=False, path_length=None), True),
+            (issuer, False),
+        ]:
             builder = builder.add_extension(extension, critical=critical)
         if names := request.names():
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not subject.rdns)

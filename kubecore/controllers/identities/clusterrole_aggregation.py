@@ -39,7 +39,8 @@ class ClusterRoleAggregationController(Controller):
         wanted = aggregated_rules(role, self._roles.list())
         if wanted != (role.get("rules") or []):
             said = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": key}}
-            await self.client.apply(_ROLES, {**said, "rules": wanted}, manager=self.name)
+            # no rules are nobody's
+            await self.client.apply(_ROLES, {**said, "rules": wanted} if wanted else said, manager=self.name)
         return None
 
 

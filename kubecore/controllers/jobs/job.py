@@ -10,6 +10,7 @@ from kubecore.api import meta
 from kubecore.api.selectors import Selector
 from kubecore.client.client import Object
 from kubecore.client.informer import Of
+from kubecore.client.workqueue import RateLimits
 from kubecore.controllers import conditions
 from kubecore.controllers.base import Controller, ControllerContext
 from kubecore.controllers.expectations import Expectations
@@ -47,6 +48,7 @@ class JobController(Controller):
 
     name = "job-controller"
     workers = 5
+    limits = RateLimits(base=1.0, maximum=60.0, rate=1000.0, burst=1000)
 
     def __init__(self, context: ControllerContext) -> None:
         super().__init__(context)

@@ -64,7 +64,9 @@ class Reclaiming:
         source = volume["spec"].get("hostPath")
         name = meta.name(volume)
         if source is None:
-            told = f'error getting deleter volume plugin for volume "{name}": no deletable volume plugin matched'
+            # of those that upstream knows here, NFS alone cannot delete
+            matched = "no deletable volume plugin matched" if "nfs" in volume["spec"] else "no volume plugin matched"
+            told = f'error getting deleter volume plugin for volume "{name}": {matched}'
             await self._fail(volume, "VolumeFailedDelete", told)
             return
         path = posixpath.normpath(source["path"])

@@ -107,6 +107,8 @@ async def test_an_approved_request_gets_a_certificate_of_its_subject_and_usages(
     assert list(usages) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     assert made.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
     assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    kinds = (x509.KeyUsage, x509.ExtendedKeyUsage, x509.BasicConstraints, x509.AuthorityKeyIdentifier)
+    assert tuple(type(one.value) for one in made.extensions) == kinds, "the order of Go's library"
     assert made.not_valid_before_utc == clock.now().replace(microsecond=0) - timedelta(minutes=5)
     assert made.not_valid_after_utc - made.not_valid_before_utc == timedelta(hours=1, minutes=5)
 

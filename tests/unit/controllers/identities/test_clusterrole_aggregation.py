@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubecore.controllers.identities.clusterrole_aggregation import aggregated_rules
+from kubecore.controllers.identities.clusterrole_aggregation import ClusterRoleAggregationController, aggregated_rules
 from tests.support.comparisons import counting
+from tests.support.fake_api import FakeAPI
+from tests.unit.controllers.conftest import Running
 
 JSON = dict[str, Any]
 
@@ -46,3 +48,11 @@ def test_rules_are_not_each_held_against_each() -> None:
     made = aggregated_rules(of({"to": "all"}), [role("a", *names, to="all"), role("b", *reversed(names), to="all")])
     assert resources(made) == names
     assert text.compared <= 20 * many
+
+
+async def test_where_nothing_is_chosen_any_more_nobody_owns_the_rules(api: FakeAPI, running: Running) -> None:
+    roles = "clusterroles.rbac.authorization.k8s.io"
+    api.add(roles, of({"to": "x"}) | {"rules": role("a", "pods")["rules"]})
+    await running.start(ClusterRoleAggregationController(running.context))
+    [applied] = [one for one in api.requests if one.verb.startswith("patch clusterroles")]
+    assert "rules" not in applied.body

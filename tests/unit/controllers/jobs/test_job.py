@@ -194,7 +194,7 @@ class TestCounting:
         finish(api, name)
         await running.clock.advance(0.11)
         assert api.get("pods", name)["metadata"]["finalizers"] == [TRACKING]  # type: ignore[index]
-        await running.settle()
+        await running.clock.advance(3.5)
         assert status(api)["succeeded"] == 1
 
     async def test_a_finalizer_that_cannot_be_removed_counts_later(self, api: FakeAPI, running: Running) -> None:
@@ -203,7 +203,7 @@ class TestCounting:
         (name,) = active(api)
         api.react("patch pods", errors.internal_error("no"), times=3)
         finish(api, name)
-        await running.settle()
+        await running.clock.advance(7.5)
         assert status(api)["succeeded"] == 1
         assert "Complete" in conditions(api)
 
@@ -320,6 +320,20 @@ class TestFailure:
         await clock.advance(11)
         assert len(active(api)) == 1
         assert status(api)["failed"] == 1
+
+    async def test_pods_that_are_refused_are_tried_again_after_a_second_and_then_ever_later(
+        self, api: FakeAPI, running: Running
+    ) -> None:
+        """Each try is an event, while a quota is used up."""
+        api.react("create pods", errors.forbidden("", "pods", "", "exceeded quota: q"), times=4)
+        api.add(JOBS, job())
+        await start(running)
+        refused = len(api.writes("create pods"))
+        assert refused == 2, "at once, and when its status is written"
+        await running.clock.advance(6)
+        assert not active(api)
+        await running.clock.advance(10)
+        assert active(api)
 
 
 class TestFailurePolicy:

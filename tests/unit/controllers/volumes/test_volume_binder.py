@@ -377,6 +377,24 @@ async def test_a_deleted_host_path_below_tmp_goes_with_its_content(
     assert folders.removed == [Path("/tmp/volumes/v")]
 
 
+@pytest.mark.parametrize(
+    ("source", "matched"),
+    [
+        ({"nfs": {"server": "files.example.com", "path": "/"}}, "no deletable volume plugin matched"),
+        ({"local": {"path": "/disk"}}, "no volume plugin matched"),
+    ],
+)
+async def test_why_what_nobody_can_delete_stays_is_told_in_upstreams_words(
+    api: FakeAPI, running: Running, folders: Folders, source: Object, matched: str
+) -> None:
+    made = volume(policy="Delete", **source)
+    made["spec"].pop("hostPath", None)
+    await release(api, running, folders, made)
+    told = f'error getting deleter volume plugin for volume "v": {matched}'
+    assert found(api, VOLUMES, "v")["status"] == {"phase": "Failed", "message": told}
+    assert events(api, "VolumeFailedDelete") == [told]
+
+
 @pytest.mark.parametrize("path", ["/srv/data", "/tmp/../etc", "/tmp", "/tmp/"])
 async def test_no_other_host_path_is_deleted(api: FakeAPI, running: Running, folders: Folders, path: str) -> None:
     await release(api, running, folders, volume(policy="Delete", hostPath={"path": path}))
