@@ -324,12 +324,10 @@ class TestFailure:
     async def test_pods_that_are_refused_are_tried_again_after_a_second_and_then_ever_later(
         self, api: FakeAPI, running: Running
     ) -> None:
-        """Each try is an event, while a quota is used up."""
         api.react("create pods", errors.forbidden("", "pods", "", "exceeded quota: q"), times=4)
         api.add(JOBS, job())
         await start(running)
-        refused = len(api.writes("create pods"))
-        assert refused == 2, "at once, and when its status is written"
+        assert len(api.writes("create pods")) == 2, "at once, and when its status is written"
         await running.clock.advance(6)
         assert not active(api)
         await running.clock.advance(10)
