@@ -59,11 +59,11 @@ class SliceWrites:
         written: dict[str, int] = {}
         try:
             for one in create:
-                made = await self._client.create(SLICES, one)
+                made = await self._client.create(SLICES, _said(one))
                 self._measures.changed("create")
                 written[meta.name(made)] = int(meta.resource_version(made))
             for one in update:
-                made = await self._client.update(SLICES, one)
+                made = await self._client.update(SLICES, _said(one))
                 self._measures.changed("update")
                 written[meta.name(made)] = int(meta.resource_version(made))
             for one in delete:
@@ -80,3 +80,8 @@ class SliceWrites:
         except StatusError as error:
             if not errors.is_not_found(error):
                 raise
+
+
+def _said(one: Object) -> Object:
+    """Lists that are empty are null, which nobody owns, as what comes in protobuf has them."""
+    return {**one, "endpoints": one.get("endpoints") or None, "ports": one.get("ports") or None}

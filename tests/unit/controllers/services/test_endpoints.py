@@ -133,7 +133,7 @@ async def test_a_headless_service_is_labelled_and_gives_its_pods_their_names(api
     await start(running)
     one = only_slice(api)
     assert one["metadata"]["labels"]["service.kubernetes.io/headless"] == ""
-    assert (one["ports"], one["endpoints"][0]["hostname"]) == ([], "first")
+    assert (one["ports"], one["endpoints"][0]["hostname"]) == (None, "first")
     (subset,) = api.get("endpoints", "web")["subsets"]  # type: ignore[index]
     assert subset["addresses"][0]["hostname"] == "first"
 
@@ -141,7 +141,7 @@ async def test_a_headless_service_is_labelled_and_gives_its_pods_their_names(api
 async def test_a_service_without_pods_gets_an_empty_slice(api: FakeAPI, running: Running) -> None:
     api.add("services", service())
     await start(running)
-    assert (only_slice(api)["endpoints"], only_slice(api)["ports"]) == ([], [])
+    assert (only_slice(api)["endpoints"], only_slice(api)["ports"]) == (None, None)
     api.add("pods", pod("a", "10.0.0.1"))
     await running.settle()
     assert len(only_slice(api)["endpoints"]) == 1
@@ -205,7 +205,7 @@ async def test_a_slice_whose_ports_change_stays_the_same_slice(api: FakeAPI, run
     api.remove("pods", "a")
     await running.settle()
     one = only_slice(api)
-    assert (one["metadata"]["name"], one["endpoints"], one["ports"]) == (name, [], [])
+    assert (one["metadata"]["name"], one["endpoints"], one["ports"]) == (name, None, None), "as upstream's"
     api.add("pods", pod("b", "10.0.0.2"))
     await running.settle()
     assert only_slice(api)["metadata"]["name"] == name
