@@ -60,8 +60,8 @@ class CronJobController(Controller):
             message = f"unparseable schedule for cronjob: {after['schedule']}"
             self._recorder.event(new, "Warning", "UnParseableCronJobSchedule", message)
             return
-        if wait is not None:
-            self.queue.add_after(meta.key(new), wait)
+        # that a new schedule never comes is told at once
+        self.queue.add_after(meta.key(new), wait or 0.0)
 
     # ------------------------------------------------------------------ sync
     async def sync(self, key: str) -> float | None:

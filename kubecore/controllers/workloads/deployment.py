@@ -149,9 +149,9 @@ class DeploymentController(Controller):
             await self._resize(deployment, new, size)
             return await self._report(deployment, sets, new)
         shrunk = sizing.old_set_sizes(deployment, sizing.active(old), new)
-        for one in old:
-            if meta.name(one) in shrunk:
-                await self._resize(deployment, one, shrunk[meta.name(one)])
+        as_they_are = {meta.name(one): one for one in old}
+        for name, size in shrunk:
+            as_they_are[name] = await self._resize(deployment, as_they_are[name], size)
         if not shrunk and reporting.is_complete(deployment, deployment.get("status") or {}):
             await self._clean_up(deployment, old)
         return await self._report(deployment, sets, new)
@@ -283,18 +283,19 @@ class DeploymentController(Controller):
         return True
 
     # ------------------------------------------------------------------ sizes and history
-    async def _resize(self, deployment: Object, replica_set: Object, size: int) -> None:
-        """Write a ReplicaSet's size (into `replica_set` too, if it is our copy) and tell of it."""
+    async def _resize(self, deployment: Object, replica_set: Object, size: int) -> Object:
+        """Write a ReplicaSet's size and tell of it; the ReplicaSet as it is then."""
         before = sizing.replicas(replica_set)
         annotations = sizing.replica_annotations(deployment)
         if before == size and annotations.items() <= meta.annotations(replica_set).items():
-            return
+            return replica_set
         copy = meta.deepcopy(replica_set)
         copy["spec"]["replicas"] = size
         copy["metadata"].setdefault("annotations", {}).update(annotations)
-        await self.client.update(REPLICA_SETS, copy)
+        written = await self.client.update(REPLICA_SETS, copy)
         if before != size:
             self._tell_scaled(deployment, meta.name(replica_set), before, size)
+        return written
 
     def _tell_scaled(self, deployment: Object, name: str, before: int, after: int) -> None:
         direction = "up" if after > before else "down"

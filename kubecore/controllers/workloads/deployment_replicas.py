@@ -219,28 +219,33 @@ def _fraction(deployment: Object, replica_set: Object) -> int:
     return int(scaled + 0.5) - size
 
 
-def old_set_sizes(deployment: Object, old: list[Object], new: Object) -> dict[str, int]:
-    """Sizes by name of old ReplicaSets that may shrink now: unhealthy replicas go first, oldest sets first."""
+def old_set_sizes(deployment: Object, old: list[Object], new: Object) -> list[tuple[str, int]]:
+    """By name, which sizes old ReplicaSets may get now, one after the other: unhealthy replicas go first, as a step of
+    their own, oldest sets first."""
     sets = [*old, new]
     minimum = replicas(deployment) - limits(deployment).unavailable
     new_unavailable = replicas(new) - status_count(new, "availableReplicas")
     budget = total(sets) - minimum - new_unavailable
     sizes: dict[str, int] = {meta.name(one): replicas(one) for one in old}
     if budget <= 0:
-        return {}
+        return []
+    steps: list[tuple[str, int]] = []
     for one in sorted(old, key=created):
         name = meta.name(one)
         drop = min(budget, sizes[name] - _available(one))
         if drop > 0:
             sizes[name] -= drop
             budget -= drop
+            steps.append((name, sizes[name]))
     spare = sum(map(_available, sets)) - minimum
     for one in sorted(old, key=created):
         name = meta.name(one)
         drop = min(max(spare, 0), sizes[name])
-        sizes[name] -= drop
-        spare -= drop
-    return {meta.name(one): sizes[meta.name(one)] for one in old if sizes[meta.name(one)] != replicas(one)}
+        if drop > 0:
+            sizes[name] -= drop
+            spare -= drop
+            steps.append((name, sizes[name]))
+    return steps
 
 
 def _available(replica_set: Object) -> int:

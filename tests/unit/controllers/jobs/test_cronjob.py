@@ -156,6 +156,14 @@ class TestMissedStarts:
         await clock.advance(HOUR)
         assert status(api)["lastScheduleTime"] == "2026-01-01T02:00:00Z"
 
+    async def test_that_a_new_schedule_never_comes_is_told_at_once(self, api: FakeAPI, running: Running) -> None:
+        api.add(CRON_JOBS, cron_job("0 3 * * *"))
+        await start(running)
+        api.change(CRON_JOBS, "night", spec={"schedule": "0 0 30 2 *"})
+        await running.settle()
+        expected = "invalid schedule: 0 0 30 2 * : time difference between two schedules is less than 1 second"
+        assert events(api, "InvalidSchedule") == [expected]
+
     async def test_a_schedule_that_never_comes_is_told(self, api: FakeAPI, running: Running) -> None:
         api.add(CRON_JOBS, cron_job("59 23 31 2 *"))
         await start(running)

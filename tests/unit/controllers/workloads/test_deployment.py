@@ -142,6 +142,18 @@ async def test_unavailable_pods_of_the_old_template_go_first(api: FakeAPI, runni
     assert sum(1 for pod in api.all("pods") if pod["spec"]["containers"][0]["image"] == "app:1") == 3
 
 
+async def test_that_unavailable_pods_went_is_told_before_the_others_go(api: FakeAPI, running: Running) -> None:
+    api.add(DEPLOYMENTS, deployment(4, strategy={"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 2}}))
+    await start(running)
+    for name in names(api.all("pods"))[:3]:
+        make_ready(api, name)
+    await running.settle()
+    change_image(api, "app:2")
+    await running.settle()
+    told = [one.partition(" from ")[2] for one in events(api, "ScalingReplicaSet") if one.startswith("Scaled down")]
+    assert told == ["4 to 3", "3 to 2"]
+
+
 async def test_recreate_makes_new_pods_when_all_old_ones_are_gone(api: FakeAPI, running: Running) -> None:
     api.add(DEPLOYMENTS, deployment(2, strategy={"type": "Recreate"}))
     await start(running)
