@@ -43,9 +43,11 @@ class StatusError(Exception):
     """A request failed; holds everything the answering Status says.
 
     `headers` are extra response headers (Retry-After, WWW-Authenticate). `plain`: over HTTP it is a line of text.
+    `unexplained`: what was answered is no Status, and the message its text.
     """
 
     plain = False
+    unexplained = False
 
     def __init__(
         self,
@@ -111,7 +113,10 @@ class StatusError(Exception):
         if isinstance(status, dict) and status.get("kind") == "Status":
             return cls.from_status(status, code)
         text = body[:2048].decode("utf-8", "replace").strip()
-        return cls(code, _REASONS.get(code, "InternalError" if code >= 500 else "Unknown"), text or f"HTTP {code}")
+        reason = _REASONS.get(code, "InternalError" if code >= 500 else "Unknown")
+        error = cls(code, reason, text or f"HTTP {code}")
+        error.unexplained = True
+        return error
 
 
 _REASONS = {

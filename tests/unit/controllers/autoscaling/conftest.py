@@ -33,6 +33,8 @@ class ScalingAPI(FakeAPI):
         self.silent: set[str] = set()
         self.values: dict[str, Any] = {}
         """By path below custom.metrics.k8s.io and external.metrics.k8s.io."""
+        self.refused: tuple[int, bytes] | None = None
+        """What is answered instead of metrics of pods."""
 
     async def request(
         self,
@@ -72,6 +74,8 @@ class ScalingAPI(FakeAPI):
     def _resource_metrics(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes]:
         if not self.served:
             return 404, errors.no_such_path().to_json()
+        if self.refused is not None:
+            return self.refused
         selector = Selector.parse(query["labelSelector"])
         containers = [{"name": name or "c", "usage": usage} for name, usage in self.usage.items()]
         stamp = meta.format_time(self.clock.now())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kubecore.api import errors
 from kubecore.client.client import Object
 from tests.unit.controllers.conftest import events
 
@@ -62,6 +63,38 @@ async def test_pods_object_and_external_metrics(scaled: Scaled, api: ScalingAPI)
     assert external["external"]["current"] == {"averageValue": "21"}
     selector = "&LabelSelector{MatchLabels:map[string]string{a: 1,},MatchExpressions:[]LabelSelectorRequirement{},}"
     assert api.condition("ScalingActive")[2].endswith(f"from external metric queue({selector})")
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "told"),
+    [
+        (404, errors.not_found("", "metrics", "cpu").to_json(), 'metrics "cpu" not found'),
+        (403, errors.forbidden("", "pods", "", "no").to_json(), "pods is forbidden: no"),
+        (404, b"404 page not found\n", "the server could not find the requested resource (get pods.metrics.k8s.io)"),
+        (
+            503,
+            b"service unavailable\n",
+            "the server is currently unable to handle the request (get pods.metrics.k8s.io)",
+        ),
+        (
+            500,
+            b"oops",
+            'an error on the server ("oops") has prevented the request from succeeding (get pods.metrics.k8s.io)',
+        ),
+        (
+            418,
+            b"",
+            "the server responded with the status code 418 but did not return more information (get "
+            "pods.metrics.k8s.io)",
+        ),
+    ],
+)
+async def test_why_metrics_cannot_be_had_is_told_in_client_gos_words(
+    scaled: Scaled, api: ScalingAPI, code: int, body: bytes, told: str
+) -> None:
+    api.refused = (code, body)
+    await scaled.start(2, CPU)
+    assert api.condition("ScalingActive")[2].endswith(f"unable to fetch metrics from resource metrics API: {told}")
 
 
 async def test_one_metric_that_fails_keeps_from_shrinking_only(scaled: Scaled, api: ScalingAPI) -> None:
