@@ -395,7 +395,8 @@ def cluster_role_bindings() -> list[JSON]:
         cluster_role_binding("system:kubecore-ingress", [user("system:kubecore-ingress")]),
         cluster_role_binding("system:kube-scheduler", [user("system:kube-scheduler")]),
         cluster_role_binding("system:volume-scheduler", [user("system:kube-scheduler")]),
-        {**cluster_role_binding("system:node", []), "subjects": []},
+        # nobody's: nodes have what the Node authorizer gives them
+        {name: value for name, value in cluster_role_binding("system:node", []).items() if name != "subjects"},
         cluster_role_binding("system:service-account-issuer-discovery", [group("system:serviceaccounts")]),
         *_node_joining_bindings(),
     ]
