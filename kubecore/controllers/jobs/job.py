@@ -187,12 +187,16 @@ class JobController(Controller):
         failure, changed = await self._act(key, state, action, may_manage=may_manage)
         status = state.status
         status["active"], status["ready"], status["terminating"] = state.active_count, state.ready, state.terminating
-        flushed, finished = await self._tracker.track(state, changed=changed or before != _shown(state))
+        changed = changed or before != _shown(state)
+        flushed, finished = await self._tracker.track(state, changed=changed)
         if flushed:
             self._backoffs[key] = state.backoff
         if finished:
             self._ended.add(meta.uid(job))
         if failure is not None:
+            if changed:
+                # a pod that ended leaves its place in a quota, within seconds: not a try among many
+                self.queue.forget(key)
             raise failure
         return state.again
 

@@ -321,18 +321,6 @@ class TestFailure:
         assert len(active(api)) == 1
         assert status(api)["failed"] == 1
 
-    async def test_pods_that_are_refused_are_tried_again_after_a_second_and_then_ever_later(
-        self, api: FakeAPI, running: Running
-    ) -> None:
-        api.react("create pods", errors.forbidden("", "pods", "", "exceeded quota: q"), times=4)
-        api.add(JOBS, job())
-        await start(running)
-        assert len(api.writes("create pods")) == 2, "at once, and when its status is written"
-        await running.clock.advance(6)
-        assert not active(api)
-        await running.clock.advance(10)
-        assert active(api)
-
 
 class TestFailurePolicy:
     def policy(self, action: str, *values: int) -> Object:
