@@ -48,6 +48,8 @@ class AttachDetachController(Controller):
         self._attachments.add_index(_BY_VOLUME, _volume_of)
         self._unwanted_since: dict[str, float] = {}
         """Name of an attachment → since when no pod needs it."""
+        self._told: dict[str, str] = {}
+        """Name of an attachment, of one that cannot be made too → what its pods were told last."""
         self._listen()
 
     def _listen(self) -> None:
@@ -57,6 +59,14 @@ class AttachDetachController(Controller):
         self.enqueue_on_change(self._volumes, self._nodes_of_volume)
         self.enqueue_on_change(self._drivers, self._nodes_of_driver)
         self._nodes.add_handler(self.enqueue, self._node_updated)
+        self._attachments.add_handler(on_delete=self._attachment_gone)
+
+    def _attachment_gone(self, attachment: Object) -> None:
+        self._told.pop(meta.name(attachment), None)
+
+    async def started(self) -> None:
+        """What was told before us is not told again."""
+        self._told = {meta.name(one): _outcome(one) for one in self._attachments.list()}
 
     def _node_updated(self, old: Object, new: Object) -> None:
         """Only what holds up detaching; heartbeats do not matter."""
@@ -87,7 +97,9 @@ class AttachDetachController(Controller):
         node = self._nodes.get(key)
         if node is not None and not _is_managed(node):
             return None
-        wanted = {attachment_name(one, key): (one, pod) for one, pod in self._wanted(key)} if node else {}
+        wanted: dict[str, tuple[Object, list[Object]]] = {}
+        for volume, pod in self._wanted(key) if node else ():
+            wanted.setdefault(attachment_name(volume, key), (volume, []))[1].append(pod)
         present = {meta.name(one): one for one in self._attachments.by_index(_BY_NODE, key) if _is_ours(one)}
         unwanted = [one for name, one in present.items() if name not in wanted]
         for name in present.keys() & wanted.keys():
@@ -98,11 +110,11 @@ class AttachDetachController(Controller):
             await self._report(node, staying)
         for one in leaving:
             await self._detach(one)
-        for name, (volume, pod) in wanted.items():
+        for name, (volume, users) in wanted.items():
             if name not in present:
-                await self._attach(name, volume, pod, key)
+                await self._attach(name, volume, users, key)
             else:
-                self._tell(present[name], volume, pod)
+                self._tell(present[name], volume, users)
         return again
 
     def _wanted(self, node: str) -> Iterator[tuple[Object, Object]]:
@@ -164,14 +176,14 @@ class AttachDetachController(Controller):
             if not errors.is_not_found(error):
                 raise
 
-    async def _attach(self, name: str, volume: Object, pod: Object, node: str) -> None:
+    async def _attach(self, name: str, volume: Object, users: list[Object], node: str) -> None:
         elsewhere = sorted(
             one["spec"]["nodeName"]
             for one in self._attachments.by_index(_BY_VOLUME, meta.name(volume))
             if one["spec"]["nodeName"] != node
         )
         if elsewhere and not _MANY & set(volume["spec"].get("accessModes") or ()):
-            self._tell_of_another(volume, pod, elsewhere)
+            self._tell_of_another(name, volume, users, elsewhere)
             return
         spec = {
             "attacher": _driver(volume),
@@ -184,7 +196,7 @@ class AttachDetachController(Controller):
             if not errors.is_already_exists(error):
                 raise
 
-    def _tell_of_another(self, volume: Object, pod: Object, nodes: list[str]) -> None:
+    def _tell_of_another(self, name: str, volume: Object, waiting: list[Object], nodes: list[str]) -> None:
         reference = volume["spec"].get("claimRef") or {}
         key = meta.make_key(reference.get("namespace", ""), reference.get("name", ""))
         users = [
@@ -196,19 +208,27 @@ class AttachDetachController(Controller):
         if users:
             why = f"Volume is already used by pod(s) {', '.join(sorted(users))}"
         told = f'Multi-Attach error for volume "{meta.name(volume)}" {why}'
-        self._recorder.event(pod, "Warning", "FailedAttachVolume", told)
+        if self._told.get(name) != told:
+            self._told[name] = told
+            for pod in waiting:
+                self._recorder.event(pod, "Warning", "FailedAttachVolume", told)
 
-    def _tell(self, attachment: Object, volume: Object, pod: Object) -> None:
-        """What became of it, to the pod that waits; the recorder counts up what was told before."""
-        status = attachment.get("status") or {}
-        if pod["spec"].get("nodeName") and (pod.get("status") or {}).get("phase", "Pending") != "Pending":
+    def _tell(self, attachment: Object, volume: Object, users: list[Object]) -> None:
+        """What became of it, once, to the pods that wait."""
+        name, outcome = meta.name(attachment), _outcome(attachment)
+        if self._told.get(name, "") == outcome:
             return
-        if status.get("attached"):
-            told = f'AttachVolume.Attach succeeded for volume "{meta.name(volume)}" '
-            self._recorder.event(pod, "Normal", "SuccessfulAttachVolume", told)
-        elif error := (status.get("attachError") or {}).get("message"):
-            told = f'AttachVolume.Attach failed for volume "{meta.name(volume)}" : {error}'
-            self._recorder.event(pod, "Warning", "FailedAttachVolume", told)
+        self._told[name] = outcome
+        status = attachment.get("status") or {}
+        for pod in users:
+            if (pod.get("status") or {}).get("phase", "Pending") != "Pending":
+                continue
+            if status.get("attached"):
+                told = f'AttachVolume.Attach succeeded for volume "{meta.name(volume)}" '
+                self._recorder.event(pod, "Normal", "SuccessfulAttachVolume", told)
+            elif error := (status.get("attachError") or {}).get("message"):
+                told = f'AttachVolume.Attach failed for volume "{meta.name(volume)}" : {error}'
+                self._recorder.event(pod, "Warning", "FailedAttachVolume", told)
 
     def _unique_name(self, attachment: Object) -> str:
         """How nodes name the volume, "" when it is gone."""
@@ -217,6 +237,13 @@ class AttachDetachController(Controller):
             if volume is not None and (source := volume["spec"].get("csi")):
                 return f"kubernetes.io/csi/{source['driver']}^{source['volumeHandle']}"
         return ""
+
+
+def _outcome(attachment: Object) -> str:
+    """What there is to tell of it; the same failure at another time is another try."""
+    status = attachment.get("status") or {}
+    error = status.get("attachError") or {}
+    return "attached" if status.get("attached") else f"{error.get('time', '')} {error.get('message', '')}".strip()
 
 
 def attachment_name(volume: Object, node: str) -> str:

@@ -80,6 +80,29 @@ async def test_a_volume_is_attached_to_the_node_of_the_pod_that_uses_it(api: Fak
     assert events(api, "SuccessfulAttachVolume") == ['AttachVolume.Attach succeeded for volume "v" ']
 
 
+async def test_that_it_is_attached_is_told_once_to_all_pods_that_wait(api: FakeAPI, running: Running) -> None:
+    one = await attach(api, running)
+    api.add("pods", pod_with("data", name="second", nodeName="n"))
+    await attached(api, running, one)
+    api.change("pods", "p", metadata={"labels": {"a": "b"}})
+    api.add("pods", pod_with("data", name="late", nodeName="n"))
+    await running.settle()
+    told = [event for event in api.all("events") if event["reason"] == "SuccessfulAttachVolume"]
+    assert sorted((event["involvedObject"]["name"], event["count"]) for event in told) == [("p", 1), ("second", 1)]
+
+
+async def test_each_try_of_the_attacher_that_fails_is_told_once(api: FakeAPI, running: Running) -> None:
+    one = await attach(api, running)
+    for minute in (1, 2):
+        failed = {"message": "no luck", "time": f"2026-01-01T00:0{minute}:00Z"}
+        api.change(ATTACHMENTS, meta.name(one), status={"attached": False, "attachError": failed})
+        await running.settle()
+        api.change("pods", "p", metadata={"labels": {"a": str(minute)}})
+        await running.settle()
+    [event] = [event for event in api.all("events") if event["reason"] == "FailedAttachVolume"]
+    assert event["count"] == 2
+
+
 async def test_volumes_of_other_kinds_are_not_attached(api: FakeAPI, running: Running) -> None:
     add_node(api)
     one = api.add(CLAIMS, claim(volumeName="v", status={"phase": "Bound"}))
