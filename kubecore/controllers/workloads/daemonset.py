@@ -132,6 +132,8 @@ class DaemonSetController(Controller):
             # what this generation asks for has not been looked at, so that is not claimed either
             await self._report(daemon_set, by_node, fits, hash, observed=False)
             return None
+        # what is not available yet at this moment is waited for, however long the rest takes
+        began = self.clock.now()
         again: float | None = None
         failure: Exception | None = None
         try:
@@ -143,7 +145,7 @@ class DaemonSetController(Controller):
         await self._report(daemon_set, by_node, fits, hash, observed=True)
         if failure is not None:
             raise failure
-        waits = [pods.next_available_in(daemon_set, mine, self.clock.now()), again]
+        waits = [pods.next_available_in(daemon_set, mine, began), again]
         return min((wait for wait in waits if wait is not None), default=None)
 
     async def _claim(self, daemon_set: Object) -> list[Object]:

@@ -111,6 +111,8 @@ class StatefulSetController(Controller):
         step = await self._revisions_of(stateful_set, known)
         if step is None:
             return None
+        # what is not available yet at this moment is waited for, however long the rest takes
+        began = self.clock.now()
         self._arrange(step, mine)
         failure: Exception | None = None
         if not meta.is_deleting(stateful_set):
@@ -123,7 +125,7 @@ class StatefulSetController(Controller):
             await self._trim_history(step, known, mine)
         if failure is not None:
             raise failure
-        return pods.next_available_in(stateful_set, mine, self.clock.now())
+        return pods.next_available_in(stateful_set, mine, began)
 
     async def _claim(self, stateful_set: Object, selector: Selector) -> list[Object]:
         def is_member(pod: Object) -> bool:

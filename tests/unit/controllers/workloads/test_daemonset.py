@@ -2,6 +2,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+import pytest
+
 from kubecore.api import errors
 from kubecore.client.client import Client, Object
 from kubecore.client.informer import InformerFactory
@@ -318,6 +320,26 @@ async def test_a_pod_is_available_after_min_ready_seconds(api: FakeAPI, running:
     await make_all_ready(api, running)
     assert (status(api)["numberReady"], status(api).get("numberAvailable", 0)) == (1, 0)
     await clock.advance(30)
+    assert status(api)["numberAvailable"] == 1
+
+
+async def test_a_pod_that_becomes_available_while_it_is_looked_at_counts(
+    api: FakeAPI, running: Running, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timer may be a millisecond early, and what follows takes its time."""
+    call_later, report = clock.call_later, DaemonSetController._report
+
+    async def taking_its_time(*args: Any, **options: Any) -> None:
+        await report(*args, **options)
+        await clock.sleep(0.01)
+
+    monkeypatch.setattr(DaemonSetController, "_report", taking_its_time)
+    monkeypatch.setattr(clock, "call_later", lambda wait, do: call_later(wait - 0.001 if wait > 1 else wait, do))
+    add_nodes(api, "n1")
+    api.add(SETS, daemon_set(minReadySeconds=30))
+    await start(running)
+    await make_all_ready(api, running)
+    await clock.advance(35)
     assert status(api)["numberAvailable"] == 1
 
 

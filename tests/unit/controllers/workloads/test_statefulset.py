@@ -219,6 +219,25 @@ async def test_a_pod_counts_after_min_ready_seconds(api: FakeAPI, running: Runni
     assert names(api.all("pods")) == ["db-0", "db-1"]
 
 
+async def test_a_pod_that_becomes_available_while_it_is_looked_at_counts(
+    api: FakeAPI, running: Running, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timer may be a millisecond early, and what follows takes its time."""
+    call_later, report = clock.call_later, StatefulSetController._report
+
+    async def taking_its_time(*args: Any, **options: Any) -> None:
+        await report(*args, **options)
+        await clock.sleep(0.01)
+
+    monkeypatch.setattr(StatefulSetController, "_report", taking_its_time)
+    monkeypatch.setattr(clock, "call_later", lambda wait, do: call_later(wait - 0.001 if wait > 1 else wait, do))
+    api.add(SETS, stateful_set(1, minReadySeconds=30))
+    await start(running)
+    await make_all_ready(api, running)
+    await clock.advance(35)
+    assert status(api)["availableReplicas"] == 1
+
+
 async def test_a_refused_pod_is_told_and_tried_again(api: FakeAPI, running: Running, clock: VirtualClock) -> None:
     api.react("create pods", errors.forbidden("", "pods", "", "exceeded quota"), times=2)
     api.add(SETS, stateful_set(1))
