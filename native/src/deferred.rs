@@ -58,7 +58,7 @@ impl DeferredValue {
     }
 
     fn make(&self) -> Option<Parts> {
-        let schemas = &self.schemas.get().inner;
+        let Schemas { inner: schemas, last_owned } = self.schemas.get();
         let (manager, time) = &self.by;
         let body = match &self.making {
             Making::Amended { stored, changes: (condition, given, status, metadata) } => {
@@ -68,7 +68,7 @@ impl DeferredValue {
             }
             Making::Created { body, metadata } => {
                 let update = Update { manager, time, subresource: "" };
-                schemas.created(self.kind, body, metadata, update)?
+                schemas.created(self.kind, body, metadata, update, &mut last_owned.lock())?
             }
         };
         let rest = body.strip_prefix(&self.opening[..])?;

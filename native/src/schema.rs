@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use kubecore_core::merge::{
-    self, Apply, ApplyFailure, Conflict, Convert, Converted, FieldSet, PatchFailure, PatchType, Patched,
-    PathElement, Update, conflict_message,
+    self, Apply, ApplyFailure, Conflict, Convert, Converted, FieldSet, LastOwned, PatchFailure, PatchType,
+    Patched, PathElement, Update, conflict_message,
 };
 use kubecore_core::schema::{self as engine, FieldValidation, KindId, Rejection};
+use parking_lot::Mutex;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -42,6 +43,8 @@ pub(crate) struct Applied {
 #[pyclass(frozen, module = "kubecore._native")]
 pub(crate) struct Schemas {
     pub inner: engine::Schemas,
+    /// Of what was created where it is stored.
+    pub last_owned: Mutex<LastOwned>,
 }
 
 impl Decoded {
@@ -77,7 +80,8 @@ impl Schemas {
     #[new]
     fn new(py: Python<'_>, definitions: &[u8]) -> PyResult<Self> {
         let compiled = py.detach(|| engine::Schemas::compile(definitions));
-        Ok(Self { inner: compiled.map_err(|error| PyValueError::new_err(error.to_string()))? })
+        let inner = compiled.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(Self { inner, last_owned: Mutex::default() })
     }
 
     /// Whether bodies of this kind can be decoded.

@@ -33,6 +33,7 @@ use crate::schema::{SchemaError, check_json};
 pub use amend::Amendment;
 pub use apply::{Applied, Apply, ApplyFailure};
 pub use conflict::{Conflict, message as conflict_message};
+pub use create::LastOwned;
 pub use fields::{FieldSet, PathElement};
 pub use json_patch::{MAX_COPIED_BYTES, MAX_OPERATIONS};
 pub use ownership::{Entry, Operation};
