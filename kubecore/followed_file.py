@@ -56,6 +56,8 @@ class FollowedFile:
         except OSError as error:
             if not self._missing:
                 log.error("%s cannot be read, what it said stays in force: %s", self._path, error)
+                if self._told is not None:
+                    self._told(False)
             self._missing = True
             return
         self._missing = False

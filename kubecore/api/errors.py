@@ -42,11 +42,11 @@ class Cause:
 class StatusError(Exception):
     """A request failed; holds everything the answering Status says.
 
-    `headers` are extra response headers (Retry-After, WWW-Authenticate). `plain`: over HTTP it is a line of text.
+    `headers` are extra response headers (Retry-After, WWW-Authenticate). `plain`: over HTTP it is this line of text.
     `unexplained`: what was answered is no Status, and the message its text.
     """
 
-    plain = False
+    plain = ""
     unexplained = False
 
     def __init__(
@@ -171,7 +171,7 @@ def no_such_path() -> StatusError:
 def no_such_service() -> StatusError:
     """The 404 for a path that nothing of the server is at, which it answers in plain text."""
     error = no_such_path()
-    error.plain = True
+    error.plain = "404 page not found"
     return error
 
 

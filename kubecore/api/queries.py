@@ -1,25 +1,28 @@
-"""Query strings, as Go's url.ParseQuery reads them. Whoever looks at one must see the same parameters as whoever acts
-on it: who may do something can depend on them."""
+"""Query strings and paths, as Go's net/url reads and writes them. Whoever looks at one must see the same
+parameters as whoever acts on it: who may do something can depend on them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import unquote_plus
+from urllib.parse import quote, quote_plus, unquote_plus
 
 from kubecore.api import errors
 
+# What of a path stays as it is.
+_PATH_CHARACTERS = "/:@$&+,;=~-._"
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _INT64, _INT64_DIGITS = 1 << 63, 20
 _UINT16, _UINT16_DIGITS = 1 << 16, 5
 
 
-def query_pairs(query: str) -> Iterator[tuple[str, str]]:
-    """Names and values in order, unescaped. A pair with a semicolon or a bad escape is none."""
+def query_pairs(query: str, errors: str = "replace") -> Iterator[tuple[str, str]]:
+    """Names and values in order, unescaped; `errors` is what becomes of what is no UTF-8. A pair with a semicolon or a
+    bad escape is none."""
     for pair in query.split("&"):
         if pair and ";" not in pair and not _BAD_ESCAPE.search(pair):
             name, _, value = pair.partition("=")
-            yield unquote_plus(name), unquote_plus(value)
+            yield unquote_plus(name, errors=errors), unquote_plus(value, errors=errors)
 
 
 def parse_query(query: str) -> dict[str, str]:
@@ -28,6 +31,19 @@ def parse_query(query: str) -> dict[str, str]:
     for name, value in query_pairs(query):
         params.setdefault(name, value)
     return params
+
+
+def passed_on(query: str) -> str:
+    """As Go's url.Values.Encode writes what it has read: whoever it is passed on to sees no other parameters than we,
+    in order of their names."""
+    bytewise = "surrogateescape"
+    pairs = sorted(query_pairs(query, bytewise), key=lambda pair: pair[0])
+    return "&".join("=".join(quote_plus(one, errors=bytewise) for one in pair) for pair in pairs)
+
+
+def escaped_path(path: str) -> str:
+    """Of a decoded one, as Go's URL.EscapedPath."""
+    return quote(path, safe=_PATH_CHARACTERS)
 
 
 def int64(text: str) -> int:

@@ -32,10 +32,13 @@ async def test_each_other_content_is_told_once(tmp_path: Path) -> None:
 async def test_a_file_that_is_gone_for_a_while_changes_nothing(tmp_path: Path) -> None:
     file, reader = tmp_path / "file", Reader()
     file.write_bytes(b"one")
-    followed = FollowedFile(file, VirtualClock(), reader, known=b"one")
+    told: list[bool] = []
+    followed = FollowedFile(file, VirtualClock(), reader, known=b"one", told=told.append)
     await followed.look()
     file.unlink()
     await followed.look()
+    await followed.look()
+    assert told == [False]
     file.write_bytes(b"one")
     await followed.look()
     assert reader.read == []

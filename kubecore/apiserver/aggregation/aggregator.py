@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import orjson
 
 from kubecore import _native
 from kubecore.api import errors
 from kubecore.api.errors import StatusError
-from kubecore.apiserver.aggregation.asking import PATH_CHARACTERS, Unreachable
+from kubecore.api.queries import escaped_path, passed_on
+from kubecore.apiserver.aggregation.asking import Unreachable
 from kubecore.apiserver.aggregation.identity import Untrusted
 from kubecore.apiserver.aggregation.remotes import Remote, remote_of
 from kubecore.apiserver.aggregation.resolving import Unresolvable
@@ -108,7 +108,9 @@ class Aggregator:
         return bool(self._by_version) and self._find(request) is not None
 
     def _find(self, request: Request) -> Remote | None:
-        """Whose the request is; None for ours."""
+        """Whose the request is; None for ours, and for a path that is nobody's though its parts are those of one."""
+        if request.path.startswith("//"):
+            return None
         if request.is_resource:
             return self._by_version.get((request.api_group, request.api_version))
         match request.path.strip("/").split("/"):
@@ -137,13 +139,13 @@ class Aggregator:
             address = self._asker.resolver(backend)
         except Unresolvable:
             return _plain(503, "service unavailable")
-        query = f"?{request.query}" if request.query else ""
+        query = f"?{found}" if (found := passed_on(request.query)) else ""
         is_discovery = not request.is_resource and request.path.strip("/").count("/") == 2
         _native.forward(
             request,
             host=address.host,
             port=address.port,
-            target=f"{quote(request.path, safe=PATH_CHARACTERS)}{query}",
+            target=f"{escaped_path(request.path)}{query}",
             tls=tls,
             prefix="",
             rejects_redirects=self._rejects_redirects,

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from kubecore import node_network
+from kubecore.api.queries import escaped_path
 from kubecore.apiserver.aggregation.resolving import Address
+from kubecore.apiserver.webhooks.bodies import HEADS
 
 if TYPE_CHECKING:
     import aiohttp
@@ -20,10 +22,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.aggregation.resolving import Resolver
     from kubecore.clock import Clock
 
-# What a path may have unescaped (RFC 3986).
-PATH_CHARACTERS = "/:@!$&'()*+,;=~-._"
-
-# And what a header's name may (RFC 7230).
+# What a header's name may have unescaped (RFC 7230).
 _TOKEN_CHARACTERS = "!#$&'*+-.^_`|~"
 
 
@@ -136,6 +135,7 @@ class Asker:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=1 << 20,
+                **HEADS,
             )
         return self._session
 
@@ -145,10 +145,10 @@ class Asker:
 
 
 def url(address: Address, path: str) -> str:
-    return f"https://{address}{quote(path, safe=PATH_CHARACTERS)}"
+    return f"https://{address}{escaped_path(path)}"
 
 
 def _why(error: BaseException) -> str:
-    from kubecore.apiserver.webhooks.calling import said
+    from kubecore.apiserver.webhooks.wording import said
 
     return said(error)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Literal
 
 from kubecore.api import errors
-from kubecore.api.queries import parse_query
+from kubecore.api.queries import escaped_path, parse_query
+from kubecore.api.quoting import quoted
 from kubecore.apiserver.authentication import impersonation
 from kubecore.apiserver.authorization.attributes import COLLECTIONS, Attributes, field_requirements
 from kubecore.apiserver.authorization.authorizer import Authorizer, Decision, refusal
@@ -72,7 +74,7 @@ class Identification:
         if not decision.allowed:
             if (record := request.audit) is not None:
                 _tell(record, decision)
-            raise refusal(user, attributes, decision)
+            raise _failed(request, decision.error) if decision.error else refusal(user, attributes, decision)
 
     async def _bearer(self, request: Request) -> UserInfo | None:
         scheme, *rest = (request.header("authorization") or "").strip().split(" ", 2)
@@ -87,6 +89,14 @@ def _tell(record: Record, decision: Decision) -> None:
         record.annotate("authorization.k8s.io/reason", "internal error")
     else:
         record.decided("forbid", decision.reason)
+
+
+def _failed(request: Request, why: str) -> errors.StatusError:
+    """The 500 for a mode that failed, which upstream words as a line of text with the request's address."""
+    error = errors.internal_error(why)
+    target = escaped_path(request.path) + (f"?{request.query}" if request.query else "")
+    error.plain = escape(f"Internal Server Error: {quoted(target)}: {why}", quote=False)
+    return error
 
 
 def _counted(decision: Decision) -> Literal["allowed", "denied", "no-opinion", "error"]:

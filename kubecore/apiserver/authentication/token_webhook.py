@@ -45,7 +45,11 @@ class TokenWebhook:
             if status.get("error"):
                 raise TokenRefused(str(status["error"]))
             return None
-        return Accepted(_user(status.get("user") or {}), left, fitting)
+        user = status.get("user") or {}
+        told = _native.UserInfo(
+            user.get("username") or "", user.get("uid") or "", user.get("groups") or [], user.get("extra") or {}
+        )
+        return Accepted(told, left, fitting)
 
     async def _status(self, token: str, audiences: tuple[str, ...]) -> tuple[JSON, float]:
         """The answer's status, and for how many seconds it still counts."""
@@ -57,12 +61,13 @@ class TokenWebhook:
         spec: JSON = {"token": token}
         if audiences:
             spec["audiences"] = list(audiences)
-        review = {"apiVersion": self._api_version, "kind": "TokenReview", "metadata": {}, "spec": spec, "status": {}}
+        review = {"apiVersion": self._api_version, "kind": "TokenReview", "metadata": {}, "spec": spec}
+        review["status"] = {"user": {}}
         try:
             answer = await self._reviewer.review(review)
         except ReviewFailed as failed:
             # Not remembered: it may be another answer next time.
-            raise TokenRefused(f"the webhook could not be asked: {failed}") from None
+            raise TokenRefused(str(failed)) from None
         status: JSON = answer.get("status") or {}
         # Neither is what the webhook could not tell.
         if self._seconds > 0 and (status.get("authenticated") is True or not status.get("error")):
@@ -79,13 +84,3 @@ class TokenWebhook:
 
     async def close(self) -> None:
         await self._reviewer.close()
-
-
-def _user(user: JSON) -> _native.UserInfo:
-    """Raises TokenRefused for what is no UserInfo."""
-    try:
-        extra = {str(key): [str(one) for one in values] for key, values in (user.get("extra") or {}).items()}
-        groups = [str(group) for group in user.get("groups") or []]
-        return _native.UserInfo(str(user.get("username") or ""), str(user.get("uid") or ""), groups, extra)
-    except (AttributeError, TypeError) as error:
-        raise TokenRefused(f"the webhook's answer names no user: {error}") from None

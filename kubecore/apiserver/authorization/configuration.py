@@ -266,7 +266,7 @@ def _spec(authorizer: JSON) -> WebhookSpec:
         authorized_ttl=_remembered(webhook, "authorizedTTL", "cacheAuthorizedRequests"),
         unauthorized_ttl=_remembered(webhook, "unauthorizedTTL", "cacheUnauthorizedRequests"),
         denies_on_failure=webhook["failurePolicy"] == "Deny",
-        conditions=[(one, _native.IdentityExpression("request", one, condition=True)) for one in sources],
+        conditions=[_native.IdentityExpression("request", one, condition=True) for one in sources],
     )
     connection = _kubeconfig(Path(webhook["connectionInfo"]["kubeConfigFile"]))
     return WebhookSpec(terms=terms, connection=connection, timeout=durations.seconds(webhook["timeout"]))

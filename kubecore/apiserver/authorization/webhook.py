@@ -35,10 +35,6 @@ VERSIONS = ("v1", "v1beta1")
 _SKIPPED_SECONDS = 300.0
 
 
-# An expression, as it is written and compiled.
-Condition = tuple[str, _native.IdentityExpression]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookTerms:
     """How one webhook is asked, and what is made of its silence. Times in seconds; 0: answers are not remembered."""
@@ -48,7 +44,7 @@ class WebhookTerms:
     authorized_ttl: float
     unauthorized_ttl: float
     denies_on_failure: bool = False
-    conditions: Sequence[Condition] = ()
+    conditions: Sequence[_native.IdentityExpression] = ()
     """One that is false: the webhook has no opinion."""
 
 
@@ -146,15 +142,15 @@ class Webhook:
         await self._reviewer.close()
 
 
-def _evaluated(conditions: Sequence[Condition], seen: bytes) -> tuple[bool, list[str]]:
+def _evaluated(conditions: Sequence[_native.IdentityExpression], seen: bytes) -> tuple[bool, list[str]]:
     """Whether none of them is false, and what is wrong with those that cannot tell."""
     problems: list[str] = []
-    for source, condition in conditions:
+    for condition in conditions:
         try:
             if condition.evaluate(seen) is not True:
                 return False, problems
         except ValueError as error:
-            problems.append(f"cel evaluation error: expression '{source}' resulted in error: {error}")
+            problems.append(f"cel evaluation error: {error}")
     return True, problems
 
 

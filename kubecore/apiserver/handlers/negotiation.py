@@ -101,7 +101,7 @@ def error_response(error: errors.StatusError, accept: str) -> Response:
     """The Status, in the form asked for where that is possible, else as JSON. What is asked for of objects (`as=`) does
     not count."""
     if error.plain:
-        return Response(error.code, b"%d page not found\n" % error.code, _TEXT, _AS_IT_IS)
+        return Response(error.code, f"{error.plain}\n".encode(), _TEXT, _AS_IT_IS)
     forms = (_form(clause) for clause in media_ranges(accept)) if accept else ()
     form = next((form for form in forms if form is not None and not form.transform), PLAIN)
     body, media = encode(form, error.to_json())

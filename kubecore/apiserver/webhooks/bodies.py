@@ -1,11 +1,21 @@
-"""Bodies of answers, of bounded size."""
+"""Answers, of bounded size."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypedDict
 
 if TYPE_CHECKING:
     import aiohttp
+
+
+class _Limits(TypedDict):
+    max_line_size: int
+    max_field_size: int
+    max_headers: int
+
+
+# Go reads heads of up to 10 MiB, aiohttp by itself lines of 8 KiB.
+HEADS: Final = _Limits(max_line_size=1 << 20, max_field_size=1 << 20, max_headers=1000)
 
 
 async def up_to(largest: int, answer: aiohttp.ClientResponse) -> bytes:

@@ -12,18 +12,16 @@ import math
 import posixpath
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import orjson
-
 from kubecore import node_network
-from kubecore.api.quoting import quoted
 from kubecore.apiserver.tracing import spans
-from kubecore.apiserver.webhooks.bodies import up_to
+from kubecore.apiserver.webhooks.bodies import HEADS, up_to
 from kubecore.apiserver.webhooks.credentials import NOBODY, Credential
 from kubecore.apiserver.webhooks.reviewing import load_pair
-from kubecore.server_trust import refusal, trusting
+from kubecore.apiserver.webhooks.wording import JSON_TYPE, empty, refused, said
+from kubecore.server_trust import trusting
 
 if TYPE_CHECKING:
     import aiohttp
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
 _LARGEST_ANSWER = 16 << 20
 _SESSIONS = 64
-_JSON_TYPE = "application/json"
 
 
 class WebhookError(Exception):
@@ -120,7 +117,7 @@ class WebhookCaller:
         import aiohttp
         from multidict import CIMultiDict
 
-        told = {"Content-Type": _JSON_TYPE, "Accept": f"{_JSON_TYPE}, */*", "User-Agent": _USER_AGENT}
+        told = {"Content-Type": JSON_TYPE, "Accept": f"{JSON_TYPE}, */*", "User-Agent": _USER_AGENT}
         largest = max(_LARGEST_ANSWER, 4 * len(body))
         try:
             began = self._clock.monotonic()
@@ -142,10 +139,9 @@ class WebhookCaller:
         if answer.status == 401:
             credential.refused(began)
         if not 200 <= answer.status <= 206:
-            raise WebhookError(_refusal(answer.status, got, answer.headers.get("Content-Type") or ""), answer.status)
+            raise WebhookError(refused(answer.status, got, answer.headers.get("Content-Type") or ""), answer.status)
         if not got:
-            media = answer.headers.get("Content-Type") or _JSON_TYPE
-            raise WebhookError(f"0-length response with status code: {answer.status} and content type: {media}")
+            raise WebhookError(empty(answer.status, answer.headers.get("Content-Type") or ""))
         return got
 
     def _session(self, target: Target, credential: Credential) -> aiohttp.ClientSession:
@@ -167,7 +163,10 @@ class WebhookCaller:
                 socket_factory=node_network.of_address,
             )
             found = aiohttp.ClientSession(
-                connector=connector, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=None),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                **HEADS,
             )
         self._sessions[key] = found
         return found
@@ -196,67 +195,3 @@ def _context(ca_bundle: str, credential: Credential) -> ssl.SSLContext:
         except ssl.SSLError as error:
             raise ValueError(f"tls: {error}") from None
     return context
-
-
-def said(error: BaseException) -> str:
-    """Why a connection failed, in Go's words where they are known by them."""
-    import aiohttp
-
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return refusal(cast(ssl.SSLCertVerificationError, error.certificate_error))
-    if isinstance(error, aiohttp.ClientConnectorError):
-        if error.os_error.errno == 111:
-            return f"dial tcp {error.host}:{error.port}: connect: connection refused"
-        if error.os_error.errno is None:
-            # No Service to dial.
-            return str(error.os_error)
-        return f"dial tcp {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "EOF"
-    return str(error) or type(error).__name__
-
-
-# After k8s.io/apimachinery pkg/api/errors/errors.go (NewGenericServerResponse).
-_TOLD = {
-    400: "the server rejected our request for an unknown reason",
-    401: "the server has asked for the client to provide credentials",
-    404: "the server could not find the requested resource",
-    405: "the server does not allow this method on the requested resource",
-    409: "the server reported a conflict",
-    422: "the server rejected our request due to an error in our request",
-    429: "the server has received too many requests and has asked us to try again later",
-    503: "the server is currently unable to handle the request",
-    504: "the server was unable to return a response in the time allotted, but may still be processing the request",
-}
-
-
-_NOT_ACCEPTABLE = "the server was unable to respond with a content type that the client supports"
-
-
-def _refusal(status: int, body: bytes, content_type: str) -> str:
-    """As client-go words an answer that is no success: a Status says it itself, of other bodies only texts are told."""
-    if 300 <= status < 400:
-        return f"the server answered with a redirection ({status}), which is not followed"
-    if (told := _said_by_status(body)) is not None:
-        return told
-    if status in _TOLD:
-        return _TOLD[status]
-    is_text = not content_type or content_type.strip().lower().startswith("text/")
-    text = body[:2048].decode("utf-8", "replace").strip() if is_text else "unknown"
-    if status == 406 and text in ("", "unknown"):
-        return _NOT_ACCEPTABLE
-    if status in (403, 406, 415):
-        return text
-    if status >= 500:
-        return f"an error on the server ({quoted(text)}) has prevented the request from succeeding"
-    return f"the server responded with the status code {status} but did not return more information"
-
-
-def _said_by_status(body: bytes) -> str | None:
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(found, dict) or (found.get("apiVersion"), found.get("kind")) != ("v1", "Status"):
-        return None
-    return str(found.get("message") or "") if found.get("status") == "Failure" else None

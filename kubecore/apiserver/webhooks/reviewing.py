@@ -11,14 +11,18 @@ import ssl
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
 from kubecore import node_network
+from kubecore.api import durations
 from kubecore.api.kubeconfig import Kubeconfig
-from kubecore.apiserver.webhooks.bodies import up_to
+from kubecore.apiserver.webhooks.answers import BadReview, review_of
+from kubecore.apiserver.webhooks.bodies import HEADS, up_to
 from kubecore.apiserver.webhooks.credentials import of_context
+from kubecore.apiserver.webhooks.wording import failure, refused, said
 from kubecore.server_trust import trusting
 
 if TYPE_CHECKING:
@@ -32,8 +36,10 @@ T = TypeVar("T")
 _LARGEST_ANSWER = 16 << 20
 # `DefaultAuthWebhookRetryBackoff`
 _TRIES, _FIRST_PAUSE, _FACTOR, _JITTER = 5, 0.5, 1.5, 0.2
-_TRANSIENT = (429, 500, 504)
-_TIMED_OUT = 504
+# How often a client does what an answer's Retry-After says.
+_WAITS = 10
+_TRANSIENT = ("InternalError", "Timeout", "TooManyRequests")
+_TOO_MANY, _UNAVAILABLE, _TIMED_OUT = 429, 503, 504
 
 
 class ReviewFailed(Exception):
@@ -57,6 +63,34 @@ class _Transient(ReviewFailed):
     """It may be better a moment later."""
 
 
+class _Answer(NamedTuple):
+    status: int
+    content_type: str
+    retry_after: str
+    body: bytes
+
+    @property
+    def pause(self) -> int | None:
+        """Seconds after which it asks to be asked again."""
+        busy = self.status == _TOO_MANY or self.status >= 500
+        return int(self.retry_after) if busy and self.retry_after.isdecimal() else None
+
+    @property
+    def may_be_better(self) -> bool:
+        """A moment later, as upstream's DefaultShouldRetry has it."""
+        if (told := failure(self.body)) is not None:
+            return told.get("reason") in _TRANSIENT or told.get("code") == _TOO_MANY
+        busy = self.status >= 500 and self.status != _UNAVAILABLE
+        return busy or self.status == _TOO_MANY or self.pause is not None
+
+
+def _reviewed(answer: _Answer, version: str, kind: str) -> JSON:
+    try:
+        return review_of(answer.body, answer.status, answer.content_type, version=version, kind=kind)
+    except BadReview as error:
+        raise ReviewFailed(str(error)) from None
+
+
 class Reviewer:
     """One webhook. Keeps its connections; `close` ends them."""
 
@@ -64,7 +98,8 @@ class Reviewer:
         self, config: Kubeconfig, clock: Clock, *, timeout_seconds: float = 30.0, first_pause: float = _FIRST_PAUSE
     ) -> None:
         """Raises ValueError for credentials that are none."""
-        self._url = config.server
+        # What the server's address has besides a path is not sent.
+        self._url = _address(config.server, timeout_seconds)
         self._clock = clock
         self._timeout = timeout_seconds
         self._first_pause = first_pause
@@ -80,14 +115,14 @@ class Reviewer:
         """The answer, which is of the same kind. Raises ReviewFailed."""
         # A Task of its own: handlers run without one, and a time-out needs something to cancel.
         version, kind = review["apiVersion"], review["kind"]
-        work = self._tried(orjson.dumps(review), lambda got: self._answer(got, version, kind))
+        work = self._tried(orjson.dumps(review), lambda got: _reviewed(got, version, kind))
         return await asyncio.get_running_loop().create_task(work, name="review")
 
     async def send(self, body: bytes) -> None:
         """Whatever is answered, if it is a success. Raises ReviewFailed."""
         await self._tried(body, lambda got: None)
 
-    async def _tried(self, body: bytes, read: Callable[[bytes], T]) -> T:
+    async def _tried(self, body: bytes, read: Callable[[_Answer], T]) -> T:
         pause = self._first_pause
         for _ in range(_TRIES - 1):
             try:
@@ -97,7 +132,7 @@ class Reviewer:
                 pause *= _FACTOR
         return await self._counted(body, read)
 
-    async def _counted(self, body: bytes, read: Callable[[bytes], T]) -> T:
+    async def _counted(self, body: bytes, read: Callable[[_Answer], T]) -> T:
         began, result = self._clock.monotonic(), "canceled"
         try:
             made = read(await self._once(body))
@@ -109,31 +144,33 @@ class Reviewer:
         finally:
             self.heard(result, self._clock.monotonic() - began)
 
-    async def _once(self, body: bytes) -> bytes:
-        try:
-            async with self._clock.outside(self._timeout):
-                status, got = await self._post(body)
-        except TimeoutError:
-            raise ReviewFailed(f'Post "{self._url}": context deadline exceeded', timed_out=True) from None
-        if status in _TRANSIENT:
-            why = f'Post "{self._url}": the server answered with status {status}'
-            raise _Transient(why, timed_out=status == _TIMED_OUT)
-        if not 200 <= status < 300:
-            raise ReviewFailed(f'Post "{self._url}": the server answered with status {status}')
-        return got
+    async def _once(self, body: bytes) -> _Answer:
+        """A success. In the time that there is, the webhook is asked again as often as it says when to."""
+        left, waits = self._timeout, _WAITS
+        while True:
+            began = self._clock.monotonic()
+            try:
+                async with self._clock.outside(left):
+                    answer = await self._post(body)
+            except TimeoutError:
+                raise self._late() from None
+            left -= self._clock.monotonic() - began
+            if waits == 0 or (pause := answer.pause) is None:
+                break
+            waits -= 1
+            await self._clock.sleep(min(pause, left))
+            left -= pause
+            if left <= 0:
+                raise self._late()
+        if 200 <= answer.status <= 206:
+            return answer
+        told = refused(answer.status, answer.body, answer.content_type)
+        raise (_Transient if answer.may_be_better else ReviewFailed)(told, timed_out=answer.status == _TIMED_OUT)
 
-    def _answer(self, got: bytes, version: str, kind: str) -> JSON:
-        try:
-            answer = orjson.loads(got)
-        except ValueError as error:
-            raise ReviewFailed(f'Post "{self._url}": the answer is no JSON: {error}') from None
-        if not isinstance(answer, dict) or (answer.get("apiVersion"), answer.get("kind")) != (version, kind):
-            raise ReviewFailed(f'Post "{self._url}": the answer is no {kind} of {version}')
-        if not isinstance(answer.get("status") or {}, dict):
-            raise ReviewFailed(f'Post "{self._url}": the answer has a status that is no object')
-        return answer
+    def _late(self) -> ReviewFailed:
+        return ReviewFailed(f'Post "{self._url}": context deadline exceeded', timed_out=True)
 
-    async def _post(self, body: bytes) -> tuple[int, bytes]:
+    async def _post(self, body: bytes) -> _Answer:
         import aiohttp
 
         try:
@@ -145,13 +182,18 @@ class Reviewer:
                 if answer.status == 401:
                     self._credential.refused(began)
                 # What is too long is cut, and then no JSON.
-                return answer.status, await up_to(_LARGEST_ANSWER, answer)
+                got = await up_to(_LARGEST_ANSWER, answer)
+                told = answer.headers
+                return _Answer(answer.status, told.get("Content-Type") or "", told.get("Retry-After") or "", got)
         except TimeoutError:
             raise
+        except aiohttp.ClientPayloadError as error:
+            why = f"unexpected error when reading response body. Please retry. Original error: {said(error)}"
+            raise ReviewFailed(why) from None
         except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
-            raise _Transient(f'Post "{self._url}": {error}') from None
+            raise _Transient(f'Post "{self._url}": {said(error)}') from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise ReviewFailed(f'Post "{self._url}": {error}') from None
+            raise ReviewFailed(f'Post "{self._url}": {said(error)}') from None
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -162,6 +204,7 @@ class Reviewer:
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                **HEADS,
             )
         return self._session
 
@@ -169,6 +212,12 @@ class Reviewer:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _address(server: str, seconds: float) -> str:
+    """Which says how long we wait, as clients of API servers do."""
+    parts = urlsplit(server)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", f"timeout={durations.text(seconds)}", ""))
 
 
 def _context(config: Kubeconfig) -> ssl.SSLContext:

@@ -84,7 +84,7 @@ async def test_each_question_is_asked_once_for_a_request(tmp_path: Path) -> None
 async def test_reasons_and_errors_come_to_expressions(tmp_path: Path) -> None:
     log = "authorizer.group('').resource('pods').subresource('log').check('get')"
     said = f"{MAY.removesuffix('.allowed()')}.reason() == 'jane was asked about'"
-    expressions = (f"{log}.errored() && {log}.error().contains('status 403')", f"!{log}.allowed()", said)
+    expressions = (f"{log}.errored() && {log}.error().contains('status code 403')", f"!{log}.allowed()", said)
     async with asking(tmp_path) as (_, server, cluster):
         spec = policy(*expressions)
         async with bound(cluster, f"{GROUP}/v1/validatingadmissionpolicies", "told", spec, BINDING):

@@ -404,11 +404,17 @@ async def test_other_audiences_are_the_webhooks_to_judge(tmp_path: Path) -> None
 
 async def test_a_webhook_that_does_not_answer_lets_nobody_in_and_is_asked_again(tmp_path: Path) -> None:
     def silent(spec: dict[str, Any]) -> Any:
-        return web.Response(status=403)
+        return web.Response(status=403, text="not you")
 
     async with reviewing(tmp_path, silent) as (webhook, file):
         options = AuthenticationOptions(webhook=TokenWebhookOptions(config_file=file, version="v1"))
         async with served(tmp_path, authentication=options) as server, Http(server, tmp_path, token="good") as http:
             assert (await whoami(http))[0] == 401
+            assert (await reviewed(server, "good"))["error"] == "[invalid bearer token, not you]"
+            # A user that is none is no answer either.
+            webhook.decide = lambda spec: {"authenticated": True, "user": {"username": "jane", "groups": "dev"}}
+            assert (await whoami(http))[0] == 401
+            why = "json: cannot unmarshal string into Go struct field UserInfo.status.user.groups of type []string"
+            assert (await reviewed(server, "good"))["error"] == f"[invalid bearer token, {why}]"
             webhook.decide = knows
             assert (await whoami(http))[0] == 201

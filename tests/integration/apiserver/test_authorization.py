@@ -180,14 +180,16 @@ async def test_a_webhook_before_rbac_can_forbid_what_rbac_allows(tmp_path: Path)
 
 
 async def test_a_webhook_that_fails_is_an_internal_error_where_nobody_else_allows(tmp_path: Path) -> None:
-    async with reviewing(tmp_path, lambda spec: web.Response(status=403)) as (webhook, file):
+    async with reviewing(tmp_path, lambda spec: web.Response(status=403, text="no <idea>")) as (webhook, file):
         modes = ("Webhook", "RBAC")
         async with (
             served(tmp_path, authorization_modes=modes, authorization=of_webhook(file)) as server,
             http_of(server, tmp_path, "jane") as jane,
         ):
-            answer = await jane.call("GET", PODS)
-            assert (answer.status, "status 403" in answer.json["message"]) == (500, True)
+            answer = await jane.call("GET", f"{PODS}?a=%3Cb")
+            told = f'Internal Server Error: "{PODS}?a=%3Cb": no &lt;idea&gt;\n'
+            assert (answer.status, answer.body.decode()) == (500, told)
+            assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
             # RBAC allows this to everybody.
             assert (await jane.call("GET", "/version")).status == 200
             webhook.decide = only_reads
@@ -322,9 +324,9 @@ async def test_what_webhooks_answer_and_what_their_conditions_come_to_is_counted
                 await jane.call("GET", f"/api/v1/namespaces/default/{plural}")
             refused = await may(server, "jane", verb="get", resource="services")
             metrics = server.metrics.render().decode()
-    assert refused["evaluationError"].startswith(
-        "cel evaluation error: expression 'request.resourceAttributes.resource != 'services' || "
-    )
+    condition = "request.resourceAttributes.resource != 'services' || request.extra['a'][0] == 'b'"
+    why = f"expression '{condition}' resulted in error: no such key: a"
+    assert refused["evaluationError"] == f"cel evaluation error: {why}"
     counted = dict(re.findall(r"^apiserver_authorization_(\S+) (\d+)$", metrics, re.MULTILINE))
     for series, count in {
         'webhook_evaluations_total{name="it",result="success"}': 1,

@@ -83,7 +83,7 @@ async def test_a_tokens_file_is_read_again_when_it_is_old_or_the_token_was_refus
         file.write_text("third")
         seen.status = "401 Unauthorized"
         await clock.advance(1)
-        with pytest.raises(ReviewFailed, match="401"):
+        with pytest.raises(ReviewFailed, match="provide credentials"):
             await reviewer.send(b"{}")
         seen.status = "200 OK"
         await reviewer.send(b"{}")
