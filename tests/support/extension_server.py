@@ -52,6 +52,8 @@ class Extension:
     """PEM of CAs whose client certificates are taken."""
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
+    verbs: object = field(default_factory=lambda: _VERBS)
+    """As its discovery has them."""
     openapi: JSON = field(default_factory=dict)
     openapi_v3: JSON = field(default_factory=dict)
     flunders: list[str] = field(default_factory=lambda: ["one"])
@@ -133,7 +135,7 @@ class Extension:
             "responseKind": kind,
             "scope": "Namespaced",
             "singularResource": "flunder",
-            "verbs": _VERBS,
+            "verbs": self.verbs,
             "shortNames": ["fl"],
             "categories": ["all"],
         }
@@ -157,7 +159,7 @@ class Extension:
             "singularName": "flunder",
             "namespaced": True,
             "kind": "Flunder",
-            "verbs": _VERBS,
+            "verbs": self.verbs,
             "shortNames": ["fl"],
         }
         return {

@@ -19,6 +19,7 @@ from kubecore.apiserver.aggregation.asking import Answer, Unreachable
 from kubecore.apiserver.aggregation.availability import AGGREGATOR
 from kubecore.apiserver.aggregation.identity import Untrusted
 from kubecore.apiserver.aggregation.resolving import Unresolvable
+from kubecore.apiserver.aggregation.resource_lists import of_every_version, of_list
 from kubecore.apiserver.discovery.foreign import ForeignVersion
 from kubecore.apiserver.openapi.merging import ForeignSpecification
 
@@ -36,10 +37,9 @@ _REFRESH_SECONDS = 60.0
 _DISCOVERY_SECONDS, _SPECIFICATION_SECONDS = 5.0, 60.0
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _AGGREGATED_BETA = _AGGREGATED.replace("v=v2", "v=v2beta1")
-# Who asks for specifications.
-_SPECIFIER = _native.UserInfo("system:aggregator", "", ["system:masters"])
+# Who asks for resources of one version, and for specifications: as anybody who is authenticated may.
+_LISTER, _SPECIFIER = (_native.UserInfo(f"system:{name}", "", []) for name in ("kube-aggregator", "aggregator"))
 _FAILURES = (Unresolvable, Untrusted, Unreachable, ValueError, KeyError, TypeError, AttributeError)
-_NO_KIND = {"group": "", "version": "", "kind": ""}
 
 
 @dataclass(slots=True)
@@ -169,10 +169,12 @@ class Described:
             return
         # What is told meanwhile is what was known before.
         current: set[Version] = set()
-        await self._tried(backend, "discovery", self._discover(backend, told, remotes, current))
+        reachable = [one for one in remotes if one.available]
+        if reachable:
+            await self._tried(backend, "discovery", self._discover(backend, told, reachable, current))
         told.current = current
         self._show()
-        if any(one.available for one in remotes):
+        if reachable:
             await self._tried(backend, "OpenAPI v3", self._list_paths(backend, told, remotes))
             await self._tried(backend, "OpenAPI v2", self._specify(backend, told))
             self._show()
@@ -193,7 +195,7 @@ class Described:
         if answer.status == 304:
             current |= every
         elif answer.status == 200 and "as=APIGroupDiscoveryList" in answer.content_type:
-            told.resources = _of_every_version(orjson.loads(answer.body))
+            told.resources = of_every_version(answer.body)
             told.etag = answer.headers.get("Etag", "")
             current |= every
         elif answer.status != 503:
@@ -202,10 +204,10 @@ class Described:
     async def _discover_version(self, backend: Backend, told: _Told, remote: Remote, current: set[Version]) -> None:
         """For servers that do not tell of everything at once."""
         headers = {"Accept": "application/json"}
-        answer = await self._get(backend, remote.path, AGGREGATOR, headers, _DISCOVERY_SECONDS)
+        answer = await self._get(backend, remote.path, _LISTER, headers, _DISCOVERY_SECONDS)
         if answer.status != 200:
             raise Unreachable(f"failed to download legacy discovery for {remote.path}: {answer.status}")
-        told.resources[remote.group_version] = _of_list(orjson.loads(answer.body)["resources"])
+        told.resources[remote.group_version] = of_list(answer.body)
         current.add(remote.group_version)
 
     async def _list_paths(self, backend: Backend, told: _Told, remotes: list[Remote]) -> None:
@@ -214,9 +216,12 @@ class Described:
             told.paths, told.has_v3 = {}, False
         elif answer.status == 200:
             told.has_v3 = True
-            paths = orjson.loads(answer.body)["paths"]
+            document = orjson.loads(answer.body)
+            _check_members(document, "paths")
+            paths = document["paths"]
             own = {f"apis/{one.group}/{one.version}" for one in remotes}
-            told.paths = {path: one["serverRelativeURL"] for path, one in paths.items() if path in own}
+            urls = {path: one["serverRelativeURL"] for path, one in paths.items() if path in own}
+            told.paths = {path: url for path, url in urls.items() if isinstance(url, str)}
 
     async def _specify(self, backend: Backend, told: _Told) -> None:
         headers = {"Accept": "application/json"}
@@ -228,6 +233,7 @@ class Described:
         elif answer.status == 200:
             document = orjson.loads(answer.body)
             if "swagger" in document:
+                _check_members(document, "paths", "definitions", "parameters")
                 told.specification, told.digest = document, hashlib.sha256(answer.body).hexdigest()
                 told.specification_etag = answer.headers.get("Etag", "")
 
@@ -247,42 +253,9 @@ class Described:
             await asyncio.gather(self._task, return_exceptions=True)
 
 
-def _of_every_version(document: JSON) -> dict[Version, list[JSON]]:
-    found: dict[Version, list[JSON]] = {}
-    for group in document.get("items") or []:
-        name = (group.get("metadata") or {}).get("name") or ""
-        for version in group.get("versions") or []:
-            resources = version.get("resources") or []
-            for one in [*resources, *(sub for entry in resources for sub in entry.get("subresources") or [])]:
-                # Old clients stumble over what is missing.
-                one["responseKind"] = one.get("responseKind") or dict(_NO_KIND)
-            found[name, version["version"]] = resources
-    return found
-
-
-def _of_list(resources: list[JSON]) -> list[JSON]:
-    """An APIResourceList in the form of aggregated discovery (k8s.io/apiserver ConvertGroupVersionIntoToDiscovery)."""
-    made: dict[str, JSON] = {}
-    for one in resources:
-        name, _, subresource = one["name"].partition("/")
-        kind = {"group": one.get("group") or "", "version": one.get("version") or "", "kind": one.get("kind") or ""}
-        verbs = one.get("verbs") or []
-        if subresource:
-            parent = made.setdefault(name, {"resource": name, "scope": _scope(one), "verbs": []})
-            entry = {"subresource": subresource, "responseKind": kind, "verbs": verbs}
-            parent.setdefault("subresources", []).append(entry)
-            continue
-        entry = {
-            "resource": name,
-            "responseKind": kind,
-            "scope": _scope(one),
-            "singularResource": one.get("singularName") or "",
-            "verbs": verbs,
-        }
-        more = {key: one[key] for key in ("shortNames", "categories") if one.get(key)}
-        made[name] = {**made.get(name, {}), **entry, **more}
-    return list(made.values())
-
-
-def _scope(resource: JSON) -> str:
-    return "Namespaced" if resource.get("namespaced") else "Cluster"
+def _check_members(document: JSON, *names: str) -> None:
+    """Raises ValueError where one of them is no object of objects: documents of all are put together of these."""
+    for name in names:
+        members = document.get(name) or {}
+        if not isinstance(members, dict) or not all(isinstance(one, dict) for one in members.values()):
+            raise ValueError(f"its {name} are no objects")

@@ -19,7 +19,8 @@ JSON = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ForeignVersion:
-    """`resources` as apidiscovery.k8s.io/v2 has them; `current`: its server answered when it was last asked."""
+    """`resources` as apidiscovery.k8s.io/v2 has them; `current`: its server answered when it was last asked. What one
+    that did not served before is not told."""
 
     group: str
     version: str
@@ -30,7 +31,7 @@ class ForeignVersion:
     def told(self) -> JSON:
         """Its entry in aggregated discovery."""
         entry: JSON = {"version": self.version}
-        if self.resources:
+        if self.resources and self.current:
             entry["resources"] = list(self.resources)
         return {**entry, "freshness": "Current" if self.current else "Stale"}
 

@@ -42,7 +42,7 @@ def merged(own: JSON, foreign: Sequence[ForeignSpecification]) -> JSON:
 
 def _merge(made: JSON, one: ForeignSpecification) -> None:
     held: JSON = made["paths"]
-    paths = {path: item for path, item in (one.document.get("paths") or {}).items() if _is_below(path, one.root)}
+    paths = {path: item for path, item in (one.document.get("paths") or {}).items() if path.startswith(one.root)}
     paths = {path: item for path, item in paths.items() if path not in held}
     given: JSON = one.document.get("definitions") or {}
     definitions = {name: given[name] for name in _reachable(paths, given)}
@@ -54,10 +54,6 @@ def _merge(made: JSON, one: ForeignSpecification) -> None:
     parameters = one.document.get("parameters")
     if parameters:
         made["parameters"] = {**parameters, **(made.get("parameters") or {})}
-
-
-def _is_below(path: str, root: str) -> bool:
-    return path.startswith(root) or path == root.rstrip("/")
 
 
 def _reachable(paths: JSON, definitions: Mapping[str, JSON]) -> list[str]:

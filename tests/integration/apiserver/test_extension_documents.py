@@ -11,7 +11,7 @@ from kubecore.apiserver.server import APIServer
 from kubecore.clock import VirtualClock
 from tests.support.extension_server import GROUP, ROOT, VERSION, Extension, serving
 
-from .extensions import NAME, SERVICES, admin, aggregated, api_service, lead_to, made, until
+from .extensions import NAME, SERVICES, WARDLE, admin, aggregated, api_service, lead_to, made, until
 from .http import Http
 from .serving import served
 
@@ -83,6 +83,52 @@ async def test_a_server_that_cannot_be_asked_is_stale(tmp_path: Path) -> None:
         groups = (await http.call("GET", "/apis")).json["groups"]
         assert GROUP in [one["name"] for one in groups]
         assert (await http.call("GET", ROOT)).status == 503
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_clients_could_not_read_is_not_part_of_our_documents(tmp_path: Path, *, at_once: bool) -> None:
+    """They read all of it or nothing."""
+    extension = Extension(aggregated=at_once, verbs="get")
+    async with served(tmp_path) as server, root(server, tmp_path) as http, aggregated(server, extension):
+        path = "/apis" if at_once else ROOT
+
+        async def asked() -> bool:
+            headers = [one.headers for one in extension.asked if one.path == path]
+            return any("json" in one.get("Accept", "") for one in headers)
+
+        await until(asked, True)
+        assert await discovered(http) == {"version": VERSION, "freshness": "Stale"}
+        extension.verbs = ["get"]
+        await until(lambda: freshness(http), "Current")
+
+
+async def test_of_a_server_that_has_gone_nothing_is_told_but_that(tmp_path: Path) -> None:
+    async with served(tmp_path) as server, root(server, tmp_path) as http, aggregated(server):
+        await until(lambda: freshness(http), "Current")
+        await admin(server, WARDLE).delete("discovery.k8s.io/v1/endpointslices", "api-1")
+        await until(lambda: discovered(http), {"version": VERSION, "freshness": "Stale"})
+
+
+async def test_what_is_for_all_is_asked_for_as_anybody(tmp_path: Path) -> None:
+    """Who tells of everything at once is asked by whom nothing is hidden from."""
+    extension = Extension(aggregated=False)
+    async with served(tmp_path) as server, root(server, tmp_path) as http, aggregated(server, extension):
+        await until(lambda: freshness(http), "Current")
+
+        async def told() -> set[tuple[str, str, str]]:
+            asked = [one for one in extension.asked if "json" in one.headers.get("Accept", "")]
+            return {(one.path, one.headers["X-Remote-User"], one.headers.get("X-Remote-Group", "")) for one in asked}
+
+        ours = "system:kube-aggregator", "system:aggregator"
+        await until(
+            told,
+            {
+                ("/apis", ours[0], "system:masters"),
+                (ROOT, ours[0], ""),
+                ("/openapi/v2", ours[1], ""),
+                ("/openapi/v3", ours[1], ""),
+            },
+        )
 
 
 async def test_what_a_server_says_is_asked_for_anew_every_minute(tmp_path: Path) -> None:
