@@ -13,6 +13,10 @@ from kubecore.api.errors import StatusError
 from kubecore.api.scheme import Resource, Subresource
 from kubecore.client.client import Client
 
+# What upstream's clients hear of a server that does not answer, or not so that one could read it.
+_STALE, _UNAVAILABLE = "stale GroupVersion discovery", 503
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+
 
 async def custom_resources(client: Client) -> tuple[list[Resource], dict[str, str]]:
     """Resources that are not there by default, each in its group's preferred version, made known to `client`.
@@ -28,12 +32,16 @@ async def custom_resources(client: Client) -> tuple[list[Resource], dict[str, st
         for version in _preferred_first(group):
             if own is not None and version in own.versions:
                 continue
+            whole = f"{group['name']}/{version}"
             try:
-                answer = await client.request("GET", f"/apis/{group['name']}/{version}")
+                listed = _resources(group["name"], version, orjson.loads(await client.request("GET", f"/apis/{whole}")))
             except StatusError as error:
-                failed[f"{group['name']}/{version}"] = error.message
+                failed[whole] = f"{_STALE}: {whole}" if error.code == _UNAVAILABLE else error.message
                 continue
-            for resource in _resources(group["name"], version, orjson.loads(answer)):
+            except _UNREADABLE:
+                failed[whole] = f"{_STALE}: {whole}"
+                continue
+            for resource in listed:
                 if not builtin.knows(resource.key):
                     found.setdefault(resource.key, resource)
     for resource in found.values():

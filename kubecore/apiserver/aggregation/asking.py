@@ -45,6 +45,7 @@ class _Call(NamedTuple):
     query: str = ""
     body: bytes = b""
     headers: Mapping[str, str] = MappingProxyType({})
+    whole: bool = True
 
 
 class Asker:
@@ -67,9 +68,10 @@ class Asker:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         seconds: float = 60.0,
+        whole: bool = True,
     ) -> Answer:
-        """Raises Unresolvable, Untrusted, Unreachable."""
-        call = _Call(backend, url(self.resolver(backend), path), user, method, query, body, headers or {})
+        """Without its body where that is no matter (`whole`). Raises Unresolvable, Untrusted, Unreachable."""
+        call = _Call(backend, url(self.resolver(backend), path), user, method, query, body, headers or {}, whole)
         # A Task of its own: handlers run without one, and a time-out needs something to cancel.
         return await asyncio.get_running_loop().create_task(self._timely(call, seconds), name="extension API server")
 
@@ -79,10 +81,12 @@ class Asker:
         try:
             async with self._clock.outside(seconds):
                 async with self._request(call) as answer:
-                    content = await answer.read()
+                    content = await answer.read() if call.whole else b""
                 return Answer(answer.status, answer.headers.get("Content-Type", ""), answer.headers, content)
         except TimeoutError:
-            raise Unreachable(f'{call.method.capitalize()} "{call.url}": context deadline exceeded') from None
+            # As Go's client has it whose own time is over.
+            more = "" if call.whole else " (Client.Timeout exceeded while awaiting headers)"
+            raise Unreachable(f'{call.method.capitalize()} "{call.url}": context deadline exceeded{more}') from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Unreachable(f'{call.method.capitalize()} "{call.url}": {_why(error)}') from error
 

@@ -210,7 +210,7 @@ class Availability:
         backend = remote.backend.trusting
         where = url(self._asker.resolver(backend), remote.path)
         try:
-            answer = await self._asker.ask(backend, remote.path, AGGREGATOR, seconds=_PROBE_SECONDS)
+            answer = await self._asker.ask(backend, remote.path, AGGREGATOR, seconds=_PROBE_SECONDS, whole=False)
         except (Unreachable, Untrusted) as error:
             raise Unreachable(f"failing or missing response from {where}: {error}") from None
         if not 200 <= answer.status < 300:

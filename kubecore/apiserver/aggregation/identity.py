@@ -86,8 +86,8 @@ class FrontProxy:
             try:
                 ca_pem = None if backend.insecure else _authorities(backend)
                 found = _native.BackendTls(identity=identity, ca_pem=ca_pem, named=True)
-            except ValueError as error:
-                raise Untrusted(str(error)) from None
+            except ValueError:
+                raise Untrusted("unable to load root certificates: unable to parse bytes as PEM block") from None
             self._native[backend] = found
         return found
 

@@ -1,6 +1,7 @@
 //! Response bodies, none of which copies what it carries.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
+use tokio::time::{Instant, Sleep};
 
 use crate::audit::Ending;
 use crate::connection::Busy;
@@ -92,6 +94,8 @@ pub enum BodyError {
     Backend(#[from] hyper::Error),
     #[error("the backend's page cannot be read: {0}")]
     Page(std::io::Error),
+    #[error("the backend's answer has taken too long")]
+    Late,
 }
 
 /// What a body is made of.
@@ -106,8 +110,29 @@ enum Content {
     Watch(Box<WatchBody>),
     /// The answer of a backend.
     Forwarded(Incoming),
+    /// One that has a time to be there.
+    Timed(Box<Timed>),
     /// One whose links we tell.
     Page(Box<Page<Incoming>>),
+}
+
+struct Timed {
+    incoming: Incoming,
+    over: Pin<Box<Sleep>>,
+}
+
+impl Timed {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        if self.over.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(BodyError::Late)));
+        }
+        poll_incoming(&mut self.incoming, cx)
+    }
+}
+
+fn poll_incoming(incoming: &mut Incoming, cx: &mut Context<'_>) -> Polled {
+    let polled = Pin::new(incoming).poll_frame(cx);
+    polled.map(|frame| frame.map(|frame| Ok(frame?.map_data(Pieces::one))))
 }
 
 /// A response body. While it lives its connection counts as busy.
@@ -155,6 +180,18 @@ impl Body {
 
     pub fn forwarded(incoming: Incoming) -> Self {
         Self::of(Content::Forwarded(incoming))
+    }
+
+    /// Where it is a backend's, it breaks off unless it has ended by then.
+    pub fn until(mut self, end: Instant) -> Self {
+        match std::mem::replace(&mut self.content, Content::Bytes(Bytes::new())) {
+            Content::Forwarded(incoming) => {
+                let over = Box::pin(tokio::time::sleep_until(end));
+                self.content = Content::Timed(Box::new(Timed { incoming, over }));
+            }
+            other => self.content = other,
+        }
+        self
     }
 
     pub fn page(page: Page<Incoming>) -> Self {
@@ -264,10 +301,8 @@ impl http_body::Body for Body {
             Content::Watch(watch) => {
                 pausing(this.sitting.as_ref(), flow(this.busy.as_ref(), || watch.poll_pieces(cx)))
             }
-            Content::Forwarded(incoming) => flow(this.busy.as_ref(), || {
-                let polled = Pin::new(incoming).poll_frame(cx);
-                polled.map(|frame| frame.map(|frame| Ok(frame?.map_data(Pieces::one))))
-            }),
+            Content::Forwarded(incoming) => flow(this.busy.as_ref(), || poll_incoming(incoming, cx)),
+            Content::Timed(timed) => flow(this.busy.as_ref(), || timed.poll_frame(cx)),
             Content::Page(page) => flow(this.busy.as_ref(), || {
                 let polled = page.poll_piece(cx);
                 polled.map(|piece| piece.map(|piece| Ok(Frame::data(Pieces::one(piece?)))))
@@ -280,6 +315,7 @@ impl http_body::Body for Body {
             Content::Bytes(bytes) => bytes.is_empty(),
             Content::Pieces(pieces) => pieces.remaining == 0,
             Content::Forwarded(incoming) => incoming.is_end_stream(),
+            Content::Timed(timed) => timed.incoming.is_end_stream(),
             Content::Stream(_) | Content::Watch(_) | Content::Page(_) => false,
         }
     }
@@ -289,6 +325,7 @@ impl http_body::Body for Body {
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Pieces(pieces) => SizeHint::with_exact(pieces.remaining as u64),
             Content::Forwarded(incoming) => incoming.size_hint(),
+            Content::Timed(timed) => timed.incoming.size_hint(),
             Content::Stream(_) | Content::Watch(_) | Content::Page(_) => SizeHint::default(),
         }
     }

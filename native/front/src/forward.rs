@@ -8,6 +8,7 @@ mod identity;
 mod links;
 mod pages;
 mod pool;
+mod problem;
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -26,11 +27,13 @@ use kubecore_core::status::Status;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use self::links::Links;
 pub use self::pages::Page;
 pub use self::pool::Pool;
+use self::problem::Problem;
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::lifespan::Phase;
@@ -42,6 +45,8 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
 const REFUSAL_BYTES: usize = 1 << 20;
 const BUFFER: usize = 64 * 1024;
+/// Of an answer; hyper by itself takes a hundred.
+const MOST_HEADERS: usize = 1000;
 /// How long a side that does not read may hold up the end of its connection.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -80,7 +85,7 @@ pub struct Forward {
     /// The backend is an extension API server: it is told who asks, believes it by what `tls` shows, and is kept
     /// connections to. What we have to say ourselves is plain text, as upstream's aggregator has it.
     pub user: Option<Arc<UserInfo>>,
-    /// How long the head of the answer may take.
+    /// How long the answer may take.
     pub patience: Option<Duration>,
     /// Path and query as the backend is to see them.
     pub target: String,
@@ -109,18 +114,25 @@ impl Server {
         let upgrade = upgrade.filter(|_| exchange.asks_to_switch());
         let switching = upgrade.is_some();
         let asked = self.ask(exchange, forward, body, switching);
-        let answer = match forward.patience {
+        let until = forward.patience.map(|patience| Instant::now() + patience);
+        let answer = match until {
             None => asked.await,
-            Some(patience) => tokio::time::timeout(patience, asked)
+            Some(until) => tokio::time::timeout_at(until, asked)
                 .await
-                .unwrap_or_else(|_| Err(Problem("context deadline exceeded".to_owned()))),
+                .unwrap_or_else(|_| Err(Problem::of("context deadline exceeded"))),
         };
         let answer = match answer {
             Ok(answer) => answer,
             Err(problem) => return refusal(exchange, forward, &unreachable(forward, &problem, switching)),
         };
         match upgrade {
-            None => pass_on(exchange, forward, answer),
+            None => {
+                let answer = pass_on(exchange, forward, answer);
+                match until {
+                    None => answer,
+                    Some(until) => answer.map(|body| body.until(until)),
+                }
+            }
             Some(client) => self.switch(exchange, forward, client, answer).await,
         }
     }
@@ -132,12 +144,16 @@ impl Server {
         body: RequestBody,
         switching: bool,
     ) -> Result<Response<Incoming>, Problem> {
+        let says_nothing = body.is_end_stream();
         let mut request = Request::new(body);
         *request.method_mut() = exchange.method.clone();
-        *request.uri_mut() =
-            forward.target.parse().map_err(|_| Problem("invalid request path".to_owned()))?;
+        *request.uri_mut() = forward.target.parse().map_err(|_| Problem::of("invalid request path"))?;
         *request.headers_mut() = request_headers(exchange, forward, switching);
-        let broken = |error: hyper::Error| Problem(error.to_string());
+        if says_nothing && [Method::POST, Method::PUT, Method::PATCH].contains(&exchange.method) {
+            // Some servers want to be told.
+            request.headers_mut().entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
+        }
+        let broken = |error: hyper::Error| Problem::broken_off(&error, switching);
         let keeps = forward.user.is_some() && !switching;
         if let Some(user) = &forward.user {
             let theirs = request.headers().keys().filter(|name| self.authenticator.is_told_by_proxies(name));
@@ -145,7 +161,7 @@ impl Server {
                 request.headers_mut().remove(name);
             }
             identity::tell(user, request.headers_mut())
-                .map_err(|name| Problem(format!("net/http: invalid header field value for {name:?}")))?;
+                .map_err(|name| Problem::of(&format!("net/http: invalid header field value for {name:?}")))?;
         }
         while keeps && let Some(mut sender) = self.pool.take(forward) {
             match sender.try_send_request(request).await {
@@ -227,44 +243,6 @@ async fn join(client: impl Stream, backend: impl Stream) {
     let _ = tokio::time::timeout(CLOSING, closed).await;
 }
 
-/// What went wrong on the way to a backend, in Go's words where they are known by them.
-struct Problem(String);
-
-impl Problem {
-    fn dialing(forward: &Forward, error: &io::Error) -> Self {
-        if let Some(refused) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return Self(untrusted(forward, refused));
-        }
-        let why = match error.kind() {
-            io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-            io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-            io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-            io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-            _ => error.to_string(),
-        };
-        Self(format!("dial tcp {}: {why}", authority(forward)))
-    }
-}
-
-/// Why no TLS connection came about, in Go's words for certificates.
-fn untrusted(forward: &Forward, error: &rustls::Error) -> String {
-    use rustls::CertificateError as Bad;
-    let why = match error {
-        rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
-            "certificate signed by unknown authority".to_owned()
-        }
-        rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            "certificate has expired or is not yet valid".to_owned()
-        }
-        rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-            let name = forward.server_name.as_deref().unwrap_or(&forward.host);
-            format!("certificate is not valid for {name}")
-        }
-        other => return format!("tls: {other}"),
-    };
-    format!("tls: failed to verify certificate: x509: {why}")
-}
-
 fn authority(forward: &Forward) -> String {
     if forward.host.contains(':') {
         format!("[{}]:{}", forward.host, forward.port)
@@ -286,13 +264,13 @@ fn refusal(exchange: &Exchange, forward: &Forward, told: &Status) -> Response<Bo
 }
 
 fn unreachable(forward: &Forward, problem: &Problem, switching: bool) -> Status {
-    if switching && forward.user.is_some() {
-        return status::unknown(&problem.0);
+    if switching && forward.user.is_some() && !problem.dialing {
+        return status::unknown(&problem.text);
     }
     if switching {
-        return status::unknown(&format!("error dialing backend: {}", problem.0));
+        return status::unknown(&format!("error dialing backend: {}", problem.text));
     }
-    Status::unavailable(format!("error trying to reach service: {}", problem.0))
+    Status::unavailable(format!("error trying to reach service: {}", problem.text))
 }
 
 async fn connect(forward: &Forward) -> Result<SendRequest<RequestBody>, Problem> {
@@ -300,8 +278,10 @@ async fn connect(forward: &Forward) -> Result<SendRequest<RequestBody>, Problem>
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map_err(|error| Problem::dialing(forward, &error))?;
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| Problem(error.to_string()))?;
+    let mut protocol = http1::Builder::new();
+    protocol.max_headers(MOST_HEADERS).allow_obsolete_multiline_headers_in_responses(true);
+    let shaken = protocol.handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = shaken.map_err(|error| Problem::of(&error.to_string()))?;
     // Ends with the answer's body, is kept for the next request, or given away when the backend switches.
     tokio::spawn(connection.with_upgrades());
     Ok(sender)
@@ -340,8 +320,17 @@ fn request_headers(exchange: &Exchange, forward: &Forward, switching: bool) -> H
     if let (Some(prefix), false) = (&forward.prefix, switching) {
         let path = forward.target.split('?').next().unwrap_or("/");
         set(&mut headers, "x-forwarded-uri", &format!("{prefix}{path}"));
-        set(&mut headers, "x-forwarded-host", exchange.header(header::HOST).unwrap_or(""));
-        set(&mut headers, "x-forwarded-proto", if exchange.connection.secure { "https" } else { "http" });
+        let own = authority(forward);
+        let (host, secure) = if forward.user.is_some() {
+            (own.as_str(), true)
+        } else {
+            (exchange.header(header::HOST).unwrap_or(""), exchange.connection.secure)
+        };
+        set(&mut headers, "x-forwarded-host", host);
+        set(&mut headers, "x-forwarded-proto", if secure { "https" } else { "http" });
+    }
+    if !switching && takes_trailers(&exchange.headers) {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     if !headers.contains_key(header::HOST) {
         set(&mut headers, "host", &authority(forward));
@@ -355,6 +344,12 @@ fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
     told.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
 }
 
+/// The one word of `TE` that is for whoever answers in the end.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let told = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+    told.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("trailers"))
+}
+
 /// The answer of a backend that was only asked over HTTP.
 fn pass_on(exchange: &Exchange, forward: &Forward, answer: Response<Incoming>) -> Response<Body> {
     let (mut parts, incoming) = answer.into_parts();
@@ -363,6 +358,7 @@ fn pass_on(exchange: &Exchange, forward: &Forward, answer: Response<Incoming>) -
         let text = "the backend attempted to redirect this request, which is not permitted";
         let mut response = Response::new(Body::full(text));
         *response.status_mut() = StatusCode::BAD_GATEWAY;
+        response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
         return response;
     }
     for name in connection_options(&parts.headers) {

@@ -38,6 +38,11 @@ class APIServiceStrategy(Unversioned):
         if (obj.get("spec") or {}).get("service") is None:
             be_local(obj, ctx.now)
 
+    def prepare_for_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
+        given, before = obj.get("spec") or {}, old.get("spec") or {}
+        if given.get("service") is None and before.get("service") is not None:
+            be_local(obj, ctx.now)
+
     def prepare_for_status_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> None:
         for part in _FIXED_BY_STATUS:
             if part in old["metadata"]:

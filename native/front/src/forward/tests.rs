@@ -108,6 +108,18 @@ fn an_extension_hears_of_no_user_that_the_client_names_and_of_no_host_but_its_ow
 }
 
 #[test]
+fn an_extension_is_told_its_own_address_as_that_which_was_asked_for() {
+    let exchange = exchange(&[("host", "api:6443"), ("te", "gzip, Trailers")]);
+    let user = Some(Arc::new(UserInfo::new("jane", &[])));
+    let headers = request_headers(&exchange, &Forward { user, ..forward(Some("")) }, false);
+    let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    assert_eq!(told("x-forwarded-host"), Some("10.1.2.3:8080"));
+    assert_eq!(told("x-forwarded-proto"), Some("https"));
+    assert_eq!(told("x-forwarded-uri"), Some("/page"));
+    assert_eq!(told("te"), Some("trailers"));
+}
+
+#[test]
 fn a_protocol_is_switched_for_who_says_so_of_the_connection() {
     let asks = |headers: &[(&'static str, &'static str)]| exchange(headers).asks_to_switch();
     assert!(asks(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]));
