@@ -33,6 +33,7 @@ log = logging.getLogger("kubecore.apiserver.authorization")
 VERSIONS = ("v1", "v1beta1")
 # Conditions look at nothing but the question, so that they come to the same again.
 _SKIPPED_SECONDS = 300.0
+_CONTRADICTIONS, _LONGEST_KEY = 1000, 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,19 +69,24 @@ class Webhook:
         self._native = native
         self._clock = clock
         self._asking: dict[bytes, asyncio.Task[Opinion]] = {}
+        # What the front cannot remember: opinions that are contradictions, by what was asked, and until when.
+        self._contradictions: dict[bytes, tuple[Opinion, float]] = {}
         self._closed = False
 
     async def ask(self, user: UserInfo, attributes: Attributes) -> Opinion:
         spec = review_spec(user, attributes)
         key = orjson.dumps(spec)
+        known, until = self._contradictions.get(key, (None, 0.0))
+        if known is not None and until > self._clock.monotonic():
+            return known
         asking = self._asking.get(key)
         if asking is None:
-            work = self._ask(user, attributes, spec)
+            work = self._ask(user, attributes, spec, key)
             asking = self._asking[key] = asyncio.get_running_loop().create_task(work, name=self._terms.name)
             asking.add_done_callback(lambda _: self._asking.pop(key, None))
         return await asyncio.shield(asking)
 
-    async def _ask(self, user: UserInfo, attributes: Attributes, spec: JSON) -> Opinion:
+    async def _ask(self, user: UserInfo, attributes: Attributes, spec: JSON, key: bytes) -> Opinion:
         try:
             wanted = self._matches(spec)
         except ValueError as error:
@@ -99,6 +105,10 @@ class Webhook:
         seconds = self._terms.authorized_ttl if status.get("allowed") else self._terms.unauthorized_ttl
         if not opinion.error:
             self._remember(user, attributes, opinion, seconds)
+        elif seconds > 0 and len(key) < _LONGEST_KEY:
+            if len(self._contradictions) >= _CONTRADICTIONS:
+                self._contradictions.clear()
+            self._contradictions[key] = opinion, self._clock.monotonic() + seconds
         return opinion
 
     def _remember(self, user: UserInfo, attributes: Attributes, opinion: Opinion, seconds: float) -> None:

@@ -34,7 +34,7 @@ _MAX_SECONDS = 1 << 32
 
 def user_info(user: UserInfo) -> JSON:
     """authentication/v1 UserInfo."""
-    info: JSON = {"username": user.username}
+    info: JSON = {"username": user.username} if user.username else {}
     if user.uid:
         info["uid"] = user.uid
     if user.groups:

@@ -170,7 +170,7 @@ class Reviewer:
     def _late(self) -> ReviewFailed:
         return ReviewFailed(f'Post "{self._url}": context deadline exceeded', timed_out=True)
 
-    async def _post(self, body: bytes) -> _Answer:
+    async def _post(self, body: bytes, *, again: bool = True) -> _Answer:
         import aiohttp
 
         try:
@@ -190,7 +190,12 @@ class Reviewer:
         except aiohttp.ClientPayloadError as error:
             why = f"unexpected error when reading response body. Please retry. Original error: {said(error)}"
             raise ReviewFailed(why) from None
-        except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
+        except aiohttp.ServerDisconnectedError as error:
+            if again:
+                # The connection may have been one that was closed since it was used last.
+                return await self._post(body, again=False)
+            raise ReviewFailed(f'Post "{self._url}": {said(error)}') from None
+        except ConnectionResetError as error:
             raise _Transient(f'Post "{self._url}": {said(error)}') from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise ReviewFailed(f'Post "{self._url}": {said(error)}') from None

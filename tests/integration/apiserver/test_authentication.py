@@ -418,3 +418,6 @@ async def test_a_webhook_that_does_not_answer_lets_nobody_in_and_is_asked_again(
             assert (await reviewed(server, "good"))["error"] == f"[invalid bearer token, {why}]"
             webhook.decide = knows
             assert (await whoami(http))[0] == 201
+            webhook.decide = lambda spec: {"authenticated": True}
+            nameless = await whoami(http, authorization="Bearer nameless")
+            assert nameless == (201, {"groups": ["system:authenticated"]})

@@ -196,6 +196,22 @@ async def test_a_webhook_that_fails_is_an_internal_error_where_nobody_else_allow
             assert (await jane.call("GET", PODS)).status == 200
 
 
+async def test_a_webhook_that_says_yes_and_no_has_failed_for_as_long_as_its_answer_counts(tmp_path: Path) -> None:
+    def both(spec: dict[str, Any]) -> dict[str, Any]:
+        return {"allowed": True, "denied": True, "reason": "both"}
+
+    async with reviewing(tmp_path, both) as (webhook, file):
+        modes = ("Webhook", "AlwaysAllow")
+        async with (
+            served(tmp_path, authorization_modes=modes, authorization=of_webhook(file)) as server,
+            http_of(server, tmp_path, "jane") as jane,
+        ):
+            answers = [await jane.call("GET", PODS) for _ in range(2)]
+    why = "webhook subject access review returned both allow and deny response"
+    assert [one.body.decode() for one in answers] == [f'Internal Server Error: "{PODS}": {why}\n'] * 2
+    assert len(webhook.specs) == 1
+
+
 async def test_what_admission_asks_the_webhook_answers_too(tmp_path: Path) -> None:
     def approver(spec: dict[str, Any]) -> dict[str, Any]:
         asked = spec.get("resourceAttributes") or {}

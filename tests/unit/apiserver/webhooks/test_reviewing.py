@@ -142,7 +142,6 @@ async def test_what_is_no_review_is_told_at_once_in_gos_words(answer: bytes, tol
         (text("", "504 Gateway Timeout"), "the server was unable to return a response in the time allotted"),
         (text("", "429 Too Many Requests"), "the server has received too many requests and has asked us to try again"),
         (response({**STATUS, "reason": "InternalError"}, "418 I"), "not today"),
-        (BROKEN[0], 'Post "{url}/?timeout=3s": EOF'),
     ],
 )
 async def test_what_may_be_better_a_moment_later_is_asked_five_times(answer: bytes, told: str) -> None:
@@ -153,6 +152,13 @@ async def test_what_may_be_better_a_moment_later_is_asked_five_times(answer: byt
         with pytest.raises(ReviewFailed, match=f"^{re.escape(told.replace('{url}', url))}"):
             await review
     assert len(webhook.asked) == 5
+
+
+async def test_who_closes_the_connection_is_asked_on_another_one_and_no_more() -> None:
+    async with asked(VirtualClock(), BROKEN[0]) as (reviewer, webhook, url):
+        with pytest.raises(ReviewFailed, match=re.escape(f'Post "{url}/?timeout=3s": EOF')):
+            await reviewer.review(REVIEW)
+    assert len(webhook.asked) == 2
 
 
 async def test_a_busy_webhook_is_asked_again_when_it_says_so() -> None:
