@@ -1,6 +1,6 @@
 """Why whoever was asked outside has not answered, or not with what one could use, as clients in Go word it.
 
-After upstream k8s.io/client-go rest/request.go and k8s.io/apimachinery pkg/api/errors/errors.go.
+After upstream k8s.io/client-go rest/request.go.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import orjson
 
-from kubecore.api.quoting import quoted
+from kubecore.api.unexplained import unexplained
 from kubecore.server_trust import refusal
 
 JSON = dict[str, Any]
@@ -54,37 +54,14 @@ def _dialing(error: Any) -> str:
     return f"dial tcp {error.host}:{error.port}: {why}"
 
 
-_TOLD = {
-    400: "the server rejected our request for an unknown reason",
-    401: "the server has asked for the client to provide credentials",
-    404: "the server could not find the requested resource",
-    405: "the server does not allow this method on the requested resource",
-    409: "the server reported a conflict",
-    422: "the server rejected our request due to an error in our request",
-    429: "the server has received too many requests and has asked us to try again later",
-    503: "the server is currently unable to handle the request",
-    504: "the server was unable to return a response in the time allotted, but may still be processing the request",
-}
-_NOT_ACCEPTABLE = "the server was unable to respond with a content type that the client supports"
-
-
 def refused(status: int, body: bytes, content_type: str) -> str:
     """Of an answer that is no success: a Status says it itself, of other bodies only texts are told."""
     if 300 <= status < 400:
         return f"the server answered with a redirection ({status}), which is not followed"
     if (told := failure(body)) is not None:
         return str(told.get("message") or "")
-    if status in _TOLD:
-        return _TOLD[status]
     is_text = not content_type or content_type.strip().lower().startswith("text/")
-    text = body[:2048].decode("utf-8", "replace").strip() if is_text else "unknown"
-    if status == 406 and text in ("", "unknown"):
-        return _NOT_ACCEPTABLE
-    if status in (403, 406, 415) and text:
-        return text
-    if status >= 500:
-        return f"an error on the server ({quoted(text)}) has prevented the request from succeeding"
-    return f"the server responded with the status code {status} but did not return more information"
+    return unexplained(status, body[:2048].decode("utf-8", "replace").strip()) if is_text else unexplained(status)
 
 
 def failure(body: bytes) -> JSON | None:

@@ -13,6 +13,7 @@ import orjson
 
 from kubecore.api import durations, errors, meta, quantity
 from kubecore.api.errors import StatusError
+from kubecore.api.unexplained import unexplained
 from kubecore.client.client import Client, Object
 
 _RESOURCE_API = "/apis/metrics.k8s.io/v1beta1"
@@ -20,19 +21,6 @@ _CUSTOM_GROUP = "custom.metrics.k8s.io"
 _CUSTOM_VERSIONS = ("v1beta2", "v1beta1")
 _EXTERNAL_API = "/apis/external.metrics.k8s.io/v1beta1"
 _DEFAULT_WINDOW_SECONDS = 60.0
-
-
-# (apimachinery `pkg/api/errors`, NewGenericServerResponse)
-_UNEXPLAINED = {
-    400: "the server rejected our request for an unknown reason",
-    401: "the server has asked for the client to provide credentials",
-    404: errors.no_such_path().message,
-    405: "the server does not allow this method on the requested resource",
-    422: "the server rejected our request due to an error in our request",
-    429: "the server has received too many requests and has asked us to try again later",
-    503: "the server is currently unable to handle the request",
-    504: "the server was unable to return a response in the time allotted, but may still be processing the request",
-}
 
 
 class MetricsError(Exception):
@@ -144,13 +132,8 @@ class MetricsClient:
 def _told(error: StatusError, what: str) -> str:
     """A Status speaks for itself; of an answer that is none, and of a path that nobody serves, client-go says this."""
     if error.unexplained:
-        message = _UNEXPLAINED.get(error.code) or (
-            f"an error on the server ({orjson.dumps(error.message).decode()}) has prevented the request from succeeding"
-            if error.code >= 500
-            else f"the server responded with the status code {error.code} but did not return more information"
-        )
-        return f"{message} (get {what})"
-    return f"{error.message} (get {what})" if error.message == _UNEXPLAINED[404] else error.message
+        return f"{unexplained(error.code, error.message)} (get {what})"
+    return f"{error.message} (get {what})" if error.message == errors.no_such_path().message else error.message
 
 
 def _items(answer: Object, source: str) -> list[Object]:
