@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -36,6 +37,9 @@ def plane() -> Iterator[Plane]:
     plane = Plane()
     yield plane
     plane.forwarder.shutdown()
+    # The next test may want the same ports.
+    while plane.forwarder.statistics()["open"]:
+        time.sleep(0.001)
 
 
 def client(address: tuple[str, int]) -> socket.socket:

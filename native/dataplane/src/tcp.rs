@@ -202,6 +202,8 @@ impl TcpVirtual {
             self.refuse(&client);
             return;
         };
+        // Before the destination hears of it.
+        let open = shared.connections.open();
         let carrier = TcpCarrier::new(Arc::clone(&shared.connections));
         let service = Arc::clone(first.service());
         let mut search =
@@ -211,8 +213,7 @@ impl TcpVirtual {
         } else {
             self.attempt(&mut search, first)
         };
-        let session =
-            Session { listener: Arc::clone(self), search, client, _open: shared.connections.open() };
+        let session = Session { listener: Arc::clone(self), search, client, _open: open };
         match first {
             Attempt::Reached(reached) => session.carry(reached, Pump::new()),
             other => session.look_on(move |session| session.serve(other)),

@@ -13,7 +13,7 @@ use socket2::Socket;
 use tokio::sync::Notify;
 
 use crate::access::Access;
-use crate::connections::{Connections, Task};
+use crate::connections::{Connections, Open, Task};
 use crate::datagrams;
 use crate::flow_socket::{FlowSocket, HEADROOM, Heard};
 use crate::forwarder::Shared;
@@ -247,7 +247,8 @@ impl UdpVirtual {
         self.shared.counters.accepted.fetch_add(1, Relaxed);
         let carrier: Carrier = Arc::clone(&flow) as Carrier;
         let carried = connections.balancer.carry(key, connection, State::Untracked, carrier, now);
-        let task = answer(Arc::clone(self), client, Arc::clone(&flow), answering, carried);
+        let task =
+            answer(connections.open(), Arc::clone(self), client, Arc::clone(&flow), answering, carried);
         flow.task.began(self.shared.runtime.spawn(task).abort_handle());
         Some(flow)
     }
@@ -277,8 +278,10 @@ impl UdpVirtual {
     }
 }
 
-/// Packets back to one client, until the flow is idle for too long, is refused or has lost its destination.
+/// Packets back to one client, until the flow is idle for too long, is refused or has lost its destination. It counts as
+/// open until its sockets are closed.
 async fn answer(
+    _open: Open,
     serving: Arc<UdpVirtual>,
     client: SocketAddr,
     flow: Arc<UdpFlow>,
@@ -286,7 +289,6 @@ async fn answer(
     carried: Carried,
 ) {
     let shared = &serving.shared;
-    let _open = shared.connections.open();
     loop {
         let mut changed = pin!(serving.changed.notified());
         // From here on no change is missed.

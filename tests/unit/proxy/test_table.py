@@ -61,6 +61,9 @@ def table(book: Book, clock: Clock, request: pytest.FixtureRequest) -> Iterator[
     table = ServiceTable(clock=clock, addresses=book, one_listener=request.param)
     yield table
     table.close()
+    # The next test may want the same ports.
+    while table.forwarder.statistics()["open"]:
+        time.sleep(0.001)
 
 
 def at(number: int, **changes: object) -> VirtualServer:
