@@ -70,6 +70,13 @@ def at(number: int, **changes: object) -> VirtualServer:
     return replace(HTTP, address=vip(number), **changes)  # type: ignore[arg-type]
 
 
+def pass_bytes(client: socket.socket, taken: socket.socket) -> None:
+    """They pass once the forwarder carries the connection: before, one whose destination goes is led elsewhere."""
+    client.sendall(b"on")
+    taken.settimeout(60)
+    assert taken.recv(2) == b"on"
+
+
 def listening(table: ServiceTable) -> set[str]:
     return {address for _, (address, _), _ in table.forwarder.listening()}
 
@@ -154,7 +161,8 @@ class TestChanges:
         with socket.create_server((vip(9), 0)) as server:
             at_server = server.getsockname()
             table.apply("default/web", [replace(HTTP, endpoints=(at_server,))])
-            with socket.create_connection((HTTP.address, HTTP.port)), server.accept()[0]:
+            with socket.create_connection((HTTP.address, HTTP.port)) as client, server.accept()[0] as taken:
+                pass_bytes(client, taken)
                 table.apply("default/web", [HTTP])
                 assert (*at_server, 0, 1) in listed()
                 assert len(listed()) == 3
@@ -394,12 +402,11 @@ class TestHeldAddresses:
         with socket.create_server((vip(9), 0)) as server:
             table.apply("default/web", [replace(HTTP, endpoints=((vip(9), server.getsockname()[1]),)), at(2)])
             with socket.create_connection((HTTP.address, HTTP.port)) as client, server.accept()[0] as taken:
+                pass_bytes(client, taken)
                 table.apply("default/web", [])
                 table.commit()
                 assert (book.held, table.unfinished) == ({vip(1): 1}, True)
-                client.sendall(b"on")
-                taken.settimeout(60)
-                assert taken.recv(2) == b"on"
+                pass_bytes(client, taken)
             while table.forwarder.connections():
                 time.sleep(0.001)
             table.commit()
