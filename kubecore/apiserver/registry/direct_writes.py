@@ -34,15 +34,11 @@ async def change(store: Store, ctx: RequestContext, apply: Callable[[JSON], obje
         if apply(obj) is False:
             return None
         if owner:
-            managed = owned_change(store, ctx, owner, stored.value, store.codec.encode_managed(obj, managed, value))
+            new, part = store.codec.encode_managed(obj, managed, value), ctx.subresource
+            managed = store.books(ctx).managed(stored.value, new, manager=owner, time=ctx.now, subresource=part)
         return store.codec.encode_managed(obj, managed, value)
 
     return await _changed(store, ctx, made)
-
-
-def owned_change(store: Store, ctx: RequestContext, owner: str, old: bytes, new: bytes) -> bytes | None:
-    """The managedFields of `new` where `owner` writes it instead of `old`, through the request's subresource."""
-    return store.books(ctx).managed(old, new, manager=owner, time=ctx.now, subresource=ctx.subresource)
 
 
 async def amend(store: Store, ctx: RequestContext, decide: Callable[[bytes], JSON]) -> bytes:
