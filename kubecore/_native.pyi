@@ -1404,6 +1404,10 @@ class DeferredValue:
     """What a write stores, worked out when it is asked for the first time: the LMDB store does it in its writer's thread,
     without the GIL."""
 
+    @staticmethod
+    def merged(stored: bytes, changes: bytes, *, opening: bytes) -> DeferredValue:
+        """A stored object (canonical JSON) with other members of its members, as `with_members`, who owns what being
+        left as it is. `opening`: what canonical bytes of the kind begin with, up to the metadata's first member."""
     def render(self, revision: int) -> bytes:
         """As it is stored at that revision. ValueError where there turns out to be none."""
 

@@ -194,7 +194,6 @@ def set_condition(obj: JSON, kind: str, status: str, reason: str, message: str, 
 # --- Times
 
 _SECONDS_LENGTH = len("2006-01-02T15:04:05")
-_MICROSECONDS_LENGTH = len("2006-01-02T15:04:05.000000")
 
 
 # A second and its text: thousands of times that are told are of the same one. To look a time up by its hash would take
@@ -219,7 +218,7 @@ def format_micro_time(when: datetime) -> str:
     """metav1.MicroTime: RFC 3339 in UTC with six digits of fraction."""
     if when.tzinfo is not UTC:
         when = when.astimezone(UTC)
-    return when.isoformat(timespec="microseconds")[:_MICROSECONDS_LENGTH] + "Z"
+    return f"{format_time(when)[:-1]}.{when.microsecond:06d}Z"
 
 
 def parse_time(text: str) -> datetime:

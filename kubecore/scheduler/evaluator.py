@@ -35,6 +35,9 @@ def nodes_to_find(count: int, percentage: int = 0) -> int:
 
 def pre_filter(plugin: PreFilter, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
     """Raises PluginError."""
+    if plugin.of_volumes and pod.plain_volumes:
+        state.skipped.add(plugin.name)
+        return None
     try:
         return plugin.pre_filter(state, pod, cache)
     except Exception as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kubecore.api import meta
 from kubecore.client.client import Object
@@ -36,8 +36,7 @@ class EventKind(enum.Enum):
     ATTACHMENT_REMOVED = "a VolumeAttachment is gone"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeEvent:
+class NodeEvent(NamedTuple):
     """`old` is None for a node that was added, `new` for one that is gone. Neither carries pods."""
 
     kind: EventKind
@@ -45,8 +44,7 @@ class NodeEvent:
     new: NodeInfo | None
 
 
-@dataclass(frozen=True, slots=True)
-class PodEvent:
+class PodEvent(NamedTuple):
     """About a pod with a node, or about a waiting pod itself. `old` or `new` is None as with nodes."""
 
     kind: EventKind
@@ -57,8 +55,7 @@ class PodEvent:
         return self.new is not None and self.new.uid == pod.uid
 
 
-@dataclass(frozen=True, slots=True)
-class StorageEvent:
+class StorageEvent(NamedTuple):
     """`obj` is the claim, volume, class and so on as it is now, or was before it was removed; `old` is None for one
     that was added.
     """

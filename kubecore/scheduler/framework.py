@@ -88,6 +88,9 @@ class PreFilterResult:
 
 
 class PreFilter(Plugin):
+    of_volumes: ClassVar[bool] = False
+    """It is not asked of a pod whose volumes are plain (`PodInfo.plain_volumes`), but skipped."""
+
     @abstractmethod
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
         """Work out what does not depend on the node. May add itself to `state.skipped`."""

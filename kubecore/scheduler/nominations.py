@@ -58,14 +58,16 @@ class Nominations:
             if self._observer is not None:
                 self._observer.nominated(pod, node)
 
-    def remove(self, uid: str) -> None:
-        node = self._node_of.pop(uid, None)
-        if node is not None:
+    def remove(self, uid: str) -> str:
+        """Where the pod was nominated to run, or ""."""
+        node = self._node_of.pop(uid, "")
+        if node:
             del self._on[node][uid]
             if not self._on[node]:
                 del self._on[node]
             if self._observer is not None:
                 self._observer.withdrawn(uid)
+        return node
 
     def updated(self, old: PodInfo | None, new: PodInfo) -> None:
         """A waiting pod was seen as its status now says. An update that was on its way before the nomination, and so

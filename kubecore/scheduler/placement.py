@@ -297,6 +297,8 @@ class PlacementEvaluator:
         spread = (one for one in filters if isinstance(one, PodTopologySpread) and one.name in known)
         self._spread = next(spread, None)
         self._pre_filters = [one for one in profile.at(PreFilter) if one.name not in known]
+        self._of_volumes = {one.name for one in self._pre_filters if one.of_volumes}
+        self._of_all = [one for one in self._pre_filters if not one.of_volumes]
         self.filters_in_python = [one for one in filters if one.name not in known]
         self._node_filter = NodeFilter(profile, self.filters_in_python)
         self.scores_in_python = [one for one in scores if one.name not in scored]
@@ -360,7 +362,11 @@ class PlacementEvaluator:
 
     def _narrows(self, state: CycleState, pod: PodInfo, cache: Cache) -> bool:
         """Whether a plugin in Python refuses all nodes, or names some."""
-        return any(pre_filter(plugin, state, pod, cache) is not None for plugin in self._pre_filters)
+        plugins = self._pre_filters
+        if pod.plain_volumes:
+            state.skipped |= self._of_volumes
+            plugins = self._of_all
+        return any([pre_filter(plugin, state, pod, cache) is not None for plugin in plugins])
 
     def _evaluate_together(
         self,

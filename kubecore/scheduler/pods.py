@@ -36,9 +36,8 @@ class PodInfo:
 
     __slots__ = (
         "_affinity",
+        "_asked",
         "_plain_volumes",
-        "_requests",
-        "_used",
         "facts",
         "key",
         "labels",
@@ -63,15 +62,14 @@ class PodInfo:
         self.facts: bytes | None = None
         """What placement was told of it, see `placement.pod_facts`."""
         self._affinity: InterPodTerms | None = None
-        self._requests: Resources | None = None
-        self._used: tuple[int, int] | None = None
+        self._asked: _Asked | None = None
         self._plain_volumes: bool | None = None
 
     def renewed(self, obj: Object) -> PodInfo:
         """The pod as `obj` tells of it. What follows from a spec that stayed the same is not worked out again."""
         pod = PodInfo(obj)
         if pod.uid == self.uid and obj["spec"] == self.obj["spec"] and _resized(obj) == _resized(self.obj) == []:
-            pod._affinity, pod._requests, pod._used = self._affinity, self._requests, self._used
+            pod._affinity, pod._asked = self._affinity, self._asked
             if pod.labels == self.labels and meta.is_deleting(obj) == meta.is_deleting(self.obj):
                 pod.facts = self.facts
         return pod
@@ -122,40 +120,42 @@ class PodInfo:
     @property
     def requests(self) -> Resources:
         """What the pod reserves on its node. Shared with pods like it: not to be changed."""
-        if self._requests is None:
-            self._work_out()
-        assert self._requests is not None
-        return self._requests
+        return (self._asked or self._work_out()).requests
 
     @property
     def used(self) -> tuple[int, int]:
         """cpu and memory for scoring: requests, with defaults where a container asks for nothing."""
-        if self._used is None:
-            self._work_out()
-        assert self._used is not None
-        return self._used
+        return (self._asked or self._work_out()).used
 
     def likeness(self) -> Likeness | None:
         """Equal for pods of which placement is told the same; None for one of which that has to be worked out."""
-        spec = self.spec
-        asked = _plainly_asked(self.obj)
-        if asked is None or self.ports or meta.is_deleting(self.obj) or any(map(spec.get, _RARELY_WANTED)):
+        spec, asked = self.spec, self._asked or self._work_out()
+        if not asked.plainly or self.ports or meta.is_deleting(self.obj) or any(map(spec.get, _RARELY_WANTED)):
             return None
         images = tuple([one.get("image") or "" for one in spec["containers"]])
         tolerations = orjson.dumps(spec.get("tolerations"))
         return self.namespace, tuple(self.labels.items()), self.priority, asked, images, tolerations
 
-    def _work_out(self) -> None:
-        asked = _plainly_asked(self.obj)
-        if asked is not None:
-            self._requests, self._used = _of_plain_containers(asked)
-            return
-        self._requests = _pod_requests(self.obj, {})
-        found = _pod_requests(self.obj, _WHEN_NOT_SAID)
-        self._used = (found.get("cpu", 0), found.get("memory", 0))
+    def _work_out(self) -> _Asked:
+        plain = _plainly_asked(self.obj)
+        self._asked = _Asked(self.obj) if plain is None else _of_plain_containers(plain)
+        return self._asked
 
 
-Likeness = tuple[str, tuple[tuple[str, str], ...], int, "_Plain", tuple[str, ...], bytes]
+class _Asked:
+    """What a pod asks for. `plainly`: all pods whose containers ask for the same, and which have nothing else to ask
+    for, share it, most often: they come from a few templates."""
+
+    __slots__ = ("plainly", "requests", "used")
+
+    def __init__(self, pod: Object, *, plainly: bool = False) -> None:
+        self.plainly = plainly
+        self.requests = _pod_requests(pod, {})
+        found = _pod_requests(pod, _WHEN_NOT_SAID)
+        self.used = (found.get("cpu", 0), found.get("memory", 0))
+
+
+Likeness = tuple[str, tuple[tuple[str, str], ...], int, _Asked, tuple[str, ...], bytes]
 _RARELY_WANTED = ("nodeSelector", "affinity", "topologySpreadConstraints")
 _NOT_PLAIN = frozenset(
     {"persistentVolumeClaim", "ephemeral", "awsElasticBlockStore", "gcePersistentDisk", "iscsi", "rbd"}
@@ -265,11 +265,9 @@ def _plainly_asked(pod: Object) -> _Plain | None:
 
 
 @lru_cache(maxsize=4096)
-def _of_plain_containers(asked: _Plain) -> tuple[Resources, tuple[int, int]]:
-    """Shared by all pods that ask for the same, most of which come from a few templates."""
-    pod: Object = {"spec": {"containers": [{"name": "", "resources": {"requests": dict(one)}} for one in asked]}}
-    found = _pod_requests(pod, _WHEN_NOT_SAID)
-    return _pod_requests(pod, {}), (found.get("cpu", 0), found.get("memory", 0))
+def _of_plain_containers(plain: _Plain) -> _Asked:
+    containers = [{"name": "", "resources": {"requests": dict(one)}} for one in plain]
+    return _Asked({"spec": {"containers": containers}}, plainly=True)
 
 
 class _Resized:

@@ -127,6 +127,8 @@ def least_harmful(candidates: Sequence[Candidate], now: datetime) -> Candidate:
         most = one.victims[0].priority
         return min(victim.started or now for victim in one.victims if victim.priority == most)
 
+    if len(candidates) == 1:
+        return candidates[0]
     least = min(map(harm, candidates))
     return max((one for one in candidates if harm(one) == least), key=started)
 

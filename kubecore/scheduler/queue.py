@@ -280,9 +280,7 @@ class SchedulingQueue:
         """Try the pod next if it waits, whatever it waits for except its gates."""
         entry = self._known.get(key)
         if entry is not None and entry.place in (Place.STUCK, Place.BACKING_OFF):
-            self._release(entry, _FORCED)
-            if entry.place is Place.BACKING_OFF:
-                self._put(entry, Place.ACTIVE, _FORCED)
+            self._release(entry, _FORCED, at_once=True)
 
     def reopen(self, key: str) -> None:
         """A gate whose plugin tells so has opened: the pod waits like others for an event that can help it."""
@@ -296,6 +294,8 @@ class SchedulingQueue:
         """Wake the pods that were refused by a plugin for which this event changes things; if it does so only for
         those up to a priority, only these.
         """
+        if not self._trying and not self._stuck:
+            return
         for entry in self._trying:
             if _concerns(entry, to_priority):
                 entry.seen.append(event)
@@ -315,8 +315,9 @@ class SchedulingQueue:
         return [plugin for plugin in plugins if plugin is not None and event.kind in plugin.wakes]
 
     # ------------------------------------------------------------------ places
-    def _release(self, entry: QueuedPod, why: str) -> None:
-        """To the active ones, or to back-off if its last try is too fresh; nowhere while a gate is shut."""
+    def _release(self, entry: QueuedPod, why: str, *, at_once: bool = False) -> None:
+        """To the active ones, or to back-off if its last try is too fresh, unless it is to be tried `at_once`; nowhere
+        while a gate is shut."""
         gates = self._gates[entry.pod.scheduler_name]
         gate = next((plugin for plugin in gates if _is_shut(plugin, entry.pod)), None)
         entry.gated = gate is not None
@@ -332,7 +333,8 @@ class SchedulingQueue:
         now = self._clock.monotonic()
         if entry.first_ready < 0:
             entry.first_ready = now
-        self._put(entry, Place.BACKING_OFF if entry.back_off_ends > now else Place.ACTIVE, why)
+        backs_off = not at_once and entry.back_off_ends > now
+        self._put(entry, Place.BACKING_OFF if backs_off else Place.ACTIVE, why)
 
     def _move(self, entry: QueuedPod, place: Place) -> None:
         if entry.silent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from kubecore.api import errors, meta
@@ -13,6 +13,7 @@ from kubecore.api.errors import StatusError
 from kubecore.client.client import Client, Object
 from kubecore.client.event_series import SeriesRecorder
 from kubecore.clock import Clock
+from kubecore.scheduler.amending import Outcomes, PodAmending
 from kubecore.scheduler.pods import PodInfo
 
 log = logging.getLogger(__name__)
@@ -28,9 +29,15 @@ _FIRST_RETRY_SECONDS = 0.01
 
 
 class Reporter:
-    def __init__(self, client: Client, clock: Clock, name: str) -> None:
+    """`spawn` runs a coroutine, which does not raise, beside whoever reports, under that name."""
+
+    def __init__(
+        self, client: Client, clock: Clock, name: str, *, spawn: Callable[[Coroutine[Any, Any, None], str], None]
+    ) -> None:
         self._client = client
         self._clock = clock
+        self._spawn = spawn
+        self._amending = PodAmending(client, spawn)
         self._recorder = SeriesRecorder(client, clock, name)
         self._shown: dict[str, str] = {}
         """By uid, the nominated node that was written for a pod whose binding is under way."""
@@ -53,12 +60,14 @@ class Reporter:
 
     async def take_away(self, pods: Sequence[Object], reason: str, message: str) -> list[Exception | None]:
         """Set the pods' condition DisruptionTarget and delete them; how it failed, for each."""
+        if not pods:
+            return []
         amendments = [
             Amendment(meta.namespace(pod), meta.name(pod), meta.uid(pod), condition, goes=True)
             for pod in pods
             if (condition := self._disruption(pod, reason, message)) is not None
         ]
-        outcomes = await self._client.amend_pods(amendments) if len(amendments) == len(pods) else None
+        outcomes = await self._amending.outcomes(amendments) if len(amendments) == len(pods) else None
         if outcomes is None:
             return await asyncio.gather(*(self._take_away(pod, reason, message) for pod in pods))
         return [
@@ -95,32 +104,28 @@ class Reporter:
     async def stop(self) -> None:
         await self._recorder.stop()
 
-    def set_unscheduled(
-        self, pod: Object, reason: str, message: str, *, nominated: str | None = None
-    ) -> Coroutine[Any, Any, None]:
-        """Set the pod's condition PodScheduled to False, and the node it is nominated for unless that is None. What is
-        returned has to be awaited and never raises.
-        """
+    def set_unscheduled(self, pod: Object, reason: str, message: str, *, nominated: str | None = None) -> None:
+        """Have the pod's condition PodScheduled set to False, and the node it is nominated for unless that is None."""
         members: dict[str, str | None] = {}
         shown = self._shown.pop(meta.uid(pod), None) or (pod.get("status") or {}).get("nominatedNodeName") or ""
         if nominated is not None and nominated != shown:
             members["nominatedNodeName"] = nominated or None
         known = meta.condition(pod, "PodScheduled") or {}
-        if (known.get("status"), known.get("reason"), known.get("message")) == ("False", reason, message):
-            return self._patch_status(pod, members)
-        return self._set_condition(pod, self._condition(pod, "PodScheduled", "False", reason, message), members)
+        if (known.get("status"), known.get("reason"), known.get("message")) != ("False", reason, message):
+            condition = self._condition(pod, "PodScheduled", "False", reason, message)
+            one = Amendment(meta.namespace(pod), meta.name(pod), meta.uid(pod), condition, members)
+            self._amending.ask([one], lambda outcomes: self._condition_set(pod, one, outcomes))
+        elif members:
+            self._patch_beside(pod, members)
 
-    async def _set_condition(self, pod: Object, condition: Object, members: dict[str, str | None]) -> None:
-        """With other members of the status. Never raises."""
-        one = Amendment(meta.namespace(pod), meta.name(pod), meta.uid(pod), condition, members)
-        try:
-            outcomes = await self._client.amend_pods([one])
-        except Exception as error:
-            outcomes = [error]
+    def _condition_set(self, pod: Object, one: Amendment, outcomes: Outcomes) -> None:
         if outcomes is None or _passes(outcomes[0]):
-            await self._patch_status(pod, {**members, **meta.condition_patch(pod, condition)})
+            self._patch_beside(pod, {**one.status, **meta.condition_patch(pod, one.condition)})
         elif failure := _failure(outcomes[0]):
             _tell(pod, failure)
+
+    def _patch_beside(self, pod: Object, status: Object) -> None:
+        self._spawn(self._patch_status(pod, status), f"scheduler reports on {meta.key(pod)}")
 
     async def nominate(self, pod: Object, node: str) -> None:
         """Show the node that the pod is about to get, or with "" that none is kept for it. Never raises."""
@@ -144,8 +149,7 @@ class Reporter:
         return condition
 
     async def _patch_status(self, pod: Object, status: Object) -> None:
-        if not status:
-            return
+        """Never raises."""
         # the uid keeps it off another pod of the same name
         patch = {"metadata": {"uid": meta.uid(pod)}, "status": status}
         try:

@@ -142,7 +142,7 @@ class Scheduler:
         registry: Mapping[str, Factory],
         make_evaluator: Callable[[Profile], Evaluator],
     ) -> _Lane:
-        reporter = Reporter(client, self._clock, config.name)
+        reporter = Reporter(client, self._clock, config.name, spawn=self._spawn)
         handle = Handle(
             client=client,
             clock=self._clock,
@@ -322,8 +322,7 @@ class Scheduler:
             self._queue.give_back(entry, failure.refused_by, PodInfo(current) if changed else None)
             if nominated is not None:
                 self._cache.nominations.put(entry.pod, nominated)
-            report = lane.reporter.set_unscheduled(current, failure.reason, failure.message, nominated=nominated)
-            self._spawn(report, f"scheduler reports on {pod.key}")
+            lane.reporter.set_unscheduled(current, failure.reason, failure.message, nominated=nominated)
         else:
             self._queue.done(entry)
         lane.reporter.failed(pod, failure.message, as_it_is=current if waits else None)
@@ -389,7 +388,8 @@ class Scheduler:
         self._reject(obj)
         self._queue.remove(key)
         self._remove(key)
-        self._take_back_nomination(PodInfo(obj))
+        if self._cache.nominations.node_of(meta.uid(obj)):
+            self._take_back_nomination(PodInfo(obj))
 
     def _reject(self, obj: Object) -> None:
         """A pod that goes need not wait to be bound any more."""
@@ -399,8 +399,7 @@ class Scheduler:
 
     def _take_back_nomination(self, pod: PodInfo, *, unless: str = "") -> None:
         """Pods of no higher priority had to leave room for the pod, unless it is the node that it got."""
-        before = self._cache.nominations.node_of(pod.uid)
-        self._cache.nominations.remove(pod.uid)
+        before = self._cache.nominations.remove(pod.uid)
         if before and before != unless:
             self._queue.happened(pod_removed(pod), to_priority=pod.priority)
 

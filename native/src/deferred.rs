@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-use kubecore_core::merge::{Amendment, Update};
+use kubecore_core::merge::{Amendment, Update, with_members};
 use kubecore_core::schema::KindId;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -15,11 +15,20 @@ use crate::schema::Schemas;
 /// As of `Amendment`: condition, its members that are given, members of the status, members of the metadata.
 pub(crate) type Changes = (PyBackedBytes, PyBackedBytes, PyBackedBytes, PyBackedBytes);
 
+/// Of which kind a value is, and whose it becomes: manager and time.
+pub(crate) struct Owned {
+    pub schemas: Py<Schemas>,
+    pub kind: KindId,
+    pub by: (String, String),
+}
+
 pub(crate) enum Making {
     /// What is stored, with these changes of its status.
-    Amended { stored: PyBackedBytes, changes: Changes },
+    Amended { by: Owned, stored: PyBackedBytes, changes: Changes },
     /// What somebody sent, new, with more metadata.
-    Created { body: PyBackedBytes, metadata: PyBackedBytes },
+    Created { by: Owned, body: PyBackedBytes, metadata: PyBackedBytes },
+    /// What is stored, with these members of its members, which change hands with none.
+    Merged { stored: PyBackedBytes, changes: PyBackedBytes },
 }
 
 /// What stored bytes begin with up to the resourceVersion, and go on with behind it.
@@ -27,25 +36,15 @@ type Parts = (Vec<u8>, Vec<u8>);
 
 #[pyclass(frozen, module = "kubecore._native")]
 pub(crate) struct DeferredValue {
-    schemas: Py<Schemas>,
-    kind: KindId,
     making: Making,
-    /// Manager and time.
-    by: (String, String),
     opening: PyBackedBytes,
     parts: OnceLock<Option<Parts>>,
 }
 
 impl DeferredValue {
     /// `opening`: what canonical bytes of the kind begin with, up to the first member of the metadata.
-    pub fn new(
-        schemas: Py<Schemas>,
-        kind: KindId,
-        making: Making,
-        by: (String, String),
-        opening: PyBackedBytes,
-    ) -> Self {
-        Self { schemas, kind, making, by, opening, parts: OnceLock::new() }
+    pub fn new(making: Making, opening: PyBackedBytes) -> Self {
+        Self { making, opening, parts: OnceLock::new() }
     }
 
     /// None where that cannot be, or is to change nothing.
@@ -58,26 +57,38 @@ impl DeferredValue {
     }
 
     fn make(&self) -> Option<Parts> {
-        let Schemas { inner: schemas, last_owned } = self.schemas.get();
-        let (manager, time) = &self.by;
         let body = match &self.making {
-            Making::Amended { stored, changes: (condition, given, status, metadata) } => {
+            Making::Amended { by, stored, changes: (condition, given, status, metadata) } => {
                 let amendment = Amendment { condition, given, status, metadata };
-                let update = Update { manager, time, subresource: "status" };
-                schemas.amended(self.kind, stored, amendment, update).ok()??
+                let Schemas { inner: schemas, .. } = by.schemas.get();
+                schemas.amended(by.kind, stored, amendment, by.update("status")).ok()??
             }
-            Making::Created { body, metadata } => {
-                let update = Update { manager, time, subresource: "" };
-                schemas.created(self.kind, body, metadata, update, &mut last_owned.lock())?
+            Making::Created { by, body, metadata } => {
+                let Schemas { inner: schemas, last_owned } = by.schemas.get();
+                schemas.created(by.kind, body, metadata, by.update(""), &mut last_owned.lock())?
             }
+            Making::Merged { stored, changes } => with_members(stored, changes).ok()?,
         };
         let rest = body.strip_prefix(&self.opening[..])?;
         Some(([&self.opening[..], b"\"resourceVersion\":\""].concat(), [b"\",", rest].concat()))
     }
 }
 
+impl Owned {
+    fn update<'a>(&'a self, subresource: &'a str) -> Update<'a> {
+        let (manager, time) = &self.by;
+        Update { manager, time, subresource }
+    }
+}
+
 #[pymethods]
 impl DeferredValue {
+    #[staticmethod]
+    #[pyo3(signature = (stored, changes, *, opening))]
+    fn merged(stored: PyBackedBytes, changes: PyBackedBytes, opening: PyBackedBytes) -> Self {
+        Self::new(Making::Merged { stored, changes }, opening)
+    }
+
     fn render<'py>(&self, py: Python<'py>, revision: u64) -> PyResult<Bound<'py, PyBytes>> {
         let (head, tail) = self.made().ok_or_else(|| PyValueError::new_err("there is no such value"))?;
         Ok(PyBytes::new(py, &[head, revision.to_string().as_bytes(), tail].concat()))

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyBytes;
 
-use crate::deferred::{Changes, DeferredValue, Making};
+use crate::deferred::{Changes, DeferredValue, Making, Owned};
 
 create_exception!(_native, SchemaError, PyException);
 create_exception!(_native, PatchError, PyException);
@@ -193,7 +193,8 @@ impl Schemas {
         opening: PyBackedBytes,
     ) -> PyResult<DeferredValue> {
         let kind = slf.get().kind(kind)?;
-        Ok(DeferredValue::new(slf, kind, Making::Amended { stored, changes }, by, opening))
+        let by = Owned { schemas: slf, kind, by };
+        Ok(DeferredValue::new(Making::Amended { by, stored, changes }, opening))
     }
 
     #[pyo3(signature = (kind, body, metadata, *, by, opening))]
@@ -206,7 +207,8 @@ impl Schemas {
         opening: PyBackedBytes,
     ) -> PyResult<DeferredValue> {
         let kind = slf.get().kind(kind)?;
-        Ok(DeferredValue::new(slf, kind, Making::Created { body, metadata }, by, opening))
+        let by = Owned { schemas: slf, kind, by };
+        Ok(DeferredValue::new(Making::Created { by, body, metadata }, opening))
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -166,6 +166,27 @@ async def test_a_deferred_value_is_stored_as_it_is_worked_out(storage: Storage) 
     assert last.value == deferred("three").render(last.revision)
 
 
+async def test_a_deferred_value_may_be_what_is_stored_with_other_members(storage: Storage) -> None:
+    opening = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{'
+    first = await storage.create(A, deferred("one"))
+    changes = b'{"metadata":{"resourceVersion":null,"labels":{"a":"b"}},"data":{"text":"two"}}'
+    merged = DeferredValue.merged(first.value, changes, opening=opening)
+    second = await storage.update(A, merged, expected=first.revision)
+    before, after = orjson.loads(first.value), orjson.loads(second.value)
+    assert after["metadata"] == {
+        **before["metadata"],
+        "resourceVersion": str(second.revision),
+        "labels": {"a": "b"},
+    }
+    assert after["data"] == {"text": "two"}
+
+
+async def test_what_is_merged_with_no_object_is_no_value(storage: Storage) -> None:
+    for stored, changes in ((b"{}", b"{}"), (b"no", b"{}"), (b'{"metadata":{}}', b"[]")):
+        with pytest.raises(ValueUnmade):
+            await storage.create(A, DeferredValue.merged(stored, changes, opening=b'{"metadata":{'))
+
+
 async def test_a_deferred_value_that_turns_out_not_to_be_there_fails_its_own_write_only(harness: Harness) -> None:
     storage = harness.storage
     first, unmade, last = (

@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from kubecore.api.schemas import apart, with_members
+from kubecore.api.schemas import DeferredValue, apart, with_members
 from kubecore.apiserver.registry.codec import dumps, loads
 from kubecore.apiserver.registry.writes import storage_status
 from kubecore.apiserver.storage.interface import KeyMissing, RevisionConflict, StorageError, Stored
 
 if TYPE_CHECKING:
-    from kubecore.api.schemas import DeferredValue
     from kubecore.apiserver.registry.store import Store
     from kubecore.apiserver.registry.strategy import RequestContext
 
@@ -49,17 +48,17 @@ async def amend(store: Store, ctx: RequestContext, decide: Callable[[bytes], JSO
 
 def begin_amend(store: Store, namespace: str, name: str, decide: Callable[[bytes], JSON]) -> Awaitable[Stored]:
     """`amend` of an object that is stored as the store speaks of it; its end raises RevisionConflict where another was
-    faster. Raises 404."""
+    faster, and ValueUnmade. Raises 404."""
     stored = store.get(namespace, name)
-    template = store.codec.template(_amended(stored, decide(stored.value)))
-    return store.registry.storage.update(store.key(namespace, name), template, expected=stored.revision)
+    changes = _without_revision(decide(stored.value))
+    value = DeferredValue.merged(stored.value, dumps(changes), opening=store.codec.opening)
+    return store.registry.storage.update(store.key(namespace, name), value, expected=stored.revision)
 
 
 def begin_rewrite(
     store: Store, namespace: str, name: str, rewrite: Callable[[bytes], tuple[DeferredValue, bool]]
 ) -> Awaitable[Stored]:
-    """`begin_amend` for who has all of the stored bytes made anew, and says whether the object is gone with it; its end
-    raises ValueUnmade, too."""
+    """`begin_amend` for who has all of the stored bytes made anew, and says whether the object is gone with it."""
     stored = store.get(namespace, name)
     value, goes = rewrite(stored.value)
     write = store.registry.storage.delete if goes else store.registry.storage.update
@@ -89,5 +88,9 @@ async def _changed(store: Store, ctx: RequestContext, made: Callable[[Stored], b
 
 
 def _amended(stored: Stored, changes: JSON) -> bytes:
+    return with_members(stored.value, dumps(_without_revision(changes)))
+
+
+def _without_revision(changes: JSON) -> JSON:
     changes.setdefault("metadata", {})["resourceVersion"] = None
-    return with_members(stored.value, dumps(changes))
+    return changes

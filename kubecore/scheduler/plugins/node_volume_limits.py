@@ -26,6 +26,7 @@ _Volume = tuple[str, str]
 
 class NodeVolumeLimits(PreFilter, Filter):
     name = "NodeVolumeLimits"
+    of_volumes = True
     wakes = frozenset({EventKind.CSI_NODE, EventKind.POD_REMOVED, EventKind.CLAIM, EventKind.ATTACHMENT_REMOVED})
 
     def __init__(self, informers: InformerFactory) -> None:
@@ -37,7 +38,7 @@ class NodeVolumeLimits(PreFilter, Filter):
         self._attachments.add_index(_BY_NODE, _node_of)
 
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
-        if pod.plain_volumes or not any(claims_of_pod(pod.obj)):
+        if not any(claims_of_pod(pod.obj)):
             state.skipped.add(self.name)
         return None
 

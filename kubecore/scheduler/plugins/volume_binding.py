@@ -64,6 +64,7 @@ class _Assumed:
 
 class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
     name = "VolumeBinding"
+    of_volumes = True
     wakes = frozenset(
         {
             EventKind.NODE_ADDED,
@@ -103,7 +104,7 @@ class VolumeBinding(PreFilter, Filter, Reserve, PreBind):
     # ------------------------------------------------------------------ finding
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
         noted, immediate = _Noted(), False
-        names = [] if pod.plain_volumes else list(volumes.claims_of_pod(pod.obj))
+        names = list(volumes.claims_of_pod(pod.obj))
         if not names:
             state.skipped.add(self.name)
             return None

@@ -35,15 +35,13 @@ class _InUse:
 
 class VolumeRestrictions(PreFilter, Filter):
     name = "VolumeRestrictions"
+    of_volumes = True
     wakes = frozenset({EventKind.POD_REMOVED, EventKind.NODE_ADDED, EventKind.CLAIM})
 
     def __init__(self, informers: InformerFactory) -> None:
         self._claims = informers.informer("persistentvolumeclaims")
 
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
-        if pod.plain_volumes:
-            state.skipped.add(self.name)
-            return None
         alone = set()
         for name in _claim_names(pod):
             claim = self._claims.get(f"{pod.namespace}/{name}")

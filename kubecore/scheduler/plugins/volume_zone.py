@@ -28,6 +28,7 @@ _Places = dict[str, frozenset[str]]
 
 class VolumeZone(PreFilter, Filter):
     name = "VolumeZone"
+    of_volumes = True
     wakes = frozenset(
         {EventKind.NODE_ADDED, EventKind.NODE_LABELS, EventKind.CLAIM, EventKind.VOLUME, EventKind.STORAGE_CLASS}
     )
@@ -38,9 +39,6 @@ class VolumeZone(PreFilter, Filter):
         self._classes = informers.informer("storageclasses.storage.k8s.io")
 
     def pre_filter(self, state: CycleState, pod: PodInfo, cache: Cache) -> PreFilterResult | None:
-        if pod.plain_volumes:
-            state.skipped.add(self.name)
-            return None
         places: list[_Places] = []
         for name in _claim_names(pod):
             claim = self._claims.get(f"{pod.namespace}/{name}")

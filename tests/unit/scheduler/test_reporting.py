@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 from kubecore.api import errors, meta
 from kubecore.api.amendment import Amendment
@@ -22,6 +23,7 @@ class AmendingAPI(FakeAPI):
     def __init__(self, clock: VirtualClock, *answers: int | None) -> None:
         super().__init__(clock)
         self.given: list[Amendment] = []
+        self.calls = 0
         self._answers = answers
 
     async def amend_pods(
@@ -29,6 +31,7 @@ class AmendingAPI(FakeAPI):
     ) -> list[tuple[int, bytes]] | None:
         assert query == {"fieldManager": "kube-scheduler"}
         self.given += amendments
+        self.calls += 1
         codes = [code for code in self._answers if code is not None]
         refusals = [errors.StatusError(code, "", "no").to_json() if code >= 400 else b"" for code in codes]
         return list(zip(codes, refusals, strict=True)) or None
@@ -39,13 +42,22 @@ class Reporting:
         self.clock = VirtualClock()
         self.api = AmendingAPI(self.clock, *answers)
         client = Client(self.api, field_manager="kube-scheduler")
-        self.reporter = Reporter(client, self.clock, "default-scheduler")
+        self.spawned: set[asyncio.Task[None]] = set()
+        self.reporter = Reporter(client, self.clock, "default-scheduler", spawn=self._spawn)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self.spawned.add(asyncio.create_task(work, name=name))
 
     def add(self, name: str) -> Object:
         self.api.add("pods", pod(name))
         found = self.api.get("pods", name)
         assert found is not None
         return found
+
+    async def tell(self, *pods: Object) -> None:
+        for one in pods:
+            self.reporter.set_unscheduled(one, "Unschedulable", "none fits", nominated="n1")
+        await self.clock.advance(1)
 
     async def take_away(self, *pods: Object) -> list[Exception | None]:
         work = asyncio.create_task(self.reporter.take_away(pods, *WHY))
@@ -97,7 +109,7 @@ async def test_a_pod_that_was_told_is_deleted_alone() -> None:
 
 async def test_the_node_that_a_pod_is_to_get_goes_with_its_condition() -> None:
     cluster = Reporting(200)
-    await cluster.reporter.set_unscheduled(cluster.add("a"), "Unschedulable", "none fits", nominated="n1")
+    await cluster.tell(cluster.add("a"))
     (given,) = cluster.api.given
     assert given.status == {"nominatedNodeName": "n1"} and not given.goes
     assert (given.condition["type"], given.condition["message"]) == ("PodScheduled", "none fits")
@@ -106,7 +118,7 @@ async def test_the_node_that_a_pod_is_to_get_goes_with_its_condition() -> None:
 
 async def test_a_status_that_fails_in_passing_is_written_again() -> None:
     cluster = Reporting(503)
-    await cluster.reporter.set_unscheduled(cluster.add("a"), "Unschedulable", "none fits", nominated="n1")
+    await cluster.tell(cluster.add("a"))
     found = cluster.api.get("pods", "a") or {}
     assert found["status"]["nominatedNodeName"] == "n1"
     assert (meta.condition(found, "PodScheduled") or {})["message"] == "none fits"
@@ -117,5 +129,17 @@ async def test_a_pod_that_was_told_so_already_is_not_told_again() -> None:
     known = cluster.add("a")
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "none fits"}
     known["status"] = {"conditions": [condition], "nominatedNodeName": "n1"}
-    await cluster.reporter.set_unscheduled(known, "Unschedulable", "none fits", nominated="n1")
+    await cluster.tell(known)
     assert not cluster.api.given and not cluster.asked()
+
+
+async def test_what_is_said_of_pods_in_one_turn_goes_together_and_each_hears_how_it_ended() -> None:
+    cluster = Reporting(200, 403, 200, 503)
+    pods = [cluster.add(name) for name in "abcd"]
+    going = [asyncio.create_task(cluster.reporter.take_away([one], *WHY)) for one in pods[:2]]
+    await asyncio.sleep(0)
+    await cluster.tell(*pods[2:])
+    first, second = [await one for one in going]
+    assert (first, list(map(str, second))) == ([None], ["no"])
+    assert cluster.api.calls == 1
+    assert cluster.asked() == ["patch d"]
