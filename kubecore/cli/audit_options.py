@@ -48,7 +48,7 @@ WebhookMode = Annotated[
 BufferSize = Annotated[int, typer.Option(min=1, help="Events that may wait, in mode batch.")]
 WebhookConfigFile = Annotated[Path | None, options.file("A kubeconfig: who events are sent to.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Events sent at once.")]
-BatchWait = Annotated[str, typer.Option(callback=options.lasting, help="Longest wait for as many.")]
+BatchWait = Annotated[str, typer.Option(callback=options.lasting, help="How long to wait for so many at the most.")]
 Throttle = Annotated[
     bool,
     typer.Option(
@@ -59,7 +59,9 @@ Throttle = Annotated[
 ThrottleRate = Annotated[float, typer.Option(help="Batches a second, in the long run.")]
 ThrottleBurst = Annotated[int, typer.Option(help="Batches at once, where fewer were sent before.")]
 LogTruncates = Annotated[bool, typer.Option("--audit-log-truncate-enabled", help="Whether events are made to fit.")]
-LogBatchBytes = Annotated[int, typer.Option(help="Not less than of an event; a file has no batches.")]
+LogBatchBytes = Annotated[
+    int, typer.Option(help="Not less than the bytes of an event. A file has no batches, so nothing else comes of it.")
+]
 Truncates = Annotated[
     bool, typer.Option("--audit-webhook-truncate-enabled", help="Whether events and batches are made to fit.")
 ]
@@ -67,7 +69,9 @@ BatchBytes = Annotated[int, typer.Option(help="Bytes of the events of a batch, w
 EventBytes = Annotated[
     int, typer.Option(help="Bytes of an event, beyond which its objects, or all of it, are left out.")
 ]
-BackOff = Annotated[str, typer.Option(callback=options.lasting, help="Before the first time it is tried again.")]
+BackOff = Annotated[
+    str, typer.Option(callback=options.lasting, help="How long a batch that failed waits for its second try.")
+]
 
 
 def _asked(

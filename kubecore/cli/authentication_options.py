@@ -57,9 +57,14 @@ ExtraPrefix = Annotated[
 ]
 WebhookConfigFile = Annotated[Path | None, options.file("A kubeconfig: who is asked about tokens nobody here knows.")]
 WebhookVersion = Annotated[
-    str, typer.Option(callback=options.one_of(["v1", "v1beta1"]), help="Of the TokenReviews it is sent.")
+    str,
+    typer.Option(
+        callback=options.one_of(["v1", "v1beta1"]), help="Version of the TokenReviews that the webhook is sent."
+    ),
 ]
-WebhookTTL = Annotated[str, typer.Option(callback=options.lasting, help="How long its answers count.")]
+WebhookTTL = Annotated[
+    str, typer.Option(callback=options.lasting, help="How long the webhook's answers are remembered.")
+]
 AuthenticationConfig = Annotated[
     Path | None,
     options.file("An AuthenticationConfiguration: OpenID issuers with their mappings, and who may be anonymous."),

@@ -25,10 +25,15 @@ AuthorizationMode = Annotated[
 PolicyFile = Annotated[Path | None, options.file("Policies of mode ABAC, a JSON object a line.")]
 WebhookConfigFile = Annotated[Path | None, options.file("A kubeconfig: whom mode Webhook asks.")]
 WebhookVersion = Annotated[
-    str, typer.Option(callback=options.one_of(["v1", "v1beta1"]), help="Of the SubjectAccessReviews it is sent.")
+    str,
+    typer.Option(
+        callback=options.one_of(["v1", "v1beta1"]), help="Version of the SubjectAccessReviews that the webhook is sent."
+    ),
 ]
-AuthorizedTTL = Annotated[str, typer.Option(callback=options.lasting, help="How long its yes counts.")]
-UnauthorizedTTL = Annotated[str, typer.Option(callback=options.lasting, help="How long its no counts.")]
+AuthorizedTTL = Annotated[str, typer.Option(callback=options.lasting, help="How long the webhook's yes is remembered.")]
+UnauthorizedTTL = Annotated[
+    str, typer.Option(callback=options.lasting, help="How long the webhook's no is remembered.")
+]
 ConfigFile = Annotated[
     Path | None,
     options.file("An AuthorizationConfiguration: authorizers in turn, instead of --authorization-mode."),

@@ -193,6 +193,8 @@ def _resized(pod: Object) -> list[tuple[object, ...]]:
     """What containers have that is not what the spec asks for: nothing, but for a resize in place (KEP-1287)."""
     status, spec = pod.get("status") or {}, pod["spec"]
     found: list[tuple[object, ...]] = []
+    if "containerStatuses" not in status and "initContainerStatuses" not in status:
+        return found
     for kind, declared in (("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")):
         for one in status.get(kind) or ():
             resources, allocated = one.get("resources"), one.get("allocatedResources")
@@ -295,8 +297,10 @@ class _Resized:
 
 
 def _resize_is_infeasible(status: Mapping[str, Any]) -> bool:
-    conditions = status.get("conditions") or ()
-    return any(one.get("type") == "PodResizePending" and one.get("reason") == "Infeasible" for one in conditions)
+    for one in status.get("conditions") or ():
+        if one.get("type") == "PodResizePending" and one.get("reason") == "Infeasible":
+            return True
+    return False
 
 
 def _asked(container: Object) -> _Exact:

@@ -4,7 +4,6 @@ before one is waited for. Each becomes what `Creator` makes of it, to whom those
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
@@ -87,9 +86,12 @@ class EventCreating:
         begun = [(number, self._begun(ctx, body)) for number, body in enumerate(bodies)]
         # The last one is the last to be answered: to wait for it first is to wait once.
         for number, writing in reversed(begun):
-            if writing is not None:
-                with suppress(StorageError):
-                    made[number] = (await writing).value
+            if writing is None:
+                continue
+            try:
+                made[number] = (await writing).value
+            except StorageError:
+                pass
         return made
 
     def _begun(self, ctx: RequestContext, body: bytes) -> Awaitable[Stored] | None:

@@ -5,7 +5,6 @@ in the same write: what is told of its end has the condition.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -122,10 +121,13 @@ class PodAmending:
         ]
         # The last one is the last to be answered: to wait for it first is to wait once.
         for number, writing in reversed(begun):
-            if writing is not None:
-                with suppress(StorageError):
-                    await writing
-                    done[number] = True
+            if writing is None:
+                continue
+            try:
+                await writing
+            except StorageError:
+                continue
+            done[number] = True
         return done
 
     def _begun(self, user: UserInfo, given: Amendment, now: str) -> Awaitable[Stored] | None:
