@@ -80,14 +80,10 @@ class DefaultPreemption(PostFilter, PreEnqueue):
     def pre_enqueue(self, pod: PodInfo) -> str | None:
         return "waiting for the preemption for this pod to be finished" if pod.uid in self._preempting else None
 
-    def _is_seen_to_go(self, victim: PodInfo) -> bool:
+    def _seen(self, victim: PodInfo) -> Object | None:
+        """None once it is gone; another pod of its name is news of that, too."""
         pod = self._pods.get(victim.key)
-        # another pod of its name is news of it, too
-        return pod is None or meta.is_deleting(pod) or meta.uid(pod) != victim.uid
-
-    def _is_gone(self, victim: PodInfo) -> bool:
-        pod = self._pods.get(victim.key)
-        return pod is None or meta.uid(pod) != victim.uid
+        return pod if pod is not None and meta.uid(pod) == victim.uid else None
 
     def _pod_updated(self, old: Object, new: Object) -> None:
         if self._awaited and (meta.is_deleting(new) or meta.uid(old) != meta.uid(new)):
@@ -226,7 +222,8 @@ class DefaultPreemption(PostFilter, PreEnqueue):
 
     def _ended(self, pod: PodInfo, deleted: Sequence[PodInfo], *, succeeded: bool) -> None:
         """The gate opens now, unless news of a victim is still to come."""
-        left = {one.key for one in deleted if not self._is_seen_to_go(one)} if succeeded else set()
+        seen = [pod for pod in map(self._seen, deleted) if pod is not None]
+        left = {meta.key(pod) for pod in seen if not meta.is_deleting(pod)} if succeeded else set()
         if left:
             leaving = _Leaving(pod, left)
             for key in left:
@@ -234,7 +231,7 @@ class DefaultPreemption(PostFilter, PreEnqueue):
             return
         self._preempting.discard(pod.uid)
         self._handle.reopen(pod.key)
-        if not succeeded or (deleted and all(map(self._is_gone, deleted))):
+        if not succeeded or (deleted and not seen):
             # the news that would have woken the pod has been, or does not come
             self._handle.activate(pod.key)
 
