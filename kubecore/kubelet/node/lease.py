@@ -27,7 +27,8 @@ class NodeLease:
         self._lease: Object | None = None
 
     async def renew(self, node: Object) -> None:
-        """Renew it, or make it; `node` becomes its owner. StatusError and OSError: the next try begins afresh."""
+        """Renew it, or make it; `node` becomes its owner, whatever node of the name was before. While there is none
+        ({}), no lease is made. StatusError and OSError: the next try begins afresh."""
         known, self._lease = self._lease, None
         if known is None:
             try:
@@ -35,16 +36,18 @@ class NodeLease:
             except StatusError as error:
                 if error.code != 404:
                     raise
-        if known is None:
-            self._lease = await self._client.create(_LEASES, self._new(node))
-        else:
-            renewed = {**known, "spec": {**known.get("spec", {}), **self._spec()}}
+        if known is not None:
+            metadata = known["metadata"]
+            if not _is_owner(node, metadata):
+                metadata = {**metadata, "ownerReferences": self._owners(node, metadata)}
+            renewed = {**known, "metadata": metadata, "spec": {**known.get("spec", {}), **self._spec()}}
             self._lease = await self._client.update(_LEASES, renewed)
+        elif meta.uid(node):  # one without an owner would stay when the node goes
+            self._lease = await self._client.create(_LEASES, self._new(node))
 
     def _new(self, node: Object) -> Object:
         metadata: Object = {"name": self._name, "namespace": LEASE_NAMESPACE}
-        if uid := meta.uid(node):
-            metadata["ownerReferences"] = [{"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": uid}]
+        metadata["ownerReferences"] = self._owners(node, metadata)
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -52,9 +55,21 @@ class NodeLease:
             "spec": self._spec(),
         }
 
+    def _owners(self, node: Object, metadata: Object) -> list[Object]:
+        """Without a node of the name that is no more: the lease would be taken for garbage."""
+        held = metadata.get("ownerReferences") or []
+        others = [one for one in held if (one.get("kind"), one.get("name")) != ("Node", self._name)]
+        return [*others, {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": meta.uid(node)}]
+
     def _spec(self) -> Object:
         return {
             "holderIdentity": self._name,
             "leaseDurationSeconds": self.seconds,
             "renewTime": meta.format_micro_time(self._clock.now()),
         }
+
+
+def _is_owner(node: Object, metadata: Object) -> bool:
+    """Or is not there, so that it can be none."""
+    uid = meta.uid(node)
+    return not uid or any(one.get("uid") == uid for one in metadata.get("ownerReferences") or [])

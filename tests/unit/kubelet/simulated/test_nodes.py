@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kubecore.api import meta
 from kubecore.kubelet.simulated import fleet as fleets
 from tests.unit.kubelet.simulated.conftest import Fleet
 
@@ -159,6 +160,28 @@ async def test_a_deleted_node_does_not_come_back(fleet: Fleet) -> None:
     await fleet.api.client().delete("nodes", "sim-0")
     await fleet.settle(60)
     assert fleet.api.get("nodes", "sim-0") is None
+
+
+async def test_a_node_that_somebody_calls_lost_says_that_it_is_ready_again(fleet: Fleet) -> None:
+    await fleet.settle(60)
+    lost = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "lastTransitionTime": "x"}
+    fleet.api.change("nodes", "sim-0", status={"conditions": [lost]})
+    await fleet.settle()
+    (ready,) = (one for one in fleet.node("sim-0")["status"]["conditions"] if one["type"] == "Ready")
+    now = meta.format_time(fleet.clock.now())
+    assert (ready["status"], ready["reason"], ready["lastTransitionTime"]) == ("True", "KubeletReady", now)
+
+
+async def test_a_lease_belongs_to_the_node_that_has_its_name_now(fleet: Fleet) -> None:
+    annotations = {"simulation.kubecore.dev/node": "true"}
+    await fleet.settle(10)
+    fleet.api.remove("nodes", "sim-0")
+    await fleet.settle(10)
+    made = fleet.api.add("nodes", {"metadata": {"name": "sim-0", "annotations": annotations}})
+    await fleet.settle(10)
+    lease = fleet.api.get("leases.coordination.k8s.io", "sim-0", "kube-node-lease")
+    assert lease is not None
+    assert [one["uid"] for one in lease["metadata"]["ownerReferences"]] == [made["metadata"]["uid"]]
 
 
 async def test_nodes_leave_it_to_the_controller_to_have_volumes_attached(fleet: Fleet) -> None:
