@@ -325,7 +325,7 @@ class Kubelet:
             slices.add_handler(self._names_changed, lambda _, new: self._names_changed(new), self._names_changed)
         await self._nodes.wait_synced()
         self._nodes.add_handler(on_update=self._events.updated)
-        self._nodes.add_handler(keeper.seen, lambda _, new: keeper.seen(new))
+        self._nodes.add_handler(keeper.seen, lambda _, new: keeper.seen(new), keeper.gone)
         await pods.wait_synced()
         if self._config.pod_manifest_path is not None:
             self.workers.static.look()

@@ -29,6 +29,8 @@ KUBERNETES_VERSION = "v1.35.0"
 RENEW_SECONDS = LEASE_SECONDS / 4
 STATUS_SECONDS = 300.0
 """How often an unchanged status is reported anew (upstream nodeStatusReportFrequency)."""
+LOOK_SECONDS = 10.0
+"""How often it is looked whether it has changed, here or at the API (upstream nodeStatusUpdateFrequency)."""
 _RESERVED_MEMORY = 100 * 1024 * 1024
 _RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 10.0
@@ -256,6 +258,27 @@ def of_others(status: Object, own: Collection[str]) -> Object:
     return {**dict.fromkeys(gone), **{name: amount for name, amount in capacity.items() if name not in own}}
 
 
+def _version(node: Object) -> int:
+    return int(meta.resource_version(node) or 0)
+
+
+def own_part(status: Object, fields: Collection[str]) -> Object:
+    """What a kubelet that tells of `fields` is to see there again: of conditions its own ones, whenever told."""
+    kinds = {*PRESSURES, "Ready"}
+    told = [one for one in status.get("conditions") or [] if one.get("type") in kinds]
+    conditions = {one["type"]: (one.get("status"), one.get("reason"), one.get("message")) for one in told}
+    return {**_without_nulls({name: status.get(name) for name in fields}), "conditions": conditions}
+
+
+def _without_nulls(said: Object) -> Object:
+    """As it looks once it is merged."""
+    return {
+        name: _without_nulls(value) if isinstance(value, dict) else value
+        for name, value in said.items()
+        if value is not None
+    }
+
+
 async def _no_trouble() -> str:
     return ""
 
@@ -282,7 +305,6 @@ class NodeKeeper:
         self._runtime_trouble = runtime_trouble
         self._became = became
         self.shutting_down = False
-        self._is_ready = True
         self._changed = asyncio.Event()
         self._client = client
         self._clock = clock
@@ -291,13 +313,18 @@ class NodeKeeper:
         self._told: dict[str, str] = {}
         self._of_others: Object = {}
         self._node: Object = {}
+        self._deleted = ""
+        # The last status that the API took, and what it made of it: where neither has changed, nothing is to be said.
+        self._said: Object = {}
+        self._taken: Object = {}
+        self._said_at = clock.monotonic()
         self._lease = NodeLease(client, clock, identity.name, seconds=identity.lease_seconds)
         self.rebooted = ""
         """The machine's present boot, by its id, if a former kubelet of the node saw another one."""
 
     @property
     def node(self) -> Object:
-        """The Node as the API last had it."""
+        """The Node as the API last had it, {} while it has none."""
         return self._node
 
     async def register(self) -> None:
@@ -315,7 +342,8 @@ class NodeKeeper:
     async def _register(self) -> None:
         wanted = node_object(self._identity, self._machine, self._clock.now())
         try:
-            self._node = await self._client.create("nodes", wanted)
+            answer = await self._client.create("nodes", wanted)
+            self._took(wanted["status"], answer)
             self._of_others = {}
             self._tell(wanted["status"]["conditions"])
             return
@@ -323,19 +351,33 @@ class NodeKeeper:
             if error.code != 409:
                 raise
         metadata = {key: wanted["metadata"][key] for key in ("labels", "annotations")}
-        self._node = await self._client.patch("nodes", self._identity.name, {"metadata": metadata})
+        self._keep(await self._client.patch("nodes", self._identity.name, {"metadata": metadata}))
         former = ((self._node.get("status") or {}).get("nodeInfo") or {}).get("bootID")
         self.rebooted = self._machine.boot_id if former not in (None, "", self._machine.boot_id) else ""
         wanted["spec"].pop("taints", None)  # who removed one does not want it back
         if wanted["spec"] and not (self._node.get("spec") or {}).get("podCIDR"):
-            self._node = await self._client.patch("nodes", self._identity.name, {"spec": wanted["spec"]})
-        await self.report()
+            self._keep(await self._client.patch("nodes", self._identity.name, {"spec": wanted["spec"]}))
+        await self._say(await self._wanted_status(), registering=True)
 
     async def report(self) -> None:
         """Write the status."""
-        known = self._node.get("status") or {}
+        await self._say(await self._wanted_status())
+
+    async def _look(self) -> None:
+        """Write the status if it is time, if it is another one by now, or if somebody else has written another one."""
+        if not self._node:
+            await self.register()
+            return
+        status = await self._wanted_status()
+        held = own_part(self._node.get("status") or {}, self._taken)
+        is_time = self._clock.monotonic() - self._said_at >= STATUS_SECONDS
+        if is_time or held != self._taken or own_part(status, status) != self._said:
+            await self._say(status)
+
+    async def _wanted_status(self) -> Object:
         self._changed.clear()
         trouble = "node is shutting down" if self.shutting_down else await self._runtime_trouble()
+        known = self._node.get("status") or {}
         status = node_status(
             self._identity,
             self._machine,
@@ -347,15 +389,26 @@ class NodeKeeper:
         status["allocatable"] |= of_others(known, status["capacity"])
         if (images := list(self._images())) or known.get("images"):
             status["images"] = images or None
+        return status
+
+    async def _say(self, status: Object, *, registering: bool = False) -> None:
+        """`registering`: that the node is ready is told by who has it registered."""
+        held, fields = self._node.get("status") or {}, {**status}
+        was, now = (meta.condition({"status": one}, "Ready") or {"status": ""} for one in (held, status))
+        self._said = {}
         # Merged by type, as strategic merge has it, two addresses of a type would become one.
-        addresses = status.pop("addresses")
-        if known.get("addresses") != addresses:
+        if held.get("addresses") != (addresses := fields.pop("addresses")):
             await self._patch_status({"addresses": addresses}, "merge")
-        self._node = await self._patch_status(status, "strategic")
+        answer = await self._patch_status(fields, "strategic")
+        self._took(status, answer)
         self._tell(status["conditions"])
-        if self._is_ready != (not trouble):
-            self._is_ready = not trouble
-            self._became("NodeReady" if self._is_ready else "NodeNotReady")
+        if was["status"] != now["status"] and not (registering and now["status"] == "True"):
+            self._became("NodeReady" if now["status"] == "True" else "NodeNotReady")
+
+    def _took(self, status: Object, answer: Object) -> None:
+        self._said, self._taken = own_part(status, status), own_part(answer.get("status") or {}, status)
+        self._said_at = self._clock.monotonic()
+        self._keep(answer)
 
     def _tell(self, conditions: list[Object]) -> None:
         """NodeHasDiskPressure and the like, of each that this kubelet has not told so before."""
@@ -367,15 +420,28 @@ class NodeKeeper:
 
     def seen(self, node: Object) -> None:
         """Somebody has changed a Node, maybe this one: what it has been given beside what the kubelet tells of is for
-        pods to ask for."""
+        pods to ask for; of what else it says, the next look sees whether it is right."""
         if meta.name(node) != self._identity.name:
             return
+        self._keep(node)
         status = node.get("status") or {}
         told = of_others(status, self._machine.capacity())
         untold = any((status.get("allocatable") or {}).get(name) != amount for name, amount in told.items())
         if untold and told != self._of_others:  # a webhook, say, that undoes it is not fought with
-            self._of_others, self._node = told, node
+            self._of_others = told
             self.changed()
+
+    def gone(self, node: Object) -> None:
+        """Somebody has deleted a Node. If it is this one, its kubelet lives: the next look brings it back."""
+        if meta.name(node) == self._identity.name:
+            self._deleted = meta.uid(node)
+            if meta.uid(self._node) == self._deleted:
+                self._node = {}
+
+    def _keep(self, node: Object) -> None:
+        """News may come before the answer to an older write."""
+        if meta.uid(node) != self._deleted and _version(node) >= _version(self._node):
+            self._node = node
 
     async def _patch_status(self, status: Object, patch_type: str) -> Object:
         name = self._identity.name
@@ -388,10 +454,10 @@ class NodeKeeper:
     async def keep_status(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with self._clock.timeout(STATUS_SECONDS):
+                async with self._clock.timeout(LOOK_SECONDS):
                     await self._changed.wait()
             try:
-                await self.report()
+                await self._look()
             except StatusError as error:
                 if error.code == 404:
                     # Somebody deleted the node while its kubelet lives: it comes back.

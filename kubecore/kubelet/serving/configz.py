@@ -7,7 +7,7 @@ from typing import Any
 
 from kubecore.api import durations, quantity
 from kubecore.kubelet.eviction.thresholds import Threshold
-from kubecore.kubelet.node.node import STATUS_SECONDS
+from kubecore.kubelet.node.node import LOOK_SECONDS, STATUS_SECONDS
 from kubecore.kubelet.pods.static_pods import CHECK_SECONDS
 from kubecore.kubelet.settings.kubelet_config import KubeletConfig
 
@@ -33,6 +33,7 @@ def told(config: KubeletConfig, *, address: str, port: int, cgroups: bool) -> Ob
         "podPidsLimit": config.pod_max_pids or -1,
         "staticPodPath": str(config.pod_manifest_path or ""),
         "fileCheckFrequency": durations.text(CHECK_SECONDS),
+        "nodeStatusUpdateFrequency": durations.text(LOOK_SECONDS),
         "nodeStatusReportFrequency": durations.text(STATUS_SECONDS),
         "nodeLeaseDurationSeconds": config.lease_seconds,
         "allowedUnsafeSysctls": list(config.allowed_unsafe_sysctls),
