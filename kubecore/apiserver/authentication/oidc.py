@@ -22,6 +22,7 @@ from kubecore.apiserver.authentication.claims import ClaimError, ClaimMapping
 from kubecore.apiserver.authentication.json_web_tokens import BadToken
 from kubecore.apiserver.authentication.modules import REMEMBERED_SECONDS, Accepted, TokenRefused, intersection
 from kubecore.apiserver.webhooks.bodies import up_to
+from kubecore.apiserver.webhooks.wording import said
 from kubecore.server_trust import trusting
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Issuer:
         except TimeoutError:
             raise Unreachable(f'Get "{url}": context deadline exceeded') from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unreachable(f'Get "{url}": {error}') from None
+            raise Unreachable(f'Get "{url}": {said(error)}') from None
 
     async def close(self) -> None:
         if self._fetching is not None:

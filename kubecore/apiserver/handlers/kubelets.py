@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubecore import _native, node_network
 from kubecore.api import errors
+from kubecore.apiserver.webhooks.wording import joined, said
 from kubecore.server_trust import trusting
 
 if TYPE_CHECKING:
@@ -29,8 +30,19 @@ class Kubelet:
     port: int
 
     def url(self, path: str) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"https://{host}:{self.port}{path}"
+        return f"https://{joined(self.host, self.port)}{path}"
+
+    def unanswered(self, url: str, error: BaseException) -> str:
+        """Why a GET of it came to nothing, as Go's client tells it."""
+        import aiohttp
+
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            why = f"dial tcp {joined(self.host, self.port)}: i/o timeout"
+        elif isinstance(error, TimeoutError):
+            why = "context deadline exceeded"
+        else:
+            why = said(error)
+        return f'Get "{url}": {why}'
 
 
 class KubeletConnection:

@@ -23,6 +23,7 @@ from kubecore.apiserver.handlers.reading import drained
 from kubecore.apiserver.handlers.request import Request, Response
 from kubecore.apiserver.handlers.websocket_output import switched
 from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.webhooks.wording import said
 
 if TYPE_CHECKING:
     import aiohttp
@@ -82,7 +83,8 @@ class PodLogs:
         try:
             answer = await self._kubelets.session().get(url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise errors.internal_error(f'Get "{url}": {error}') from error
+            # Upstream has no reason for it, and what has none is a 500 with the bare words.
+            raise errors.StatusError(500, "", kubelet.unanswered(url, error)) from error
         if answer.status >= 400:
             text = (await answer.text()).strip()
             answer.release()
@@ -122,7 +124,7 @@ async def _copy(answer: aiohttp.ClientResponse, stream: Stream) -> None:
                 return
             await drained(stream)
     except aiohttp.ClientError as error:
-        log.debug("the kubelet's log stream broke: %s", error)
+        log.debug("the kubelet's log stream broke: %s", said(error))
     finally:
         answer.close()
         stream.close()

@@ -182,14 +182,22 @@ class ResourceMetrics:
         import aiohttp
 
         try:
-            # Real time, as the kubelet's is; waiting for one's turn counts.
-            async with asyncio.timeout(_TIMEOUT_SECONDS), self._slots:
-                url = kubelet_of(self._registry, node).url("/stats/summary?only_cpu_and_memory=true")
-                async with self._kubelets.session().get(url) as answer:
-                    answer.raise_for_status()
+            kubelet = kubelet_of(self._registry, node)
+            url = kubelet.url("/stats/summary?only_cpu_and_memory=true")
+            try:
+                # Real time, as the kubelet's is; waiting for one's turn counts.
+                async with (
+                    asyncio.timeout(_TIMEOUT_SECONDS),
+                    self._slots,
+                    self._kubelets.session().get(url) as answer,
+                ):
+                    if answer.status != 200:
+                        raise ValueError(f'request failed, status: "{answer.status} {answer.reason}"')
                     found: JSON = orjson.loads(await answer.read())
                     return found
-        except (StatusError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise ValueError(kubelet.unanswered(url, error)) from error
+        except (StatusError, ValueError) as error:
             log.info("node %s does not tell what it uses: %s", node, error)
             return None
 

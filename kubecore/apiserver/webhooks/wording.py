@@ -51,7 +51,12 @@ def _dialing(error: Any) -> str:
         # No Service to dial; or who was dialed has closed the connection before there was TLS.
         return str(cause) or "EOF"
     why = _DIALING.get(cause.errno) or cause.strerror or str(cause)
-    return f"dial tcp {error.host}:{error.port}: {why}"
+    return f"dial tcp {joined(error.host, error.port)}: {why}"
+
+
+def joined(host: str, port: int) -> str:
+    """As Go's net.JoinHostPort."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def refused(status: int, body: bytes, content_type: str) -> str:

@@ -60,3 +60,30 @@ async def test_an_option_that_cannot_be_read_is_a_bad_request(
     server: APIServer, api: Api, tmp_path: Path, query: str, told: str
 ) -> None:
     assert await asked(server, api, tmp_path, query) == (400, told)
+
+
+@pytest.mark.parametrize(("address", "shown"), [("127.0.0.1", "127.0.0.1:1"), ("::1", "[::1]:1")])
+async def test_a_kubelet_that_is_gone_is_told_of_in_go_s_words(
+    server: APIServer, api: Api, tmp_path: Path, address: str, shown: str
+) -> None:
+    endpoint = {"kubeletEndpoint": {"Port": 1}}
+    status = {"addresses": [{"type": "InternalIP", "address": address}], "daemonEndpoints": endpoint}
+    node = {"metadata": {"name": api.namespace}, "status": status}
+    async with Http(server, tmp_path, pair=server.issue_client_certificate("root", ["system:masters"])) as http:
+        assert (await http.call("POST", "/api/v1/nodes", node)).status == 201
+        path = f"/api/v1/namespaces/{api.namespace}/pods"
+        made = await http.call("POST", path, pod("a", nodeName=api.namespace))
+        assert made.status == 201, made.json
+        container = made.json["spec"]["containers"][0]["name"]
+        answer = await http.call("GET", f"{path}/a/log?follow=true")
+        url = f"https://{shown}/containerLogs/{api.namespace}/a/{container}?follow=true"
+        # kubectl prints `Error from server: ...` for a Status without a reason.
+        assert answer.json == {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": f'Get "{url}": dial tcp {shown}: connect: connection refused',
+            "code": 500,
+        }
+        await http.call("DELETE", f"/api/v1/nodes/{api.namespace}")

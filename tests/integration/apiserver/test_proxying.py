@@ -1,4 +1,5 @@
-"""What `/proxy` never connects to: addresses that no pod or node has, but the API server's own machine does."""
+"""What `/proxy` never connects to: addresses that no pod or node has, but the API server's own machine does, and
+endpoints that are no pods."""
 
 from __future__ import annotations
 
@@ -47,3 +48,11 @@ async def test_a_node_that_claims_one_is_reached_at_its_kubelets_port_alone(
     told = await answer(server, cluster.path("v1/nodes", "liar:6443", "proxy"))
     assert told == ("HTTP/1.1 400 Bad Request", "address not allowed")
     await cluster.delete("v1/nodes", "liar")
+
+
+@pytest.mark.parametrize("port", ["https", "443"])
+async def test_the_endpoint_of_service_kubernetes_is_no_pod_and_not_reached(server: APIServer, port: str) -> None:
+    """As in Kubernetes, whose `isValidAddress` skips whatever has no `targetRef`."""
+    name = f"https:kubernetes:{port}"
+    told = await answer(server, f"/api/v1/namespaces/default/services/{name}/proxy/version")
+    assert told == ("HTTP/1.1 503 Service Unavailable", f'no endpoints available for service "{name}"')

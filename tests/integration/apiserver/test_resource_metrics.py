@@ -34,6 +34,7 @@ class PlayedKubelet:
 
     def __init__(self) -> None:
         self.summary: JSON = {"node": usage(1_500_000_000, 5 << 30), "pods": []}
+        self.status = 200
         self.port = 0
         self.asked = 0
         self.reached, self.free = asyncio.Event(), asyncio.Event()
@@ -43,7 +44,7 @@ class PlayedKubelet:
         self.asked += 1
         self.reached.set()
         await self.free.wait()
-        return web.json_response(self.summary)
+        return web.json_response(self.summary, status=self.status)
 
     def runs(self, made: JSON, *containers: tuple[str, int | None, int]) -> None:
         reference = {"uid": made["metadata"]["uid"]}
@@ -131,6 +132,20 @@ async def test_nodes_are_told_as_far_as_they_answer(cluster: Api, kubelet: Playe
     assert (node["metadata"]["name"], node["usage"]) == ("alpha", {"cpu": "1500m", "memory": "5Gi"})
     code, error = await cluster.get(f"{METRICS}/nodes", "beta")
     assert (code, error["message"]) == (404, 'nodemetrics.metrics.k8s.io "beta" not found')
+
+
+async def test_why_a_kubelet_does_not_tell_is_logged_in_go_s_words(
+    cluster: Api, kubelet: PlayedKubelet, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "kubecore.apiserver.handlers.resource_metrics")
+    kubelet.status = 503
+    await cluster.list(f"{METRICS}/nodes", labelSelector="of=test")
+    asked = "/stats/summary?only_cpu_and_memory=true"
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        'node alpha does not tell what it uses: request failed, status: "503 Service Unavailable"',
+        f'node beta does not tell what it uses: Get "https://127.0.0.1:1{asked}": dial tcp 127.0.0.1:1: connect: '
+        "connection refused",
+    ]
 
 
 async def test_a_kubelet_is_asked_once_for_all_who_ask_meanwhile(cluster: Api, kubelet: PlayedKubelet) -> None:
