@@ -74,7 +74,7 @@ class KeptKubernetes:
             self._changed.clear()
             try:
                 await self._bootstrap.keep_namespaces()
-                await self._bootstrap.keep_kubernetes(self._advertised)
+                is_kept = await self._bootstrap.keep_kubernetes(self._advertised)
                 await self._bootstrap.ensure_trust(self._trust())
             except errors.StatusError as error:
                 log.warning("what the cluster cannot be without is not as it should be: %s", error.message)
@@ -84,6 +84,8 @@ class KeptKubernetes:
                 await self._try_again()
             else:
                 await self._clock.sleep(_BETWEEN_REPAIRS)
+                if not is_kept:
+                    self._changed.set()
 
     async def _try_again(self) -> None:
         await self._clock.sleep(_RETRY_SECONDS)

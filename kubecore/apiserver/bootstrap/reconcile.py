@@ -57,12 +57,32 @@ class Bootstrap:
         await self._all([("services", objects.kubernetes_service(advertised)), *_leads_to(advertised)])
         await self.ensure_trust(advertised.trust)
 
-    async def keep_kubernetes(self, advertised: Advertised) -> None:
-        """While we run, the Service is its owner's to change, but there it is, and it leads here."""
+    async def keep_kubernetes(self, advertised: Advertised) -> bool:
+        """While we run, the Service is its owner's to change, but there it is, and it leads here. False while it cannot
+        be, since the addresses of the one before are not free yet: they are given back after it has gone."""
         service = objects.kubernetes_service(advertised)
-        missing = [] if self._registry.get("services", "default", meta.name(service)) else [("services", service)]
+        missing = self._registry.get("services", "default", meta.name(service)) is None
         await self._ensure_ranges(advertised)
-        await self._all([*missing, *_leads_to(advertised)])
+        await self._all(_leads_to(advertised))
+        if missing:
+            try:
+                await self._ensure("services", service)
+            except errors.StatusError as error:
+                if not _is_about_addresses(error) or self._is_anothers(service):
+                    raise
+                return False
+        return True
+
+    def _is_anothers(self, service: JSON) -> bool:
+        """Whether an address that the Service is to have belongs to something else."""
+        wanted, name = set(service["spec"]["clusterIPs"]), (meta.namespace(service), meta.name(service))
+        for address in wanted:
+            found = self._registry.get(RESOURCE, "", address)
+            parent = ((found or {}).get("spec") or {}).get("parentRef") or {}
+            if found is not None and (parent.get("namespace"), parent.get("name")) != name:
+                return True
+        others = (one for one in self._registry.list("services") if (meta.namespace(one), meta.name(one)) != name)
+        return any(wanted.intersection(one["spec"].get("clusterIPs") or ()) for one in others)
 
     async def keep_namespaces(self) -> None:
         """Those that may be deleted, as kube-node-lease, come again once they are gone."""
@@ -130,6 +150,10 @@ class Bootstrap:
     def _context(self, store: Store, obj: JSON, verb: str) -> RequestContext:
         key, namespace = store.resource.key, meta.namespace(obj)
         return own_request(self._registry, key, verb, meta.name(obj), namespace=namespace)
+
+
+def _is_about_addresses(error: errors.StatusError) -> bool:
+    return any(str(cause.get("field")).startswith("spec.clusterIP") for cause in error.causes)
 
 
 def _leads_to(advertised: Advertised) -> list[tuple[str, JSON]]:

@@ -47,12 +47,42 @@ def said(obj: JSON) -> JSON:
 
 
 @pytest.mark.parametrize("path", [SERVICE, ENDPOINTS, SLICES])
-async def test_what_is_deleted_is_there_again(tmp_path: Path, path: str) -> None:
+async def test_what_is_deleted_is_there_again_and_nothing_is_said_of_it(
+    tmp_path: Path, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING")
     async with served(tmp_path) as server:
         before = await read(server, path)
         assert (await administrator(server).request("DELETE", f"{path}/kubernetes"))[0] == 200
         after = await seen(server, path, before)
         assert after["metadata"]["uid"] != before["metadata"]["uid"]
+        assert [record.getMessage() for record in caplog.records] == []
+
+
+async def test_the_service_waits_for_the_address_of_the_one_before_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING")
+    async with served(tmp_path) as server:
+        before, transport = await read(server, SERVICE), administrator(server)
+        own = f"/apis/networking.k8s.io/v1/ipaddresses/{before['spec']['clusterIP']}"
+
+        async def hold(*finalizers: str) -> None:
+            change = orjson.dumps({"metadata": {"finalizers": list(finalizers)}})
+            kind = "application/merge-patch+json"
+            assert (await transport.request("PATCH", own, body=change, content_type=kind))[0] == 200
+
+        await hold("example.com/held")
+        assert (await transport.request("DELETE", f"{SERVICE}/kubernetes"))[0] == 200
+        # Whoever keeps it looks at endpoints in the same turn, just before.
+        leads = await read(server, ENDPOINTS)
+        assert (await transport.request("DELETE", f"{ENDPOINTS}/kubernetes"))[0] == 200
+        await seen(server, ENDPOINTS, leads)
+        assert (await transport.request("GET", f"{SERVICE}/kubernetes"))[0] == 404
+        await hold()
+        after = await seen(server, SERVICE, before)
+        assert after["metadata"]["uid"] != before["metadata"]["uid"]
+        assert [record.getMessage() for record in caplog.records] == []
 
 
 async def test_endpoints_that_lead_elsewhere_lead_here_again_and_the_service_is_its_owners(tmp_path: Path) -> None:
