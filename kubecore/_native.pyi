@@ -757,6 +757,8 @@ class Front:
     def set_ready(self, ready: bool) -> None: ...
     def set_check(self, name: str, healthy: bool, endpoints: Sequence[str] = ...) -> None:
         """A named line of /healthz, /livez and /readyz; added on first use."""
+    def set_terse(self, terse: bool) -> None:
+        """Whether who is nobody gets a 401 in plain text, as from a kubelet, and no Status."""
     def set_metrics_source(self, source: Callable[[], bytes] | None, *, alone: bool = False) -> None:
         """Prometheus text added to /metrics, or, `alone`, all that is told there; called on a thread of its own."""
     def metrics(self) -> bytes: ...

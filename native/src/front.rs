@@ -2,6 +2,7 @@
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -185,6 +186,10 @@ impl Front {
         }
         self.server.health.set(name, bits, healthy);
         Ok(())
+    }
+
+    fn set_terse(&self, terse: bool) {
+        self.server.terse.store(terse, Ordering::Relaxed);
     }
 
     /// `alone`: nothing is told beside them.

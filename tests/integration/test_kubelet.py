@@ -100,7 +100,7 @@ async def test_metrics_are_for_whoever_may_ask_the_kubelet(node: Running) -> Non
 
 
 async def test_nobody_without_a_right_to_the_node_may_ask_the_kubelet(node: Running) -> None:
-    assert (await node.get("/pods", subject=""))[0] == 401
+    assert await node.get("/pods", subject="") == (401, "Unauthorized")
     assert await node.get("/pods", subject="somebody") == (
         403,
         "Forbidden (user=somebody, verb=get, resource=nodes, subresource(s)=[pods proxy])\n",
@@ -109,7 +109,7 @@ async def test_nobody_without_a_right_to_the_node_may_ask_the_kubelet(node: Runn
 
 
 async def test_who_has_a_token_or_a_certificate_sees_the_parts_of_the_node_that_are_his_to_see(node: Running) -> None:
-    assert (await node.get("/metrics/cadvisor", token="made-up"))[0] == 401
+    assert await node.get("/metrics/cadvisor", token="made-up") == (401, "Unauthorized")
     node.api.rights.tokens["known"] = "prometheus"
     assert (await node.get("/metrics/cadvisor", token="known"))[0] == 403
     node.api.rights.nodes |= {("metrics-server", "get", "stats"), ("backup", "get", "proxy")}
@@ -127,7 +127,9 @@ async def test_a_token_that_only_claims_to_be_the_api_server_is_judged_as_any_ot
 
 async def test_an_api_server_that_does_not_answer_lets_nobody_in(node: Running) -> None:
     node.api.react("create tokenreviews.authentication.k8s.io", errors.internal_error("broken"))
-    status, text = await node.get("/pods", token="known")
+    assert await node.get("/pods", token="known") == (401, "Unauthorized")
+    node.api.react("create subjectaccessreviews.authorization.k8s.io", errors.internal_error("broken"))
+    status, text = await node.get("/pods", subject="somebody")
     assert (status, text.startswith("Authorization error (")) == (500, True)
 
 

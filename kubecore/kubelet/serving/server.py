@@ -186,6 +186,7 @@ class KubeletServer:
     def _make_front(self, listener: socket.socket, shown: _native.ServingCertificate) -> _native.Front:
         front = _native.Front(_native.WatchCache())
         front.set_ready(True)
+        front.set_terse(True)
         front.set_check("syncloop", True, ["healthz"])
         # Whoever is no administrator by RBAC's own rule is judged here.
         front.authorizer().set_modes(["Webhook"])
@@ -251,8 +252,12 @@ class KubeletServer:
     async def _answer(self, request: Request) -> _Answer | None:
         try:
             user = await self._access.who(request)
-            if user is None:
-                return _Answer(401, b"Unauthorized")
+        except (StatusError, OSError) as error:
+            log.error("Unable to authenticate the request due to an error: %s", error)
+            user = None
+        if user is None:
+            return _Answer(401, b"Unauthorized")
+        try:
             if refusal := await self._access.refusal(user, request):
                 return _Answer(403, refusal.encode())
         except (StatusError, OSError) as error:

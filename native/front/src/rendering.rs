@@ -2,18 +2,20 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT, VARY};
 use http::{HeaderMap, Response};
+use kubecore_core::status::Status;
 
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::query::Query;
 use crate::server::Server;
-use crate::status::APPLICATION_JSON;
+use crate::status::{APPLICATION_JSON, refusal_to, unauthorized_in_text};
 use crate::stream::StreamState;
 
 /// Lists below this are sent as they are; as in apiserver `responsewriters/writers.go`.
@@ -22,6 +24,9 @@ const GZIP_FROM: usize = 128 * 1024;
 const INLINE_LIMIT: usize = 256 * 1024;
 /// Input that is worked on between two looks at whether the client is still there.
 const STEP: usize = 64 * 1024;
+
+/// How a Status begins, here and in Python.
+const STATUS: &[u8] = br#"{"kind":"Status","#;
 
 /// What is done to a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,12 +53,20 @@ fn wants_pretty(exchange: &Exchange) -> bool {
         .is_some_and(|agent| ["curl", "Wget", "Mozilla/5.0"].iter().any(|person| agent.starts_with(person)))
 }
 
-/// Documents whose bytes are settled: clients compare hashes of them.
-fn is_fixed(exchange: &Exchange) -> bool {
-    !exchange.info.is_resource() && !exchange.info.path().starts_with("/api")
+/// Documents whose bytes are settled: clients compare hashes of them. A failure's Status is none.
+fn is_fixed(exchange: &Exchange, body: &[u8]) -> bool {
+    !exchange.info.is_resource() && !exchange.info.path().starts_with("/api") && !body.starts_with(STATUS)
 }
 
 impl Server {
+    /// A refusal as it is told here.
+    pub(crate) fn refusal(self: &Arc<Self>, exchange: &Exchange, refused: &Status) -> Response<Body> {
+        if refused.code == 401 && self.terse.load(Ordering::Relaxed) {
+            return unauthorized_in_text();
+        }
+        self.render(exchange, refusal_to(exchange, refused))
+    }
+
     /// A whole answer as this client wants it sent: JSON indented, large bodies compressed.
     pub(crate) fn render(self: &Arc<Self>, exchange: &Exchange, response: Response<Body>) -> Response<Body> {
         let (mut head, body) = response.into_parts();
@@ -67,9 +80,9 @@ impl Server {
         let mut rendering = Rendering::of(exchange, body.len());
         rendering.gzip &= !head.headers.contains_key(CONTENT_ENCODING);
         let media = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-        rendering.pretty &= media == b"application/json" && !is_fixed(exchange);
-        let line =
-            media == b"application/json" && !rendering.pretty && !is_fixed(exchange) && !body.is_empty();
+        let is_json = media == b"application/json" && !is_fixed(exchange, &body);
+        rendering.pretty &= is_json;
+        let line = is_json && !rendering.pretty && !body.is_empty();
         if rendering == Rendering::default() {
             let body = if line { Body::line(body) } else { Body::full(body) };
             return Response::from_parts(head, body);

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -115,6 +115,8 @@ pub struct Server {
     pub metrics_source: RwLock<Option<MetricsSource>>,
     /// The body of `/version`.
     pub version: ArcSwap<Bytes>,
+    /// Who is nobody gets plain text, as from a kubelet.
+    pub terse: AtomicBool,
     pub phase: watch::Sender<Phase>,
     connections: AtomicUsize,
     handle: Handle,
@@ -148,6 +150,7 @@ impl Server {
             passes: Passes::default(),
             metrics_source: RwLock::new(None),
             version: ArcSwap::from_pointee(Bytes::from_static(b"{}")),
+            terse: AtomicBool::new(false),
             phase: watch::Sender::new(Phase::Serving),
             connections: AtomicUsize::new(0),
             handle,

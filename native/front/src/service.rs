@@ -360,8 +360,7 @@ impl Server {
     }
 
     fn refuse_to(self: &Arc<Self>, exchange: &Exchange, refused: &Status) -> Answer {
-        let response = self.render(exchange, status::refusal_to(exchange, refused));
-        self.finish(exchange, response)
+        self.finish(exchange, self.refusal(exchange, refused))
     }
 
     /// Gives the request to Python and waits for the answer; comes back here when Python resumes it.

@@ -1,5 +1,6 @@
 //! Refusals of the front, and Status objects as responses.
 
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 use kubecore_core::go::quote;
@@ -45,6 +46,14 @@ pub fn refusal_to(exchange: &Exchange, status: &Status) -> Response<Body> {
         *response.body_mut() = Body::full(protobuf::status_body(status));
         response.headers_mut().insert(CONTENT_TYPE, PROTOBUF);
     }
+    response
+}
+
+/// Who is nobody, told in a word instead of by an object.
+pub fn unauthorized_in_text() -> Response<Body> {
+    let mut response = Response::new(Body::full(Bytes::from_static(b"Unauthorized")));
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 

@@ -273,6 +273,21 @@ async def test_people_get_indented_json_and_programs_when_they_ask(
         assert answer.json
 
 
+@pytest.mark.parametrize("path", ["/", "/metrics", "/nosuch", "/version", "/readyz", "/api/v1/pods"])
+@pytest.mark.parametrize("token", ["", "nonsense"])
+async def test_who_is_refused_reads_it_indented_everywhere(
+    server: APIServer, tmp_path: Path, token: str, path: str
+) -> None:
+    async with Http(server, tmp_path, token=token) as http:
+        for agent in ("curl/8.0", "Wget/1.21", "kubectl"):
+            answer = await http.call("GET", path, headers={"User-Agent": agent})
+            if not token and path in ("/version", "/readyz"):
+                assert answer.status == 200
+            else:
+                begins = b'{"kind":' if agent == "kubectl" else b'{\n  "kind": "Status",\n'
+                assert (answer.status, answer.body[: len(begins)]) == (401 if token else 403, begins)
+
+
 @pytest.mark.parametrize("accept", ["application/json", TABLE, "application/yaml"])
 async def test_large_answers_are_compressed_for_those_who_take_it(
     server: APIServer, tmp_path: Path, api: Api, accept: str
