@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
+from kubecore.api.configuration_file import InvalidConfiguration
 from kubecore.api.kubeconfig import Kubeconfig
 from kubecore.apiserver.authentication import configuration as issuers
 from kubecore.apiserver.authentication.bootstrap_tokens import BootstrapTokens
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("kubecore.apiserver")
 
 Changed = Callable[[], Awaitable[None]]
+_T = TypeVar("_T")
 
 
 class Access:
@@ -195,8 +198,12 @@ class Access:
     def _read_issuers(self) -> issuers.Configured:
         file = self._options.config_file
         if file is None:
-            return issuers.of_flags(self._options.oidc, disallowed=self._own_issuers)
-        configured = issuers.load(self._read(file).decode(), disallowed=self._own_issuers)
+            try:
+                return issuers.of_flags(self._options.oidc, disallowed=self._own_issuers)
+            except InvalidConfiguration as error:
+                raise InvalidConfiguration(f"--oidc-* flags: {error}") from error
+        load = partial(issuers.load, disallowed=self._own_issuers)
+        configured = _loaded("authentication", file, self._read(file), load)
         self._reloads[0].applied(self._given[file])
         return configured
 
@@ -239,7 +246,7 @@ class Access:
         file = self._authorization.config_file
         if file is None:
             return configuration.of_flags(modes, self._authorization.webhook)
-        configured = configuration.load(self._read(file).decode())
+        configured = _loaded("authorization", file, self._read(file), configuration.load)
         self._reloads[1].applied(self._given[file])
         return configured
 
@@ -289,3 +296,11 @@ class Access:
             await webhook.close()
         for one in self._oidc:
             await one.issuer.close()
+
+
+def _loaded(what: str, file: Path, content: bytes, load: Callable[[str], _T]) -> _T:
+    """At the start, where nobody else says which file it is."""
+    try:
+        return load(content.decode())
+    except (InvalidConfiguration, UnicodeDecodeError) as error:
+        raise InvalidConfiguration(f'{what} configuration file "{file}": {error}') from error

@@ -175,12 +175,13 @@ class APIServer:
         self.cacher.register_all(self.scheme, SELECTABLE)
         self._sealing = Sealing(self.config.encryption, self.clock)
         directory, rules = self.config.data_dir / "storage", self._sealing.rules
-        self.storage = LMDBStorage(directory, self.clock, self.cacher, self.config.storage, encryption=rules)
-        self._started.append("storage")
-        self._definitions = await serving.stored_definitions(self.storage, self.scheme)
-        for definition in self._definitions:
-            serving.register(self.cacher, definition)
-        await self.cacher.fill(self.storage)
+        with self._sealing.explained():
+            self.storage = LMDBStorage(directory, self.clock, self.cacher, self.config.storage, encryption=rules)
+            self._started.append("storage")
+            self._definitions = await serving.stored_definitions(self.storage, self.scheme)
+            for definition in self._definitions:
+                serving.register(self.cacher, definition)
+            await self.cacher.fill(self.storage)
 
     def _prepare_identity(self) -> None:
         config = self.config

@@ -44,11 +44,13 @@ def one_of(there: Sequence[str], *, to_come: Sequence[str] = ()) -> Callable[[st
 
 
 def folder(path: Path) -> Path:
-    """Absolute, with `~` followed."""
+    """Absolute, with `~` followed, and without `..`."""
     try:
-        return path.expanduser().absolute()
+        found = path.expanduser().absolute()
     except RuntimeError:  # neither $HOME nor an entry in the password file
         raise typer.BadParameter(f"{str(path)!r}: this user has no home directory, choose another folder") from None
+    # Where a symbolic link's folder is in matters only there.
+    return Path(os.path.realpath(found)) if ".." in found.parts else found
 
 
 def named(path: str | Path) -> Path:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from kubecore.api.configuration_file import InvalidConfiguration, read
 from kubecore.api.errors import Cause, FieldError, aggregated
 from kubecore.api.quoting import quoted
 from kubecore.apiserver.reload_metrics import ReloadMetrics
+from kubecore.apiserver.storage.interface import DataDirError, StorageError
 from kubecore.followed_file import FollowedFile
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ _FIELDS = {
 _SIZES = {"aesgcm": (16, 24, 32), "aescbc": (16, 24, 32), "secretbox": (32,)}
 _NO_PROVIDER = "provider does not contain any of the expected providers: KMS, AESGCM, AESCBC, Secretbox, Identity"
 _MANY = "more than one provider specified in a single element, should split into different list elements"
+# What the store says of a value that it cannot read (`native/store/src/encryption.rs`).
+_UNREAD = ("unable to decrypt: ", "no matching prefix found")
 _OVERLAP = (
     "using overlapping resources such as 'secrets' and '*.' in the same resource list is not allowed as they will be "
     "masked"
@@ -61,6 +65,7 @@ class Sealing:
     def __init__(self, options: EncryptionOptions, clock: Clock) -> None:
         """Raises InvalidConfiguration, OSError."""
         self._clock = clock
+        self._given = options.config_file
         self._file = options.config_file if options.reload else None
         self._content = b"" if options.config_file is None else options.config_file.read_bytes()
         self.rules: list[Rule] = [] if options.config_file is None else _load_first(options.config_file, self._content)
@@ -68,6 +73,23 @@ class Sealing:
         self.metrics = self._reloads.metrics
         if self._content:
             self._reloads.applied(self._content)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Around reading at the start: that what is there cannot be decrypted is a matter of the flag. Raises
+        DataDirError."""
+        try:
+            yield
+        except StorageError as error:
+            if not any(one in str(error) for one in _UNREAD):
+                raise
+            file = self._given
+            advice = (
+                "it was encrypted: --encryption-provider-config has to name the keys"
+                if file is None
+                else f'--encryption-provider-config "{file}" does not say how'
+            )
+            raise DataDirError(f"{error}; {advice}") from error
 
     def follow(self, storage: LMDBStorage) -> list[FollowedFile]:
         async def changed(content: bytes) -> None:

@@ -90,6 +90,20 @@ async def test_a_configuration_that_cannot_read_what_is_there_is_refused(tmp_pat
         await server.look()
         await keep(server, "b")
         assert await kept(server, "a") == ENCODED
-    with pytest.raises(DataDirError, match=r"what is encrypted in .* cannot be read: .*unable to decrypt"):
+    told = (
+        r"what is encrypted in .* cannot be read: .*unable to decrypt: .*; "
+        f'--encryption-provider-config "{file}" does not say how'
+    )
+    with pytest.raises(DataDirError, match=told):
         async with served(tmp_path, encryption=write(file, {"aesgcm": {"keys": [key("two", 2)]}})):
+            pass
+
+
+async def test_what_is_encrypted_is_not_read_without_a_configuration_and_the_flag_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "encryption.json"
+    async with served(tmp_path, encryption=write(file, {"aesgcm": {"keys": [key("one", 1)]}})) as server:
+        await keep(server, "a")
+    told = "unable to decrypt: .*; it was encrypted: --encryption-provider-config has to name the keys"
+    with pytest.raises(DataDirError, match=told):
+        async with served(tmp_path):
             pass

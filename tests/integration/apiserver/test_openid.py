@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from kubecore.api.configuration_file import InvalidConfiguration
 from kubecore.apiserver.authentication.options import AuthenticationOptions, OIDCOptions
+from kubecore.apiserver.authorization.options import AuthorizationOptions
 from kubecore.apiserver.server import APIServer
 from tests.support.openid_issuer import OpenIDIssuer, issuing
 
@@ -158,6 +160,24 @@ async def test_expressions_map_claims_and_judge_them_and_the_user(issuer: OpenID
         }
         for changes in ({"iat": 1}, {"sub": "system:admin"}, {"tenant": 1}, {"roles": [1]}, {"iat": None}):
             assert await who(server, tmp_path, issuer.token({**claims, **changes})) == 401, changes
+
+
+async def test_a_configuration_that_does_not_do_is_named(issuer: OpenIDIssuer, tmp_path: Path) -> None:
+    file = tmp_path / "authentication.json"
+    options = by_file(issuer, file, claimMappings={"username": {}})
+    told = rf'^authentication configuration file "{file}": jwt\[0\]\.claimMappings'
+    with pytest.raises(InvalidConfiguration, match=told):
+        async with served(tmp_path, authentication=options):
+            pass
+    flags = AuthenticationOptions(oidc=OIDCOptions(issuer_url="http://x", client_id="us"))
+    with pytest.raises(InvalidConfiguration, match=r"^--oidc-\* flags: jwt\[0\]\.issuer\.url"):
+        async with served(tmp_path, authentication=flags):
+            pass
+    modes = tmp_path / "authorization.json"
+    modes.write_text("{}")
+    with pytest.raises(InvalidConfiguration, match=f'^authorization configuration file "{modes}": '):
+        async with served(tmp_path, authorization=AuthorizationOptions(config_file=modes)):
+            pass
 
 
 async def test_another_configuration_counts_once_its_issuers_answer(issuer: OpenIDIssuer, tmp_path: Path) -> None:

@@ -21,6 +21,16 @@ def test_a_data_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> Non
     )
 
 
+def test_a_folder_is_told_without_the_way_there(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "linked").symlink_to(tmp_path)
+    result = CliRunner().invoke(app, ["up", "--data-dir", f"{tmp_path}/not-there/../linked/./file"])
+    assert f"the data directory: {tmp_path}/file: Not a directory" in result.output
+    # A symbolic link alone is a name as good as any.
+    result = CliRunner().invoke(app, ["up", "--data-dir", f"{tmp_path}/linked/file"])
+    assert f"the data directory: {tmp_path}/linked/file: Not a directory" in result.output
+
+
 @pytest.mark.parametrize(
     ("option", "text", "says"),
     [
