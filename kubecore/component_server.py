@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kubecore.api import errors
 from kubecore.api.errors import StatusError
 from kubecore.client.delegated_access import DelegatedAccess
 from kubecore.first_connection import first_connection
@@ -131,7 +132,8 @@ class ComponentServer:
             if not isinstance(error, StatusError | OSError):
                 log.exception("%s %s failed", request.method, request.path)
             with suppress(RuntimeError):  # it was answered, or the client has gone
-                request.respond(500, f"Internal Server Error: {error}\n".encode(), _PLAIN)
+                text = f'Internal Server Error: "{request.path}": {error}\n'
+                request.respond(500, text.encode(), _PLAIN)
 
     async def _answer(self, request: Request) -> None:
         if request.authorized:
@@ -141,16 +143,21 @@ class ComponentServer:
             else:
                 request.respond(200, document(), _PROMETHEUS)
             return
-        user = await self._access.who(request)
+        try:
+            user = await self._access.who(request)
+        except (StatusError, OSError) as error:
+            log.warning("nobody can tell who asks for %s: %s", request.path, error)
+            user = None
         if user is None:
-            request.respond(401, b"Unauthorized\n", _PLAIN)
+            request.respond(401, errors.unauthorized().to_json())
             return
         path, verb = request.path, request.method.lower()
-        allowed = path in HEALTH
+        allowed, reason = path in HEALTH, ""
         if not allowed:
-            allowed, _ = await self._access.allows(user, nonResourceAttributes={"path": path, "verb": verb})
+            allowed, reason = await self._access.allows(user, nonResourceAttributes={"path": path, "verb": verb})
         if allowed:
             request.resume(user, authorized=True)
             return
-        text = f'forbidden: User "{user.username}" cannot {verb} path "{path}"'
-        request.respond(403, f"{text}\n".encode(), _PLAIN)
+        said = f'User "{user.username}" cannot {verb} path "{path}"'
+        refusal = errors.forbidden("", "", "", f"{said}: {reason}" if reason else said)
+        request.respond(403, refusal.to_json())

@@ -15,6 +15,7 @@ from kubecore.api import meta
 from kubecore.client.client import Client, Object
 from kubecore.client.informer import InformerFactory, SharedInformer
 from kubecore.clock import Clock
+from kubecore.driving import drive, taking_over
 from kubecore.scheduler import pod_resources
 from kubecore.scheduler.cache import Cache
 from kubecore.scheduler.evaluator import PluginEvaluator
@@ -126,6 +127,7 @@ class Scheduler:
         self.waiting = WaitingPods(clock)
         self._extenders = Extenders([make_extender(one, clock) for one in self.config.extenders])
         self._group: asyncio.TaskGroup | None = None
+        self._go_on_binding = taking_over(lambda begun: self._spawn(begun, "scheduler binds a pod"))
         names = [name for one in self.config.profiles for _, name in one.names()]
         known = registry if registry is not None else installed_plugins(names)
         self._lanes = {one.name: self._lane(client, one, known, make_evaluator) for one in self.config.profiles}
@@ -246,7 +248,7 @@ class Scheduler:
         if not takes_time:
             await self._slots.acquire()
         binding = self._bind(lane, entry, pod, decision, takes_time=takes_time)
-        self._spawn(binding, f"scheduler binds {pod.key}")
+        drive(binding, self._go_on_binding)
 
     async def _post_filter(self, lane: _Lane, state: CycleState, pod: PodInfo, diagnosis: Diagnosis) -> str | None:
         """Let plugins make room; the node that the pod is nominated for, "" for none, None for what it was."""
@@ -291,6 +293,9 @@ class Scheduler:
             failure = await lane.placing.bind(state, pod, node)
         finally:
             self._slots.release()
+        if not self.ready.is_set():
+            # The store has answered after the end.
+            return
         if failure is not None:
             self._not_bound(lane, entry, pod, decision, failure)
             return

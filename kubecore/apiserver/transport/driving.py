@@ -1,18 +1,14 @@
-"""Runs a handler's coroutine without a Task for as long as it waits for nothing, or only for the store.
-
-A Task costs several microseconds and two trips through the loop. Most requests are answered at once, or after one
-write: those are resumed straight from the writer's batch. A coroutine that waits for anything else becomes a Task at
-that point, and runs on as one.
+"""Runs handlers' coroutines without a Task where that can be: most requests are answered at once, or after one write,
+and those are resumed straight from the writer's batch.
 """
 
 from __future__ import annotations
 
 import asyncio
-import types
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kubecore._native import drive
+from kubecore.driving import drive, taking_over
 
 if TYPE_CHECKING:
     from kubecore import _native
@@ -47,32 +43,16 @@ class Driver:
             self._storage.hand_over()
 
 
-def _go_on_as_task(coroutine: Coroutine[Any, Any, None], waiting: Any) -> None:
-    _keep(asyncio.get_running_loop().create_task(_as_task(coroutine, waiting), name="request"))
+def _spawn(coroutine: Coroutine[Any, Any, None]) -> None:
+    _keep(asyncio.get_running_loop().create_task(coroutine, name="request"))
+
+
+_go_on_as_task = taking_over(_spawn)
 
 
 def _keep(task: asyncio.Task[None]) -> None:
     _running.add(task)
     task.add_done_callback(_running.discard)
-
-
-async def _as_task(coroutine: Coroutine[Any, Any, None], waiting: Any) -> None:
-    await _go_on(coroutine, waiting)
-
-
-@types.coroutine
-def _go_on(coroutine: Coroutine[Any, Any, None], waiting: Any) -> Generator[Any, Any, None]:
-    """The rest of a coroutine that has been started already and waits for `waiting`."""
-    while True:
-        try:
-            try:
-                value = yield waiting
-            except BaseException as error:
-                waiting = coroutine.throw(error)
-            else:
-                waiting = coroutine.send(value)
-        except StopIteration:
-            return
 
 
 def together(coroutines: Sequence[Coroutine[Any, Any, None]]) -> asyncio.Future[None]:

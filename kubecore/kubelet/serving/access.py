@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kubecore.api.errors import StatusError
 from kubecore.client.client import Client
 from kubecore.client.delegated_access import CacheTimes, DelegatedAccess
 from kubecore.clock import Clock
@@ -30,6 +31,10 @@ _ALONE = {
 _OR_PROXY = {"pods": "pods", "runningpods": "pods", "healthz": "healthz", "configz": "configz"}
 
 
+class Undecided(Exception):
+    """Nobody could tell whether a user may; in the kubelet's words, with what failed as its cause."""
+
+
 class KubeletAccess:
     """The API server and administrators, whom the cluster's CA has given a certificate as such, are not asked about, so
     that the API server is never waited for by itself."""
@@ -43,7 +48,7 @@ class KubeletAccess:
         return await self._access.who(request)
 
     async def refusal(self, user: UserInfo, request: Request) -> str:
-        """Why the user may not, in the kubelet's words; "" if it may. Raises StatusError and OSError."""
+        """Why the user may not, in the kubelet's words; "" if it may. Raises Undecided."""
         by_certificate = request.authenticated is not None
         if by_certificate and (user.username == _API_SERVER or _ADMINISTRATORS in user.groups):
             return ""
@@ -56,7 +61,11 @@ class KubeletAccess:
                 "subresource": subresource,
                 "name": self._node_name,
             }
-            allowed, _ = await self._access.allows(user, resourceAttributes=attributes)
+            try:
+                allowed, _ = await self._access.allows(user, resourceAttributes=attributes)
+            except (StatusError, OSError) as error:
+                said = f"user={user.username}, verb={verb}, resource=nodes, subresource={subresource}"
+                raise Undecided(f"Authorization error ({said})") from error
             if allowed:
                 return ""
         shown = f"[{' '.join(asked)}]"

@@ -26,7 +26,7 @@ from kubecore.first_connection import first_connection
 from kubecore.handed_over import HandedOver
 from kubecore.kubelet.requested_certificates import Names, Pair, RequestedCertificates
 from kubecore.kubelet.serving import cadvisor_metrics, resource_metrics
-from kubecore.kubelet.serving.access import KubeletAccess
+from kubecore.kubelet.serving.access import KubeletAccess, Undecided
 from kubecore.kubelet.serving.log_serving import LogServing
 from kubecore.kubelet.serving.loop_watch import LoopWatch
 from kubecore.kubelet.serving.serving_certificate import ensure_certificate
@@ -260,8 +260,9 @@ class KubeletServer:
         try:
             if refusal := await self._access.refusal(user, request):
                 return _Answer(403, refusal.encode())
-        except (StatusError, OSError) as error:
-            return _Answer(500, f"Authorization error ({error})".encode())
+        except Undecided as error:
+            log.error("%s: %s", error, error.__cause__)
+            return _Answer(500, str(error).encode())
         first, *rest = request.path.strip("/").split("/")
         slis = (request.method, first, rest) == ("GET", "metrics", ["slis"])
         if first == "healthz" or slis:  # how the listener is, or has been, which it says itself

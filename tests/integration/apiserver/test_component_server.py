@@ -10,6 +10,7 @@ from ssl import create_default_context
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 
 from kubecore.apiserver.authentication.pki import KeyPair
@@ -95,6 +96,11 @@ async def scheduler(tmp_path: Path) -> AsyncIterator[Scheduler]:
             yield Scheduler(server, tmp_path, port)
 
 
+def assert_unauthorized(status: int, text: str) -> None:
+    refusal = orjson.loads(text)
+    assert (status, refusal["kind"], refusal["message"]) == (401, "Status", "Unauthorized")
+
+
 async def test_health_is_everybodys_to_see(scheduler: Scheduler) -> None:
     for path in ("/healthz", "/livez", "/readyz"):
         assert await scheduler.ask(path) == (200, "ok")
@@ -102,11 +108,13 @@ async def test_health_is_everybodys_to_see(scheduler: Scheduler) -> None:
 
 async def test_nobody_sees_metrics_unasked(scheduler: Scheduler) -> None:
     status, text = await scheduler.ask("/metrics")
-    assert (status, text.strip()) == (403, 'forbidden: User "system:anonymous" cannot get path "/metrics"')
+    refusal = orjson.loads(text)
+    assert (status, refusal["kind"], refusal["reason"]) == (403, "Status", "Forbidden")
+    assert refusal["message"] == 'forbidden: User "system:anonymous" cannot get path "/metrics"'
 
 
 async def test_a_token_that_is_no_good_is_refused(scheduler: Scheduler) -> None:
-    assert await scheduler.ask("/metrics", token="made-up") == (401, "Unauthorized\n")
+    assert_unauthorized(*await scheduler.ask("/metrics", token="made-up"))
 
 
 async def test_a_service_account_sees_what_its_roles_allow(scheduler: Scheduler) -> None:
@@ -118,7 +126,8 @@ async def test_a_service_account_sees_what_its_roles_allow(scheduler: Scheduler)
 async def test_one_without_a_role_does_not(scheduler: Scheduler) -> None:
     status, text = await scheduler.ask("/metrics", token=await scheduler.token(reader=False))
     name = "system:serviceaccount:kube-system:nobody"
-    assert (status, text.strip()) == (403, f'forbidden: User "{name}" cannot get path "/metrics"')
+    assert status == 403
+    assert orjson.loads(text)["message"] == f'forbidden: User "{name}" cannot get path "/metrics"'
 
 
 async def test_client_certificates_of_the_cluster_count(scheduler: Scheduler) -> None:
@@ -146,5 +155,7 @@ async def test_while_nobody_can_judge_only_health_is_served(scheduler: Scheduler
     async with serving(Client(Gone(), field_manager="kube-scheduler")) as port:  # type: ignore[arg-type]
         alone = Scheduler(scheduler.server, tmp_path, port)
         assert await alone.ask("/healthz") == (200, "ok")
-        status, text = await alone.ask("/metrics", token="made-up")
-    assert (status, text) == (500, "Internal Server Error: cannot connect to 127.0.0.1:6443: Connection refused\n")
+        assert_unauthorized(*await alone.ask("/metrics", token="made-up"))
+        status, text = await alone.ask("/metrics")
+    why = "cannot connect to 127.0.0.1:6443: Connection refused"
+    assert (status, text) == (500, f'Internal Server Error: "/metrics": {why}\n')
