@@ -8,35 +8,33 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from kubecore.api.amendment import Amendment
-from kubecore.client.client import Client
-
-Outcomes = list[bytes | Exception] | None
-"""What was answered to each, or how it failed; None where pods have to be patched, and deleted."""
+from kubecore.client.client import Client, Outcomes
 
 
-class PodAmending:
-    """`spawn` runs a coroutine, which does not raise, beside whoever asks, under that name."""
+class PodAmender:
+    """Outcomes are as of `Client.amend_pods`: None where pods have to be patched, and deleted. `spawn` runs a
+    coroutine, which does not raise, beside whoever asks, under that name."""
 
     def __init__(self, client: Client, spawn: Callable[[Coroutine[Any, Any, None], str], None]) -> None:
         self._client = client
         self._spawn = spawn
-        self._asked: list[tuple[Sequence[Amendment], Callable[[Outcomes], None]]] = []
+        self._asked: list[tuple[Sequence[Amendment], Callable[[Outcomes | None], None]]] = []
 
-    def ask(self, amendments: Sequence[Amendment], then: Callable[[Outcomes], None]) -> None:
+    def ask(self, amendments: Sequence[Amendment], then: Callable[[Outcomes | None], None]) -> None:
         """`then`, which must not raise, is told how they ended."""
         self._asked.append((amendments, then))
         if len(self._asked) == 1:
             self._spawn(self._send(), "scheduler amends pods")
 
-    async def outcomes(self, amendments: Sequence[Amendment]) -> Outcomes:
-        told: asyncio.Future[Outcomes] = asyncio.get_running_loop().create_future()
+    async def outcomes(self, amendments: Sequence[Amendment]) -> Outcomes | None:
+        told: asyncio.Future[Outcomes | None] = asyncio.get_running_loop().create_future()
         self.ask(amendments, lambda outcomes: None if told.done() else told.set_result(outcomes))
         return await told
 
     async def _send(self) -> None:
         asked, self._asked = self._asked, []
         amendments = [one for some, _ in asked for one in some]
-        outcomes: Outcomes
+        outcomes: Outcomes | None
         try:
             outcomes = await self._client.amend_pods(amendments)
         except Exception as error:

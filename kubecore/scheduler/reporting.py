@@ -10,10 +10,10 @@ from typing import Any
 from kubecore.api import errors, meta
 from kubecore.api.amendment import Amendment
 from kubecore.api.errors import StatusError
-from kubecore.client.client import Client, Object
+from kubecore.client.client import Client, Object, Outcomes
 from kubecore.client.event_series import SeriesRecorder
 from kubecore.clock import Clock
-from kubecore.scheduler.amending import Outcomes, PodAmending
+from kubecore.scheduler.amending import PodAmender
 from kubecore.scheduler.pods import PodInfo
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Reporter:
         self._client = client
         self._clock = clock
         self._spawn = spawn
-        self._amending = PodAmending(client, spawn)
+        self._amending = PodAmender(client, spawn)
         self._recorder = SeriesRecorder(client, clock, name)
         self._shown: dict[str, str] = {}
         """By uid, the nominated node that was written for a pod whose binding is under way."""
@@ -118,7 +118,7 @@ class Reporter:
         elif members:
             self._patch_beside(pod, members)
 
-    def _condition_set(self, pod: Object, one: Amendment, outcomes: Outcomes) -> None:
+    def _condition_set(self, pod: Object, one: Amendment, outcomes: Outcomes | None) -> None:
         if outcomes is None or _passes(outcomes[0]):
             self._patch_beside(pod, {**one.status, **meta.condition_patch(pod, one.condition)})
         elif failure := _failure(outcomes[0]):

@@ -212,10 +212,11 @@ async def test_readiness_follows_what_the_process_serves(node: Running) -> None:
         "readinessProbe": probe,
     }
     node.pod("server", container)
-    await node.until(
+    pod = await node.until(
         "server",
         lambda pod: any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", [])),
     )
+    assert [one["ready"] for one in pod["status"]["containerStatuses"]] == [True]
 
 
 async def test_the_end_of_the_kubelet_ends_its_processes(tmp_path: Path) -> None:
@@ -253,6 +254,8 @@ async def test_a_tcp_probe_tells_the_address_and_port_it_tried(node: Running) ->
     async with asyncio.timeout(60):
         while told not in [event["message"] for event in node.api.all("events")]:
             await asyncio.sleep(0.01)
+    found = await node.until("silent", lambda one: bool(one["status"].get("containerStatuses")))
+    assert [one["ready"] for one in found["status"]["containerStatuses"]] == [False]
 
 
 async def test_the_node_tells_of_its_start(node: Running) -> None:
