@@ -108,9 +108,10 @@ async def test_where_one_process_is_to_be_killed_the_others_go_on(node: Node) ->
     script = (
         "/bin/sh -c 'kept=$(seq 9000000); sleep 1000'; trap 'exit 7' TERM; echo goes on; while :; do sleep 0.1; done"
     )
-    limits = Limits(memory=32 * MEBI, together=False)
+    limits = Limits(memory=400 * MEBI, together=False)
     container = await node.start(sandbox, "/bin/sh", "-c", script, log_path=log, limits=limits)
     assert node.runtime.container_status(container).memory_kills == 0
+    await node.runtime.update_container_limits(container, Limits(memory=32 * MEBI, together=False))
     await until(lambda: b"goes on" in log.read_bytes())
     await until(lambda: node.runtime.container_status(container).memory_kills == 1)
     assert node.runtime.container_status(container).state is ContainerState.RUNNING
