@@ -4,7 +4,7 @@ starts, through the API server in the same process, each binding durable before 
 The peer is kube-scheduler: with its own API server over etcd, and with kubecore's in that one's place. Its figure is
 taken from the first binding to the last, one round after ours, since each takes minutes.
 
-A figure of ours is pods divided by the time from the scheduler's start (its caches are complete) until the last pod has
+A figure of ours is pods by the time from when the scheduler is ready, its caches complete, until the last pod has
 its node. CPU is that of the whole process, API server and all, until the last event is written, too.
 """
 

@@ -80,13 +80,13 @@ class SharedInformer:
         self._on_update: list[Callable[[Object, Object], None]] = []
         self._on_delete: list[Callable[[Object], None]] = []
         self._synced = asyncio.Event()
-        known = client.resource(resource)
+        self._decoder = decoder_of(client.resource(resource))
         self._reflector: Reflector[Object] = Reflector(
             client,
             clock,
             resource,
             self,
-            decoder_of(known),
+            self._decoder,
             namespace=namespace,
             label_selector=label_selector,
             field_selector=field_selector,
@@ -171,7 +171,9 @@ class SharedInformer:
         known = self._objects.get(key)
         if type != "DELETED":
             self._replace_one(known, item)
-        elif known is not None:
+            return
+        self._decoder.forget(item)
+        if known is not None:
             del self._objects[key]
             for index in self._indexes.values():
                 index.take(key, index.function(known))
@@ -221,7 +223,7 @@ def _share(known: Object, item: Object) -> Collection[Of]:
     these again and again, which costs nothing then, and who keeps the former version keeps little of its own. Says what
     may have changed."""
     before, now = known.get("spec"), item.get("spec")
-    same = before == now
+    same = before is now or before == now
     if before and now:
         if same:
             item["spec"] = before

@@ -48,6 +48,24 @@ async def test_it_holds_what_exists_and_follows_changes(api: FakeAPI, informers:
     assert found is not None and found["data"] == {"a": "2"} and found["kind"] == "ConfigMap"
 
 
+async def test_nothing_is_kept_of_what_is_deleted(api: FakeAPI, informers: InformerFactory) -> None:
+    spec = {"containers": [{"name": "main", "image": "any"}]}
+    api.add("pods", {"metadata": {"name": "one", "uid": "u"}, "spec": spec})
+    informer = informers.informer("pods")
+    await informers.start()
+    await informers.wait_synced()
+    first = informer.get("default/one")
+    assert first is not None
+    api.change("pods", "one", status={"phase": "Running"})
+    await VirtualClock().settle()
+    assert (informer.get("default/one") or {})["spec"] is first["spec"]
+    api.remove("pods", "one")
+    await VirtualClock().settle()
+    api.add("pods", {"metadata": {"name": "one", "uid": "u"}, "spec": spec})
+    await VirtualClock().settle()
+    assert (informer.get("default/one") or {})["spec"] is not first["spec"]
+
+
 async def test_a_watch_that_ends_is_resumed_without_loss(
     api: FakeAPI, clock: VirtualClock, informers: InformerFactory
 ) -> None:
