@@ -64,6 +64,8 @@ class Watched:
     measured: Measured | None = None
     ending: bool = False
     """All of it has been killed."""
+    killed: Process | None = None
+    """Of its processes the one that was last, which may need a while to go, and counts until it has."""
 
     def note(self, device: int, used: int) -> None:
         """Others may have put there what there is now."""

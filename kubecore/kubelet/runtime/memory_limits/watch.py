@@ -238,8 +238,10 @@ class MemoryWatch:
 
     def _end(self, over: Over) -> None:
         container, victim, used, limit, whose = over
-        if not container.ending and container.end(victim):
-            container.ending = victim is None
+        if container.ending or (victim is not None and victim == container.killed):
+            return
+        if container.end(victim):
+            container.ending, container.killed = victim is None, victim
             what = f"process {victim.pid} of container" if victim is not None else "container"
             told = "%s %s is killed: %d bytes of memory are above the %s's limit of %d"
             log.warning(told, what, container.id, used, whose, limit)

@@ -44,6 +44,8 @@ class Machines:
     looks: list[float] = field(default_factory=list)
     measured: list[float] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
+    killed: list[int] = field(default_factory=list)
+    """Of containers whose processes are killed one by one. They go when a test lets them."""
     meanwhile: Callable[[], None] = lambda: None
     """Called after one process was measured, and before the next."""
 
@@ -89,15 +91,26 @@ class Machines:
     # ---- for tests
 
     def start(
-        self, name: str, pid: int, limit: int | None, *, pod: str = "pod", folders: tuple[Folder, ...] = ()
+        self,
+        name: str,
+        pid: int,
+        limit: int | None,
+        *,
+        pod: str = "pod",
+        folders: tuple[Folder, ...] = (),
+        together: bool = True,
     ) -> None:
         self.has.setdefault(pid, Has(1))
         limit = None if limit is None else limit * MEBI
         end = partial(self.end, name, pid)
-        self.watch.add(pod, Watched(id=name, process=Process(pid, 1), limit=limit, end=end, folders=folders))
+        self.watch.add(
+            pod, Watched(id=name, process=Process(pid, 1), limit=limit, end=end, folders=folders, together=together)
+        )
 
     def end(self, name: str, pid: int, victim: Process | None) -> bool:
-        assert victim is None
+        if victim is not None:
+            self.killed.append(victim.pid)
+            return True
         self.ended.append(name)
         for one in (pid, *self.children.get(pid, ())):
             self.has.pop(one, None)
@@ -250,6 +263,18 @@ async def test_a_limit_of_the_pod_ends_the_container_with_the_heaviest_process(m
     machine.has[10].own = 45
     await machine.clock.advance(5)
     assert machine.ended == ["large"]
+
+
+async def test_a_process_that_was_killed_is_not_killed_again_while_it_goes(machine: Machines) -> None:
+    machine.start("web", 10, 50, together=False)
+    machine.children[10] = [20, 21]
+    machine.has[20] = Has(100)
+    await machine.clock.advance(5)
+    assert machine.killed == [20]
+    del machine.has[20]
+    machine.has[21] = Has(60)
+    await machine.clock.advance(5)
+    assert machine.killed == [20, 21]
 
 
 async def test_a_new_limit_is_in_force_at_once(machine: Machines) -> None:
