@@ -17,7 +17,14 @@ from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.interface import Identity, MemoryDirectory, Mount
 from kubecore.kubelet.runtime.mapped_roots import lack
 from kubecore.kubelet.runtime.pod_users import IDS
-from tests.integration.host_runtime.conftest import Node, free_octet, make_oci_node, make_program_node, until
+from tests.integration.host_runtime.conftest import (
+    Node,
+    free_octet,
+    make_oci_node,
+    make_program_node,
+    processes,
+    until,
+)
 from tests.support.fake_api import FakeAPI
 from tests.support.running_kubelet import running_kubelet, shell
 from tests.support.small_image import Layer, SmallImage, programs
@@ -165,9 +172,11 @@ async def test_it_has_all_that_other_pods_have(node: Node) -> None:
 
 async def test_containers_may_share_their_processes(node: Node) -> None:
     sandbox, _ = await node.sandbox(own_users=True, share_processes=True)
-    await node.start(sandbox, "sleep", "4321")
+    marker = f"4321{os.getpid()}"
+    await node.start(sandbox, "sleep", marker)
+    await until(lambda: processes(marker) != [])  # runc has told it to begin, and does not see that it has
     told = await node.output(sandbox, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
-    assert "sleep 4321" in told
+    assert f"sleep {marker}" in told
 
 
 async def test_what_is_guaranteed_its_memory_is_so_in_there_too(node: Node) -> None:
