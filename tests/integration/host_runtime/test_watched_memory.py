@@ -106,7 +106,8 @@ async def test_where_one_process_is_to_be_killed_the_others_go_on(node: Node) ->
     sandbox, _ = await node.sandbox()
     log = node.root / "one.log"
     script = (
-        "/bin/sh -c 'kept=$(seq 9000000); sleep 1000'; trap 'exit 7' TERM; echo goes on; while :; do sleep 0.1; done"
+        "/bin/sh -c 'kept=$(seq 9000000); sleep 1000; exit';"  # which is not its last, and not run in its place
+        " trap 'exit 7' TERM; echo goes on; while :; do sleep 0.1; done"
     )
     limits = Limits(memory=400 * MEBI, together=False)
     container = await node.start(sandbox, "/bin/sh", "-c", script, log_path=log, limits=limits)
