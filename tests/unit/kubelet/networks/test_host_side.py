@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -13,12 +12,12 @@ import pytest
 from kubecore.kubelet.networks.host_side import NativeCarrier, NodeHost
 from kubecore.netlink import ipv6_trouble
 from kubecore.proxy.host_ports import HostPorts
+from tests.support.ports import free_port
 from tests.unit.proxy.builders import vip, virtual_server
 
-# of this process: names in the kernel are everybody's
-PORT = 20000 + os.getpid() % 10000
+PORT = free_port()  # names in the kernel are everybody's
 HOST = ("TCP", vip(21), PORT)
-SECONDS = 10
+SECONDS = 60
 
 
 @pytest.fixture
