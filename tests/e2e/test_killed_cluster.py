@@ -6,15 +6,15 @@ import json
 import signal
 import socket
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.asking import answer_at
 from tests.support.kubectl import Kubectl, of_version
 from tests.support.ports import free_port
-from tests.support.process import ON_THE_HOST, PATIENCE, running_cluster
+from tests.support.process import ON_THE_HOST, running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -56,8 +56,7 @@ def test_pods_go_on_without_their_cluster_and_the_next_start_takes_them_over(tmp
 
 def said_at(status: dict[str, Any], port: int) -> str:
     """By whatever has the host port at the node of the pod with this status."""
-    with urllib.request.urlopen(f"http://{status['hostIP']}:{port}/", timeout=PATIENCE) as answer:
-        return str(answer.read().decode())
+    return answer_at(f"http://{status['hostIP']}:{port}/")
 
 
 def not_served(kubectl: Kubectl, *, by: int) -> list[str]:
