@@ -11,7 +11,7 @@ from kubecore.apiserver.storage.lmdb import LMDBConfig
 from kubecore.clock import RealClock
 from tests.integration.apiserver.http import Http
 
-MINIMUM = 0.5
+MINIMUM = 0.2
 
 
 async def test_08_a_watch_without_a_timeout_ends_at_a_random_time_after_the_minimum(tmp_path: Path) -> None:
@@ -31,9 +31,10 @@ async def test_08_a_watch_without_a_timeout_ends_at_a_random_time_after_the_mini
     try:
         pair = server.issue_client_certificate("root", ["system:masters"])
         async with Http(server, tmp_path, pair=pair) as http:
-            durations = await asyncio.gather(*(lasted(http) for _ in range(8)))
+            # In turn: a machine that stands still for a moment would end all of them together.
+            durations = [await lasted(http) for _ in range(6)]
     finally:
         await server.stop()
     assert min(durations) >= MINIMUM
-    # Eight numbers of half a second's width do not all fall into a fiftieth of it.
+    # Six numbers of a fifth of a second's width do not all fall into a twentieth of it.
     assert max(durations) - min(durations) > 0.01
