@@ -7,6 +7,7 @@ address of the loopback device; clients and endpoints are both here.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import json
 import os
 import socket
@@ -33,10 +34,11 @@ SECONDS = 30.0
 A, B = ("10.9.0.1", 9000), ("10.9.0.2", 9000)
 SIX_A = ("fd00::a", 9000)
 VIP, NODE = "10.8.0.1", "10.0.0.1"
+_NUMBERS = itertools.count()
 
 
 def serve(name: str, address: tuple[str, int]) -> None:
-    """TCP: tells its name, and again for every byte it gets. UDP: its name for a packet."""
+    """TCP: tells its name, and again for every byte it gets. UDP: its name and what was asked for a packet."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     listener, packets = socket.socket(family), socket.socket(family, socket.SOCK_DGRAM)
     listener.bind(address)
@@ -55,7 +57,8 @@ def serve(name: str, address: tuple[str, int]) -> None:
 
     def answer() -> None:
         while True:
-            packets.sendto(name.encode(), packets.recvfrom(16)[1])
+            asked, client = packets.recvfrom(16)
+            packets.sendto(name.encode() + asked, client)
 
     for work in (accept, answer):
         threading.Thread(target=work, daemon=True).start()
@@ -102,20 +105,23 @@ def ask_udp(address: str, port: int) -> str:
         try:
             client.connect((address, port))
             client.send(b"?")
-            return client.recv(16).decode()
+            return client.recv(16).decode().removesuffix("?")
         except OSError as error:
             return type(error).__name__
 
 
 def ask_on(client: socket.socket) -> str:
     """Of UDP, by one flow, until there is an answer: what is sent while its endpoint goes is lost, which the kernel
-    tells who sends from here."""
+    tells who sends from here. What comes late, of what was asked before, is no answer."""
     ends = time.monotonic() + SECONDS
     client.settimeout(0.2)
     while time.monotonic() < ends:
+        asked = f" {next(_NUMBERS)}"
         with suppress(TimeoutError, PermissionError):
-            client.send(b"?")
-            return client.recv(16).decode()
+            client.send(asked.encode())
+            while not (said := client.recv(16).decode()).endswith(asked):
+                pass
+            return said.removesuffix(asked)
     return "nothing"
 
 
