@@ -50,6 +50,8 @@ async def until_registered(api: Api, name: str, wanted: bool = True) -> JSON:
     status, found = await api.get(SERVICES, name)
     if (status == 200) == wanted:
         return found if wanted else {}
+    if status == 200:  # it may be gone by now, which a watch that begins now does not tell
+        query["resourceVersion"] = found["metadata"]["resourceVersion"]
     async for batch in api.transport.watch(f"/apis/{SERVICES}", query=query):
         if any(event.type == ("ADDED" if wanted else "DELETED") for event in batch):
             return (await api.get(SERVICES, name))[1] if wanted else {}
