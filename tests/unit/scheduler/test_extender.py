@@ -15,6 +15,7 @@ from kubecore.client.client import Object
 from kubecore.clock import VirtualClock
 from kubecore.scheduler.extender import ExtenderConfig, ExtenderError, HTTPExtender, is_interested
 from kubecore.scheduler.preemption import Candidate
+from tests.support.ports import free_port
 from tests.unit.scheduler.builders import cache_of, container, info, node, node_info, pod
 
 NODES = [node_info("a"), node_info("b")]
@@ -171,7 +172,7 @@ class TestFailing:
         assert "answers no object" in await self.message(served.extender(filter_verb="fit"))
 
     async def test_nobody_listens(self, served: Served) -> None:
-        await served.stop()
+        served.url = f"http://127.0.0.1:{free_port()}/"
         told = await self.message(served.extender(filter_verb="fit"))
         assert told.startswith(f'Post "{served.url}fit": cannot connect to 127.0.0.1')
 

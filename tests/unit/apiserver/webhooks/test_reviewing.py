@@ -16,6 +16,7 @@ from kubecore.api.kubeconfig import Kubeconfig
 from kubecore.apiserver.webhooks.reviewing import Reviewer, ReviewFailed
 from kubecore.clock import VirtualClock
 from tests.support.http_peers import read_body, read_head, serving
+from tests.support.ports import free_port
 
 JSON = dict[str, Any]
 VERSION = "authorization.k8s.io/v1"
@@ -188,8 +189,7 @@ async def test_the_address_is_a_path_and_says_how_long_we_wait() -> None:
 
 
 async def test_nobody_listening_is_told_as_go_tells_it() -> None:
-    async with asked(VirtualClock(), b"") as (_, _, url):
-        pass
+    url = f"http://127.0.0.1:{free_port()}"
     reviewer = Reviewer(Kubeconfig(server=url), VirtualClock(), timeout_seconds=3)
     where = url.removeprefix("http://")
     told = f'Post "{url}/?timeout=3s": dial tcp {where}: connect: connection refused'
