@@ -13,6 +13,8 @@ PYTEST := PYTHONPATH=. $(BIN)/python -m pytest -q -rs
 CARGO := env --unset=MAKEFLAGS --unset=MFLAGS cargo
 # Slow tests wait for processes much of the time; those of a file share what they start, and the longest files begin.
 SLOW_WORKERS ?= 3
+# Whatever the environment says: kubecore starts hundreds of times in the tests, and is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## list the targets
