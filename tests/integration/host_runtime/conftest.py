@@ -24,8 +24,7 @@ from kubecore.kubelet.keeper.link import KeeperLink
 from kubecore.kubelet.keeper.messages import KeeperSettings
 from kubecore.kubelet.keeper.process import Keeper
 from kubecore.kubelet.logs.writing import LogBook
-from kubecore.kubelet.networks import loopback_ranges
-from kubecore.kubelet.networks.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect, unrouted
+from kubecore.kubelet.networks.network import BridgeNetwork, LoopbackNetwork, PodNetwork, detect
 from kubecore.kubelet.runtime import host, leftovers
 from kubecore.kubelet.runtime.cri.holdings import CriSettings
 from kubecore.kubelet.runtime.cri.runtime import CriRuntime
@@ -44,6 +43,7 @@ from kubecore.kubelet.runtime.oci_programs import finding
 from kubecore.kubelet.runtime.oci_programs.link import MonitorLink
 from kubecore.kubelet.runtime.oci_programs.runtime import ProgramRuntime
 from tests.support.containerd import PROGRAMS, Containerd, running_containerd
+from tests.support.own_ranges import own_octet, own_pod_range
 from tests.support.small_image import SmallImage, programs
 
 
@@ -264,13 +264,6 @@ async def make_cri_node(root: Path, network: PodNetwork, containerd: Containerd)
     return node
 
 
-def free_octet() -> int:
-    """N of a range 10.N.0.0/16 that no bridge of a killed run has; others who run tests begin to look elsewhere."""
-    octets = [128 + (os.getpid() + step) % 100 for step in range(100)]
-    free = unrouted(f"10.{octet}.0.0/16" for octet in octets)
-    return next(octet for octet in octets if f"10.{octet}.0.0/16" in free)
-
-
 @pytest.fixture(params=networks())
 async def node(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs_image: Path
@@ -282,12 +275,12 @@ async def node(
     if request.param in ("netns", "cri"):
         if detect().mode != "netns":
             pytest.skip(detect().reason)
-        octet = free_octet()
+        octet = own_octet()
         network = BridgeNetwork(
             [f"10.{octet}.3.0/24"], bridge=f"kct{os.getpid()}", cluster_cidrs=[f"10.{octet}.0.0/16"]
         )
     else:
-        pods = loopback_ranges.pods_of(loopback_ranges.services_of(31), os.getpid() % 32)
+        pods = own_pod_range()
         network = LoopbackNetwork(pods)
     if request.param == "oci":
         node = await make_oci_node(tmp_path, network, programs_image, "programs")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kubecore.kubelet.networks import loopback_ranges
 from kubecore.kubelet.networks.network import LoopbackNetwork
 from kubecore.kubelet.runtime.interface import ContainerState, RuntimeFailure
 from kubecore.kubelet.runtime.oci_programs.runtime import ProgramRuntime
 from tests.integration.host_runtime.conftest import Node, make_program_node, processes, until
+from tests.support.own_ranges import own_pod_range
 
 pytestmark = pytest.mark.root
 _UNIFIED = Path("/sys/fs/cgroup/unified")
@@ -30,7 +30,7 @@ async def node(tmp_path: Path, programs_image: Path) -> AsyncIterator[Node]:
         script.write_text(_ONE_VERSION)
         script.chmod(0o755)
         program = str(script)
-    network = LoopbackNetwork(loopback_ranges.pods_of(loopback_ranges.services_of(31), os.getpid() % 32))
+    network = LoopbackNetwork(own_pod_range())
     root = tmp_path / "node"
     root.mkdir()
     node = await make_program_node(root, network, programs_image, "programs", handler="crun", program=program)

@@ -14,13 +14,13 @@ import pytest
 
 from kubecore.images.archives import load
 from kubecore.images.store import ImageStore
-from kubecore.kubelet.networks import loopback_ranges
 from kubecore.kubelet.networks.network import BridgeNetwork, LoopbackNetwork, detect
 from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.image_roots import WRITTEN
 from kubecore.kubelet.runtime.interface import Identity, Mount, ProcessUser, RuntimeFailure
 from kubecore.kubelet.runtime.scratch import scratch_of
-from tests.integration.host_runtime.conftest import Node, free_octet, make_node, make_oci_node, settled, until
+from tests.integration.host_runtime.conftest import Node, make_node, make_oci_node, settled, until
+from tests.support.own_ranges import own_octet, own_pod_range
 from tests.support.running_kubelet import running_kubelet, shell
 from tests.support.small_image import Layer, SmallImage, programs
 from tests.support.small_registry import SmallRegistry, serving
@@ -40,7 +40,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def node(tmp_path: Path, archive: Path) -> AsyncIterator[Node]:
-    network = LoopbackNetwork(loopback_ranges.pods_of(loopback_ranges.services_of(30), os.getpid() % 32))
+    network = LoopbackNetwork(own_pod_range())
     node = await make_oci_node(tmp_path, network, archive, "small:v1")
     yield node
     await node.runtime.close()
@@ -62,7 +62,7 @@ async def test_sys_tells_of_the_pods_network(tmp_path: Path, archive: Path, runt
     """Not of the host's; and of control groups as before."""
     if detect().mode != "netns":
         pytest.skip(detect().reason)
-    octet, bridge = free_octet(), f"kci{os.getpid()}"
+    octet, bridge = own_octet(), f"kci{os.getpid()}"
     network = BridgeNetwork([f"10.{octet}.5.0/24"], bridge=bridge, cluster_cidrs=[f"10.{octet}.0.0/16"])
     images = runtime == "oci"
     node = await (make_oci_node(tmp_path, network, archive, "small:v1") if images else make_node(tmp_path, network))

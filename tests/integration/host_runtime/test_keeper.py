@@ -17,12 +17,10 @@ from kubecore.kubelet.keeper.kept_runtime import LOST, KeptRuntime
 from kubecore.kubelet.keeper.link import KeeperLink
 from kubecore.kubelet.keeper.messages import KeeperSettings, Said
 from kubecore.kubelet.logs.writing import LogBook
-from kubecore.kubelet.networks import loopback_ranges
 from kubecore.kubelet.networks.network import LoopbackNetwork
 from kubecore.kubelet.runtime.interface import ContainerState, ContainerStatus, RuntimeFailure
 from tests.integration.host_runtime.conftest import Node, node_mark, processes, started, until
-
-PODS = loopback_ranges.pods_of(loopback_ranges.services_of(30), os.getpid() % 32)
+from tests.support.own_ranges import own_pod_range
 
 
 def settings(root: Path) -> KeeperSettings:
@@ -31,7 +29,7 @@ def settings(root: Path) -> KeeperSettings:
         mark=node_mark(),
         image_store=root / "images",
         network_mode="loopback",
-        pod_cidrs=(PODS,),
+        pod_cidrs=(own_pod_range(),),
         cluster_cidrs=(),
         bridge="",
         pods_through_node=False,
@@ -54,7 +52,7 @@ class Kubelets:
         holdings = await link.find()
         if holdings is not None:
             runtime.take_over(holdings.held["host"])
-        return await started(runtime, LoopbackNetwork(PODS), self.settings.root)
+        return await started(runtime, LoopbackNetwork(own_pod_range()), self.settings.root)
 
     async def gone(self) -> None:
         await until(lambda: not place.is_kept(self.settings.root))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from kubecore.kubelet.networks import loopback_ranges
 from kubecore.kubelet.networks.network import LoopbackNetwork
 from kubecore.kubelet.runtime.interface import RuntimeFailure
 from kubecore.kubelet.runtime.oci_programs import finding
@@ -28,6 +27,7 @@ from tests.integration.host_runtime.conftest import (
     settled,
     until,
 )
+from tests.support.own_ranges import own_pod_range
 
 _NUMBERS = itertools.count()
 
@@ -76,7 +76,7 @@ def marker() -> str:
 @pytest.fixture
 async def bare_node(tmp_path: Path, programs_image: Path, program: Program) -> AsyncIterator[Node]:
     """Its program is not installed yet."""
-    network = LoopbackNetwork(loopback_ranges.pods_of(loopback_ranges.services_of(29), os.getpid() % 32))
+    network = LoopbackNetwork(own_pod_range())
     node = await make_program_node(tmp_path, network, programs_image, "programs", program=str(program.path))
     yield node
     await node.runtime.close()

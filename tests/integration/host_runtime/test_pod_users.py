@@ -11,21 +11,14 @@ import pytest
 
 from kubecore.images.archives import load
 from kubecore.images.store import ImageStore
-from kubecore.kubelet.networks import loopback_ranges
 from kubecore.kubelet.networks.network import BridgeNetwork, LoopbackNetwork, detect
 from kubecore.kubelet.runtime import capabilities
 from kubecore.kubelet.runtime.interface import Identity, MemoryDirectory, Mount
 from kubecore.kubelet.runtime.mapped_roots import lack
 from kubecore.kubelet.runtime.pod_users import IDS
-from tests.integration.host_runtime.conftest import (
-    Node,
-    free_octet,
-    make_oci_node,
-    make_program_node,
-    processes,
-    until,
-)
+from tests.integration.host_runtime.conftest import Node, make_oci_node, make_program_node, processes, until
 from tests.support.fake_api import FakeAPI
+from tests.support.own_ranges import own_octet, own_pod_range
 from tests.support.running_kubelet import running_kubelet, shell
 from tests.support.small_image import Layer, SmallImage, programs
 
@@ -51,7 +44,7 @@ async def node(request: pytest.FixtureRequest, tmp_path: Path, archive: Path) ->
         pytest.skip(detect().reason)
     if why := lack(tmp_path):
         pytest.skip(why)
-    octet, bridge = free_octet(), f"kcu{os.getpid()}"
+    octet, bridge = own_octet(), f"kcu{os.getpid()}"
     network = BridgeNetwork([f"10.{octet}.5.0/24"], bridge=bridge, cluster_cidrs=[f"10.{octet}.0.0/16"])
     make = make_oci_node if request.param == "oci" else make_program_node
     node = await make(tmp_path, network, archive, "small:v1")
@@ -77,7 +70,7 @@ async def test_a_pod_on_the_hosts_network_sees_that(tmp_path: Path, archive: Pat
     """As all are in loopback mode: there is no /sys that could be mounted for it."""
     if why := lack(tmp_path):
         pytest.skip(why)
-    network = LoopbackNetwork(loopback_ranges.pods_of(loopback_ranges.services_of(29), os.getpid() % 32))
+    network = LoopbackNetwork(own_pod_range())
     node = await make(tmp_path, network, archive, "small:v1")
     try:
         sandbox, _ = await node.sandbox(own_users=True)

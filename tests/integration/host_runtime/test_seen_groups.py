@@ -11,12 +11,12 @@ import pytest
 
 from kubecore.kubelet.cgroups import detection
 from kubecore.kubelet.cgroups.interface import Cgroups, Limits
-from kubecore.kubelet.networks import loopback_ranges
 from kubecore.kubelet.networks.network import LoopbackNetwork
 from kubecore.kubelet.runtime import host, mapped_roots
 from kubecore.kubelet.runtime.interface import Mount
 from kubecore.kubelet.runtime.isolation import probe_isolation
 from tests.integration.host_runtime.conftest import Node, cgroups_named, make_oci_node, make_program_node
+from tests.support.own_ranges import own_pod_range
 
 MEBI = 1024 * 1024
 POD = "podseen"
@@ -28,7 +28,7 @@ ours = pytest.mark.parametrize("node", ["oci"], indirect=True)
 @pytest.fixture(params=["oci", "runc"])
 async def node(request: pytest.FixtureRequest, tmp_path: Path, programs_image: Path) -> AsyncIterator[Node]:
     """By our own launcher, and by a program of the OCI runtime specification."""
-    pods = loopback_ranges.pods_of(loopback_ranges.services_of(28), os.getpid() % 32)
+    pods = own_pod_range()
     make = make_oci_node if request.param == "oci" else make_program_node
     node = await make(tmp_path, LoopbackNetwork(pods), programs_image, "programs")
     yield node

@@ -10,7 +10,6 @@ import pytest
 
 from kubecore.clock import RealClock
 from kubecore.kubelet.logs.writing import LogBook
-from kubecore.kubelet.networks import loopback_ranges
 from kubecore.kubelet.networks.network import LoopbackNetwork
 from kubecore.kubelet.node import runtimes as node_runtimes
 from kubecore.kubelet.node.runtimes import NodeRuntimes, make_runtimes
@@ -20,6 +19,7 @@ from kubecore.kubelet.runtime.isolation import Isolation, has_recursive_read_onl
 from kubecore.kubelet.serving.kubelet_metrics import RuntimeMetrics
 from kubecore.kubelet.settings.kubelet_config import KubeletConfig
 from tests.support.fake_api import FakeAPI
+from tests.support.own_ranges import own_pod_range
 
 OF_ROOT = Isolation(True, False, "as root")
 REFUSED = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
@@ -36,7 +36,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         monkeypatch.setattr(UsersTrial, "made", lambda folder: trial)
         clock = RealClock()
         config = KubeletConfig(node_name="node", root_dir=tmp_path, network_mode="loopback")
-        network = LoopbackNetwork(loopback_ranges.pods_of(loopback_ranges.services_of(29), 0))
+        network = LoopbackNetwork(own_pod_range())
         book = LogBook()
         return make_runtimes(config, network, (), clock, book, mark="test", metrics=RuntimeMetrics())
 
