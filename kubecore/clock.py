@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import select
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+import types
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -46,8 +48,9 @@ class Clock(Protocol):
         """`timeout` for a body that waits for a program outside the cluster: its limit is real time, and virtual time
         stands still meanwhile. Never around what only goes on when this clock does."""
 
-    def heed(self, busy: Callable[[], bool]) -> None:
-        """Somebody works outside the event loop, on another thread: while `busy()`, virtual time stands still."""
+    def heed(self, busy: Callable[[], bool], bell: int | None = None) -> None:
+        """Somebody works outside the event loop, on another thread: while `busy()`, virtual time stands still. `bell`
+        is a descriptor that is readable when the loop has something of it to look at, as long as `busy` exists."""
 
     def machine_now(self) -> datetime:
         """What programs outside the cluster take the time to be, as when they judge certificates."""
@@ -72,7 +75,7 @@ class RealClock:
     def outside(self, seconds: float) -> AbstractAsyncContextManager[object]:
         return asyncio.timeout(seconds)
 
-    def heed(self, busy: Callable[[], bool]) -> None:
+    def heed(self, busy: Callable[[], bool], bell: int | None = None) -> None:
         """Real time waits for nobody."""
 
     def machine_now(self) -> datetime:
@@ -100,6 +103,7 @@ class VirtualClock:
         self._native: _native.Clock | None = None
         self._machine = machine or RealClock().now
         self._heeded: list[Callable[[], bool]] = []
+        self._bells = select.poll()
         self._awaited = 0
         self._all_answered: asyncio.Future[None] | None = None
 
@@ -179,11 +183,11 @@ class VirtualClock:
                 continue
             if time.monotonic() > given_up_at:
                 raise RuntimeError("work outside the event loop does not end")
-            # The one real wait: what other threads do takes real time. Mostly that is a commit, and the loop's shortest
-            # sleep, a millisecond, would be longer.
+            # The one real wait: what other threads do takes real time. Mostly that is a commit, which is over long
+            # before the loop's shortest sleep, a millisecond, would be: there is nothing to do until a bell rings.
             polls += 1
             if polls <= _SHORT_POLLS:
-                _stand_aside()
+                self._bells.poll(_SHORT_POLL_MILLISECONDS)
             else:
                 await asyncio.sleep(_OUTSIDE_POLL_SECONDS)
             await self._run_ready()
@@ -195,16 +199,17 @@ class VirtualClock:
         await asyncio.shield(self._all_answered)
 
     async def _run_ready(self) -> None:
-        loop = asyncio.get_running_loop()
         # Loops other than the standard one hide their queue: there a fixed number of turns has to do.
+        ready = getattr(asyncio.get_running_loop(), "_ready", None)
         for _ in range(_SETTLE_TURNS):
-            await asyncio.sleep(0)
-            ready = getattr(loop, "_ready", None)
+            await _turn()
             if ready is not None and not ready:
                 return
 
-    def heed(self, busy: Callable[[], bool]) -> None:
+    def heed(self, busy: Callable[[], bool], bell: int | None = None) -> None:
         self._heeded.append(busy)
+        if bell is not None:
+            self._bells.register(bell, select.POLLIN)
 
     def machine_now(self) -> datetime:
         return self._machine()
@@ -241,14 +246,15 @@ class VirtualClock:
 
 _SETTLE_TURNS = 200
 _OUTSIDE_POLL_SECONDS = 0.0002
-_SHORT_POLLS, _SHORT_POLL_SECONDS = 50, 0.00003
+_SHORT_POLLS, _SHORT_POLL_MILLISECONDS = 50, 1
 _DRIVE_POLL_SECONDS, _DRIVE_STEP_SECONDS = 0.002, 0.01
 _LONGEST_WORK_SECONDS = 60.0
 
 
-def _stand_aside() -> None:
-    """For other threads, which are at it: the loop has nothing to do meanwhile."""
-    time.sleep(_SHORT_POLL_SECONDS)
+@types.coroutine
+def _turn() -> Generator[None]:
+    """One of the loop: `asyncio.sleep(0)`, of which a day takes a hundred thousand, with less around it."""
+    yield
 
 
 class _VirtualTimer:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -150,6 +151,30 @@ async def test_time_stands_still_while_another_thread_works_that_the_clock_was_t
     thread.start()
     await clock.advance(10)
     thread.join()
+    assert order == [("work", 0.0), ("timer", 5.0)]
+
+
+async def test_time_goes_on_when_the_bell_of_another_threads_work_rings() -> None:
+    clock = VirtualClock()
+    loop = asyncio.get_running_loop()
+    hears, rings = os.pipe()
+    working, order = [True], []
+
+    def heard() -> None:
+        os.read(hears, 1)
+        working.clear()
+        order.append(("work", clock.monotonic()))
+
+    loop.add_reader(hears, heard)
+    clock.heed(lambda: bool(working), hears)
+    clock.call_later(5, lambda: order.append(("timer", clock.monotonic())))
+    thread = threading.Thread(target=lambda: os.write(rings, b"!"))
+    thread.start()
+    await clock.advance(10)
+    thread.join()
+    loop.remove_reader(hears)
+    os.close(hears)
+    os.close(rings)
     assert order == [("work", 0.0), ("timer", 5.0)]
 
 

@@ -80,7 +80,7 @@ class LMDBStorage:
             self._held.release()
             raise
         self._closed = False
-        clock.heed(self._native.busy)
+        clock.heed(self._native.busy, self._native.fileno())
         self._loop.add_reader(self._native.fileno(), self._drain)
 
     def allocated(self) -> int:

@@ -229,7 +229,11 @@ class SimulatedFleet:
                 for share in shares:
                     left = [name for name in share if name not in self._renewing]
                     self._renewing.update(left)
-                    group.create_task(_for_each(left, self._renew), name="simulated leases of a share")
+                    if len(left) <= _SMALLEST_SHARE:
+                        for name in left:
+                            group.create_task(self._renew(name), name=f"simulated lease of {name}")
+                    else:
+                        group.create_task(_for_each(left, self._renew), name="simulated leases of a share")
                     due += seconds / len(shares)
                     await self._clock.sleep(max(0.0, due - self._clock.monotonic()))
 

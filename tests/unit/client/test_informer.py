@@ -80,14 +80,14 @@ async def test_a_watch_that_ends_is_resumed_without_loss(
 
 
 class Noting(FakeAPI):
-    """Notes for how long it was asked to watch."""
+    """Notes how it was asked to watch."""
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(clock)
-        self.asked: list[str | None] = []
+        self.asked: list[Mapping[str, str]] = []
 
     def watch(self, path: str, *, query: Mapping[str, str] | None = None) -> AsyncGenerator[list[Event], None]:
-        self.asked.append((query or {}).get("timeoutSeconds"))
+        self.asked.append(query or {})
         return super().watch(path, query=query)
 
 
@@ -95,7 +95,7 @@ class Near(Noting):
     in_process = True
 
 
-async def asked_for(api: Noting, *, found: bool = False) -> str | None:
+async def asked_for(api: Noting, *, found: bool = False) -> Mapping[str, str]:
     """`found`: in discovery."""
     client = api.client()
     if found:
@@ -105,21 +105,26 @@ async def asked_for(api: Noting, *, found: bool = False) -> str | None:
     await factory.start()
     await VirtualClock().settle()
     await factory.stop()
-    (seconds,) = api.asked
-    return seconds
+    (query,) = api.asked
+    return query
 
 
 async def test_a_watch_ends_after_some_minutes_lest_a_dead_connection_be_waited_for(clock: VirtualClock) -> None:
-    seconds = await asked_for(Noting(clock))
-    assert seconds is not None and 300 <= int(seconds) <= 600
+    assert 300 <= int((await asked_for(Noting(clock)))["timeoutSeconds"]) <= 600
 
 
 async def test_a_watch_of_what_is_served_in_this_process_has_no_end(clock: VirtualClock) -> None:
-    assert await asked_for(Near(clock)) is None
+    assert "timeoutSeconds" not in await asked_for(Near(clock))
+
+
+async def test_bookmarks_are_for_a_watch_that_is_resumed(clock: VirtualClock) -> None:
+    assert (await asked_for(Noting(clock)))["allowWatchBookmarks"] == "true"
+    assert "allowWatchBookmarks" not in await asked_for(Near(clock))
 
 
 async def test_who_serves_what_was_found_in_discovery_may_be_elsewhere(clock: VirtualClock) -> None:
-    assert await asked_for(Near(clock), found=True) is not None
+    query = await asked_for(Near(clock), found=True)
+    assert "timeoutSeconds" in query and query["allowWatchBookmarks"] == "true"
 
 
 async def test_after_410_it_lists_anew_and_tells_the_differences(
