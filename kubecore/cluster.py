@@ -221,10 +221,10 @@ class Cluster:
         self._informers = InformerFactory(client, self.clock)
         settings = self._settings.controller_manager(self.server)
         manager = ControllerManager(client, self.clock, settings, informers=self._informers)
-        self._run("controller-manager", manager, self._election(client, "kube-controller-manager"))
+        self._run_elected("controller-manager", manager, client)
         client = self._client("system:kube-scheduler")
         scheduler = Scheduler(client, self.clock, self.config.scheduler, informers=self._informers)
-        self._run("scheduler", scheduler, self._election(client, "kube-scheduler"))
+        self._run_elected("scheduler", scheduler, client)
         self.server.metrics.add(*manager.metrics, *scheduler.metrics)
         self.server.documents.texts.update(scheduler.documents)
         self._start_simulated_nodes()
@@ -249,7 +249,12 @@ class Cluster:
         if config.default_runtime == SIMULATED:
             names += tuple(self._settings.node_name(index) for index in range(config.nodes))
         client = self._client("system:simulated-nodes", "system:masters", field_manager="kubelet")
-        settings = FleetConfig(names=names, families=self._networks.families)
+        settings = FleetConfig(
+            names=names,
+            families=self._networks.families,
+            lease_seconds=config.lease_seconds,
+            grace_seconds=config.node_monitor_grace_seconds,
+        )
         fleet = SimulatedFleet(client, self.clock, settings, informers=self._informers)
         self._run("simulated nodes", fleet)
 
@@ -339,19 +344,22 @@ class Cluster:
         transport = self.server.transport(username=username, groups=groups)
         return Client(transport, field_manager=field_manager or username.removeprefix("system:"))
 
-    def _run(self, name: str, component: Component, election: LeaderElection | None = None) -> None:
-        if election is None:
-            self._run_task(name, component.run)
-            return
+    def _run(self, name: str, component: Component) -> None:
+        self._run_task(name, component.run)
+
+    def _run_elected(self, name: str, component: Component, client: Client) -> None:
+        """Once it is its turn, where others may be that do the same."""
+        election = self._election(client, f"kube-{name}") if self.config.leader_elect else None
 
         def health() -> tuple[bool, str] | None:
             if component.ready.is_set():
                 return True, "ok"
             # Another process may lead: its lease tells.
-            return None if election.holder and not election.leading else (False, f"{name} is still starting")
+            leads_elsewhere = election is not None and election.holder and not election.leading
+            return None if leads_elsewhere else (False, f"{name} is still starting")
 
         self.server.register_component(name, health)
-        self._run_task(name, partial(election.run, component.run))
+        self._run_task(name, component.run if election is None else partial(election.run, component.run))
 
     def _run_task(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._tasks.append(asyncio.create_task(self._guard(name, work), name=name))

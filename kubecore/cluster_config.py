@@ -37,6 +37,8 @@ _NUMBERS = {
     **dict.fromkeys(("nodes", "simulated_nodes"), (0, None)),
     "max_pods": (1, None),
 }
+_LEASE = "lease_seconds"
+"""Of a KubeletConfig."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +93,16 @@ class ClusterConfig:
     lonely_pod_seconds: float | None = None
     """For so long pods outlive this process, if it is killed, until another one takes them over; None: they do not."""
     kubelet: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the KubeletConfig of each node, as a KubeletConfiguration sets them."""
+    """Fields of the KubeletConfig of each node, as a KubeletConfiguration sets them. Of a simulated node
+    `lease_seconds` counts, its nodeLeaseDurationSeconds."""
     scheduler: SchedulerConfig | None = None
     """Profiles and plugins; None for kube-scheduler's defaults."""
+    leader_elect: bool = True
+    """Scheduler and controller manager work only while they hold their leases; False where nobody runs others beside
+    them (--leader-elect)."""
+    node_monitor_grace_seconds: float = 50.0
+    """Silence after which a node counts as lost (--node-monitor-grace-period): more than the quarter of
+    `lease_seconds` (of `kubelet`, 40 by default) after which a node renews its lease."""
 
     durable: bool = True
     """Writes are synced to disk before they are acknowledged; False only where nothing needs to survive (tests)."""
@@ -115,12 +124,21 @@ class ClusterConfig:
                 raise TypeError(f"{one.name} is a tuple, such as ({value!r},), not a text")
         if self.kubelet:
             _check_kubelet(self.kubelet)
+        if (problem := lease_problem(self.lease_seconds, self.node_monitor_grace_seconds)) is not None:
+            raise ValueError(f"node_monitor_grace_seconds {problem}")
 
     @classmethod
     def throwaway(cls, data_dir: Path, **fields: Any) -> Self:
         """Of a cluster for a test, say: at free ports, and nothing waits for the disk. `fields` are others of it."""
         values: dict[str, Any] = {"secure_port": 0, "grpc_port": 0, "durable": False, **fields}
         return cls(data_dir=data_dir, **values)
+
+    @property
+    def lease_seconds(self) -> int:
+        """How long a node's lease says that it lasts."""
+        from kubecore.kubelet.node.lease import LEASE_SECONDS
+
+        return int(self.kubelet.get(_LEASE, LEASE_SECONDS))
 
     @property
     def real_nodes(self) -> int:
@@ -138,6 +156,14 @@ def _check_number(name: str, value: object, least: int, most: int | None) -> Non
         raise ValueError(f"{name} is {limits}, not {value}")
 
 
+def lease_problem(lease_seconds: int, grace_seconds: float) -> str | None:
+    """What is wrong with how long a node may be silent: one that lives must have renewed its lease before."""
+    if lease_seconds / 4 < grace_seconds:
+        return None
+    renewed = f"nodes renew leases of {lease_seconds} s"
+    return f"is more than the {lease_seconds / 4:g} s after which {renewed}, not {grace_seconds:g}"
+
+
 def _check_kubelet(settings: Mapping[str, Any]) -> None:
     """Before the cluster is there, which a node that cannot be made would end."""
     from kubecore.kubelet.settings.kubelet_config import KubeletConfig
@@ -145,3 +171,5 @@ def _check_kubelet(settings: Mapping[str, Any]) -> None:
     unknown = sorted(settings.keys() - {one.name for one in fields(KubeletConfig)})
     if unknown:
         raise TypeError(f"kubelet: a KubeletConfig has no {', '.join(unknown)}")
+    if _LEASE in settings:
+        _check_number(f"kubelet: {_LEASE}", settings[_LEASE], 1, None)

@@ -80,6 +80,7 @@ class ClusterSettings:
 
         return ControllerManagerConfig(
             root_ca=server.authority.certificate,
+            node_monitor_grace_seconds=self.config.node_monitor_grace_seconds,
             local_volumes=self.config.data_dir / "volumes",
             load_balancer_ranges=self.load_balancer_ranges,
             account_tokens=server.tokens.issue_legacy,

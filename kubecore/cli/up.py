@@ -24,6 +24,7 @@ from kubecore.cli import logs, one_command, open_files, options
 from kubecore.cli.access_options import Access, access_options
 from kubecore.cli.admission_options import admission_options
 from kubecore.cli.audit_options import audit_options
+from kubecore.cli.controller_options import NodeMonitorGracePeriod
 from kubecore.cli.dns_options import Autopath, DnsUpstreams, StubDomains, dns_config
 from kubecore.cli.kubelet_options import (
     MaxPods,
@@ -33,6 +34,7 @@ from kubecore.cli.kubelet_options import (
     node_settings,
     oci_options,
 )
+from kubecore.cli.leading import seconds
 from kubecore.cli.one_command import CANNOT_BE_RUN, Place, Stopping
 from kubecore.cli.option_groups import headed, stands_for
 from kubecore.cli.proxy_options import IpvsScheduler, LoadBalancerCIDR, RuntimeConfig
@@ -94,6 +96,13 @@ IngressAccessLog = Annotated[
     ),
 ]
 Ingress = Annotated[bool, typer.Option("--ingress/--no-ingress", help="Serve Ingresses.")]
+LeaderElect = Annotated[
+    bool,
+    typer.Option(
+        "--leader-elect/--no-leader-elect",
+        help="Scheduler and controllers work only while they hold their leases, so that others may be run beside them.",
+    ),
+]
 RUNTIMES = ("host", "oci", "cri", "simulated")
 BindAddress = Annotated[str, typer.Option(help="Address the API server listens on.")]
 InsecurePort = Annotated[
@@ -175,12 +184,34 @@ def _served_ingress(
     return IngressConfig(http_port=ingress_http_port, https_port=ingress_https_port, access_log=ingress_access_log)
 
 
+def _told_parts(
+    scheduler_config: SchedulerConfigFile = None,
+    kubelet_config: NodesConfigFile = None,
+    node_monitor_grace_period: NodeMonitorGracePeriod = "50s",
+    leader_elect: LeaderElect = True,
+) -> dict[str, Any]:
+    """Fields of a ClusterConfig. Raises BadParameter."""
+    from kubecore.cluster_config import lease_problem
+    from kubecore.kubelet.node.lease import LEASE_SECONDS
+
+    kubelet, grace = node_settings(kubelet_config), seconds(node_monitor_grace_period)
+    if (problem := lease_problem(kubelet.get("lease_seconds", LEASE_SECONDS), grace)) is not None:
+        raise typer.BadParameter(problem, param_hint="'--node-monitor-grace-period'")
+    return {
+        "scheduler": options.scheduler_config(scheduler_config, "--scheduler-config"),
+        "kubelet": kubelet,
+        "node_monitor_grace_seconds": grace,
+        "leader_elect": leader_elect,
+    }
+
+
 @admission_options
 @audit_options
 @access_options
 @cri_options
 @oci_options
 @stands_for("served_ingress", _served_ingress, _NETWORK)
+@stands_for("told_parts", _told_parts)
 @stands_for("place", one_command.place)
 @headed(
     {
@@ -190,6 +221,7 @@ def _served_ingress(
             "default_runtime",
             "max_pods",
             "kubelet_config",
+            "node_monitor_grace_period",
             "pod_network",
             "pod_cidr",
             "scheduler_config",
@@ -231,8 +263,7 @@ def up(
     storage: Storage = "lmdb",
     etcd_servers: Annotated[str, _to_come("storage in etcd is not part of this version yet")] = "",
     served_ingress: Any,
-    scheduler_config: SchedulerConfigFile = None,
-    kubelet_config: NodesConfigFile = None,
+    told_parts: dict[str, Any],
     max_pods: MaxPods = 110,
     pod_network: PodNetworkMode = PodNetwork.AUTO,
     service_cidr: ServiceCIDR = "",
@@ -271,8 +302,7 @@ def up(
             network_mode=pod_network.value,
             **_ranges(service_cidr, pod_cidr, ip_family),
             ingress=served_ingress,
-            scheduler=options.scheduler_config(scheduler_config, "--scheduler-config"),
-            kubelet=node_settings(kubelet_config) | oci_programs,
+            **told_parts | {"kubelet": told_parts["kubelet"] | oci_programs},
         )
         _hold(cluster := Cluster(config), verbosity, logging_format)
         status = run_on_loop(_serve(cluster, place.command))

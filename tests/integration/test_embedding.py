@@ -80,6 +80,17 @@ async def test_a_cluster_ends_with_what_failed_within_its_context(tmp_path: Path
         ("service_cidrs", "10.96.0.0/16", r"service_cidrs is a tuple, such as \('10.96.0.0/16',\), not a text"),
         ("authorization_modes", "RBAC", r"authorization_modes is a tuple, such as \('RBAC',\), not a text"),
         ("kubelet", {"maxPods": 5}, "kubelet: a KubeletConfig has no maxPods"),
+        ("kubelet", {"lease_seconds": 0}, "kubelet: lease_seconds is at least 1, not 0"),
+        (
+            "kubelet",
+            {"lease_seconds": 200},
+            "node_monitor_grace_seconds is more than the 50 s after which nodes renew leases of 200 s, not 50",
+        ),
+        (
+            "node_monitor_grace_seconds",
+            9.5,
+            "node_monitor_grace_seconds is more than the 10 s after which nodes renew leases of 40 s, not 9.5",
+        ),
     ],
 )
 def test_a_field_that_is_wrong_is_told_before_there_is_a_cluster(

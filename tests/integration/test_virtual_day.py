@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -47,16 +48,22 @@ class Day:
         return (await self.client.list("pods", "default", label_selector=f"app={app}")).items
 
 
-@pytest.fixture
-async def day(tmp_path: Path) -> AsyncIterator[Day]:
+@asynccontextmanager
+async def day_of(folder: Path, **settings: Any) -> AsyncIterator[Day]:
+    """In a cluster with such settings."""
     clock = VirtualClock(START)
-    config = ClusterConfig(data_dir=tmp_path, secure_port=0, grpc_port=0, nodes=0, simulated_nodes=2, durable=False)
-    cluster = Cluster(config, clock)
+    cluster = Cluster(ClusterConfig.throwaway(folder, nodes=0, simulated_nodes=2, **settings), clock)
     await clock.drive(cluster.start())
     await clock.advance(10)
     client = Client(cluster.server.transport(username="admin", groups=["system:masters"]), field_manager="test")
     yield Day(clock, client)
     await clock.drive(cluster.stop())
+
+
+@pytest.fixture
+async def day(tmp_path: Path) -> AsyncIterator[Day]:
+    async with day_of(tmp_path) as one:
+        yield one
 
 
 def template(app: str, **rules: str) -> Object:
@@ -151,6 +158,30 @@ async def test_pods_of_a_node_that_falls_silent_are_replaced_after_their_tolerat
     living = [pod for pod in await day.pods("web") if not meta.is_deleting(pod)]
     assert {pod["spec"]["nodeName"] for pod in living} == {"simulated-1"}
     assert [pod["status"]["phase"] for pod in living] == ["Running"] * 4
+
+
+async def test_nodes_that_renew_seldom_where_nobody_is_elected_are_lost_after_the_silence_that_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    settings = {"leader_elect": False, "kubelet": {"lease_seconds": 400}, "node_monitor_grace_seconds": 250}
+    async with day_of(tmp_path, **settings) as day:
+        leases, begun = await day.client.list("leases.coordination.k8s.io"), day.clock.now()
+        assert {meta.namespace(lease) for lease in leases.items} == {"kube-node-lease"}
+        parts = (await day.client.list("componentstatuses")).items
+        assert {condition["status"] for part in parts for condition in part["conditions"]} == {"True"}
+        await day.clock.advance(HOUR)
+        after = await day.client.list("leases.coordination.k8s.io")
+        assert int(after.resource_version) - int(leases.resource_version) == 2 * HOUR / 100
+        for node in (await day.client.list("nodes")).items:
+            assert meta.parse_time((meta.condition(node, "Ready") or {})["lastTransitionTime"]) <= begun
+        silent = {"metadata": {"annotations": {"simulation.kubecore.dev/silent": "true"}}}
+        await day.client.patch("nodes", "simulated-0", silent, patch_type="merge")
+
+        def lost(node: Object | None) -> bool:
+            return (meta.condition(node or {}, "Ready") or {})["status"] == "Unknown"
+
+        # Its last renewal was up to a hundred seconds before.
+        assert await day.minutes_until("nodes", "simulated-0", lost, at_most=6) in (3, 4, 5)
 
 
 def test_the_example_of_a_day_tells_of_it() -> None:

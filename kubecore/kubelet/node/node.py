@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 
 KUBERNETES_VERSION = "v1.35.0"
-RENEW_SECONDS = LEASE_SECONDS / 4
 STATUS_SECONDS = 300.0
 """How often an unchanged status is reported anew (upstream nodeStatusReportFrequency)."""
 LOOK_SECONDS = 10.0

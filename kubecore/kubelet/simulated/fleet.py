@@ -19,8 +19,7 @@ from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, Of
 from kubecore.client.workqueue import RateLimitingQueue, RateLimits
 from kubecore.clock import Clock
-from kubecore.kubelet.node.lease import NodeLease
-from kubecore.kubelet.node.node import RENEW_SECONDS
+from kubecore.kubelet.node.lease import LEASE_SECONDS, NodeLease
 from kubecore.kubelet.simulated import nodes
 from kubecore.kubelet.simulated.addresses import NODES, PODS, Addresses
 from kubecore.kubelet.simulated.pod import SimulatedPod, Step
@@ -35,8 +34,8 @@ _IN_FLIGHT = 64
 _RENEWALS_A_SECOND = 200
 # Fewer are no load: a timer for each would be more than the renewals.
 _SMALLEST_SHARE = 8
-_LONGEST_RENEW_SECONDS = 40.0
-"""A node counts as lost after 50 s of silence."""
+_LONGEST_RENEWAL = 0.8
+"""Of the silence after which a node counts as lost: so long between two renewals, where nodes are many."""
 _LIMITS = RateLimits(base=0.1, maximum=30.0, rate=200.0, burst=1000)
 
 
@@ -49,6 +48,10 @@ class FleetConfig:
     names: tuple[str, ...] = ()
     families: tuple[str, ...] = ("IPv4",)
     """Of the addresses of nodes and pods, the cluster's own first."""
+    lease_seconds: int = LEASE_SECONDS
+    """How long a lease says that it lasts; a quarter of it is between two renewals, more where nodes are many."""
+    grace_seconds: float = 50.0
+    """Silence after which a node counts as lost."""
 
 
 class _Meta(msgspec.Struct):
@@ -210,7 +213,9 @@ class SimulatedFleet:
     # ---- leases
 
     def _renew_seconds(self) -> float:
-        return min(max(RENEW_SECONDS, len(self._leases) / _RENEWALS_A_SECOND), _LONGEST_RENEW_SECONDS)
+        usual = self._config.lease_seconds / 4
+        longest = max(usual, _LONGEST_RENEWAL * self._config.grace_seconds)
+        return min(max(usual, len(self._leases) / _RENEWALS_A_SECOND), longest)
 
     async def _renew_leases(self) -> None:
         """A share at a time, so that the load is even. Each begins when it is due, whether or not the one before is

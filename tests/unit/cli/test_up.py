@@ -65,6 +65,20 @@ def test_an_oci_runtime_that_cannot_be_had_is_named_at_the_start(
     assert says in " ".join(result.output.replace("│", "").split())
 
 
+def test_nodes_that_renew_their_leases_too_seldom_are_told_at_the_start(tmp_path: Path) -> None:
+    options = ["--data-dir", str(tmp_path / "data"), "--node-monitor-grace-period", "10s", "--leader-elect=false"]
+    result = CliRunner().invoke(app, ["up", *options])
+    assert result.exit_code == 2
+    says = "is more than the 10 s after which nodes renew leases of 40 s, not 10"
+    assert says in " ".join(result.output.replace("│", "").split())
+    (file := tmp_path / "kubelet.yaml").write_text(
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nnodeLeaseDurationSeconds: 4000\n"
+    )
+    result = CliRunner().invoke(app, ["up", "--data-dir", str(tmp_path / "data"), "--kubelet-config", str(file)])
+    assert "is more than the 1000 s after which" in " ".join(result.output.replace("│", "").split())
+    assert not (tmp_path / "data").exists()
+
+
 def test_an_error_is_told_without_its_number() -> None:
     assert told(OSError(98, "cannot listen on 127.0.0.1:6443: Address already in use")) == (
         "cannot listen on 127.0.0.1:6443: Address already in use"

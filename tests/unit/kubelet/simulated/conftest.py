@@ -23,8 +23,9 @@ class Fleet:
         self.api = FakeAPI(self.clock, namespaces=("default", "kube-node-lease"))
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, *names: str, families: tuple[str, ...] = ("IPv4",)) -> None:
-        config = FleetConfig(names=names or ("sim-0", "sim-1"), families=families)
+    async def start(self, *names: str, **settings: Any) -> None:
+        """`settings` are of a FleetConfig."""
+        config = FleetConfig(names=names or ("sim-0", "sim-1"), **settings)
         fleet = SimulatedFleet(self.api.client("kubelet"), self.clock, config)
         self._task = asyncio.create_task(fleet.run())
         await self.settle()

@@ -82,6 +82,27 @@ async def test_a_lease_lasts_for_four_renewals_of_as_many_nodes_as_there_are(
     assert fleet.lease("sim-0")["leaseDurationSeconds"] == 80
 
 
+async def test_leases_last_as_long_as_was_asked_and_are_renewed_at_a_quarter_of_it(fleet: Fleet) -> None:
+    await fleet.stop()
+    await fleet.start(lease_seconds=400)
+    before = len(fleet.api.writes(RENEWALS))
+    await fleet.settle(1000)
+    assert len(fleet.api.writes(RENEWALS)) - before == 2 * 10
+    assert fleet.lease("sim-0")["leaseDurationSeconds"] == 400
+
+
+async def test_many_nodes_renew_in_time_for_a_silence_of_another_length(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleets, "_RENEWALS_A_SECOND", 0.01)
+    await fleet.settle(200)
+    assert fleet.lease("sim-0")["leaseDurationSeconds"] == 160
+    await fleet.stop()
+    await fleet.start(grace_seconds=25)
+    await fleet.settle(100)
+    assert fleet.lease("sim-0")["leaseDurationSeconds"] == 80
+
+
 async def test_who_waits_for_nodes_once_all_are_gone_does_not_spin(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
