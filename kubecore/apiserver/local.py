@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kubecore.apiserver.audit.recording import LocalAudit
     from kubecore.apiserver.authorization.authorizer import Authorizer
     from kubecore.apiserver.handlers.chain import Handlers
+    from kubecore.apiserver.handlers.lease_renewing import LeaseRenewing
     from kubecore.apiserver.handlers.pod_amending import PodAmending
     from kubecore.apiserver.handlers.podwrites import PodBinding
     from kubecore.apiserver.handlers.served import ServedResources
@@ -56,10 +57,15 @@ class RequestInfo(NamedTuple):
     name: str = ""
 
 
-_OF_PODS = {
-    "PATCH": RequestInfo(True, "patch", "", "v1", "", "pods", "status"),
-    "DELETE": RequestInfo(True, "delete", "", "v1", "", "pods"),
-    "POST": RequestInfo(True, "create", "", "v1", "", "pods", "binding"),
+# Of something of no name.
+_BARE = {
+    "PATCH": ("/api/v1/pods", RequestInfo(True, "patch", "", "v1", "", "pods", "status")),
+    "DELETE": ("/api/v1/pods", RequestInfo(True, "delete", "", "v1", "", "pods")),
+    "POST": ("/api/v1/pods", RequestInfo(True, "create", "", "v1", "", "pods", "binding")),
+    "PUT": (
+        "/apis/coordination.k8s.io/v1/leases",
+        RequestInfo(True, "update", "coordination.k8s.io", "v1", "", "leases"),
+    ),
 }
 
 
@@ -224,6 +230,7 @@ class LocalTransport:
         self._audit = audit
         self._amending: dict[str, PodAmending] = {}
         self._binding: dict[str, PodBinding] = {}
+        self._renewing: dict[str, LeaseRenewing] = {}
 
     async def request(
         self,
@@ -355,10 +362,30 @@ class LocalTransport:
             return False
         return True
 
+    async def renew_lease(
+        self, namespace: str, name: str, version: str, renew_time: str, *, query: Mapping[str, str] = NO_QUERY
+    ) -> bytes | None:
+        """As a PUT of the lease by `request`; None where that is to be made."""
+        if self._audit.is_on:
+            return None
+        text = _encoded(tuple(query.items())) if query else ""
+        renewing = self._renewing.get(text)
+        if renewing is None:
+            head = self._bare("PUT", text)
+            if self._handlers.delegated(head) is not None:
+                return None
+            renewing = self._renewing[text] = self._handlers.lease_renewing(self._authorizer, head)
+        writing = renewing.begin(self._user, namespace, name, version, renew_time)
+        if writing is None:
+            return None
+        try:
+            return (await writing).value
+        except StorageError:
+            return None
+
     def _bare(self, method: str, query: str) -> LocalRequest:
-        """Of a pod of no name."""
-        info = _OF_PODS[method]
-        return LocalRequest(self._user, method, "/api/v1/pods", info, query=query, body=b"", content_type=JSON_TYPE)
+        path, info = _BARE[method]
+        return LocalRequest(self._user, method, path, info, query=query, body=b"", content_type=JSON_TYPE)
 
     async def _routed(self, request: LocalRequest) -> Response | None:
         try:

@@ -16,7 +16,15 @@ from kubecore.api import errors, scheme
 from kubecore.api.amendment import Amendment, PodName
 from kubecore.api.errors import StatusError
 from kubecore.api.scheme import Resource
-from kubecore.client.transport import AmendsPods, BindsPods, InProcess, ManyAtOnce, Transport, WatchEvent
+from kubecore.client.transport import (
+    AmendsPods,
+    BindsPods,
+    InProcess,
+    ManyAtOnce,
+    RenewsLeases,
+    Transport,
+    WatchEvent,
+)
 
 Object = dict[str, Any]
 
@@ -26,6 +34,8 @@ PATCH_TYPES = {
     "json": "application/json-patch+json",
     "apply": "application/apply-patch+yaml",
 }
+
+_LEASES = "leases.coordination.k8s.io"
 
 Outcomes = list[bytes | Exception]
 
@@ -81,6 +91,7 @@ class Client:
         self._in_process = isinstance(transport, InProcess)
         self._amends = transport if isinstance(transport, AmendsPods) else None
         self._binds = transport if isinstance(transport, BindsPods) else None
+        self._renews = transport if isinstance(transport, RenewsLeases) else None
 
     # ------------------------------------------------------------------ names
     def resource(self, key: str) -> Resource:
@@ -314,6 +325,17 @@ class Client:
             "target": {"kind": "Node", "name": node},
         }
         await self.post("pods", binding, pod.namespace, name=pod.name, subresource="binding")
+
+    async def renew_lease(self, lease: Object, renew_time: str) -> Object:
+        """`update` of a lease, which is as the API told of it, with another renewTime (`meta.format_micro_time`)."""
+        if self._renews is not None:
+            namespace, name, version = map(lease["metadata"].get, ("namespace", "name", "resourceVersion"))
+            query = {"fieldManager": self.field_manager}
+            answer = await self._renews.renew_lease(namespace, name, version, renew_time, query=query)
+            if answer is not None:
+                renewed: Object = orjson.loads(answer)
+                return renewed
+        return await self.update(_LEASES, {**lease, "spec": {**lease["spec"], "renewTime": renew_time}})
 
     async def delete(
         self,

@@ -183,13 +183,18 @@ class LeaderElection:
                 metadata = {"name": self.name, "namespace": self.namespace}
                 self._see(await self._client.create(_LEASES, {"metadata": metadata, "spec": spec}, self.namespace))
             else:
-                self._see(await self._client.update(_LEASES, {**lease, "spec": spec}))
+                self._see(await self._written(lease, spec))
         except StatusError as error:
             if errors.is_conflict(error) or errors.is_already_exists(error) or errors.is_not_found(error):
                 self._lease = None
                 return False
             raise
         return True
+
+    async def _written(self, lease: Object, spec: Object) -> Object:
+        if {**(lease.get("spec") or {}), "renewTime": spec["renewTime"]} == spec:
+            return await self._client.renew_lease(lease, spec["renewTime"])
+        return await self._client.update(_LEASES, {**lease, "spec": spec})
 
     async def _give_back(self) -> None:
         """So that whoever stands by need not wait for the lease to run out."""

@@ -70,6 +70,18 @@ class BindsPods(Protocol):
         ...
 
 
+@runtime_checkable
+class RenewsLeases(Protocol):
+    """A transport by which the renewal of a lease costs less than a PUT of it."""
+
+    async def renew_lease(
+        self, namespace: str, name: str, version: str, renew_time: str, *, query: Mapping[str, str] = NO_QUERY
+    ) -> bytes | None:
+        """The lease with another renewTime, as it is written, if `version` is its present one: what comes of it is what
+        comes of a PUT. None where that has to be sent, which may be to hear why not."""
+        ...
+
+
 class Transport(Protocol):
     """Carries requests as one identity.
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from kubecore.api import meta
+from kubecore.apiserver.local import LocalTransport
 from kubecore.client.client import Client
 from kubecore.clock import VirtualClock
 from kubecore.cluster import Cluster, ClusterConfig
@@ -158,6 +159,28 @@ async def test_pods_of_a_node_that_falls_silent_are_replaced_after_their_tolerat
     living = [pod for pod in await day.pods("web") if not meta.is_deleting(pod)]
     assert {pod["spec"]["nodeName"] for pod in living} == {"simulated-1"}
     assert [pod["status"]["phase"] for pod in living] == ["Running"] * 4
+
+
+async def test_an_idle_cluster_renews_its_leases_without_a_request_for_each(
+    day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    answer = LocalTransport.answer
+
+    async def noted(transport: LocalTransport, method: str, path: str, **more: Any) -> Any:
+        asked.append(f"{method} {path}")
+        return await answer(transport, method, path, **more)
+
+    await day.clock.advance(HOUR)
+    monkeypatch.setattr(LocalTransport, "answer", noted)
+    before = await day.client.list("leases.coordination.k8s.io")
+    await day.clock.advance(HOUR)
+    after = await day.client.list("leases.coordination.k8s.io")
+    # Two nodes every ten seconds, two leaders every forty.
+    assert int(after.resource_version) - int(before.resource_version) == 2 * 360 + 2 * 90
+    assert {request for request in asked if "leases/" in request} == set()
+    times = [lease["spec"]["renewTime"] for lease in after.items]
+    assert all(meta.parse_time(time) > day.clock.now() - timedelta(seconds=41) for time in times)
 
 
 async def test_nodes_that_renew_seldom_where_nobody_is_elected_are_lost_after_the_silence_that_was_asked_for(

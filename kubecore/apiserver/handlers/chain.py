@@ -21,6 +21,7 @@ from kubecore.api import errors
 from kubecore.apiserver.audit.request_log import LONGEST_ID
 from kubecore.apiserver.handlers import negotiation
 from kubecore.apiserver.handlers.failing import as_status, released, telling, warned
+from kubecore.apiserver.handlers.lease_renewing import LeaseRenewing
 from kubecore.apiserver.handlers.paths import check_path, not_for
 from kubecore.apiserver.handlers.pod_amending import PodAmending
 from kubecore.apiserver.handlers.podwrites import PodBinding
@@ -230,6 +231,9 @@ class Handlers:
 
     def pod_binding(self, authorizer: Authorizer, head: Request) -> PodBinding:
         return PodBinding(self._writing, authorizer, self._served.find("", "v1", "pods"), head)
+
+    def lease_renewing(self, authorizer: Authorizer, head: Request) -> LeaseRenewing:
+        return LeaseRenewing(self._writing, authorizer, self._served.find("coordination.k8s.io", "v1", "leases"), head)
 
     def _known_creator(self, request: _native.Request) -> Creator | None:
         """`creator`, remembered: clients create what they create again and again."""

@@ -37,13 +37,18 @@ class NodeLease:
                 if error.code != 404:
                     raise
         if known is not None:
-            metadata = known["metadata"]
-            if not _is_owner(node, metadata):
-                metadata = {**metadata, "ownerReferences": self._owners(node, metadata)}
-            renewed = {**known, "metadata": metadata, "spec": {**known.get("spec", {}), **self._spec()}}
-            self._lease = await self._client.update(_LEASES, renewed)
+            self._lease = await self._renewed(known, node)
         elif meta.uid(node):  # one without an owner would stay when the node goes
             self._lease = await self._client.create(_LEASES, self._new(node))
+
+    async def _renewed(self, known: Object, node: Object) -> Object:
+        metadata, before, spec = known["metadata"], known.get("spec") or {}, self._spec()
+        is_owner = _is_owner(node, metadata)
+        if is_owner and {**before, "renewTime": spec["renewTime"]} == {**before, **spec}:
+            return await self._client.renew_lease(known, spec["renewTime"])
+        if not is_owner:
+            metadata = {**metadata, "ownerReferences": self._owners(node, metadata)}
+        return await self._client.update(_LEASES, {**known, "metadata": metadata, "spec": {**before, **spec}})
 
     def _new(self, node: Object) -> Object:
         metadata: Object = {"name": self._name, "namespace": LEASE_NAMESPACE}

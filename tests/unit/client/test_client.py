@@ -1,3 +1,6 @@
+from collections.abc import Mapping
+
+import orjson
 import pytest
 
 from kubecore.api.errors import StatusError
@@ -41,6 +44,35 @@ async def test_an_update_of_an_old_version_is_a_conflict(client: Client) -> None
     with pytest.raises(StatusError) as refused:
         await client.update("configmaps", {**made, "data": {"x": "2"}})
     assert refused.value.reason == "Conflict"
+
+
+class Renewing(FakeAPI):
+    """Renews the lease of `renews`, and leaves others to a PUT."""
+
+    renews = ""
+
+    async def renew_lease(
+        self, namespace: str, name: str, version: str, renew_time: str, *, query: Mapping[str, str]
+    ) -> bytes | None:
+        if name != self.renews:
+            return None
+        return orjson.dumps({"metadata": {"resourceVersion": version}, "spec": {"renewTime": renew_time}})
+
+
+async def test_a_lease_is_renewed_by_whoever_can_and_else_by_an_update() -> None:
+    api = Renewing(VirtualClock(), namespaces=("kube-system",))
+    client, time = api.client(), "2026-01-02T03:04:05.000000Z"
+    spec = {"holderIdentity": "me", "renewTime": "2026-01-02T03:04:00.000000Z"}
+    leases = "leases.coordination.k8s.io"
+    one, other = [
+        await client.create(leases, {"metadata": {"name": name}, "spec": spec}, "kube-system") for name in "ab"
+    ]
+    api.renews = "a"
+    told = [await client.renew_lease(lease, time) for lease in (one, other)]
+    assert [write.name for write in api.writes(f"update {leases}")] == ["b"]
+    version = one["metadata"]["resourceVersion"]
+    assert told[0] == {"metadata": {"resourceVersion": version}, "spec": {"renewTime": time}}
+    assert told[1]["spec"] == {**spec, "renewTime": time} and one["spec"] == spec
 
 
 async def test_many_are_posted_and_each_has_its_own_outcome(api: FakeAPI, client: Client) -> None:
