@@ -102,8 +102,7 @@ class VirtualClock:
         self._sequence = itertools.count()
         self._native: _native.Clock | None = None
         self._machine = machine or RealClock().now
-        self._heeded: list[Callable[[], bool]] = []
-        self._bells = select.poll()
+        self._heeded: list[tuple[Callable[[], bool], Callable[[int], object]]] = []
         self._awaited = 0
         self._all_answered: asyncio.Future[None] | None = None
 
@@ -174,7 +173,7 @@ class VirtualClock:
         given_up_at = time.monotonic() + _LONGEST_WORK_SECONDS
         polls = 0
         await self._run_ready()
-        while self._awaited or any(busy() for busy in self._heeded):
+        while self._awaited or any(busy() for busy, _ in self._heeded):
             if self._awaited:
                 # Each has a limit of its own.
                 await self._answers()
@@ -184,10 +183,12 @@ class VirtualClock:
             if time.monotonic() > given_up_at:
                 raise RuntimeError("work outside the event loop does not end")
             # The one real wait: what other threads do takes real time. Mostly that is a commit, which is over long
-            # before the loop's shortest sleep, a millisecond, would be: there is nothing to do until a bell rings.
+            # before the loop's shortest sleep, a millisecond, would be: there is nothing to do until its bell rings.
             polls += 1
             if polls <= _SHORT_POLLS:
-                self._bells.poll(_SHORT_POLL_MILLISECONDS)
+                for busy, hear in self._heeded:
+                    if busy():
+                        hear(_SHORT_POLL_MILLISECONDS)
             else:
                 await asyncio.sleep(_OUTSIDE_POLL_SECONDS)
             await self._run_ready()
@@ -207,9 +208,10 @@ class VirtualClock:
                 return
 
     def heed(self, busy: Callable[[], bool], bell: int | None = None) -> None:
-        self._heeded.append(busy)
+        poll = select.poll()
         if bell is not None:
-            self._bells.register(bell, select.POLLIN)
+            poll.register(bell, select.POLLIN)
+        self._heeded.append((busy, poll.poll))
 
     def machine_now(self) -> datetime:
         return self._machine()

@@ -12,12 +12,13 @@ from typing import Any
 
 from kubecore._native import drive
 
-__all__ = ["drive", "taking_over"]
+__all__ = ["TakeOver", "drive", "taking_over"]
 
 
-def taking_over(
-    spawn: Callable[[Coroutine[Any, Any, None]], object],
-) -> Callable[[Coroutine[Any, Any, None], Any], object]:
+TakeOver = Callable[[Coroutine[Any, Any, None], Any], object]
+
+
+def taking_over(spawn: Callable[[Coroutine[Any, Any, None]], object]) -> TakeOver:
     """For `drive`: what waits for something else goes on as the Task that `spawn` makes of a coroutine, and keeps.
     Nobody cancels what waits for the store: it goes on when that has answered."""
     return lambda begun, waiting: spawn(_as_task(begun, waiting))

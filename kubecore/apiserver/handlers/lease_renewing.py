@@ -33,6 +33,7 @@ class LeaseRenewing:
         self._writing = writing
         self._authorizer = authorizer
         self._store = served.stored()
+        self._is_guarded = bool(self._store.registry.admission.guards(_LEASES))
         self._manager = writing.facts(head, served, write_options("update", head.query))["field_manager"]
 
     def begin(
@@ -42,7 +43,7 @@ class LeaseRenewing:
         store = self._store
         admission = store.registry.admission
         asked = Attributes("update", "coordination.k8s.io", "v1", "leases", "", namespace, name)
-        is_handled = admission.handles(_LEASES, "UPDATE", "", user) or admission.guards(_LEASES)
+        is_handled = self._is_guarded or admission.handles(_LEASES, "UPDATE", "", user)
         if is_handled or not self._authorizer.allows(user, asked):
             return None
         stored = store.current(namespace, name)

@@ -19,6 +19,7 @@ from kubecore.client.events import EventRecorder
 from kubecore.client.informer import InformerFactory, Of
 from kubecore.client.workqueue import RateLimitingQueue, RateLimits
 from kubecore.clock import Clock
+from kubecore.driving import TakeOver, drive, taking_over
 from kubecore.kubelet.node.lease import LEASE_SECONDS, NodeLease
 from kubecore.kubelet.simulated import nodes
 from kubecore.kubelet.simulated.addresses import NODES, PODS, Addresses
@@ -234,13 +235,20 @@ class SimulatedFleet:
                 for share in shares:
                     left = [name for name in share if name not in self._renewing]
                     self._renewing.update(left)
-                    if len(left) <= _SMALLEST_SHARE:
-                        for name in left:
-                            group.create_task(self._renew(name), name=f"simulated lease of {name}")
-                    else:
-                        group.create_task(_for_each(left, self._renew), name="simulated leases of a share")
+                    self._begin_renewals(left, taking_over(group.create_task))
                     due += seconds / len(shares)
                     await self._clock.sleep(max(0.0, due - self._clock.monotonic()))
+
+    def _begin_renewals(self, names: Sequence[str], take_over: TakeOver) -> None:
+        """Some at a time, so that they share the store's commits; each takes a task only if it waits for more."""
+        left = iter(names)
+
+        async def some() -> None:
+            for name in left:
+                await self._renew(name)
+
+        for _ in range(min(_IN_FLIGHT, len(names))):
+            drive(some(), take_over)
 
     async def _renew(self, name: str) -> None:
         try:
