@@ -35,7 +35,7 @@ class ClientSources:
     def environment(self, kubeconfig: Path, kubectl: Path, home: Path) -> dict[str, str]:
         """Of a process of a client: it finds its programs, this kubectl and the cluster, and no other configuration."""
         path = os.pathsep.join([str(self.venv / "bin"), str(kubectl.parent), os.environ["PATH"]])
-        return {"PATH": path, "HOME": str(home), "KUBECONFIG": str(kubeconfig), "PYTHONDONTWRITEBYTECODE": "1"}
+        return {"PATH": path, "HOME": str(home), "KUBECONFIG": str(kubeconfig)}
 
     def source(self, package: str) -> Path:
         """The unpacked source package of `package`, at the version that is installed."""
