@@ -15,7 +15,7 @@ from kubecore.images.references import Reference
 from kubecore.images.registries import PullError, Registries
 from kubecore.images.registry import pull
 from kubecore.images.store import ImageStore
-from tests.support.debian_registry import PASSWORD, USER, DebianRegistry, running_registry
+from tests.support.debian_registry import PASSWORD, USER, DebianRegistry, fetched_registry, running_registry
 from tests.support.running_kubelet import Running, running_kubelet
 from tests.support.small_image import Layer, SmallImage, programs
 
@@ -29,11 +29,16 @@ def saying(text: str) -> SmallImage:
     return SmallImage([programs(("sh", "cat", "sleep")), Layer({"said": text.encode()})], run)
 
 
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fetched_registry(tmp_path_factory.mktemp("packages"))
+
+
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[DebianRegistry]:
+async def registry(program: Path, tmp_path: Path) -> AsyncIterator[DebianRegistry]:
     folder = tmp_path / "registry"
     folder.mkdir()
-    async with running_registry(folder) as running:
+    async with running_registry(program, folder) as running:
         yield running
 
 

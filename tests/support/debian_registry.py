@@ -45,9 +45,13 @@ class DebianRegistry:
         (self.storage / f"docker/registry/v2/blobs/{kind}/{own[:2]}/{own}/data").write_bytes(b"something else")
 
 
+def fetched_registry(folder: Path) -> Path:
+    """The program, under `folder`."""
+    return fetched(folder, "docker-registry") / "usr/bin/docker-registry"
+
+
 @asynccontextmanager
-async def running_registry(folder: Path) -> AsyncIterator[DebianRegistry]:
-    program = fetched(folder / "packages", "docker-registry") / "usr/bin/docker-registry"
+async def running_registry(program: Path, folder: Path) -> AsyncIterator[DebianRegistry]:
     host = f"127.0.0.1:{free_port()}"
     storage, passwords, config = folder / "storage", folder / "htpasswd", folder / "config.yml"
     passwords.write_text(f"{_HASHED}\n")
