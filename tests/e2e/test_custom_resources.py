@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 CRONTABS = """
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
-metadata: {name: crontabs.stable.example.com}
+metadata: {name: crontabs.steady.example.com}
 spec:
-  group: stable.example.com
+  group: steady.example.com
   scope: Namespaced
   names: {plural: crontabs, singular: crontab, kind: CronTab, shortNames: [ct], categories: [all]}
   versions:
@@ -66,7 +66,7 @@ spec:
 """
 
 CRONTAB = """
-apiVersion: stable.example.com/v1
+apiVersion: steady.example.com/v1
 kind: CronTab
 metadata: {{name: {name}}}
 spec: {{cronSpec: "*/5 * * * *", replicas: 2}}
@@ -98,9 +98,9 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
 @pytest.fixture(scope="module")
 def crontabs(kubectl: Kubectl) -> Iterator[str]:
     kubectl("create", "-f", "-", stdin=CRONTABS)
-    kubectl.established("crontabs.stable.example.com")
-    yield "crontabs.stable.example.com"
-    kubectl("delete", "crd", "crontabs.stable.example.com", "--ignore-not-found", "--timeout=180s")
+    kubectl.established("crontabs.steady.example.com")
+    yield "crontabs.steady.example.com"
+    kubectl("delete", "crd", "crontabs.steady.example.com", "--ignore-not-found", "--timeout=180s")
 
 
 def crontab(kubectl: Kubectl, namespace: str, name: str) -> None:
@@ -132,7 +132,7 @@ def ctabs(kubectl: Kubectl, namespace: str) -> Iterator[str]:
     """Just defined: what was said of the kind before, its definition, and no wait but that of the condition."""
     kubectl("-n", namespace, "create", "-f", "-", stdin=BEFOREHAND)
     definition = CRONTABS.replace("crontabs", "ctabs").replace("crontab", "ctab").replace("CronTab", "CTab")
-    definition = definition.replace("stable.example.com", "soon.example.com").replace("[ct]", "[cx]")
+    definition = definition.replace("steady.example.com", "soon.example.com").replace("[ct]", "[cx]")
     kubectl("create", "-f", "-", stdin=definition)
     kubectl.established("ctabs.soon.example.com")
     yield "ctabs.soon.example.com"
@@ -140,7 +140,7 @@ def ctabs(kubectl: Kubectl, namespace: str) -> Iterator[str]:
 
 
 def ctab(name: str) -> str:
-    return CRONTAB.format(name=name).replace("stable", "soon").replace("CronTab", "CTab")
+    return CRONTAB.format(name=name).replace("steady", "soon").replace("CronTab", "CTab")
 
 
 def test_a_definition_is_there_at_once(kubectl: Kubectl, namespace: str, ctabs: str) -> None:
@@ -181,8 +181,8 @@ def test_explain_describes_the_kind(kubectl: Kubectl, crontabs: str) -> None:
 
 
 def test_api_resources_lists_it(kubectl: Kubectl, crontabs: str) -> None:
-    listed = kubectl("api-resources", "--api-group=stable.example.com", "--no-headers").split()
-    assert listed == ["crontabs", "ct", "stable.example.com/v1", "true", "CronTab"]
+    listed = kubectl("api-resources", "--api-group=steady.example.com", "--no-headers").split()
+    assert listed == ["crontabs", "ct", "steady.example.com/v1", "true", "CronTab"]
 
 
 def test_get_prints_the_columns_asked_for(kubectl: Kubectl, crontabs: str, namespace: str) -> None:
@@ -191,7 +191,7 @@ def test_get_prints_the_columns_asked_for(kubectl: Kubectl, crontabs: str, names
     assert plain[0].split() == ["NAME", "SPEC", "REPLICAS"]
     assert plain[1].split() == ["one", "*/5", "*", "*", "*", "*", "2"]
     assert "busybox" in kubectl("-n", namespace, "get", "ct", "-o", "wide")
-    assert "crontab.stable.example.com/one" in kubectl("-n", namespace, "get", "all")
+    assert "crontab.steady.example.com/one" in kubectl("-n", namespace, "get", "all")
 
 
 def test_apply_on_either_side(kubectl: Kubectl, crontabs: str, namespace: str) -> None:
@@ -246,7 +246,7 @@ def test_patch_scale_and_label(kubectl: Kubectl, crontabs: str, namespace: str) 
 def test_what_a_custom_resource_owns_goes_with_it(kubectl: Kubectl, crontabs: str, namespace: str) -> None:
     crontab(kubectl, namespace, "owner")
     uid = kubectl.json("-n", namespace, "get", "ct", "owner")["metadata"]["uid"]
-    owner = {"apiVersion": "stable.example.com/v1", "kind": "CronTab", "name": "owner", "uid": uid}
+    owner = {"apiVersion": "steady.example.com/v1", "kind": "CronTab", "name": "owner", "uid": uid}
     owned = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owned", "ownerReferences": [owner]}}
     kubectl("-n", namespace, "create", "-f", "-", stdin=json.dumps(owned))
     kubectl("-n", namespace, "delete", "ct", "owner")
@@ -317,9 +317,9 @@ def test_two_versions_and_a_webhook_between_them(kubectl: Kubectl, namespace: st
 
 def test_deleting_the_definition_deletes_its_instances(kubectl: Kubectl, crontabs: str, namespace: str) -> None:
     crontab(kubectl, namespace, "last")
-    kubectl("delete", "crd", "crontabs.stable.example.com", "--timeout=180s")
+    kubectl("delete", "crd", "crontabs.steady.example.com", "--timeout=180s")
     refused = kubectl.run("-n", namespace, "get", "ct")
     assert refused.status == 1
     kubectl("create", "-f", "-", stdin=CRONTABS)
-    kubectl.established("crontabs.stable.example.com")
+    kubectl.established("crontabs.steady.example.com")
     assert kubectl.json("-n", namespace, "get", "ct")["items"] == []
