@@ -11,7 +11,8 @@ RUST_SOURCES := $(shell find native -name '*.rs' -o -name Cargo.toml -o -name bu
 PYTEST := PYTHONPATH=. $(BIN)/python -m pytest -q -rs
 # Its jobs are its own, also where make has several.
 CARGO := env --unset=MAKEFLAGS --unset=MFLAGS cargo
-# Slow tests wait for processes much of the time; those of a file share what they start, and the longest files begin.
+# Tests of a file share what they start. Slow ones wait for processes much of the time; the longest files begin.
+FAST_WORKERS ?= 2
 SLOW_WORKERS ?= 3
 # Whatever the environment says: kubecore starts hundreds of times in the tests, and is compiled once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -88,7 +89,7 @@ test-packages:
 
 .PHONY: test-fast
 test-fast: setup test-packages ## Python tests that take milliseconds each
-	$(PYTEST) -m "not slow" tests
+	$(PYTEST) -m "not slow" -n $(FAST_WORKERS) --dist loadfile tests
 
 .PHONY: test-slow
 test-slow: setup test-packages ## end to end: real kubectl, real clients, kill -9, wheels
