@@ -1,4 +1,4 @@
-"""A day of a cluster in less than a minute: its clock is the program's, its nodes are simulated.
+"""A day of a cluster in some seconds: its clock is the program's, its nodes are simulated.
 
     python examples/virtual_day.py
 

@@ -1693,9 +1693,11 @@ class Store:
         max_age: float,
         sync: bool,
         encryption: Sequence[tuple[str, Sequence[tuple[str, Sequence[tuple[str, bytes]]]]]],
+        own_thread: bool = True,
     ) -> Store:
         """`encryption`: prefixes of keys with their providers in order (kind, and names of keys with their secrets), by
-        the first key of the first of which values are sealed in the file. ValueError for secrets that do not do."""
+        the first key of the first of which values are sealed in the file. Without an `own_thread` the writer works where
+        work is handed over. ValueError for secrets that do not do."""
     def create(self, key: str, value: Template | DeferredValue) -> Pending[Stored]: ...
     def update(self, key: str, value: Template | DeferredValue, *, expected: int) -> Pending[Stored]: ...
     def delete(self, key: str, last: Template | DeferredValue, *, expected: int) -> Pending[Stored]: ...
@@ -1713,7 +1715,8 @@ class Store:
         """Work from now on waits for `hand_over`, and not for the loop's next turn."""
 
     def hand_over(self) -> None:
-        """The writer begins with what it was asked for."""
+        """The writer begins with what it was asked for. Where it has no thread, all of it is answered when this returns,
+        and what was written in answer to that, as a rule."""
 
     def join(self) -> None:
         """Waits for the writer's end, after `stop`."""

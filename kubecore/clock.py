@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import select
 import time
 import types
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -48,9 +47,10 @@ class Clock(Protocol):
         """`timeout` for a body that waits for a program outside the cluster: its limit is real time, and virtual time
         stands still meanwhile. Never around what only goes on when this clock does."""
 
-    def heed(self, busy: Callable[[], bool], bell: int | None = None) -> None:
-        """Somebody works outside the event loop, on another thread: while `busy()`, virtual time stands still. `bell`
-        is a descriptor that is readable when the loop has something of it to look at, as long as `busy` exists."""
+    def heed(self, busy: Callable[[], bool], wait: Callable[[], object] | None = None) -> None:
+        """Somebody works outside the event loop, on another thread: while `busy()`, virtual time stands still. `wait`
+        does what the loop's thread can do about it meanwhile; it takes a millisecond at most, and returns as soon as
+        the loop has something to go on with."""
 
     def machine_now(self) -> datetime:
         """What programs outside the cluster take the time to be, as when they judge certificates."""
@@ -75,7 +75,7 @@ class RealClock:
     def outside(self, seconds: float) -> AbstractAsyncContextManager[object]:
         return asyncio.timeout(seconds)
 
-    def heed(self, busy: Callable[[], bool], bell: int | None = None) -> None:
+    def heed(self, busy: Callable[[], bool], wait: Callable[[], object] | None = None) -> None:
         """Real time waits for nobody."""
 
     def machine_now(self) -> datetime:
@@ -102,7 +102,7 @@ class VirtualClock:
         self._sequence = itertools.count()
         self._native: _native.Clock | None = None
         self._machine = machine or RealClock().now
-        self._heeded: list[tuple[Callable[[], bool], Callable[[int], object]]] = []
+        self._heeded: list[tuple[Callable[[], bool], Callable[[], object]]] = []
         self._awaited = 0
         self._all_answered: asyncio.Future[None] | None = None
 
@@ -183,12 +183,12 @@ class VirtualClock:
             if time.monotonic() > given_up_at:
                 raise RuntimeError("work outside the event loop does not end")
             # The one real wait: what other threads do takes real time. Mostly that is a commit, which is over long
-            # before the loop's shortest sleep, a millisecond, would be: there is nothing to do until its bell rings.
+            # before the loop's shortest sleep, a millisecond, would be.
             polls += 1
             if polls <= _SHORT_POLLS:
-                for busy, hear in self._heeded:
+                for busy, wait in self._heeded:
                     if busy():
-                        hear(_SHORT_POLL_MILLISECONDS)
+                        wait()
             else:
                 await asyncio.sleep(_OUTSIDE_POLL_SECONDS)
             await self._run_ready()
@@ -207,11 +207,8 @@ class VirtualClock:
             if ready is not None and not ready:
                 return
 
-    def heed(self, busy: Callable[[], bool], bell: int | None = None) -> None:
-        poll = select.poll()
-        if bell is not None:
-            poll.register(bell, select.POLLIN)
-        self._heeded.append((busy, poll.poll))
+    def heed(self, busy: Callable[[], bool], wait: Callable[[], object] | None = None) -> None:
+        self._heeded.append((busy, wait or _stand_aside))
 
     def machine_now(self) -> datetime:
         return self._machine()
@@ -248,9 +245,14 @@ class VirtualClock:
 
 _SETTLE_TURNS = 200
 _OUTSIDE_POLL_SECONDS = 0.0002
-_SHORT_POLLS, _SHORT_POLL_MILLISECONDS = 50, 1
+_SHORT_POLLS, _SHORT_POLL_SECONDS = 50, 0.00003
 _DRIVE_POLL_SECONDS, _DRIVE_STEP_SECONDS = 0.002, 0.01
 _LONGEST_WORK_SECONDS = 60.0
+
+
+def _stand_aside() -> None:
+    """For other threads, which are at it: the loop has nothing to do meanwhile."""
+    time.sleep(_SHORT_POLL_SECONDS)
 
 
 @types.coroutine

@@ -27,6 +27,8 @@ use crate::pending::{Pending, interface, python_event};
 /// Work handed over in one turn of the event loop stays together, up to so much: the writer begins with that while the
 /// loop goes on. Commits are far dearer than what is in them.
 const BURST: usize = 64;
+/// So often what is answered at once may ask for more that is, before the loop goes on.
+const ROUNDS: usize = 16;
 /// Keys whose place in the index may wait: so many at a time share its pages some six to one among 50,000. Each is some
 /// 150 bytes, and read again, with its object, when the store is opened after a crash.
 const UNINDEXED: usize = 8192;
@@ -88,6 +90,8 @@ struct Outbox {
     bell: Bell,
     answers: Mutex<Vec<Answers>>,
     notices: Mutex<Vec<(Level, String)>>,
+    /// Of waiters that were answered without a `drain`.
+    failures: Mutex<Vec<PyErr>>,
     /// Work that was handed over and not answered on the loop.
     unanswered: AtomicUsize,
 }
@@ -103,6 +107,8 @@ struct LoopHost {
     outbox: Arc<Outbox>,
     sink: Sink,
     clock: CoreClock,
+    /// It is called on the writer's, and not on the loop's, which looks for answers by itself.
+    own_thread: bool,
 }
 
 impl LoopHost {
@@ -154,7 +160,9 @@ impl Host for LoopHost {
 
     fn answer(&mut self, answers: Answers) {
         self.outbox.answers.lock().push(answers);
-        self.outbox.bell.ring();
+        if self.own_thread {
+            self.outbox.bell.ring();
+        }
     }
 
     fn log(&mut self, level: Level, message: String) {
@@ -178,6 +186,7 @@ pub struct Store {
     event_loop: Py<PyAny>,
     burst: Mutex<Burst>,
     closed: AtomicBool,
+    own_thread: bool,
 }
 
 impl Store {
@@ -200,6 +209,7 @@ impl Store {
         }
         if full {
             store.send(py)?;
+            store.ring_if_answered();
         }
         Ok(pending)
     }
@@ -210,13 +220,38 @@ impl Store {
         if work.is_empty() {
             return Ok(());
         }
-        if let Err((refused, refusal)) = self.core.submit(work) {
+        let sent =
+            if self.own_thread { self.core.submit(work) } else { released(py, || self.core.submit(work))? };
+        if let Err((refused, refusal)) = sent {
             for (waiting, _) in refused {
                 self.outbox.unanswered.fetch_sub(1, Ordering::AcqRel);
                 Pending::resolve(waiting.pending.bind(py), refusal.clone().into())?;
             }
         }
         Ok(())
+    }
+
+    /// Where the writer has no thread that rings: for answers that are to wait for the loop's next turn.
+    fn ring_if_answered(&self) {
+        if !self.own_thread && !self.outbox.answers.lock().is_empty() {
+            self.outbox.bell.ring();
+        }
+    }
+
+    /// Answers what is done. One waiter's failure must not cost the others their answers.
+    fn answer(&self, py: Python<'_>) {
+        let answered = std::mem::take(&mut *self.outbox.answers.lock());
+        for (waiting, answer) in answered.into_iter().flatten() {
+            self.outbox.unanswered.fetch_sub(1, Ordering::AcqRel);
+            if let Err(error) = Pending::resolve(waiting.pending.bind(py), answer) {
+                self.failed(error);
+            }
+        }
+    }
+
+    fn failed(&self, error: PyErr) {
+        self.outbox.failures.lock().push(error);
+        self.outbox.bell.ring();
     }
 
     fn write(
@@ -233,7 +268,7 @@ impl Store {
 #[pymethods]
 impl Store {
     #[new]
-    #[pyo3(signature = (directory, event_loop, sink, *, clock, max_events, min_events, max_age, sync, encryption))]
+    #[pyo3(signature = (directory, event_loop, sink, *, clock, max_events, min_events, max_age, sync, encryption, own_thread = true))]
     #[allow(clippy::too_many_arguments)] // limits, by their names
     fn new(
         py: Python<'_>,
@@ -246,6 +281,7 @@ impl Store {
         max_age: f64,
         sync: bool,
         encryption: Vec<PyRule>,
+        own_thread: bool,
     ) -> PyResult<Self> {
         let sink = match sink.cast::<Feed>() {
             Ok(feed) => Sink::Feed(Arc::clone(&feed.get().router)),
@@ -255,15 +291,17 @@ impl Store {
             bell: Bell::new().map_err(io_error)?,
             answers: Mutex::default(),
             notices: Mutex::default(),
+            failures: Mutex::default(),
             unanswered: AtomicUsize::new(0),
         });
-        let host = LoopHost { outbox: Arc::clone(&outbox), sink, clock: clock.core.clone() };
+        let host = LoopHost { outbox: Arc::clone(&outbox), sink, clock: clock.core.clone(), own_thread };
         let limits = Limits { max_events, min_events, max_age, sync, unindexed: UNINDEXED };
         let encryption = sealing(encryption)?;
-        let opened = released(py, || Core::open(&directory, limits, encryption, host))?;
+        let open = if own_thread { Core::open } else { Core::open_threadless };
+        let opened = released(py, || open(&directory, limits, encryption, host))?;
         let core = opened.map_err(|error| unusable(py, &directory, error))?;
         let (burst, closed) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { core, outbox, event_loop, burst, closed })
+        Ok(Self { core, outbox, event_loop, burst, closed, own_thread })
     }
 
     fn create(slf: &Bound<'_, Self>, key: String, value: Value) -> PyResult<Py<Pending>> {
@@ -315,6 +353,7 @@ impl Store {
         let stopping = Self::submit(slf, Work::Stop, None)?;
         slf.get().closed.store(true, Ordering::Release);
         slf.get().send(slf.py())?;
+        slf.get().ring_if_answered();
         Ok(stopping)
     }
 
@@ -323,10 +362,22 @@ impl Store {
         self.burst.lock().awaited = true;
     }
 
-    /// The writer begins with what it was asked for.
+    /// The writer begins with what it was asked for; where it has no thread, it is done and answered when this returns.
     fn hand_over(&self, py: Python<'_>) -> PyResult<()> {
         self.burst.lock().awaited = false;
-        self.send(py)
+        self.send(py)?;
+        for _ in 0..ROUNDS {
+            if self.own_thread || self.outbox.answers.lock().is_empty() {
+                return Ok(());
+            }
+            // Who is answered often writes more.
+            self.hold();
+            self.answer(py);
+            self.burst.lock().awaited = false;
+            self.send(py)?;
+        }
+        self.ring_if_answered();
+        Ok(())
     }
 
     /// Waits for the writer's end, after `stop`.
@@ -344,23 +395,17 @@ impl Store {
         self.outbox.bell.clear();
         // Who is answered often writes more.
         self.hold();
-        let answered = std::mem::take(&mut *self.outbox.answers.lock());
-        let notices = std::mem::take(&mut *self.outbox.notices.lock());
-        let mut told: Vec<_> =
-            notices.into_iter().map(|(level, message)| (logging_level(level), message, None)).collect();
-        let mut failed = |done: PyResult<()>| {
-            if let Err(error) = done {
-                let message = "the waiter of a write failed".to_owned();
-                told.push((logging_level(Level::Error), message, Some(error)));
-            }
-        };
-        for (waiting, answer) in answered.into_iter().flatten() {
-            self.outbox.unanswered.fetch_sub(1, Ordering::AcqRel);
-            // One waiter's failure must not cost the others their answers.
-            failed(Pending::resolve(waiting.pending.bind(py), answer));
+        self.answer(py);
+        if let Err(error) = self.hand_over(py) {
+            self.failed(error);
         }
-        failed(self.hand_over(py));
-        told
+        let notices = std::mem::take(&mut *self.outbox.notices.lock());
+        let failures = std::mem::take(&mut *self.outbox.failures.lock());
+        let told = notices.into_iter().map(|(level, message)| (logging_level(level), message, None));
+        let failed = "the waiter of a write failed";
+        let failed =
+            failures.into_iter().map(|error| (logging_level(Level::Error), failed.to_owned(), Some(error)));
+        told.chain(failed).collect()
     }
 
     /// Whether work was handed over that was not answered yet.

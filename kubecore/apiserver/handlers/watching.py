@@ -102,7 +102,7 @@ class WatchHub:
         self._clock = clock
         self._poll = select.poll()
         self._poll.register(self._native.fileno(), select.POLLIN)
-        clock.heed(self._has_events, self._native.fileno())
+        clock.heed(self._has_events, self._drain)
         self._timer = clock.call_later(_BOOKMARK_SECONDS, self._bookmark)
 
     def _has_events(self) -> bool:

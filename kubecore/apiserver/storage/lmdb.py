@@ -3,21 +3,24 @@
 The writer takes whatever queued up during its previous commit, applies it in one transaction, syncs, publishes, and
 answers all of it with one ring of an eventfd: it never needs the GIL, except for a sink in Python. What is written in
 one turn of the loop reaches it together. There is no timer: under load the batches grow by themselves, and a lone write
-goes at once.
+goes at once. In virtual time nothing goes on while a write is under way: where that need not wait for a disk, there is
+no thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import select
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubecore._native import Store
 from kubecore.apiserver.storage.interface import DataDirError, Event, EventSink, Page, StorageError, Stored, Value
-from kubecore.clock import native_clock
+from kubecore.clock import VirtualClock, native_clock
 from kubecore.held_directory import DirectoryInUse, HeldDirectory
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ class LMDBConfig:
 
 
 _FILE = "data.mdb"
+_LONGEST_WAIT_MILLISECONDS = 1
 # What stat(2) counts in.
 _BLOCK = 512
 
@@ -75,12 +79,16 @@ class LMDBStorage:
                 max_age=limits.max_age,
                 sync=limits.sync,
                 encryption=encryption,
+                # The loop would wait for the writer anyway.
+                own_thread=limits.sync or not isinstance(clock, VirtualClock),
             )
         except BaseException:
             self._held.release()
             raise
         self._closed = False
-        clock.heed(self._native.busy, self._native.fileno())
+        bell = select.poll()
+        bell.register(self._native.fileno(), select.POLLIN)
+        clock.heed(self._native.busy, partial(bell.poll, _LONGEST_WAIT_MILLISECONDS))
         self._loop.add_reader(self._native.fileno(), self._drain)
 
     def allocated(self) -> int:

@@ -9,9 +9,11 @@ mod operation;
 mod reading;
 mod recent;
 mod resealing;
+mod store;
 mod writer;
 mod writing;
 
 pub use file::OpenError;
 pub use operation::{Answer, Entry, Event, Kind, Page, Read, Refusal, Ticket, Work, Write};
-pub use writer::{Host, Level, Limits, Store};
+pub use store::Store;
+pub use writer::{Host, Level, Limits};

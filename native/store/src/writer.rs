@@ -1,6 +1,6 @@
-//! The thread that does all the work.
+//! Who does all the work: a thread of its own, or, where whoever asks has nothing else to do, the asking one.
 //!
-//! It takes whatever queued up during its previous commit, applies it in one transaction, syncs, publishes, and answers
+//! The thread takes whatever queued up during its previous commit, applies it in one transaction, syncs, publishes, and answers
 //! all of it at once. There is no timer: under load the batches grow by themselves, and a lone write goes at once.
 
 use std::any::Any;
@@ -8,9 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 
 use crate::compaction::Compaction;
@@ -33,7 +32,7 @@ pub enum Level {
     Error,
 }
 
-/// Whom the writer works for; it calls from its own thread and must not be kept waiting.
+/// Whom the writer works for; it calls from the thread it works on and must not be kept waiting.
 pub trait Host: Send + 'static {
     type Ticket: Ticket;
 
@@ -46,7 +45,7 @@ pub trait Host: Send + 'static {
     /// History up to and including `revision` is gone.
     fn compacted(&mut self, revision: u64);
 
-    fn answer(&mut self, answers: Vec<(Self::Ticket, Answer)>);
+    fn answer(&mut self, answers: Answers<Self::Ticket>);
 
     fn log(&mut self, level: Level, message: String);
 }
@@ -65,30 +64,38 @@ pub struct Limits {
 
 /// What others may look at while the thread works.
 #[derive(Default)]
-struct Shared {
-    revision: AtomicU64,
-    compacted: AtomicU64,
+pub(crate) struct Shared {
+    pub revision: AtomicU64,
+    pub compacted: AtomicU64,
     /// Set once: no more work is taken.
-    failure: Mutex<Option<String>>,
+    pub failure: Mutex<Option<String>>,
 }
 
-type Batch<T> = Vec<(T, Work)>;
+pub(crate) type Batch<T> = Vec<(T, Work)>;
+pub(crate) type Answers<T> = Vec<(T, Answer)>;
 
-/// The way to the writer.
-pub struct Store<T> {
-    queue: Sender<Batch<T>>,
+/// Does a batch; false when it was the last.
+pub(crate) type Works<T> = Box<dyn FnMut(Batch<T>) -> bool + Send>;
+
+pub(crate) struct Writer<H: Host> {
+    file: LogFile,
+    limits: Limits,
+    host: H,
+    directory: PathBuf,
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    compaction: Option<Compaction>,
+    /// The revision at which was looked last whether a compaction is due.
+    checked: u64,
 }
 
-impl<T: Ticket> Store<T> {
+impl<H: Host> Writer<H> {
     /// The directory must be there, and nobody else use it.
-    pub fn open<H: Host<Ticket = T>>(
+    pub fn open(
         directory: &Path,
         limits: Limits,
         encryption: Encryption,
         host: H,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, Arc<Shared>), OpenError> {
         let mut file = LogFile::open(directory, limits.sync, limits.unindexed)?;
         let told = |failure: Failure| OpenError::Unreadable(failure.told(directory));
         if !encryption.is_empty() {
@@ -99,89 +106,65 @@ impl<T: Ticket> Store<T> {
         let shared = Arc::new(Shared::default());
         shared.revision.store(revision, Ordering::Release);
         shared.compacted.store(compacted, Ordering::Release);
-        let (queue, work) = crossbeam_channel::unbounded();
-        let writer = Writer {
+        let writer = Self {
             file,
             limits,
             host,
-            work,
             directory: directory.to_owned(),
             shared: Arc::clone(&shared),
             compaction: None,
             checked: revision,
         };
-        let thread = std::thread::Builder::new()
-            .name("lmdb-writer".to_owned())
-            .spawn(|| writer.run())
-            .map_err(|error| OpenError::Unreadable(error.to_string()))?;
-        Ok(Self { queue, shared, thread: Mutex::new(Some(thread)) })
+        Ok((writer, shared))
     }
 
-    pub fn revision(&self) -> u64 {
-        self.shared.revision.load(Ordering::Acquire)
-    }
-
-    pub fn compacted(&self) -> u64 {
-        self.shared.compacted.load(Ordering::Acquire)
-    }
-
-    /// Why no more work is taken.
-    pub fn failure(&self) -> Option<String> {
-        self.shared.failure.lock().clone()
-    }
-
-    /// Hands work over, all at once; it is done in the order of the calls. What is refused comes back.
-    pub fn submit(&self, work: Batch<T>) -> Result<(), (Batch<T>, Refusal)> {
-        let stops = matches!(work.last(), Some((_, Work::Stop)));
-        if !stops && let Some(failure) = self.failure() {
-            return Err((work, Refusal::Failed(failure)));
-        }
-        self.queue.send(work).map_err(|unsent| (unsent.0, Refusal::Closed))
-    }
-
-    /// Waits until the thread has ended and the file is closed; `Work::Stop` makes it.
-    pub fn join(&self) {
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread {
-            // It catches its panics.
-            let _ = thread.join();
-        }
-    }
-}
-
-struct Writer<H: Host> {
-    file: LogFile,
-    limits: Limits,
-    host: H,
-    work: Receiver<Batch<H::Ticket>>,
-    directory: PathBuf,
-    shared: Arc<Shared>,
-    compaction: Option<Compaction>,
-    /// The revision at which was looked last whether a compaction is due.
-    checked: u64,
-}
-
-impl<H: Host> Writer<H> {
-    fn run(mut self) {
-        while let Some(batch) = self.next_batch() {
-            let (mut tickets, mut work): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-            let stops = matches!(work.last(), Some(Work::Stop));
-            if !work.is_empty() {
-                let last = if stops { work.pop().and(tickets.pop()) } else { None };
-                let answers = self.guarded(&tickets, work);
-                let mut answers: Vec<_> = tickets.into_iter().zip(answers).collect();
-                answers.extend(last.map(|ticket| (ticket, Answer::Nothing)));
-                if stops {
-                    return self.end(answers);
-                }
-                self.host.answer(answers);
+    pub fn run(mut self, queue: &Receiver<Batch<H::Ticket>>) {
+        while let Some(batch) = self.next_batch(queue) {
+            if let Some(last) = self.turn(batch) {
+                return self.end(last);
             }
-            self.tend_history();
         }
+    }
+
+    /// For whoever hands work over to do it.
+    pub fn on_demand(self) -> Works<H::Ticket> {
+        let mut writer = Some(self);
+        Box::new(move |batch| {
+            let Some(mut working) = writer.take() else { return false };
+            match working.turn(batch) {
+                Some(last) => working.end(last),
+                None => {
+                    // Nobody else does it when nothing is asked for.
+                    while working.compaction.is_some() {
+                        working.tend_history();
+                    }
+                    writer = Some(working);
+                }
+            }
+            writer.is_some()
+        })
+    }
+
+    /// Does the work and answers it; of a batch that ends with a `Stop`, the answers are left to `end`.
+    fn turn(&mut self, batch: Batch<H::Ticket>) -> Option<Answers<H::Ticket>> {
+        let (mut tickets, mut work): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let stops = matches!(work.last(), Some(Work::Stop));
+        if !work.is_empty() {
+            let last = if stops { work.pop().and(tickets.pop()) } else { None };
+            let answers = self.guarded(&tickets, work);
+            let mut answers: Vec<_> = tickets.into_iter().zip(answers).collect();
+            answers.extend(last.map(|ticket| (ticket, Answer::Nothing)));
+            if stops {
+                return Some(answers);
+            }
+            self.host.answer(answers);
+        }
+        self.tend_history();
+        None
     }
 
     /// Brings the index up to date, and closes the file first: who was told that the store is closed may open it again.
-    fn end(self, answers: Vec<(H::Ticket, Answer)>) {
+    fn end(self, answers: Answers<H::Ticket>) {
         let Self { mut file, mut host, shared, directory, .. } = self;
         let newest = shared.revision.load(Ordering::Acquire);
         while !file.recent.is_empty() {
@@ -202,13 +185,13 @@ impl<H: Host> Writer<H> {
 
     /// What is queued, up to a `Stop`; waits for something unless a compaction has slices left to do. None when nobody
     /// is left to ask for anything.
-    fn next_batch(&mut self) -> Option<Batch<H::Ticket>> {
+    fn next_batch(&mut self, queue: &Receiver<Batch<H::Ticket>>) -> Option<Batch<H::Ticket>> {
         let mut batch = Vec::new();
         if self.compaction.is_none() {
-            batch = self.work.recv().ok()?;
+            batch = queue.recv().ok()?;
         }
         while batch.len() < MAX_BATCH && !matches!(batch.last(), Some((_, Work::Stop))) {
-            match self.work.try_recv() {
+            match queue.try_recv() {
                 Ok(more) => batch.extend(more),
                 Err(_) => break,
             }

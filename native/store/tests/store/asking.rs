@@ -91,6 +91,13 @@ impl Asked {
         Self { store, host }
     }
 
+    /// Whose work is done by who hands it over.
+    pub fn open_threadless(directory: &Path, limits: Limits) -> Self {
+        let host = TestHost::default();
+        let store = Store::open_threadless(directory, limits, Encryption::default(), host.clone()).unwrap();
+        Self { store, host }
+    }
+
     pub fn hand_over(&self, question: Question) -> Receiver<Answer> {
         self.hand_over_all([question]).remove(0)
     }

@@ -136,10 +136,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_answers_as_a_model_that_forgets_nothing(steps in prop::collection::vec(step(), 1..120)) {
+    fn the_store_answers_as_a_model_that_forgets_nothing(
+        steps in prop::collection::vec(step(), 1..120),
+        has_thread in any::<bool>(),
+    ) {
+        let open = if has_thread { Asked::open } else { Asked::open_threadless };
         let mut directory = tempfile::tempdir().unwrap();
         let mut model = Model::default();
-        let mut asked = Asked::open(directory.path(), LIMITS);
+        let mut asked = open(directory.path(), LIMITS);
         let mut since = 0;
         // Works are handed over one after another, and answered in batches as it happens.
         let mut waiting = Vec::new();
@@ -176,7 +180,7 @@ proptest! {
                     if matches!(step, Step::Crash) {
                         directory = left;
                     }
-                    asked = Asked::open(directory.path(), LIMITS);
+                    asked = open(directory.path(), LIMITS);
                     prop_assert_eq!(asked.store.revision(), model.revision());
                     prop_assert_eq!(asked.store.compacted(), model.compacted);
                 }

@@ -191,6 +191,31 @@ fn a_closed_store_has_done_what_was_handed_over_and_refuses_the_rest() {
 }
 
 #[test]
+fn without_a_thread_all_is_done_and_answered_by_who_hands_it_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let asked = Asked::open_threadless(directory.path(), Limits { max_events: 100, ..LIMITS });
+    let this = std::thread::current().id();
+    asked.host.0.lock().publishing = Some(Arc::new(move || {
+        assert_eq!(std::thread::current().id(), this);
+        Ok(())
+    }));
+    for n in 0..3000 {
+        let answers = asked.hand_over_all([create(&format!("/a/{n}")), create(&format!("/b/{n}"))]);
+        assert_eq!(revision(&answers[1].try_recv().unwrap()), 2 * n + 2);
+    }
+    // Between what is asked for, history goes.
+    assert!(asked.store.compacted() >= 4000);
+    let last = asked.hand_over_all([create("/last"), other(Work::Stop)]);
+    assert_eq!(revision(&last[0].try_recv().unwrap()), 6001);
+    assert_eq!(last[1].try_recv().unwrap(), Answer::Nothing);
+    assert_eq!(asked.ask(create("/late")), Answer::Refused(Refusal::Closed));
+    asked.store.join();
+    let again = Asked::open(directory.path(), LIMITS);
+    assert_eq!(again.store.revision(), 6001);
+    again.close();
+}
+
+#[test]
 fn a_file_that_is_none_is_refused() {
     for content in [&b"not a database".repeat(1000)[..], &[0; 8192]] {
         let directory = tempfile::tempdir().unwrap();
