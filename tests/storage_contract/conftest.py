@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kubecore.apiserver.storage.interface import Event, Storage, Template
-from kubecore.apiserver.storage.lmdb import LMDBStorage
-from kubecore.clock import RealClock
+from kubecore.apiserver.storage.lmdb import LMDBConfig, LMDBStorage
+from kubecore.clock import RealClock, VirtualClock
 
 
 @dataclass
@@ -47,12 +47,15 @@ def value(text: str) -> Template:
     return Template(b'{"rv":"', b'","v":"' + text.encode() + b'"}')
 
 
-@pytest.fixture(params=["lmdb"])
+@pytest.fixture(params=["lmdb", "lmdb in virtual time"])
 async def harness(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
     async def open_lmdb(sink: RecordingSink) -> Storage:
         return LMDBStorage(tmp_path / "data", RealClock(), sink)
 
-    opener = {"lmdb": open_lmdb}[request.param]
+    async def open_threadless(sink: RecordingSink) -> Storage:
+        return LMDBStorage(tmp_path / "data", VirtualClock(), sink, LMDBConfig(sync=False))
+
+    opener = {"lmdb": open_lmdb, "lmdb in virtual time": open_threadless}[request.param]
     sink = RecordingSink()
     made = Harness(await opener(sink), sink, opener)
     yield made

@@ -12,6 +12,7 @@ import pytest
 from kubecore.apiserver.storage.interface import DELETE, PUT, DataDirError, Event, KeyExists, StorageError, Template
 from kubecore.apiserver.storage.lmdb import LMDBConfig, LMDBStorage
 from kubecore.clock import RealClock, VirtualClock
+from kubecore.driving import drive
 from tests.support import lmdb_file
 
 
@@ -149,6 +150,48 @@ async def test_a_store_whose_events_cannot_be_published_takes_no_more_writes(tmp
     with pytest.raises(StorageError, match="watch cache failed"):
         await storage.create("/registry/b", _value())
     await storage.close()
+
+
+def _threads() -> set[str]:
+    return {thread.read_text().strip() for thread in Path("/proc/self/task").glob("*/comm")}
+
+
+async def test_in_virtual_time_a_write_needs_no_thread_and_who_waits_for_it_goes_on_at_once(tmp_path: Path) -> None:
+    done: list[str] = []
+    storage = LMDBStorage(tmp_path, VirtualClock(), NullSink(), LMDBConfig(sync=False))
+
+    async def write(name: str) -> None:
+        first = await storage.create(f"/registry/{name}", _value())
+        await storage.update(f"/registry/{name}", _value(), expected=first.revision)
+        done.append(name)
+
+    storage.hold()
+    for name in ("a", "b"):
+        drive(write(name), lambda *_: pytest.fail("it waits for something else"))
+    storage.hand_over()
+    assert done == ["a", "b"] and storage.revision == 4
+    assert "lmdb-writer" not in _threads()
+    await storage.close()
+
+
+async def test_a_waiter_that_fails_is_told_of_and_costs_no_other_its_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, done = VirtualClock(), []
+    storage = LMDBStorage(tmp_path, clock, NullSink(), LMDBConfig(sync=False))
+
+    async def write(name: str) -> None:
+        await storage.create(f"/registry/{name}", _value())
+        done.append(name)
+        if name == "a":
+            raise ValueError("no good")
+
+    for name in ("a", "b"):
+        drive(write(name), lambda *_: pytest.fail("it waits for something else"))
+    await clock.settle()
+    assert done == ["a", "b"]
+    await storage.close()
+    assert [record.message for record in caplog.records] == ["the waiter of a write failed"]
 
 
 async def test_the_file_is_what_another_reader_of_its_format_reads(tmp_path: Path) -> None:
