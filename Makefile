@@ -61,7 +61,9 @@ demo: install ## build, boot a cluster, run the example of the README on it, sho
 
 # ---------------------------------------------------------------- checking
 .PHONY: test
-test: setup test-packages ## everything CI runs: lint, native, unit, integration and end to end tests
+test: ## everything CI runs: lint, native, unit, integration and end to end tests
+	# What is compiled, beside what is downloaded.
+	$(MAKE) --no-print-directory --jobs=3 --output-sync=line setup test-packages
 	$(MAKE) --no-print-directory --jobs=3 --output-sync=line test-beside-rust test-beside-python test-beside-go
 	$(MAKE) --no-print-directory test-slow
 
