@@ -115,7 +115,7 @@ async def schedule(server: APIServer, wanted: int, *, measured: int) -> dict[str
     assert ready.at is not None, "it has bound pods"
     began, cpu = ready.at
     seconds = time.perf_counter() - began
-    await (scheduler.flush() if hasattr(scheduler, "flush") else scheduler._reporter._recorder.flush())
+    await scheduler.flush()
     used = time.process_time() - cpu
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import unquote, urlencode
 
 from kubecore import _native
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from kubecore.apiserver.handlers.podwrites import PodBinding
     from kubecore.apiserver.handlers.served import ServedResources
     from kubecore.apiserver.handlers.watching import WatchHub
+
+T = TypeVar("T")
 
 NO_QUERY: Mapping[str, str] = MappingProxyType({})
 _USER_AGENT = "kubecore/v1.35"
@@ -101,6 +103,10 @@ def request_info(method: str, path: str, query: Mapping[str, str] = NO_QUERY) ->
 def _encoded(query: tuple[tuple[str, str], ...]) -> str:
     """The same few queries come again and again."""
     return urlencode(query)
+
+
+def _text(query: Mapping[str, str]) -> str:
+    return _encoded(tuple(query.items())) if query else ""
 
 
 @dataclass(slots=True, eq=False)
@@ -261,7 +267,7 @@ class LocalTransport:
             method,
             path,
             info,
-            query=_encoded(tuple(query.items())) if query else "",
+            query=_text(query),
             body=body or b"",
             content_type=content_type,
         )
@@ -288,7 +294,7 @@ class LocalTransport:
     ) -> list[tuple[int, bytes]]:
         """A POST of each body to one collection, as by `request`: the permission and the way there are the same for
         all, and they have begun, in their order, before one is waited for."""
-        text = _encoded(tuple(query.items())) if query else ""
+        text = _text(query)
         info = request_info("POST", path, query)
         request = LocalRequest(self._user, "POST", path, info, query=text, body=b"", content_type=JSON_TYPE)
         answers: list[tuple[int, bytes]] = [(0, b"")] * len(bodies)
@@ -320,15 +326,9 @@ class LocalTransport:
         self, amendments: Sequence[Amendment], *, query: Mapping[str, str] = NO_QUERY
     ) -> list[tuple[int, bytes]] | None:
         """Each as a PATCH of the status and a DELETE, as by `request`; None where each is one to somebody."""
-        if self._audit.is_on:
-            return None
-        text = _encoded(tuple(query.items())) if query else ""
-        amending = self._amending.get(text)
+        amending = self._prepared(self._amending, query, self._handlers.pod_amending, "PATCH", "DELETE")
         if amending is None:
-            patch, delete = (self._bare(method, text) for method in ("PATCH", "DELETE"))
-            if self._handlers.delegated(patch) is not None:
-                return None
-            amending = self._amending[text] = self._handlers.pod_amending(self._authorizer, patch, delete)
+            return None
         done = await to_its_end(amending.amend_at_once(self._user, amendments))
         answers = [(200, b"")] * len(amendments)
 
@@ -336,7 +336,7 @@ class LocalTransport:
             try:
                 await amending.amend(self._user, amendments[number])
             except Exception as error:
-                answers[number] = self._failed(self._bare("PATCH", text), error)[:2]
+                answers[number] = self._failed(self._bare("PATCH", _text(query)), error)[:2]
 
         if not all(done):
             await together([one(number) for number, is_done in enumerate(done) if not is_done])
@@ -344,16 +344,8 @@ class LocalTransport:
 
     async def bind_pod(self, pod: PodName, node: str, *, query: Mapping[str, str] = NO_QUERY) -> bool:
         """As a POST of its binding by `request`; False where that is to be made."""
-        if self._audit.is_on:
-            return False
-        text = _encoded(tuple(query.items())) if query else ""
-        binding = self._binding.get(text)
-        if binding is None:
-            head = self._bare("POST", text)
-            if self._handlers.delegated(head) is not None:
-                return False
-            binding = self._binding[text] = self._handlers.pod_binding(self._authorizer, head)
-        writing = binding.begin(self._user, pod, node)
+        binding = self._prepared(self._binding, query, self._handlers.pod_binding, "POST")
+        writing = None if binding is None else binding.begin(self._user, pod, node)
         if writing is None:
             return False
         try:
@@ -366,15 +358,9 @@ class LocalTransport:
         self, namespace: str, name: str, version: str, renew_time: str, *, query: Mapping[str, str] = NO_QUERY
     ) -> bytes | None:
         """As a PUT of the lease by `request`; None where that is to be made."""
-        if self._audit.is_on:
-            return None
-        text = _encoded(tuple(query.items())) if query else ""
-        renewing = self._renewing.get(text)
+        renewing = self._prepared(self._renewing, query, self._handlers.lease_renewing, "PUT")
         if renewing is None:
-            head = self._bare("PUT", text)
-            if self._handlers.delegated(head) is not None:
-                return None
-            renewing = self._renewing[text] = self._handlers.lease_renewing(self._authorizer, head)
+            return None
         writing = renewing.begin(self._user, namespace, name, version, renew_time)
         if writing is None:
             return None
@@ -382,6 +368,22 @@ class LocalTransport:
             return (await writing).value
         except StorageError:
             return None
+
+    def _prepared(
+        self, known: dict[str, T], query: Mapping[str, str], make: Callable[..., T], *methods: str
+    ) -> T | None:
+        """What `make` gives for such requests, which it takes the place of, made once for each query. None where each
+        is to be a request: to the audit, or to another server."""
+        if self._audit.is_on:
+            return None
+        text = _text(query)
+        found = known.get(text)
+        if found is None:
+            heads = [self._bare(method, text) for method in methods]
+            if self._handlers.delegated(heads[0]) is not None:
+                return None
+            found = known[text] = make(self._authorizer, *heads)
+        return found
 
     def _bare(self, method: str, query: str) -> LocalRequest:
         path, info = _BARE[method]
@@ -414,7 +416,7 @@ class LocalTransport:
     async def watch(self, path: str, *, query: Mapping[str, str] = NO_QUERY) -> AsyncIterator[list[WatchEvent]]:
         """Batches of events until the server ends the watch; raises StatusError when it is refused."""
         info = request_info("GET", path, {**query, "watch": "true"})
-        text = _encoded(tuple(query.items())) if query else ""
+        text = _text(query)
         request = LocalRequest(self._user, "GET", path, info, query=text, body=b"", content_type="")
         if self._audit.is_on:
             request.audit = self._audit.begin(request, self._user)

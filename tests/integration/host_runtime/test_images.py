@@ -204,7 +204,7 @@ async def test_what_it_changes_of_its_image_is_kept_where_the_pods_disk_use_is_c
     sandbox, _ = await node.sandbox()
     container = await node.start(sandbox, "sh", "-c", "echo changed > /mine; exec sleep 1000")
     (written,) = node.root.rglob(str(scratch_of(container) / WRITTEN))
-    await until(lambda: (written / "mine").exists() and (written / "mine").read_text() == "changed\n")
+    assert await settled(lambda: (written / "mine").exists() and (written / "mine").read_text() == "changed\n")
 
 
 async def test_a_program_that_the_image_lacks_is_named(node: Node) -> None:
