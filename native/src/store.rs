@@ -297,8 +297,7 @@ impl Store {
         let host = LoopHost { outbox: Arc::clone(&outbox), sink, clock: clock.core.clone(), own_thread };
         let limits = Limits { max_events, min_events, max_age, sync, unindexed: UNINDEXED };
         let encryption = sealing(encryption)?;
-        let open = if own_thread { Core::open } else { Core::open_threadless };
-        let opened = released(py, || open(&directory, limits, encryption, host))?;
+        let opened = released(py, || Core::open(&directory, limits, encryption, host, own_thread))?;
         let core = opened.map_err(|error| unusable(py, &directory, error))?;
         let (burst, closed) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { core, outbox, event_loop, burst, closed, own_thread })

@@ -251,7 +251,7 @@ def test_what_a_custom_resource_owns_goes_with_it(kubectl: Kubectl, crontabs: st
     kubectl("-n", namespace, "create", "-f", "-", stdin=json.dumps(owned))
     kubectl("-n", namespace, "delete", "ct", "owner")
     kubectl("-n", namespace, "wait", "--for=delete", "configmap/owned", "--timeout=180s")
-    assert "NotFound" in kubectl.run("-n", namespace, "get", "configmap", "owned").stderr
+    assert "NotFound" in kubectl.run("-n", namespace, "get", "configmap", "owned").errors
 
 
 def test_a_namespace_takes_its_custom_resources_along(kubectl: Kubectl, crontabs: str) -> None:

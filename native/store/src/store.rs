@@ -30,31 +30,25 @@ pub struct Store<T> {
 }
 
 impl<T: Ticket> Store<T> {
-    /// The directory must be there, and nobody else use it.
+    /// The directory must be there, and nobody else use it. Without an `own_thread`, `submit` returns when the work is
+    /// done and answered.
     pub fn open<H: Host<Ticket = T>>(
         directory: &Path,
         limits: Limits,
         encryption: Encryption,
         host: H,
+        own_thread: bool,
     ) -> Result<Self, OpenError> {
         let (writer, shared) = Writer::open(directory, limits, encryption, host)?;
+        if !own_thread {
+            return Ok(Self { working: Working::Askers(Mutex::new(Some(writer.on_demand()))), shared });
+        }
         let (queue, work) = crossbeam_channel::unbounded();
         let thread = std::thread::Builder::new()
             .name("lmdb-writer".to_owned())
             .spawn(move || writer.run(&work))
             .map_err(|error| OpenError::Unreadable(error.to_string()))?;
         Ok(Self { working: Working::Own { queue, thread: Mutex::new(Some(thread)) }, shared })
-    }
-
-    /// The same without a thread: `submit` returns when the work is done and answered.
-    pub fn open_threadless<H: Host<Ticket = T>>(
-        directory: &Path,
-        limits: Limits,
-        encryption: Encryption,
-        host: H,
-    ) -> Result<Self, OpenError> {
-        let (writer, shared) = Writer::open(directory, limits, encryption, host)?;
-        Ok(Self { working: Working::Askers(Mutex::new(Some(writer.on_demand()))), shared })
     }
 
     pub fn revision(&self) -> u64 {

@@ -1,7 +1,8 @@
 //! Who does all the work: a thread of its own, or, where whoever asks has nothing else to do, the asking one.
 //!
-//! The thread takes whatever queued up during its previous commit, applies it in one transaction, syncs, publishes, and answers
-//! all of it at once. There is no timer: under load the batches grow by themselves, and a lone write goes at once.
+//! The thread takes whatever queued up during its previous commit, applies it in one transaction, syncs, publishes, and
+//! answers all of it at once. There is no timer: under load the batches grow by themselves, and a lone write goes at
+//! once.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -87,14 +87,14 @@ impl Asked {
 
     pub fn open_sealed(directory: &Path, limits: Limits, encryption: Encryption) -> Self {
         let host = TestHost::default();
-        let store = Store::open(directory, limits, encryption, host.clone()).unwrap();
+        let store = Store::open(directory, limits, encryption, host.clone(), true).unwrap();
         Self { store, host }
     }
 
     /// Whose work is done by who hands it over.
     pub fn open_threadless(directory: &Path, limits: Limits) -> Self {
         let host = TestHost::default();
-        let store = Store::open_threadless(directory, limits, Encryption::default(), host.clone()).unwrap();
+        let store = Store::open(directory, limits, Encryption::default(), host.clone(), false).unwrap();
         Self { store, host }
     }
 

@@ -101,7 +101,7 @@ fn without_the_key_there_is_nothing_to_read() {
     asked.ask(write(Kind::Create, KEY, SECRET, 0));
     asked.close();
     let others = encryption(&[provider(Provider::AesGcm, "two")]);
-    let opened = Store::open(directory.path(), LIMITS, others, TestHost::default());
+    let opened = Store::open(directory.path(), LIMITS, others, TestHost::default(), true);
     let Err(OpenError::Sealed(why)) = opened.map(|_| ()) else { panic!() };
     assert_eq!(why, format!("{KEY}: unable to decrypt: no key of its name is known"));
     let asked = Asked::open(directory.path(), LIMITS);

@@ -220,7 +220,7 @@ fn a_file_that_is_none_is_refused() {
     for content in [&b"not a database".repeat(1000)[..], &[0; 8192]] {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("data.mdb"), content).unwrap();
-        let opened = Store::open(directory.path(), LIMITS, Encryption::default(), TestHost::default());
+        let opened = Store::open(directory.path(), LIMITS, Encryption::default(), TestHost::default(), true);
         assert!(matches!(opened.map(|_| ()), Err(OpenError::Unreadable(_))));
     }
 }
