@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -11,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::authn::{ClientIdentity, TokenMemo};
+use crate::io::Pace;
 use crate::lifespan::{self, Activity, Patience, live};
 use crate::outflow::Outflow;
 use crate::server::Server;
@@ -36,7 +36,7 @@ pub struct Connection {
     pub activity: Activity,
     /// Of HTTP/1.1 alone: HTTP/2 has windows.
     pub outflow: Option<Outflow>,
-    unhurried: Arc<AtomicBool>,
+    pub pace: Arc<Pace>,
 }
 
 impl Connection {
@@ -45,7 +45,7 @@ impl Connection {
         secure: bool,
         identity: Option<ClientIdentity>,
         use_http2: bool,
-        unhurried: Arc<AtomicBool>,
+        pace: Arc<Pace>,
     ) -> Arc<Self> {
         Arc::new(Self {
             remote,
@@ -54,13 +54,13 @@ impl Connection {
             token: TokenMemo::default(),
             activity: Activity::default(),
             outflow: (!use_http2).then(Outflow::default),
-            unhurried,
+            pace,
         })
     }
 
     /// It speaks another protocol from now on.
     pub fn switched(&self) {
-        self.unhurried.store(true, Ordering::Relaxed);
+        self.pace.switched();
         if let Some(outflow) = &self.outflow {
             outflow.switched();
         }

@@ -12,6 +12,7 @@ mod builtin;
 pub mod cached;
 mod complaint;
 pub mod connection;
+mod cork;
 pub mod delegation;
 pub mod exchange;
 pub mod flow;

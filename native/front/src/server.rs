@@ -222,7 +222,7 @@ impl Server {
                 Some(acceptor) => server.serve_tls(socket, remote, acceptor).await,
                 None => {
                     let socket = StallGuard::new(socket, server.limits.write_stall_timeout);
-                    let connection = Connection::new(remote, false, None, false, socket.unhurried());
+                    let connection = Connection::new(remote, false, None, false, socket.pace());
                     connection::serve(server, socket, connection).await;
                 }
             }
@@ -251,12 +251,12 @@ impl Server {
 
     async fn serve_secured(self: Arc<Self>, stream: TlsStream<StallGuard>, remote: SocketAddr) {
         let (socket, session) = stream.get_ref();
-        let unhurried = socket.unhurried();
+        let pace = socket.pace();
         let use_http2 = session.alpn_protocol() == Some(b"h2");
         let identity = session.peer_certificates().filter(|chain| !chain.is_empty()).map(|chain| {
             ClientIdentity::new(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
         });
-        let connection = Connection::new(remote, true, identity, use_http2, unhurried);
+        let connection = Connection::new(remote, true, identity, use_http2, pace);
         connection::serve(self, stream, connection).await;
     }
 

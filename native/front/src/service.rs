@@ -96,6 +96,7 @@ impl Server {
         let answer =
             catch_unwind(AssertUnwindSafe(|| self.chain(connection, request, given.as_ref(), made.as_ref())));
         let audit_id = given.or(made);
+        connection.pace.answers(matches!(answer, Ok(Answer::Ready(_))));
         match answer {
             Ok(Answer::Ready(Some(mut response))) => {
                 complete(&mut response, audit_id, busy);
