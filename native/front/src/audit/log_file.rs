@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use kubecore_core::clock::Clock;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::time::sleep;
 
 use super::backups::{Backups, Rotation};
 use super::events::Events;
@@ -26,14 +28,14 @@ const DEFAULT_MEGABYTES: u64 = 100;
 const LARGEST_WRITE: usize = 1 << 20;
 
 /// Lines that wait for their thread to have served whom it can are written when they are so many bytes, or when
-/// another comes so much later.
+/// another comes so much later. When the thread waits they are written, unless others were so little ago.
 const ENOUGH: usize = 64 << 10;
 const LONG_ENOUGH: Duration = Duration::from_millis(1);
 
 /// A file, or standard output for the path `-`. What is full is set aside under a name with the time.
 ///
 /// Lines are written when they are taken, or (`grouped`) those that a worker of the runtime takes together, before it
-/// waits for more requests. They keep their order in either case.
+/// waits for more requests, but once a millisecond at most while there are many. They keep their order in either case.
 pub struct LogFile {
     log: Arc<Log>,
     /// A line of text for each event, and not JSON.
@@ -46,6 +48,8 @@ struct Log {
     /// Of a file, in bytes.
     limit: usize,
     backups: Arc<Backups>,
+    /// `LONG_ENOUGH`.
+    pause: Duration,
     state: Mutex<State>,
     lost: AtomicU64,
 }
@@ -57,6 +61,10 @@ struct State {
     lines: Vec<u8>,
     events: u64,
     since: Option<Instant>,
+    /// When lines were written last.
+    written: Option<Instant>,
+    /// Somebody writes them once it is long enough ago.
+    is_timed: bool,
     /// It could not be set aside, and that was told.
     stuck: bool,
     /// A write ended within a line, which the next one must not be glued to.
@@ -84,6 +92,7 @@ impl LogFile {
             path: path.to_owned(),
             limit: (megabytes << 20) as usize,
             backups: Backups::new(path.to_owned(), rotation, clock),
+            pause: LONG_ENOUGH,
             state: Mutex::default(),
             lost: AtomicU64::new(0),
         });
@@ -105,8 +114,27 @@ impl Drop for LogFile {
 }
 
 impl Held for Log {
-    fn write_now(&self) {
-        self.write_or_lose(&mut self.state.lock());
+    fn write_soon(self: Arc<Self>) {
+        let mut state = self.state.lock();
+        if state.lines.is_empty() {
+            return;
+        }
+        let is_due = state.written.is_none_or(|last| last.elapsed() >= self.pause);
+        match Handle::try_current() {
+            Ok(runtime) if !is_due => {
+                if std::mem::replace(&mut state.is_timed, true) {
+                    return;
+                }
+                drop(state);
+                runtime.spawn(async move {
+                    sleep(self.pause).await;
+                    let mut state = self.state.lock();
+                    state.is_timed = false;
+                    self.write_or_lose(&mut state);
+                });
+            }
+            _ => drop(self.write_or_lose(&mut state)),
+        }
     }
 }
 
@@ -146,7 +174,7 @@ impl Log {
         }
         state.lines.clear();
         state.lines.shrink_to(ENOUGH);
-        (state.events, state.since) = (0, None);
+        (state.events, state.since, state.written) = (0, None, Some(Instant::now()));
         written.is_ok()
     }
 
@@ -280,7 +308,7 @@ impl Sink for LogFile {
     }
 
     fn settle(&self) {
-        self.log.write_now();
+        self.log.write_or_lose(&mut self.log.state.lock());
     }
 
     fn lost(&self) -> u64 {
@@ -428,6 +456,36 @@ mod tests {
         assert_eq!(lines(&path), ["0", "1", "2"]);
         log.take(&Events::from_iter(["3\n"]));
         assert_eq!(lines(&path), ["0", "1", "2", "3"], "of a thread that is no worker");
+    }
+
+    #[tokio::test]
+    async fn of_many_lines_that_are_taken_by_and_by_some_are_written_together() {
+        for (pause, at_once) in [(Duration::MAX, 1), (Duration::ZERO, 3)] {
+            let (mut log, path) = grouped("together");
+            Arc::get_mut(&mut log.log).unwrap().pause = pause;
+            for line in ["0\n", "1\n", "2\n"] {
+                log.take(&Events::from_iter([line]));
+                before_parking();
+            }
+            assert_eq!(lines(&path), ["0", "1", "2"][..at_once]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_not_long_after_the_last() {
+        before_parking();
+        let (log, path) = grouped("soon");
+        log.log.state.lock().written = Some(Instant::now() + Duration::from_secs(60));
+        log.take(&Events::from_iter(["0\n"]));
+        before_parking();
+        assert!(lines(&path).is_empty());
+        let written = async {
+            while lines(&path).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), written).await.expect("nobody writes it");
+        assert_eq!(lines(&path), ["0"]);
     }
 
     #[test]

@@ -6,9 +6,9 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-/// Has taken something that it is to write soon.
+/// Has taken something that it is to write soon: when its thread waits, or not long after.
 pub(super) trait Held: Send + Sync {
-    fn write_now(&self);
+    fn write_soon(self: Arc<Self>);
 }
 
 thread_local! {
@@ -21,7 +21,7 @@ thread_local! {
 pub(crate) fn before_parking() {
     PARKS.set(true);
     while let Some(held) = DUE.with_borrow_mut(Vec::pop) {
-        held.write_now();
+        held.write_soon();
     }
 }
 
