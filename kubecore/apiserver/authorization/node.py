@@ -6,10 +6,11 @@ watch cache's nodeName index when a kubelet asks for something a pod may refer t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import TYPE_CHECKING, Any
 
 from kubecore.apiserver.authorization.attributes import COLLECTIONS, Attributes, field_requirements
+from kubecore.apiserver.authorization.volume_secrets import VOLUMES, VolumeSecrets, claim_of
 from kubecore.apiserver.bootstrap.roles import node_rules
 from kubecore.apiserver.registry.codec import loads
 
@@ -23,6 +24,7 @@ JSON = dict[str, Any]
 _PREFIX = "system:node:"
 _GROUP = "system:nodes"
 _MIRROR = "kubernetes.io/config.mirror"
+_CLAIMS = "persistentvolumeclaims"
 READS = ("get", "list", "watch")
 WRITES = ("get", "create", "update", "patch", "delete")
 
@@ -42,11 +44,12 @@ class NodeAuthorizer:
     def __init__(self, cacher: Cacher) -> None:
         self._cacher = cacher
         self._rules = node_rules()
+        self._volume_secrets = VolumeSecrets(cacher)
         self._judges: dict[tuple[str, str], Callable[[str, Attributes], str]] = {
             ("", "secrets"): self._referenced,
             ("", "configmaps"): self._referenced,
-            ("", "persistentvolumeclaims"): self._claim,
-            ("", "persistentvolumes"): self._volume,
+            ("", _CLAIMS): self._claim,
+            ("", VOLUMES): self._volume,
             ("", "serviceaccounts"): self._account,
             ("", "nodes"): self._node,
             ("", "pods"): self._pod,
@@ -103,12 +106,20 @@ class NodeAuthorizer:
     def _related(self, node: str, attributes: Attributes) -> str:
         if not attributes.name:
             return "No Object name found"
-        for pod in self._pods(node):
-            if pod["metadata"].get("namespace") == attributes.namespace and attributes.name in references(
-                pod, attributes.resource
-            ):
-                return ""
+        asked = attributes.namespace, attributes.name
+        if self._refers(node, attributes.resource, {asked}):
+            return ""
+        if attributes.resource == "secrets" and self._refers(node, _CLAIMS, self._volume_secrets.claims(asked)):
+            return ""
         return _unrelated(node)
+
+    def _refers(self, node: str, resource: str, objects: Set[tuple[str, str]]) -> bool:
+        """Whether a pod of the node refers to one of the objects, by namespace and name each."""
+        return bool(objects) and any(
+            (pod["metadata"].get("namespace"), name) in objects
+            for pod in self._pods(node)
+            for name in references(pod, resource)
+        )
 
     def _claim(self, node: str, attributes: Attributes) -> str:
         if attributes.subresource == "status":
@@ -126,16 +137,9 @@ class NodeAuthorizer:
     def _volume(self, node: str, attributes: Attributes) -> str:
         if why := self._gets(attributes):
             return why
-        claims = {
-            (pod["metadata"].get("namespace"), claim)
-            for pod in self._pods(node)
-            for claim in references(pod, "persistentvolumeclaims")
-        }
-        for namespace, claim in claims:
-            found = self._cacher.get("persistentvolumeclaims", namespace, claim)
-            if found is not None and (loads(found.value).get("spec") or {}).get("volumeName") == attributes.name:
-                return ""
-        return _unrelated(node)
+        found = self._cacher.get(VOLUMES, "", attributes.name)
+        claim = None if found is None else claim_of(loads(found.value))
+        return "" if claim is not None and self._refers(node, _CLAIMS, {claim}) else _unrelated(node)
 
     def _account(self, node: str, attributes: Attributes) -> str:
         if attributes.verb == "get" and not attributes.subresource:
@@ -263,16 +267,16 @@ def references(pod: JSON, resource: str) -> set[str]:
     """Names of secrets, configmaps or persistentvolumeclaims that a pod refers to."""
     spec = pod.get("spec") or {}
     names: set[str] = set()
-    source_keys = {"secrets": "secret", "configmaps": "configMap", "persistentvolumeclaims": "persistentVolumeClaim"}
+    source_keys = {"secrets": "secret", "configmaps": "configMap", _CLAIMS: "persistentVolumeClaim"}
     source = source_keys[resource]
     for volume in spec.get("volumes") or []:
         found = volume.get(source) or {}
         names.add(found.get("secretName") or found.get("claimName") or found.get("name") or "")
         for projection in (volume.get("projected") or {}).get("sources") or []:
             names.add((projection.get(source) or {}).get("name") or "")
-        if "ephemeral" in volume and resource == "persistentvolumeclaims":
+        if "ephemeral" in volume and resource == _CLAIMS:
             names.add(f"{pod['metadata'].get('name')}-{volume['name']}")
-    if resource != "persistentvolumeclaims":
+    if resource != _CLAIMS:
         env_key, from_key = f"{source}KeyRef", f"{source}Ref"
         for container in _containers(spec):
             for variable in container.get("env") or []:
@@ -304,5 +308,7 @@ def _containers(spec: JSON) -> Iterator[JSON]:
 def claimed(pod: JSON) -> set[str]:
     """Names of the ResourceClaims that a pod uses, made for it or by others."""
     named = [*((pod.get("spec") or {}).get("resourceClaims") or [])]
-    named += (pod.get("status") or {}).get("resourceClaimStatuses") or []
-    return {one["resourceClaimName"] for one in named if one.get("resourceClaimName")}
+    status = pod.get("status") or {}
+    named += status.get("resourceClaimStatuses") or []
+    named.append(status.get("extendedResourceClaimStatus") or {})
+    return {name for one in named if (name := one.get("resourceClaimName"))}

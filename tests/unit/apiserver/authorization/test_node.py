@@ -23,6 +23,15 @@ class Items(NamedTuple):
     items: list[bytes]
 
 
+class Known(NamedTuple):
+    number: int
+
+
+def volume(claim: str = "data", namespace: str = "default", **source: Any) -> JSON:
+    reference = {"claimRef": {"namespace": namespace, "name": claim}}
+    return {"kind": "PersistentVolume", "spec": {**reference, **source}}
+
+
 def pod(name: str, node: str, **more: Any) -> JSON:
     return {
         "metadata": {"name": name, "namespace": "default", **more.pop("metadata", {})},
@@ -37,7 +46,9 @@ class Objects:
         self.pods = pods
         self.others = others
 
-    def list(self, resource: str, *, field_selector: str) -> Items:
+    def list(self, resource: str, *, field_selector: str = "") -> Items:
+        if resource == "persistentvolumes":
+            return Items([orjson.dumps(one) for one in self.others.values() if one.get("kind") == "PersistentVolume"])
         ((_, _, node),) = FieldSelector.parse(field_selector).requirements()
         return Items([orjson.dumps(one) for one in self.pods if one["spec"]["nodeName"] == node])
 
@@ -47,8 +58,15 @@ class Objects:
         found = known.get((resource, name))
         return None if found is None else Found(orjson.dumps(found))
 
-    def cached(self, resource: str) -> object:
-        return object()
+    def cached(self, resource: str) -> Known:
+        return Known(0)
+
+    @property
+    def native(self) -> Objects:
+        return self
+
+    def changed(self, number: int) -> int:
+        return len(self.others)
 
 
 MOUNTS = [
@@ -91,8 +109,7 @@ def asked(verb: str, resource: str, name: str = "", subresource: str = "", **mor
     ],
 )
 def test_a_kubelet_reaches_what_its_pods_need(attributes: Attributes) -> None:
-    data = {"spec": {"volumeName": "vol"}}
-    assert judge(attributes, data=data) == (True, "")
+    assert judge(attributes, vol=volume()) == (True, "")
 
 
 @pytest.mark.parametrize(
@@ -131,8 +148,11 @@ def test_a_pod_that_a_node_made_itself_opens_nothing_to_it() -> None:
 def test_claims_for_devices_are_reached_through_their_pods() -> None:
     claims = [{"name": "gpu", "resourceClaimName": "shared"}]
     user = pod("web", "mine", resourceClaims=claims)
-    user["status"] = {"resourceClaimStatuses": [{"name": "own", "resourceClaimName": "made"}]}
-    for name, allowed in (("shared", True), ("made", True), ("other", None)):
+    user["status"] = {
+        "resourceClaimStatuses": [{"name": "own", "resourceClaimName": "made"}],
+        "extendedResourceClaimStatus": {"requestMappings": [], "resourceClaimName": "extended"},
+    }
+    for name, allowed in (("shared", True), ("made", True), ("extended", True), ("other", None)):
         attributes = Attributes("get", "resource.k8s.io", "v1", "resourceclaims", "", "default", name)
         assert judge(attributes, user)[0] is allowed
 
@@ -168,7 +188,7 @@ def test_a_name_that_reads_like_a_selector_is_a_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "volume",
+    "source",
     [
         {"csi": {"driver": "d", "nodePublishSecretRef": {"name": "cert"}}},
         {"iscsi": {"secretRef": {"name": "cert"}}},
@@ -176,5 +196,66 @@ def test_a_name_that_reads_like_a_selector_is_a_name(name: str) -> None:
         {"projected": {"sources": [{"secret": {"name": "cert"}}]}},
     ],
 )
-def test_secrets_by_which_a_volume_is_reached_are_the_pods(volume: JSON) -> None:
-    assert judge(asked("get", "secrets", "cert"), pod("web", "mine", volumes=[{"name": "v", **volume}])) == (True, "")
+def test_secrets_by_which_a_volume_is_reached_are_the_pods(source: JSON) -> None:
+    assert judge(asked("get", "secrets", "cert"), pod("web", "mine", volumes=[{"name": "v", **source}])) == (True, "")
+
+
+def test_a_volume_is_whose_claim_it_names_itself() -> None:
+    """Whoever makes a claim may write the name of any volume into it."""
+    wishing = {"spec": {"volumeName": "vol"}}
+    for claimed, allowed in (({}, None), (volume("else")["spec"], None), (volume(namespace="else")["spec"], None)):
+        assert judge(asked("get", "persistentvolumes", "vol"), data=wishing, vol={"spec": claimed})[0] is allowed
+    unbound: JSON = {"spec": {}}
+    assert judge(asked("get", "persistentvolumes", "vol"), data=unbound, vol=volume()) == (True, "")
+
+
+@pytest.mark.parametrize("kind", ["cephfs", "flexVolume", "rbd", "scaleIO", "iscsi"])
+def test_a_secret_that_a_pods_volume_names_is_the_nodes_to_read(kind: str) -> None:
+    key = asked("get", "secrets", "key")
+    assert judge(key)[0] is None
+    assert judge(key, vol=volume(**{kind: {"secretRef": {"name": "key"}}})) == (True, "")
+    assert judge(key, vol=volume("else", **{kind: {"secretRef": {"name": "key"}}}))[0] is None
+    elsewhere = volume(**{kind: {"secretRef": {"name": "key", "namespace": "vault"}}})
+    assert judge(key, vol=elsewhere)[0] is None
+    assert judge(asked("get", "secrets", "key", namespace="vault"), vol=elsewhere) == (True, "")
+
+
+@pytest.mark.parametrize("kind", ["cinder", "storageos"])
+def test_some_volumes_secrets_are_in_no_namespace_but_the_named(kind: str) -> None:
+    key = asked("get", "secrets", "key")
+    assert judge(key, vol=volume(**{kind: {"secretRef": {"name": "key", "namespace": "default"}}})) == (True, "")
+    assert judge(key, vol=volume(**{kind: {"secretRef": {"name": "key"}}}))[0] is None
+
+
+def test_the_secret_of_a_share_is_the_nodes_to_read() -> None:
+    key = asked("get", "secrets", "key")
+    assert judge(key, vol=volume(azureFile={"shareName": "s", "secretName": "key"})) == (True, "")
+    elsewhere = volume(azureFile={"shareName": "s", "secretName": "key", "secretNamespace": "vault"})
+    assert judge(key, vol=elsewhere)[0] is None
+    assert judge(asked("get", "secrets", "key", namespace="vault"), vol=elsewhere) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("purpose", "allowed"),
+    [
+        ("nodePublish", True),
+        ("nodeStage", True),
+        ("nodeExpand", True),
+        ("controllerPublish", None),
+        ("controllerExpand", None),
+    ],
+)
+def test_of_a_csi_volumes_secrets_the_controllers_are_not_for_nodes(purpose: str, allowed: bool | None) -> None:
+    csi = {"driver": "d", f"{purpose}SecretRef": {"name": "key", "namespace": "vault"}}
+    assert judge(asked("get", "secrets", "key", namespace="vault"), vol=volume(csi=csi))[0] is allowed
+
+
+def test_what_volumes_name_is_known_as_they_are_now() -> None:
+    objects = Objects(pod("web", "mine", volumes=MOUNTS))
+    authorizer = NodeAuthorizer(objects)  # type: ignore[arg-type]
+    key = asked("get", "secrets", "key")
+    assert authorizer.authorize(KUBELET, key)[0] is None
+    objects.others["vol"] = volume(iscsi={"secretRef": {"name": "key"}})
+    assert authorizer.authorize(KUBELET, key) == (True, "")
+    del objects.others["vol"]
+    assert authorizer.authorize(KUBELET, key)[0] is None
