@@ -5,17 +5,17 @@ After upstream plugin/pkg/admission/noderestriction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from cryptography.x509.oid import NameOID
 
 from kubecore.api import errors, meta
+from kubecore.api.quoting import quoted
 from kubecore.apiserver.admission.chain import CREATE, DELETE, UPDATE, Plugin
 from kubecore.apiserver.admission.node_labels import forbidden_labels
 from kubecore.apiserver.admission.pod_references import api_object_of
 from kubecore.apiserver.authorization.attributes import Attributes
-from kubecore.apiserver.authorization.authorizer import Unanswered
 from kubecore.apiserver.authorization.node import node_name
 from kubecore.apiserver.registry.validation.certificates import parsed_request
 
@@ -58,6 +58,19 @@ class NodeRestriction(Plugin):
     def restricts(self, user: User) -> bool:
         return node_name(user) is not None
 
+    def expect(self, ctx: RequestContext, obj: JSON) -> Awaitable[None] | None:
+        """Of a token, what webhooks say of whom it is for, where they have a say: later there is no waiting."""
+        if ctx.resource_key != "serviceaccounts" or ctx.subresource != "token" or not self._authorizer.asks_webhooks:
+            return None
+        audiences = (obj.get("spec") or {}).get("audiences") or [""]
+        if not node_name(ctx.user) or len(audiences) > 1 or _is_wanted(ctx, obj, audiences[0]):
+            return None
+        return self._consult(ctx, audiences[0])
+
+    async def _consult(self, ctx: RequestContext, audience: str) -> None:
+        user: UserInfo = ctx.user  # type: ignore[assignment]
+        ctx.consulted = await self._authorizer.decide(user, _of_audience(ctx, audience))
+
     def mutate(self, ctx: RequestContext, obj: JSON, old: JSON | None) -> bool:
         """Changes nothing. Of a write of the status it judges all that was sent, as upstream: also what such a write
         does not change."""
@@ -92,19 +105,29 @@ class NodeRestriction(Plugin):
             self._check_audience(ctx, audiences[0])
 
     def _check_audience(self, ctx: RequestContext, audience: str) -> None:
-        """One that no volume of the pod asks for; where a webhook would have to be asked, nobody allows it."""
-        verb = "request-serviceaccounts-token-audience"
-        asked = Attributes(verb, "", "v1", audience, namespace=ctx.namespace, name=ctx.name)
+        """One that no volume of the pod asks for."""
         user: UserInfo = ctx.user  # type: ignore[assignment]
-        if not self._allows(user, asked):
-            detail = f"{user.username} is not authorized to request tokens for this audience"
-            raise _refuse(ctx, f'audience "{audience}" not found in pod spec volume, {detail}')
+        decision = ctx.consulted or self._authorizer.authorize(user, _of_audience(ctx, audience))
+        if decision.allowed:
+            return
+        what = "request tokens for this audience"
+        detail = f"{user.username} is not authorized to {what}"
+        if decision.error:
+            detail = f"error authorizing {user.username} to {what}: {decision.error}"
+        raise _refuse(ctx, f"audience {quoted(audience)} not found in pod spec volume, {detail}")
 
-    def _allows(self, user: UserInfo, asked: Attributes) -> bool:
-        try:
-            return self._authorizer.authorize(user, asked).allowed
-        except Unanswered:
-            return False
+
+def _of_audience(ctx: RequestContext, audience: str) -> Attributes:
+    """To have tokens made for it, of the account that is asked for one."""
+    verb = "request-serviceaccounts-token-audience"
+    return Attributes(verb, "", "v1", audience, namespace=ctx.namespace, name=ctx.name)
+
+
+def _is_wanted(ctx: RequestContext, obj: JSON, audience: str) -> bool:
+    """Whether the pod of which the request speaks wants it, as far as there is one: what is amiss is told later."""
+    name = ((obj.get("spec") or {}).get("boundObjectRef") or {}).get("name")
+    pod = ctx.lookup.get("pods", ctx.namespace, name) if name else None
+    return pod is None or _wants_audience(ctx, pod, audience)
 
 
 def _pod(ctx: RequestContext, node: str, obj: JSON, old: JSON) -> None:

@@ -310,6 +310,8 @@ class Writing:
         ctx.operation = "CREATE"
         admission, dynamic = self._registry.admission, self._registry.admission.asked
         if not reviews:
+            if (coming := admission.expect(ctx, obj)) is not None:
+                await coming
             admission.mutate(ctx, obj, None)
         subject = None
         if dynamic is not None:

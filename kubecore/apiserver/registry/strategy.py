@@ -26,6 +26,7 @@ from kubecore.apiserver.registry.options import LONGEST_SECONDS
 if TYPE_CHECKING:
     from kubecore.apiserver.admission.dynamic.subjects import Subject
     from kubecore.apiserver.audit.recording import Record
+    from kubecore.apiserver.authorization.authorizer import Decision
     from kubecore.clock import Clock
 
 JSON = dict[str, Any]
@@ -122,6 +123,8 @@ class RequestContext:
     facet: Callable[[JSON, JSON], Subject] | None = None
     # What a kubelet sends with a write of the status of its node or of a claim, with what such a write does not change.
     whole: JSON | None = None
+    # What authorizers that had to be waited for have said of it, before admission.
+    consulted: Decision | None = None
     # What a conversion webhook has been asked for to compare an object in the words of other versions.
     converted: dict[tuple[bytes, str], bytes | StatusError] = field(default_factory=dict)
 

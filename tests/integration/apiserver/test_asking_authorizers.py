@@ -13,14 +13,15 @@ from aiohttp import web
 from kubecore.apiserver.authorization.options import AuthorizationOptions, WebhookOptions
 from kubecore.apiserver.server import APIServer
 from tests.support.admission_webhook import MAPS
-from tests.support.review_webhook import ReviewWebhook, reviewing
+from tests.support.review_webhook import Decide, ReviewWebhook, reviewing
 
-from .conftest import Api, config_map
+from .conftest import Api, config_map, pod
 from .hooks import bound, hooking, within
 from .serving import served
 
 JSON = dict[str, Any]
 GROUP = "admissionregistration.k8s.io"
+AUDIENCES = "request-serviceaccounts-token-audience"
 
 
 def decided(spec: JSON) -> Any:
@@ -34,8 +35,10 @@ def decided(spec: JSON) -> Any:
 
 
 @asynccontextmanager
-async def asking(folder: Path, **webhook: Any) -> AsyncIterator[tuple[ReviewWebhook, APIServer, Api]]:
-    async with reviewing(folder, decided) as (reviewer, file):
+async def asking(
+    folder: Path, decide: Decide = decided, **webhook: Any
+) -> AsyncIterator[tuple[ReviewWebhook, APIServer, Api]]:
+    async with reviewing(folder, decide) as (reviewer, file):
         options = AuthorizationOptions(webhook=WebhookOptions(config_file=file, version="v1", **webhook))
         alone = {"authorization_modes": ("RBAC", "Webhook"), "authorization": options}
         async with served(folder, runtime_config=((f"{GROUP}/v1beta1", "true"),), **alone) as server:
@@ -125,3 +128,54 @@ async def test_a_mutating_policy_changes_what_the_webhook_lets_it(tmp_path: Path
                 status, made = await of(server, user).create("v1/configmaps", config_map(user))
                 assert status == 201, made
                 assert made["metadata"]["labels"] == {"may": told}
+
+
+# --- tokens that kubelets ask for
+
+
+async def pod_of_node(server: APIServer, cluster: Api, audience: str) -> JSON:
+    """A pod of the node `own` with a token of that audience; its kubelet's reference to it."""
+    await cluster.create("v1/nodes", {"metadata": {"name": "own"}})
+    await of(server, "jane").create("v1/serviceaccounts", {"metadata": {"name": "default"}})
+    source = {"serviceAccountToken": {"path": "t", "audience": audience}}
+    made = pod("mine", nodeName="own", volumes=[{"name": "v", "projected": {"sources": [source]}}])
+    status, made = await of(server, "jane").create("v1/pods", made)
+    assert status == 201, made
+    return {"apiVersion": "v1", "kind": "Pod", "name": "mine", "uid": made["metadata"]["uid"]}
+
+
+@pytest.mark.parametrize("seconds", [60.0, 0.0])
+async def test_whom_a_nodes_tokens_are_for_is_the_webhooks_to_say_too(tmp_path: Path, seconds: float) -> None:
+    """Whether its word is remembered or not; it is asked of what no volume of the pod wants alone."""
+
+    def of_audiences(spec: JSON) -> Any:
+        asked = spec.get("resourceAttributes") or {}
+        if asked.get("verb") != AUDIENCES:
+            return {"allowed": True}
+        return web.Response(status=403) if asked["resource"] == "gone" else {"allowed": asked["resource"] == "bank"}
+
+    async with asking(tmp_path, of_audiences, authorized_ttl=seconds, unauthorized_ttl=seconds) as (
+        reviewer,
+        server,
+        cluster,
+    ):
+        bound_to = await pod_of_node(server, cluster, "vault")
+        node = Api(server.transport(username="system:node:own", groups=["system:nodes"]), "asking")
+        answers = {}
+        for audience in ("vault", "bank", "shop", "gone"):
+            spec = {"audiences": [audience], "boundObjectRef": bound_to}
+            status, answer = await node.call(
+                "POST", node.path("v1/serviceaccounts", "default", "token"), {"spec": spec}
+            )
+            answers[audience] = status, answer.get("message", "")
+    assert [status for status, _ in answers.values()] == [201, 201, 403, 403]
+    who = "system:node:own"
+    missing = 'audience "shop" not found in pod spec volume'
+    assert f"{missing}, {who} is not authorized to request tokens for this audience" in answers["shop"][1]
+    missing = 'audience "gone" not found in pod spec volume'
+    assert f"{missing}, error authorizing {who} to request tokens for this audience: " in answers["gone"][1]
+    asked = [spec for spec in reviewer.specs if (spec.get("resourceAttributes") or {}).get("verb") == AUDIENCES]
+    what = {"namespace": "asking", "version": "v1", "name": "default", "verb": AUDIENCES}
+    assert [(spec["user"], spec["resourceAttributes"]) for spec in asked] == [
+        (who, {**what, "resource": audience}) for audience in ("bank", "shop", "gone")
+    ]
