@@ -51,6 +51,34 @@ async def test_a_pod_with_an_image_that_is_not_allowed_is_refused(tmp_path: Path
         assert (status, answer["message"]) == (403, f'pods "p" is forbidden: {told}')
 
 
+async def test_ephemeral_containers_are_asked_about_too(tmp_path: Path) -> None:
+    """CVE-2023-2727: they are not among the images of the pod, and came by another way."""
+
+    def decide(spec: JSON) -> JSON:
+        return {"allowed": all(one["image"] != "bad" for one in spec["containers"])}
+
+    async with asking(tmp_path, decide) as (webhook, api):
+        assert (await api.create(PODS, pod("p")))[0] == 201
+        answers = {}
+        for image in ("bad", "good"):
+            added = {"spec": {"ephemeralContainers": [{"name": "debug", "image": image}]}}
+            way = ("strategic-merge-patch", "ephemeralcontainers")
+            answers[image] = (await api.patch(PODS, "p", added, *way))[0]
+        assert answers == {"bad": 403, "good": 200}
+        _, whole = await api.get(PODS, "p")
+        whole["spec"]["ephemeralContainers"].append({"name": "another", "image": "bad"})
+        assert (await api.update(PODS, whole, "ephemeralcontainers"))[0] == 403
+    asked = [[one["image"] for one in spec["containers"]] for spec in webhook.specs]
+    assert asked == [["none"], ["bad"], ["good"], ["good", "bad"]]
+
+
+async def test_init_containers_are_asked_about_too(tmp_path: Path) -> None:
+    async with asking(tmp_path, lambda spec: {"allowed": len(spec["containers"]) == 1}) as (webhook, api):
+        status, _ = await api.create(PODS, pod("p", initContainers=[{"name": "first", "image": "bad"}]))
+        assert status == 403
+        assert webhook.specs[0]["containers"] == [{"image": "none"}, {"image": "bad"}]
+
+
 @pytest.mark.parametrize(("allows", "expected"), [(True, 201), (False, 403)])
 async def test_what_holds_without_an_answer_is_configured(tmp_path: Path, allows: bool, expected: int) -> None:
     async with asking(tmp_path, lambda spec: [], defaultAllow=allows) as (_, api):

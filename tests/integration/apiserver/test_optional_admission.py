@@ -70,6 +70,14 @@ async def test_every_image_is_pulled(api: Api) -> None:
     assert made["spec"]["volumes"][0]["image"]["pullPolicy"] == "Always"
 
 
+async def test_an_ephemeral_container_is_pulled_as_it_says(api: Api) -> None:
+    """As upstream, whose plugin looks at no subresource."""
+    await api.create(PODS, pod("p"))
+    added = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "new", "imagePullPolicy": "IfNotPresent"}]}}
+    status, made = await api.patch(PODS, "p", added, "strategic-merge-patch", "ephemeralcontainers")
+    assert (status, made["spec"]["ephemeralContainers"][0]["imagePullPolicy"]) == (200, "IfNotPresent")
+
+
 async def test_a_pod_keeps_others_away_from_its_node_at_most(api: Api) -> None:
     def keeping_away(key: str) -> JSON:
         term = {"topologyKey": key, "labelSelector": {"matchLabels": {"a": "b"}}}

@@ -111,6 +111,28 @@ async def test_an_update_is_judged_where_images_change(api: Api) -> None:
     assert status == 403
 
 
+async def test_an_ephemeral_container_is_judged_as_any_other(api: Api) -> None:
+    await label(api, enforce="restricted", enforce_version="v1.30")
+    safe = {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "capabilities": {"drop": ["ALL"]}}
+    safe["seccompProfile"] = {"type": "RuntimeDefault"}
+    contained = {"name": "main", "image": "none", "securityContext": safe}
+    assert (await api.create("v1/pods", {"metadata": {"name": "p"}, "spec": {"containers": [contained]}}))[0] == 201
+    way = ("strategic-merge-patch", "ephemeralcontainers")
+    for name, unsafe in (
+        ("privileged", {**safe, "privileged": True, "allowPrivilegeEscalation": True}),
+        ("allowPrivilegeEscalation != false", {**safe, "allowPrivilegeEscalation": True}),
+        ("unrestricted capabilities", {**safe, "capabilities": {}}),
+        ("runAsNonRoot != true", {**safe, "runAsNonRoot": False}),
+        ("seccompProfile", {**safe, "seccompProfile": {"type": "Unconfined"}}),
+    ):
+        added = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "i", "securityContext": unsafe}]}}
+        status, answer = await api.patch("v1/pods", "p", added, *way)
+        assert status == 403, answer
+        assert f'{name} (container "debug" must' in answer["message"]
+    added = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "i", "securityContext": safe}]}}
+    assert (await api.patch("v1/pods", "p", added, *way))[0] == 200
+
+
 async def test_labels_that_say_nothing_are_refused(api: Api, cluster: Api) -> None:
     status, answer, _ = await label(api, enforce="odd")
     assert status == 422
