@@ -156,6 +156,18 @@ class TokenIssuer:
         }
         return self._sign(claims)
 
+    def stale(self, token: str) -> str:
+        """What the audit says of a good token that its client should have replaced; empty for others."""
+        try:
+            claims = parse(token).claims
+        except BadToken:
+            return ""
+        after = (claims.get("kubernetes.io") or {}).get("warnafter") if claims.get("iss") in self.issuers else None
+        now = self._clock.now().timestamp()
+        if not after or now <= after:
+            return ""
+        return f"subject: {claims['sub']}, seconds after warning threshold: {int(now) - int(after)}"
+
     def read_legacy(self, token: str) -> LegacyToken | None:
         """What `issue_legacy` put into a token; None for any other text."""
         try:

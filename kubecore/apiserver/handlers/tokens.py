@@ -172,6 +172,8 @@ class TokenSubresources:
             status = {"authenticated": True, "user": user_info(found[0])}
             if found[1]:
                 status["audiences"] = list(found[1])
+            if stale := self._issuer.stale(token):
+                ctx.annotate("authentication.k8s.io/stale-token", stale)
         answer = {**_head(served), "metadata": review.get("metadata") or {}, "spec": spec, "status": status}
         return self._writing.review(answer, request, served, ctx.warnings)
 

@@ -15,6 +15,7 @@ from kubecore.apiserver.audit.options import AuditOptions, LogOptions, WebhookOp
 from kubecore.apiserver.audit.policy import load
 from kubecore.apiserver.authentication.json_web_tokens import parse
 from kubecore.apiserver.server import APIServer
+from kubecore.clock import Clock
 from tests.support.admission_webhook import MAPS as MAPS_RULE
 from tests.support.admission_webhook import hooked, patch
 from tests.support.conversion_webhook import ConversionWebhook, serving
@@ -35,13 +36,15 @@ NOT_ITS_OWN = "- {level: None, users: ['system:apiserver']}\n"
 
 
 @asynccontextmanager
-async def audited(folder: Path, rules: str, **log: Any) -> AsyncIterator[tuple[Http, APIServer]]:
+async def audited(
+    folder: Path, rules: str, clock: Clock | None = None, **log: Any
+) -> AsyncIterator[tuple[Http, APIServer]]:
     """An administrator's requests to a server that writes what `rules` want into `audit.log`, by its end: lines of
     several requests go there together."""
     options = AuditOptions(
         policy=load(HEAD + NOT_ITS_OWN + rules), log=LogOptions(path=str(folder / "audit.log"), **log)
     )
-    async with served(folder, audit=options) as server:
+    async with served(folder, clock, audit=options) as server:
         pair = server.issue_client_certificate("admin", ["system:masters"])
         async with Http(server, folder, pair=pair) as http:
             yield http, server

@@ -33,6 +33,9 @@ pub use vouched::Remarks;
 use vouched::{Fingerprint, Vouched, fingerprint};
 pub use websocket::take_offered_token;
 
+/// What the audit says of tokens that should have been replaced.
+const STALE_TOKEN: &str = "authentication.k8s.io/stale-token";
+
 /// The outcome for one request.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -150,10 +153,22 @@ impl Authenticator {
 
     /// Of the token in these headers.
     pub fn remarks(&self, headers: &HeaderMap) -> Option<Arc<Remarks>> {
-        if !self.vouched.has_remarks() {
+        let (has_remarks, has_stale) = (self.vouched.has_remarks(), self.tokens.has_stale());
+        if !has_remarks && !has_stale {
             return None;
         }
-        self.vouched.remarks(&fingerprint(bearer(headers.get(AUTHORIZATION)?)?))
+        let token = bearer(headers.get(AUTHORIZATION)?)?;
+        let known = if has_remarks { self.vouched.remarks(&fingerprint(token)) } else { None };
+        known.or_else(|| if has_stale { self.remark_on_stale(token) } else { None })
+    }
+
+    /// Of a token that is good, and that its client should have replaced.
+    fn remark_on_stale(&self, token: &str) -> Option<Arc<Remarks>> {
+        let now = self.now();
+        let (bound, _) = self.issuer.load_full()?.good_token(token, now)?;
+        let told = bound.stale(now)?;
+        bound.user_if_valid(&*self.lookup, now)?;
+        Some(Arc::new(Remarks { warning: None, annotations: vec![(STALE_TOKEN.to_owned(), told)] }))
     }
 
     /// Python is to judge again what it has found good.
@@ -218,8 +233,7 @@ impl Authenticator {
             return (!fitting.is_empty()).then_some((user, fitting));
         }
         let (bound, fitting) = issuer.verify(token, wanted, self.now()).ok()?;
-        let user = bound.user_if_valid(&*self.lookup, self.now())?;
-        Some((user, fitting))
+        Some((self.bound_user(&bound)?, fitting))
     }
 
     /// As `certificate_user`, of a proxy and the headers it has set.
@@ -299,10 +313,17 @@ impl Authenticator {
     fn outcome(&self, token: &GoodToken) -> Outcome {
         match token {
             GoodToken::Kept(user) | GoodToken::Vouched { user, .. } => Outcome::User(user.clone()),
-            GoodToken::Bound(bound) => {
-                bound.user_if_valid(&*self.lookup, self.now()).map_or(Outcome::Rejected, Outcome::User)
-            }
+            GoodToken::Bound(bound) => self.bound_user(bound).map_or(Outcome::Rejected, Outcome::User),
         }
+    }
+
+    fn bound_user(&self, bound: &BoundToken) -> Option<Arc<UserInfo>> {
+        let now = self.now();
+        let user = bound.user_if_valid(&*self.lookup, now)?;
+        if let Some(age) = bound.counts(now) {
+            self.tokens.of_age(age);
+        }
+        Some(user)
     }
 
     fn kept_user(&self, token: &str) -> Option<Arc<UserInfo>> {

@@ -19,6 +19,7 @@ struct Claims {
     #[serde(default)]
     aud: Audience,
     exp: Option<f64>,
+    iat: Option<f64>,
     nbf: Option<f64>,
     #[serde(default)]
     sub: String,
@@ -35,6 +36,7 @@ struct Private {
     pod: Option<Reference>,
     secret: Option<Reference>,
     node: Option<Reference>,
+    warnafter: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -113,17 +115,33 @@ struct Bond {
     checked: AtomicU64,
 }
 
+/// How long upstream remembers that a token is good, and does not count it again.
+const COUNTED_SECONDS: f64 = 10.0;
+
+/// What a pod's token that lasts longer than it was asked for is when it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    Valid,
+    /// Its client goes on with it after a new one should have been taken.
+    Stale,
+}
+
 /// A verified token; what it is bound to is looked up at each use.
 pub struct BoundToken {
     user: Arc<UserInfo>,
     not_before: f64,
+    issued: f64,
     expires: f64,
+    /// When its client should have got another one, where that is before it expires.
+    warn_after: Option<f64>,
+    /// The Unix seconds, as bits, until which its use counts as the same.
+    counted: AtomicU64,
     bonds: Vec<Bond>,
 }
 
 impl BoundToken {
     fn new(claims: Claims, username: String) -> Self {
-        let Private { namespace, serviceaccount, pod, secret, node } = claims.kubernetes;
+        let Private { namespace, serviceaccount, pod, secret, node, warnafter } = claims.kubernetes;
         let mut extra = Vec::new();
         let mut tell = |key: &str, value: &str| {
             extra.push((format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]));
@@ -165,13 +183,33 @@ impl BoundToken {
             bonds: bonds.collect(),
             user: Arc::new(UserInfo { username, uid, groups: groups.to_vec(), extra }),
             not_before: claims.nbf.unwrap_or(0.0),
+            issued: claims.iat.unwrap_or(0.0),
             // A token of ours without an expiry is none of ours.
             expires: claims.exp.unwrap_or(0.0),
+            warn_after: warnafter.filter(|after| *after != 0.0),
+            counted: AtomicU64::new(0),
         }
     }
 
     fn in_time(&self, now: f64) -> bool {
-        now + LEEWAY_SECONDS >= self.not_before && now - LEEWAY_SECONDS <= self.expires
+        now + LEEWAY_SECONDS >= self.not_before.max(self.issued) && now - LEEWAY_SECONDS <= self.expires
+    }
+
+    /// What the audit says of a token that its client should have replaced.
+    pub(super) fn stale(&self, now: f64) -> Option<String> {
+        let after = self.warn_after.filter(|after| now > *after)?;
+        let seconds = now as i64 - after as i64;
+        Some(format!("subject: {}, seconds after warning threshold: {seconds}", self.user.username))
+    }
+
+    /// As what this use counts; None for a token that lasts as long as it was asked for, and soon after another use.
+    pub(super) fn counts(&self, now: f64) -> Option<Age> {
+        let after = self.warn_after?;
+        let until = self.counted.load(Ordering::Relaxed);
+        let next = (now + COUNTED_SECONDS).to_bits();
+        let is_new = now >= f64::from_bits(until)
+            && self.counted.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        is_new.then_some(if now > after { Age::Stale } else { Age::Valid })
     }
 
     /// The user while the token is in time and all it is bound to is there.
@@ -232,6 +270,52 @@ fn unix_seconds(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn token(times: &str, private: &str) -> BoundToken {
+        let claims = format!(
+            r#"{{{times},"kubernetes.io":{{"namespace":"n","serviceaccount":{{"name":"robot","uid":"u"}}{private}}}}}"#
+        );
+        BoundToken::new(serde_json::from_str(&claims).unwrap(), "system:serviceaccount:n:robot".to_owned())
+    }
+
+    #[test]
+    fn a_token_counts_from_when_it_was_issued_until_it_expires() {
+        for (times, before, within, after) in [
+            (r#""nbf":1000,"exp":2000"#, 939.0, 940.0, 2061.0),
+            (r#""nbf":0,"iat":1000,"exp":2000"#, 939.0, 940.0, 2061.0),
+            (r#""iat":0,"nbf":1000,"exp":2000"#, 939.0, 2060.0, 2061.0),
+        ] {
+            let token = token(times, "");
+            assert_eq!(
+                [before, within, after].map(|now| token.in_time(now)),
+                [false, true, false],
+                "{times}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_is_stale_once_it_should_have_been_replaced() {
+        let token = token(r#""exp":9000"#, r#","warnafter":1000"#);
+        assert_eq!(token.stale(1000.0), None);
+        let told = "subject: system:serviceaccount:n:robot, seconds after warning threshold: 7";
+        assert_eq!(token.stale(1007.9).as_deref(), Some(told));
+    }
+
+    #[test]
+    fn what_a_token_is_counts_once_in_a_while() {
+        let token = token(r#""exp":9000"#, r#","warnafter":1000"#);
+        let told: Vec<_> = [985.0, 994.0, 995.0, 1001.0, 1005.0].map(|now| token.counts(now)).into();
+        assert_eq!(told, [Some(Age::Valid), None, Some(Age::Valid), None, Some(Age::Stale)]);
+    }
+
+    #[test]
+    fn a_token_that_lasts_as_long_as_it_was_asked_for_is_neither() {
+        for private in ["", r#","warnafter":0"#] {
+            let token = token(r#""exp":9000"#, private);
+            assert_eq!((token.counts(5.0), token.stale(5.0)), (None, None));
+        }
+    }
 
     #[test]
     fn timestamps_become_unix_seconds() {

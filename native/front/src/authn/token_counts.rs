@@ -1,12 +1,14 @@
-//! How often a token was remembered, and how often somebody had to be asked, under the names of upstream's cache.
+//! How often a token was remembered, and how often somebody had to be asked, under the names of upstream's cache; how
+//! often a pod's token came that should have been replaced, and how often one that need not be yet.
 //!
-//! Source: apiserver `pkg/authentication/token/cache/stats.go`. What is remembered here are tokens that were verified,
+//! Source: apiserver `pkg/authentication/token/cache/stats.go`, kubernetes `pkg/serviceaccount/metrics.go`. What is remembered here are tokens that were verified,
 //! or that Python has vouched for.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::service_account::Age;
 use crate::metrics::{SHARDS, Sharded, own_shard};
 
 const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -24,6 +26,8 @@ pub struct TokenCounts {
     found: AtomicU64,
     failed: AtomicU64,
     waiting: AtomicI64,
+    stale: AtomicU64,
+    valid: AtomicU64,
 }
 
 impl TokenCounts {
@@ -43,6 +47,19 @@ impl TokenCounts {
         counted.fetch_add(1, Ordering::Relaxed);
         // Upstream tells whole milliseconds.
         self.misses.observe(&BOUNDS, took.as_millis() as f64 / 1e3);
+    }
+
+    pub(super) fn of_age(&self, age: Age) {
+        let counted = match age {
+            Age::Stale => &self.stale,
+            Age::Valid => &self.valid,
+        };
+        counted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether there may be tokens that should have been replaced.
+    pub(super) fn has_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed) > 0
     }
 
     /// Prometheus text.
@@ -76,6 +93,12 @@ impl TokenCounts {
         at_once[0] = hits;
         for (status, histogram) in [("hit", Sharded::of(at_once)), ("miss", misses)] {
             histogram.render(&mut out, &duration, &format!("status=\"{status}\""), &BOUNDS);
+        }
+        for (age, count) in [("stale", &self.stale), ("valid", &self.valid)] {
+            let name = format!("serviceaccount_{age}_tokens_total");
+            let told = format!("[ALPHA] Cumulative {age} projected service account tokens used");
+            let count = count.load(Ordering::Relaxed);
+            let _ = writeln!(out, "# HELP {name} {told}\n# TYPE {name} counter\n{name} {count}");
         }
         out
     }
@@ -113,5 +136,17 @@ mod tests {
                 "{line} is not in {told}"
             );
         }
+    }
+    #[test]
+    fn pods_tokens_are_told_by_whether_they_should_have_been_replaced() {
+        let counts = TokenCounts::default();
+        assert!(!counts.has_stale());
+        for age in [Age::Valid, Age::Stale, Age::Valid] {
+            counts.of_age(age);
+        }
+        assert!(counts.has_stale());
+        let told = counts.render();
+        assert!(told.contains("\nserviceaccount_stale_tokens_total 1\n"), "{told}");
+        assert!(told.contains("\nserviceaccount_valid_tokens_total 2\n"), "{told}");
     }
 }
