@@ -57,7 +57,11 @@ class ClaimMapping:
 
     def user(self, claims: JSON) -> _native.UserInfo:
         """Raises ClaimError."""
-        seen = orjson.dumps(claims)
+        try:
+            seen = orjson.dumps(claims)
+        except orjson.JSONEncodeError as error:
+            # What can be read may be nested deeper than what can be shown to expressions.
+            raise ClaimError(f"the claims are nothing to judge: {error}") from None
         username = self._username(claims, seen)
         groups = self._groups(claims, seen)
         uid = self._uid(claims, seen)
