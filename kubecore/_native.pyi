@@ -592,24 +592,6 @@ class Flow:
         """Puts in force, as JSON: `seats` of all levels together, `levels` and `schemas`, each with name, uid and spec,
         mandatory ones included. ValueError for what cannot be read."""
 
-    def enter(
-        self, user: UserInfo, method: str, path: str, query: str, decided: Callable[[], object]
-    ) -> FlowSeat | None:
-        """Of a request that did not come through the listener; None where nobody limits it. `decided` is called on the
-        loop's thread once a wait has ended. ValueError for what is no request."""
-
-@final
-class FlowSeat:
-    """A seat, a place in a queue, or none."""
-
-    @property
-    def is_waiting(self) -> bool: ...
-    @property
-    def retry_after(self) -> int:
-        """Seconds after which it may come again, where it was sent away; 0 where it was not."""
-    def free(self) -> None:
-        """The seat is free again, the place in the queue given up."""
-
 @final
 class Judged:
     """What `/metrics` counts of requests that Python has judged; `seconds` is how long that took."""
@@ -675,6 +657,9 @@ class AuditRecord:
     """What is recorded of a request."""
 
     @property
+    def is_rejected(self) -> bool:
+        """It could not be told that the request came, and it must not go on."""
+    @property
     def wants_request(self) -> bool: ...
     @property
     def wants_response(self) -> bool: ...
@@ -707,6 +692,7 @@ class Front:
         max_body_bytes: int = ...,
         max_header_bytes: int = ...,
         max_connections: int = 16384,
+        max_streams: int = 1000,
         handshake_timeout: float = 10.0,
         header_timeout: float = 32.0,
         idle_timeout: float = 90.0,
@@ -715,6 +701,12 @@ class Front:
         write_stall_timeout: float = 30.0,
         min_watch_seconds: float = 1800.0,
     ) -> Front: ...
+    @property
+    def max_streams(self) -> int:
+        """Of a connection of HTTP/2, at the same time."""
+    @property
+    def idle_timeout(self) -> float:
+        """Between requests of a connection."""
     def listen_tls(self, host: str, port: int, certificate: ServingCertificate) -> int:
         """Serve HTTPS (HTTP/1.1 and HTTP/2); returns the bound port. OSError when the address cannot be had."""
     def listen_tls_on(self, listener: int, certificate: ServingCertificate) -> int:
@@ -1011,8 +1003,8 @@ class Authenticator:
     def set_anonymous(self, enabled: bool, paths: Sequence[str] = ...) -> None:
         """Whether requests without credentials are let in, with paths: at exactly these."""
     def authenticate(self, *, token: str | None, certificate_der: bytes | None) -> tuple[UserInfo | None, bool]:
-        """For gRPC: the user, and whether that is the last word; if not, the token is Python's to judge. No credentials
-        give system:anonymous."""
+        """Of credentials without a request: the user, and whether that is the last word; if not, the token is Python's to
+        judge. No credentials give system:anonymous."""
     def review_token(self, token: str, audiences: Sequence[str]) -> tuple[UserInfo, list[str]] | None:
         """A service account token or a kept one judged for other audiences: the user and the audiences that fit."""
 
@@ -1611,14 +1603,49 @@ def protobuf_openapi_v3(json: bytes) -> bytes:
 class TlsTunnel:
     """TLS with optional client certificates, copied to the server listening on the Unix socket `upstream`.
 
-    `listener` is the descriptor of a TCP socket that listens; the tunnel has its own copy. OSError when it is none.
+    `listener` is the descriptor of a TCP socket that listens; the tunnel has its own copy. OSError when it is none. The
+    limits of `front` hold: a connection on which nothing is asked ends.
     """
 
-    def __new__(cls, listener: int, certificate: ServingCertificate, *, upstream: str) -> TlsTunnel: ...
-    def certificate(self, peer: str) -> bytes | None:
-        """The certificate (DER) shown on a connection that the server knows as `unix-abstract:NAME`."""
+    def __new__(cls, front: Front, listener: int, certificate: ServingCertificate, *, upstream: str) -> TlsTunnel: ...
+    def call(self, peer: str) -> TunnelCall | None:
+        """A call that begins now, on a connection that the server knows as `unix-abstract:NAME`; None for a stranger."""
     def close(self) -> None:
         """Stops listening and ends the connections."""
+
+@final
+class TunnelCall:
+    """A call under way; something is asked on its connection while this lives."""
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        content_type: str,
+        told: Callable[[], object],
+        *,
+        whole: bool,
+    ) -> CarriedAnswer:
+        """A request to the front as whoever is at the connection's other end; `headers` that are none of REST's do not
+        count. `told` is called in `Front.drain` whenever there is more for who has found nothing, or, where the answer is
+        wanted as a `whole`, once all of it is there. ValueError for what is no request."""
+
+@final
+class CarriedAnswer:
+    """An answer, as far as it is there. It ends when it is dropped."""
+
+    @property
+    def status(self) -> int:
+        """0 while there is none."""
+    @property
+    def retry_after(self) -> int:
+        """In how many seconds to come again; 0 where that is not said."""
+    def take(self) -> bytes | None:
+        """What is there of the body and has not been taken; None: that was all."""
+    def leave(self) -> None:
+        """Nobody wants it any more."""
 
 # --- store
 @final

@@ -397,9 +397,11 @@ class LocalTransport:
             return self._failed(request, error)
 
     async def _check(self, request: LocalRequest) -> None:
-        """Raises 403."""
+        """Raises 403; 500 where the audit insists on hearing of it, and cannot."""
         attributes = attributes_of(request)
         if (record := request.audit) is not None:
+            if record.is_rejected:
+                raise errors.internal_error("failed to store audit event")
             decision = await self._authorizer.decide(self._user, attributes)
             record.decided("allow" if decision.allowed else "forbid", decision.reason)
         await self._authorizer.check(self._user, attributes)

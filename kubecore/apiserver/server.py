@@ -40,7 +40,7 @@ from kubecore.apiserver.extensions import serving
 from kubecore.apiserver.extensions.cel_metrics import cel_metrics
 from kubecore.apiserver.extensions.controller import DefinitionController
 from kubecore.apiserver.flow_control.following import FlowControl
-from kubecore.apiserver.flow_control.limiting import LimitedTransport
+from kubecore.apiserver.grpc.front_transport import FrontTransport
 from kubecore.apiserver.grpc.listener import GrpcListener
 from kubecore.apiserver.handlers.chain import Handlers
 from kubecore.apiserver.handlers.components import ComponentStatuses
@@ -385,9 +385,9 @@ class APIServer:
 
     def _listen_grpc(self, host: str, port: int) -> None:
         self._grpc = GrpcListener(
+            front=self.front,
             certificate=self._shown,
-            authenticate=self.access.tokens.caller,
-            transport_for=lambda user: LimitedTransport(self.transport_for(user), self.front.flow(), user),
+            transport_for=FrontTransport,
             run_dir=self.config.data_dir / "grpc",
         )
         with told_where(host, port, "--grpc-port"):
@@ -474,9 +474,11 @@ class APIServer:
         started = self._started
         if "front" in started:
             self.front.set_ready(False)
-            await self._door.close(_SHUTDOWN_GRACE)
+        # Its calls are answered through the front.
         if "grpc" in started:
             await self._grpc.close(_SHUTDOWN_GRACE)
+        if "front" in started:
+            await self._door.close(_SHUTDOWN_GRACE)
         if "definitions" in started:
             await self._following.close()
             await self._aggregation.close()

@@ -126,6 +126,11 @@ pub struct AuditRecord(pub Arc<Trail>);
 #[pymethods]
 impl AuditRecord {
     #[getter]
+    fn is_rejected(&self) -> bool {
+        self.0.is_rejected()
+    }
+
+    #[getter]
     fn wants_request(&self) -> bool {
         self.0.wants_request()
     }

@@ -31,7 +31,7 @@ use crate::serving::ServingCertificate;
 
 #[pyclass(frozen, module = "kubecore._native")]
 pub struct Front {
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
     cache: Arc<CoreCache>,
 }
 
@@ -44,7 +44,7 @@ impl Front {
     #[new]
     #[allow(clippy::too_many_arguments)] // limits, all with defaults
     #[pyo3(signature = (cache, *, clock=None, max_body_bytes=3 << 20, max_header_bytes=(1 << 20) + 4096, max_connections=16384,
-        handshake_timeout=10.0, header_timeout=32.0, idle_timeout=90.0, body_timeout=60.0, unwanted_body_timeout=1.0,
+        max_streams=1000, handshake_timeout=10.0, header_timeout=32.0, idle_timeout=90.0, body_timeout=60.0, unwanted_body_timeout=1.0,
         write_stall_timeout=30.0, min_watch_seconds=1800.0))]
     fn new(
         cache: &WatchCache,
@@ -52,6 +52,7 @@ impl Front {
         max_body_bytes: usize,
         max_header_bytes: usize,
         max_connections: usize,
+        max_streams: u32,
         handshake_timeout: f64,
         header_timeout: f64,
         idle_timeout: f64,
@@ -64,6 +65,7 @@ impl Front {
             max_body_bytes,
             max_header_bytes,
             max_connections,
+            max_streams,
             handshake_timeout: seconds(handshake_timeout)?,
             header_timeout: seconds(header_timeout)?,
             idle_timeout: seconds(idle_timeout)?,
@@ -79,6 +81,16 @@ impl Front {
         let lookup = Arc::new(CacheLookup(cache.core.clone()));
         let server = Server::new(limits, clock, lookup, policy, runtime).map_err(io_error)?;
         Ok(Self { server, cache: cache.core.clone() })
+    }
+
+    #[getter]
+    fn max_streams(&self) -> u32 {
+        self.server.limits.max_streams
+    }
+
+    #[getter]
+    fn idle_timeout(&self) -> f64 {
+        self.server.limits.idle_timeout.as_secs_f64()
     }
 
     fn listen_tls(&self, host: &str, port: u16, certificate: &ServingCertificate) -> PyResult<u16> {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,6 @@ import grpc.aio
 import orjson
 import pytest
 import trustme
-from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
@@ -30,11 +31,6 @@ from tests.support.fake_api import FakeAPI
 
 
 @dataclass
-class User:
-    username: str
-
-
-@dataclass
 class Setup:
     """A server, its API, and what is needed to call it."""
 
@@ -42,7 +38,7 @@ class Setup:
     ca: trustme.CA
     port: int = 0
     transport: Any = None
-    callers: list[str] = field(default_factory=list)
+    said: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def target(self) -> str:
@@ -55,34 +51,35 @@ class Setup:
     def client(self, token: str = "secret") -> GrpcClient:
         return connect(self.target, ca=self.ca_pem, token=token)
 
-    async def authenticate(self, token: str | None, certificate: bytes | None) -> User | None:
-        if token is not None:
-            return User("by-token") if token == "secret" else None
-        if certificate is None:
-            return User("system:anonymous")
-        subject = x509.load_der_x509_certificate(certificate).subject
-        return User(str(subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value))
-
-    def transport_for(self, user: Any) -> Any:
-        self.callers.append(user.username)
+    def transport_for(self, call: _native.TunnelCall, metadata: Any) -> Any:
+        self.said.append(dict(metadata))
         return self.transport or self.api
+
+
+@asynccontextmanager
+async def serving(folder: Path, **limits: Any) -> AsyncIterator[Setup]:
+    """Within the limits of a front that has these."""
+    setup = Setup(FakeAPI(VirtualClock()), trustme.CA())
+    issued = setup.ca.issue_cert("localhost")
+    listener = GrpcListener(
+        front=_native.Front(_native.WatchCache(), **limits),
+        certificate=_native.ServingCertificate(
+            b"".join(part.bytes() for part in issued.cert_chain_pems), issued.private_key_pem.bytes()
+        ),
+        transport_for=setup.transport_for,
+        run_dir=folder / "grpc",
+    )
+    setup.port = listener.listen("127.0.0.1", 0)
+    try:
+        yield setup
+    finally:
+        await listener.close(0)
 
 
 @pytest.fixture
 async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
-    setup = Setup(FakeAPI(VirtualClock()), trustme.CA())
-    issued = setup.ca.issue_cert("localhost")
-    listener = GrpcListener(
-        certificate=_native.ServingCertificate(
-            b"".join(part.bytes() for part in issued.cert_chain_pems), issued.private_key_pem.bytes()
-        ),
-        authenticate=setup.authenticate,
-        transport_for=setup.transport_for,
-        run_dir=tmp_path / "grpc",
-    )
-    setup.port = listener.listen("127.0.0.1", 0)
-    yield setup
-    await listener.close(0)
+    async with serving(tmp_path) as setup:
+        yield setup
 
 
 def config_map(name: str, **data: str) -> dict[str, Any]:
@@ -118,23 +115,13 @@ async def test_an_object_is_created_read_changed_and_deleted(setup: Setup) -> No
         assert (caught.value.code, caught.value.reason) == (404, "NotFound")
 
 
-async def test_a_token_or_a_client_certificate_names_the_caller(setup: Setup) -> None:
-    issued = setup.ca.issue_cert("user.example", common_name="alice")
-    pem = b"".join(part.bytes() for part in issued.cert_chain_pems)
-    with_certificate = connect(setup.target, ca=setup.ca_pem, certificate=pem, key=issued.private_key_pem.bytes())
-    for client in (setup.client(), with_certificate, setup.client(token="")):
-        async with client:
-            await client.list(MAPS)
-    assert setup.callers == ["by-token", "alice", "system:anonymous"]
-
-
-async def test_bad_credentials_are_unauthenticated(setup: Setup) -> None:
-    async with setup.client(token="stolen") as objects:
-        with pytest.raises(StatusError) as caught:
-            await objects.list(MAPS)
-    assert caught.value.code == 401
-    assert isinstance(caught.value.__cause__, grpc.aio.AioRpcError)
-    assert caught.value.__cause__.code() == grpc.StatusCode.UNAUTHENTICATED
+async def test_what_a_client_says_of_itself_is_heard(setup: Setup) -> None:
+    acting = (("impersonate-user", "jane"),)
+    async with connect(setup.target, ca=setup.ca_pem, token="secret", metadata=acting) as client:
+        await client.list(MAPS)
+    (said,) = setup.said
+    assert (said["authorization"], said["impersonate-user"]) == ("Bearer secret", "jane")
+    assert said["user-agent"].startswith("grpc-python")
 
 
 @pytest.mark.parametrize(
@@ -432,3 +419,81 @@ async def test_a_method_that_is_not_there_is_no_internal_error(setup: Setup) -> 
         with pytest.raises(StatusError) as caught:
             await objects._unary("Nothing", pb.GetRequest(), pb.Object, None)
     assert (caught.value.code, caught.value.reason) == (405, "MethodNotAllowed")
+
+
+# --- bounds
+
+
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def connected(setup: Setup) -> Ends:
+    """A connection on which nothing is said."""
+    context = ssl.create_default_context(cadata=setup.ca_pem.decode())
+    context.set_alpn_protocols(["h2"])
+    return await asyncio.open_connection("127.0.0.1", setup.port, ssl=context, server_hostname="localhost")
+
+
+async def ended(ends: Ends) -> None:
+    """The other side has ended it, in whatever way."""
+    with suppress(OSError):
+        await ends[0].read()
+    ends[1].close()
+
+
+async def test_a_connection_on_which_nothing_is_asked_ends(tmp_path: Path) -> None:
+    async with serving(tmp_path, header_timeout=0.1) as setup, asyncio.timeout(60):
+        await ended(await connected(setup))
+
+
+async def test_a_call_that_never_says_what_it_wants_keeps_no_connection(tmp_path: Path) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async with serving(tmp_path, header_timeout=0.1) as setup, asyncio.timeout(60), raw_channel(setup) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.stream_unary("/kubecore.v1.Objects/Get")(nothing())
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_connection_lasts_as_long_as_something_is_asked_on_it(tmp_path: Path) -> None:
+    limits = {"header_timeout": 1.0, "idle_timeout": 1.0}
+    async with serving(tmp_path, **limits) as setup, asyncio.timeout(60), setup.client() as objects:
+        await objects.create(MAPS, config_map("first"), "default")
+        watch = objects.watch(MAPS, "default")
+        await anext(watch)
+        for _ in range(2):
+            await ended(await connected(setup))
+        await setup.api.request("POST", "/api/v1/namespaces/default/configmaps", body=orjson.dumps(config_map("x")))
+        assert [event.item.metadata.name for event in await anext(watch)] == ["x"]
+
+
+async def test_a_connection_ends_when_nothing_more_is_asked(tmp_path: Path) -> None:
+    async with serving(tmp_path, idle_timeout=0.1) as setup, asyncio.timeout(60), raw_channel(setup) as channel:
+        assert (await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())).status == 1
+        await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+
+
+async def test_what_anybody_may_ask_for_ever_keeps_no_connection(tmp_path: Path) -> None:
+    limits = {"header_timeout": 1.0, "idle_timeout": 0.1}
+    async with serving(tmp_path, **limits) as setup, asyncio.timeout(60), raw_channel(setup) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in watch:
+                pass
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_connection_has_so_many_calls_at_once_as_one_of_rest(tmp_path: Path) -> None:
+    async with serving(tmp_path, max_streams=7) as setup, asyncio.timeout(60):
+        reader, writer = await connected(setup)
+        head = await reader.readexactly(9)
+        settings = await reader.readexactly(int.from_bytes(head[:3]))
+        writer.close()
+    assert head[3] == 4, "the server begins with its settings"
+    told = {
+        int.from_bytes(settings[at : at + 2]): int.from_bytes(settings[at + 2 : at + 6])
+        for at in range(0, len(settings), 6)
+    }
+    assert told[3] == 7

@@ -104,11 +104,6 @@ class TokenModules:
             self._native.vouch(token, accepted.user, self._clock.now().timestamp() + accepted.seconds)
         return accepted.user
 
-    async def caller(self, token: str | None, certificate_der: bytes | None) -> UserInfo | None:
-        """Who shows these credentials; without any it is anybody, where that may be. None: they are bad."""
-        user, judged = self._native.authenticate(token=token, certificate_der=certificate_der)
-        return user if judged or token is None else await self.authenticate(token)
-
     @property
     def audiences(self) -> tuple[str, ...]:
         """Whom tokens for the API are meant for."""

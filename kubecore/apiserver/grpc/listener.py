@@ -9,14 +9,12 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kubecore._native import ServingCertificate, UserInfo
-    from kubecore.apiserver.grpc.server import GrpcServer
-    from kubecore.apiserver.grpc.service import Transport
+    from kubecore._native import Front, ServingCertificate
+    from kubecore.apiserver.grpc.server import GrpcServer, TransportFor
 
 log = logging.getLogger("kubecore.apiserver.grpc")
 
@@ -26,20 +24,20 @@ _BACKLOG = 1024
 class GrpcListener:
     """The port, and the server behind it once there was a first connection.
 
-    `authenticate(token, certificate)` names the caller, or None for bad credentials; `transport_for` gives the API
-    server's handler chain for that identity. `run_dir` is for a socket of its own; nobody else is let in there.
+    `transport_for(call, metadata)` gives the API server as whoever calls, through `front`, whose limits hold here, too.
+    `run_dir` is for a socket of its own; nobody else is let in there.
     """
 
     def __init__(
         self,
         *,
+        front: Front,
         certificate: ServingCertificate,
-        authenticate: Callable[[str | None, bytes | None], Awaitable[UserInfo | None]],
-        transport_for: Callable[[UserInfo], Transport],
+        transport_for: TransportFor,
         run_dir: Path,
     ) -> None:
+        self._front = front
         self._certificate = certificate
-        self._authenticate = authenticate
         self._transport_for = transport_for
         self._socket: socket.socket | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -88,11 +86,11 @@ class GrpcListener:
         self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = os.open(self._run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         server = grpc_server(
+            front=self._front,
             listener=listener,
             certificate=self._certificate,
             # The name of a socket is limited to 107 bytes, which a data directory may well exceed: this one is short.
             run_dir=Path(f"/proc/self/fd/{self._directory}"),
-            authenticate=self._authenticate,
             transport_for=self._transport_for,
         )
         await server.start()

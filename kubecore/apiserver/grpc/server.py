@@ -2,14 +2,17 @@
 
 grpcio can either ignore client certificates or insist on them, and a caller may have a token instead. So TLS is ended
 in Rust (`TlsTunnel`), which asks for a certificate without insisting, and hands the bytes on to grpcio's server over a
-Unix socket in a directory of our own; each connection comes from a socket with a name of its own, by which the
-certificate is found again.
+Unix socket in a directory of our own; each connection comes from a socket with a name of its own, by which the tunnel
+finds it again: who is at its end, and at which address.
+
+A connection on which nothing is asked ends as one of REST does. What anybody may ask for as long as they like (health,
+reflection) is no reason to keep it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from socket import socket as Socket
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,16 +34,15 @@ from kubecore.apiserver.grpc.failures import code_of, fitting, trailer
 from kubecore.apiserver.grpc.service import Transport
 
 if TYPE_CHECKING:
-    from kubecore._native import UserInfo
+    from kubecore.apiserver.grpc.front_transport import Metadata
 
 log = logging.getLogger("kubecore.apiserver.grpc")
 
-Authenticate = Callable[[str | None, bytes | None], Awaitable["UserInfo | None"]]
-TransportFor = Callable[["UserInfo"], Transport]
+Asked = Callable[[grpc.aio.ServicerContext], None]
+TransportFor = Callable[[_native.TunnelCall, "Metadata"], Transport]
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Objects"].full_name
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
-_BEARER = "bearer "
 _OPTIONS = (
     # A request may be as large as the REST API takes (3 MiB) and its typed fields.
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
@@ -54,39 +56,56 @@ _OPTIONS = (
 _Request = TypeVar("_Request", bound=Message)
 
 
-def _reflect(server: grpc.aio.Server, *services: str) -> None:
+class _Reflection:
+    """`asked` hears of each call."""
+
+    def __init__(self, names: Iterable[str], asked: Asked) -> None:
+        self._servicer = ReflectionServicer(names)
+        self._asked = asked
+
+    async def ServerReflectionInfo(
+        self,
+        request_iterator: AsyncIterable[reflection_pb2.ServerReflectionRequest],
+        context: grpc.aio.ServicerContext,
+    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
+        self._asked(context)
+        async for answer in self._servicer.ServerReflectionInfo(request_iterator, context):
+            yield answer
+
+
+def _reflect(server: grpc.aio.Server, asked: Asked, *services: str) -> None:
     """Under both names that clients ask by: v1 has the messages of v1alpha, of which alone the library knows."""
-    names = (*services, reflection.SERVICE_NAME, _REFLECTION_V1)
-    reflection.enable_server_reflection(names, server)
+    servicer = _Reflection((*services, reflection.SERVICE_NAME, _REFLECTION_V1), asked)
     answer = grpc.stream_stream_rpc_method_handler(
-        ReflectionServicer(names).ServerReflectionInfo,
+        servicer.ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    handler = grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": answer})
-    server.add_generic_rpc_handlers((handler,))
+    for name in (reflection.SERVICE_NAME, _REFLECTION_V1):
+        handler = grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": answer})
+        server.add_generic_rpc_handlers((handler,))
 
 
 class GrpcServer:
     """Serves `kubecore.v1.Objects`, health and reflection on a socket that listens already, with TLS.
 
-    `authenticate(token, certificate)` names the caller, or None for bad credentials; `transport_for` gives the API
-    server's handler chain for that identity. `run_dir` must be a directory only this user can enter.
+    `transport_for(call, metadata)` gives the API server as whoever calls, through `front`, whose limits hold here, too.
+    `run_dir` must be a directory only this user can enter.
     """
 
     def __init__(
         self,
         *,
+        front: _native.Front,
         listener: Socket,
         certificate: _native.ServingCertificate,
         run_dir: Path,
-        authenticate: Authenticate,
         transport_for: TransportFor,
     ) -> None:
+        self._front = front
         self._listener = listener
         self._certificate = certificate
         self._socket = run_dir / "grpc.sock"
-        self._authenticate = authenticate
         self._transport_for = transport_for
         self._server: grpc.aio.Server | None = None
         self._tunnel: _native.TlsTunnel | None = None
@@ -94,16 +113,23 @@ class GrpcServer:
 
     async def start(self) -> None:
         """Takes connections from the listener from now on."""
-        server = self._server = grpc.aio.server(options=_OPTIONS)
+        limits = (
+            ("grpc.max_concurrent_streams", self._front.max_streams),
+            # So whoever is there is told before the tunnel cuts the connection.
+            ("grpc.max_connection_idle_ms", int(self._front.idle_timeout * 1000)),
+        )
+        server = self._server = grpc.aio.server(options=(*_OPTIONS, *limits))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self._handlers()),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        _reflect(server, SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+        health_pb2_grpc.add_HealthServicer_to_server(_Health(self._health, self._notice), server)
+        _reflect(server, self._notice, SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         self._socket.parent.mkdir(parents=True, exist_ok=True)
         self._socket.unlink(missing_ok=True)
         server.add_insecure_port(f"unix:{self._socket}")
         await server.start()
         self._socket.chmod(0o600)
-        self._tunnel = _native.TlsTunnel(self._listener.fileno(), self._certificate, upstream=str(self._socket))
+        self._tunnel = _native.TlsTunnel(
+            self._front, self._listener.fileno(), self._certificate, upstream=str(self._socket)
+        )
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("gRPC on %s:%d", *self._listener.getsockname()[:2])
@@ -133,8 +159,9 @@ class GrpcServer:
         self, operation: Callable[[Transport, _Request], Awaitable[Message]], request_type: type[_Request]
     ) -> grpc.RpcMethodHandler:
         async def handle(request: _Request, context: grpc.aio.ServicerContext) -> bytes:
+            call = self._call(context)
             try:
-                answer = await operation(await self._caller(context), request)
+                answer = await operation(self._transport(call, context), request)
             except Exception as error:
                 await _abort(context, error)
             return answer.SerializeToString()
@@ -145,25 +172,42 @@ class GrpcServer:
         self, operation: Callable[[Transport, _Request], AsyncIterator[Message]], request_type: type[_Request]
     ) -> grpc.RpcMethodHandler:
         async def handle(request: _Request, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+            call = self._call(context)
             try:
-                async for message in operation(await self._caller(context), request):
+                async for message in operation(self._transport(call, context), request):
                     yield message.SerializeToString()
             except Exception as error:
                 await _abort(context, error)
 
         return grpc.unary_stream_rpc_method_handler(handle, request_deserializer=request_type.FromString)
 
-    async def _caller(self, context: grpc.aio.ServicerContext) -> Transport:
-        """The API server as whoever calls. Raises StatusError (401) for bad credentials."""
-        token = None
-        for key, value in context.invocation_metadata() or ():
-            if key == "authorization" and isinstance(value, str) and value[: len(_BEARER)].lower() == _BEARER:
-                token = value[len(_BEARER) :].strip()
-        certificate = None if self._tunnel is None else self._tunnel.certificate(context.peer())
-        user = await self._authenticate(token, certificate)
-        if user is None:
+    def _call(self, context: grpc.aio.ServicerContext) -> _native.TunnelCall | None:
+        """To be held until the call's end. None for who did not come through the tunnel."""
+        return None if self._tunnel is None else self._tunnel.call(context.peer())
+
+    def _transport(self, call: _native.TunnelCall | None, context: grpc.aio.ServicerContext) -> Transport:
+        """The API server as whoever calls. Raises StatusError (401) for a stranger."""
+        if call is None:
             raise errors.unauthorized()
-        return self._transport_for(user)
+        return self._transport_for(call, context.invocation_metadata() or ())
+
+    def _notice(self, context: grpc.aio.ServicerContext) -> None:
+        """Something is asked on this connection now, by whoever that is."""
+        self._call(context)
+
+
+class _Health:
+    """`asked` hears of each call."""
+
+    def __init__(self, servicer: HealthServicer, asked: Asked) -> None:
+        def noticed(answer: Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]) -> Any:
+            async def noticing(request: Any, context: grpc.aio.ServicerContext) -> Any:
+                asked(context)
+                return await answer(request, context)
+
+            return noticing
+
+        self.Check, self.List, self.Watch = map(noticed, (servicer.Check, servicer.List, servicer.Watch))
 
 
 async def _abort(context: grpc.aio.ServicerContext, error: Exception) -> Any:

@@ -16,6 +16,7 @@ from kubecore.api.errors import StatusError
 from kubecore.api.v1pb import objects_pb2 as pb
 
 Operation = pb.Operation
+Metadata = Sequence[tuple[str, str]]
 PatchKind = Literal["json", "merge", "strategic", "apply"]
 
 _SERVICE = "/kubecore.v1.Objects/"
@@ -100,19 +101,21 @@ def connect(
     token: str = "",
     server_name: str = "",
     field_manager: str = "",
+    metadata: Metadata = (),
 ) -> GrpcClient:
     """A client of the server at `host:port`; `ca`, `certificate` and `key` are PEM.
 
     Give a certificate with its key, or a token, or neither for an anonymous caller. `server_name` is the name the
     server's certificate is checked against where it is not the host's. `field_manager` is the name that writes go by,
-    without which nothing can be applied.
+    without which nothing can be applied. `metadata` goes with each call, as what REST has
+    headers for (`impersonate-user`).
     """
     options = [*_OPTIONS]
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))  # type: ignore[arg-type]
     credentials = grpc.ssl_channel_credentials(ca, key, certificate)
     channel = grpc.aio.secure_channel(target, credentials, options=options)
-    return GrpcClient(channel, token=token, field_manager=field_manager)
+    return GrpcClient(channel, token=token, field_manager=field_manager, metadata=metadata)
 
 
 def status_error(error: grpc.aio.AioRpcError) -> StatusError:
@@ -131,9 +134,11 @@ class GrpcClient:
     Every operation takes a `deadline`, in seconds from now, which the server is told. All raise StatusError.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, token: str = "", field_manager: str = "") -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, *, token: str = "", field_manager: str = "", metadata: Metadata = ()
+    ) -> None:
         self._channel = channel
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._metadata = (*metadata, ("authorization", f"Bearer {token}")) if token else tuple(metadata)
         self._field_manager = field_manager
 
     async def __aenter__(self) -> Self:

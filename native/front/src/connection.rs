@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -13,6 +15,7 @@ use crate::authn::{ClientIdentity, TokenMemo};
 use crate::io::Pace;
 use crate::lifespan::{self, Activity, Patience, live};
 use crate::outflow::Outflow;
+use crate::request_body::Sent;
 use crate::server::Server;
 use crate::unread::Answering;
 
@@ -81,7 +84,8 @@ where
     let limits = server.limits.clone();
     let patience = Patience { first: limits.header_timeout, next: limits.idle_timeout };
     let (chain, own) = (server.clone(), connection.clone());
-    let service = service_fn(move |request| chain.answer(&own, request));
+    let service =
+        service_fn(move |request: Request<Incoming>| chain.answer(&own, request.map(Sent::Incoming)));
     if connection.outflow.is_none() {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder

@@ -14,10 +14,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Either, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::upgrade::OnUpgrade;
@@ -37,6 +36,7 @@ use self::problem::Problem;
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::lifespan::Phase;
+use crate::request_body::Sent;
 use crate::server::Server;
 use crate::{service, status};
 
@@ -96,9 +96,6 @@ pub struct Forward {
     pub rejects_redirects: bool,
 }
 
-/// The request's body, when it has not been read.
-type RequestBody = Either<Incoming, Full<Bytes>>;
-
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
@@ -108,7 +105,7 @@ impl Server {
         self: &Arc<Self>,
         exchange: &Exchange,
         forward: &Forward,
-        body: RequestBody,
+        body: Sent,
         upgrade: Option<OnUpgrade>,
     ) -> Response<Body> {
         let upgrade = upgrade.filter(|_| exchange.asks_to_switch());
@@ -141,7 +138,7 @@ impl Server {
         self: &Arc<Self>,
         exchange: &Exchange,
         forward: &Forward,
-        body: RequestBody,
+        body: Sent,
         switching: bool,
     ) -> Result<Response<Incoming>, Problem> {
         let says_nothing = body.is_end_stream();
@@ -185,7 +182,7 @@ impl Server {
     }
 
     /// The connection waits for the next request once this one's answer has been read.
-    fn keep(self: &Arc<Self>, forward: &Forward, mut sender: SendRequest<RequestBody>) {
+    fn keep(self: &Arc<Self>, forward: &Forward, mut sender: SendRequest<Sent>) {
         let (server, forward) = (self.clone(), forward.clone());
         self.handle().spawn(async move {
             if sender.ready().await.is_ok() {
@@ -273,7 +270,7 @@ fn unreachable(forward: &Forward, problem: &Problem, switching: bool) -> Status 
     Status::unavailable(format!("error trying to reach service: {}", problem.text))
 }
 
-async fn connect(forward: &Forward) -> Result<SendRequest<RequestBody>, Problem> {
+async fn connect(forward: &Forward) -> Result<SendRequest<Sent>, Problem> {
     let stream = tokio::time::timeout(DIAL_TIMEOUT, dial(forward))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))

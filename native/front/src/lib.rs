@@ -10,6 +10,7 @@ pub mod authz;
 mod body;
 mod builtin;
 pub mod cached;
+pub mod carried;
 mod complaint;
 pub mod connection;
 mod cork;

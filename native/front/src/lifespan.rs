@@ -66,7 +66,7 @@ impl Activity {
     }
 
     /// Completes when the connection has been idle (or busy with half a request head) for too long.
-    async fn tired(&self, patience: Patience) {
+    pub(crate) async fn tired(&self, patience: Patience) {
         loop {
             let wait = match self.idle(patience) {
                 Some((idle, allowed)) if idle >= allowed => return,

@@ -1,12 +1,15 @@
 //! The body of a request: whole and within its limits, left unread for somebody else, or thrown away.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use kubecore_core::status::Status;
 use tokio::runtime::Handle;
 
@@ -20,34 +23,69 @@ const DISCARD_FACTOR: usize = 4;
 /// How much is read of what nobody wants.
 const UNWANTED: usize = 16 << 20;
 
+/// A body as it was sent to us.
+pub enum Sent {
+    /// On its way.
+    Incoming(Incoming),
+    /// Here, of a request that came by another protocol or has been read.
+    Whole(Bytes),
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Whole(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Incoming(incoming) => incoming.size_hint(),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
+
 /// A body that nobody has taken yet. What is dropped so, by a refusal for instance, is read all the same: a connection
 /// of HTTP/1.1 that ends while something is unread is reset, and the client loses the answer.
 pub(crate) struct Untaken {
-    incoming: Option<Incoming>,
+    sent: Option<Sent>,
     /// How long it is read when nobody wants it; None: not at all.
     patience: Option<Duration>,
 }
 
 impl Untaken {
-    pub(crate) fn new(
-        incoming: Incoming,
-        connection: &Connection,
-        headers: &HeaderMap,
-        patience: Duration,
-    ) -> Self {
+    pub(crate) fn new(sent: Sent, connection: &Connection, headers: &HeaderMap, patience: Duration) -> Self {
         // HTTP/2 ends a stream by itself, and who waits to be asked for the body is answered instead.
         let is_read = connection.outflow.is_some() && !headers.contains_key(EXPECT);
-        Self { incoming: Some(incoming), patience: is_read.then_some(patience) }
+        Self { sent: Some(sent), patience: is_read.then_some(patience) }
     }
 
-    fn take(mut self) -> Option<Incoming> {
-        self.incoming.take()
+    fn take(mut self) -> Option<Sent> {
+        self.sent.take()
     }
 }
 
 impl Drop for Untaken {
     fn drop(&mut self) {
-        let unwanted = self.incoming.take().filter(|body| !body.is_end_stream());
+        let unwanted = self.sent.take().filter(|body| !body.is_end_stream());
         if let (Some(body), Some(patience), Ok(runtime)) = (unwanted, self.patience, Handle::try_current()) {
             runtime.spawn(tokio::time::timeout(patience, discard(body, UNWANTED)));
         }
@@ -60,19 +98,19 @@ impl Server {
         &self,
         untaken: Untaken,
         exchange: &Exchange,
-    ) -> Result<(Bytes, Option<Incoming>), Status> {
-        let Some(incoming) = untaken.take() else { return Ok((Bytes::new(), None)) };
+    ) -> Result<(Bytes, Option<Sent>), Status> {
+        let Some(sent) = untaken.take() else { return Ok((Bytes::new(), None)) };
         let proxied = exchange.info.is_resource() && exchange.info.subresource() == "proxy";
         if proxied || exchange.delegated {
-            return Ok((Bytes::new(), Some(incoming)));
+            return Ok((Bytes::new(), Some(sent)));
         }
-        let body = self.read_body(incoming, &exchange.headers).await?;
+        let body = self.read_body(sent, &exchange.headers).await?;
         self.metrics.bodies.observe(&exchange.info, body.len(), || self.routes.knows(&exchange.info));
         Ok((body, None))
     }
 
-    async fn read_body(&self, incoming: Incoming, headers: &HeaderMap) -> Result<Bytes, Status> {
-        if incoming.is_end_stream() {
+    async fn read_body(&self, sent: Sent, headers: &HeaderMap) -> Result<Bytes, Status> {
+        if sent.is_end_stream() {
             return Ok(Bytes::new());
         }
         let limit = self.limits.max_body_bytes;
@@ -80,15 +118,15 @@ impl Server {
             headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let too_large = announced.is_some_and(|length| length > limit as u64);
         let collect = async {
-            let mut incoming = incoming;
+            let mut sent = sent;
             if too_large {
-                discard(incoming, limit * DISCARD_FACTOR).await;
+                discard(sent, limit * DISCARD_FACTOR).await;
                 return Err(status::body_too_large(limit));
             }
-            match Limited::new(&mut incoming, limit).collect().await {
+            match Limited::new(&mut sent, limit).collect().await {
                 Ok(collected) => Ok(collected.to_bytes()),
                 Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                    discard(incoming, limit * DISCARD_FACTOR).await;
+                    discard(sent, limit * DISCARD_FACTOR).await;
                     Err(status::body_too_large(limit))
                 }
                 Err(_) => Err(Status::bad_request("the body of the request could not be read")),
@@ -101,8 +139,8 @@ impl Server {
 }
 
 /// Reads on for a while after a body has turned out too large: a client that is still writing reads no answer.
-async fn discard(mut incoming: Incoming, mut budget: usize) {
-    while let Some(Ok(frame)) = incoming.frame().await {
+async fn discard(mut sent: Sent, mut budget: usize) {
+    while let Some(Ok(frame)) = sent.frame().await {
         let read = frame.data_ref().map_or(0, Bytes::len);
         match budget.checked_sub(read) {
             Some(left) => budget = left,

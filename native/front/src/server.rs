@@ -230,6 +230,18 @@ impl Server {
     }
 
     async fn serve_tls(self: Arc<Self>, socket: TcpStream, remote: SocketAddr, acceptor: TlsAcceptor) {
+        if let Some(stream) = self.secured(socket, &acceptor).await {
+            let connection = met(&stream, remote);
+            connection::serve(self, stream, connection).await;
+        }
+    }
+
+    /// None where the handshake fails, and of whoever speaks no TLS.
+    pub(crate) async fn secured(
+        &self,
+        socket: TcpStream,
+        acceptor: &TlsAcceptor,
+    ) -> Option<TlsStream<StallGuard>> {
         // None: told that TLS is spoken here, which is no failure of a handshake.
         let handshake = async {
             if plain_http::refused(&socket).await {
@@ -239,25 +251,14 @@ impl Server {
             acceptor.accept(socket).into_fallible().await.map(Some)
         };
         let failed = match tokio::time::timeout(self.limits.handshake_timeout, handshake).await {
-            Ok(Ok(Some(stream))) => return self.serve_secured(stream, remote).await,
-            Ok(Ok(None)) => return,
+            Ok(Ok(stream)) => return stream,
             Ok(Err((_, socket))) => Some(socket),
             Err(_) => None,
         };
         // Before the client sees that the connection has ended.
         self.metrics.strangers.fetch_add(1, Ordering::Relaxed);
         drop(failed);
-    }
-
-    async fn serve_secured(self: Arc<Self>, stream: TlsStream<StallGuard>, remote: SocketAddr) {
-        let (socket, session) = stream.get_ref();
-        let pace = socket.pace();
-        let use_http2 = session.alpn_protocol() == Some(b"h2");
-        let identity = session.peer_certificates().filter(|chain| !chain.is_empty()).map(|chain| {
-            ClientIdentity::new(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
-        });
-        let connection = Connection::new(remote, true, identity, use_http2, pace);
-        connection::serve(self, stream, connection).await;
+        None
     }
 
     pub fn handle(&self) -> &Handle {
@@ -284,6 +285,16 @@ impl Server {
         }
         self.phase.send_replace(Phase::Closed);
     }
+}
+
+/// Who is at the other end, by what was shown in the handshake.
+pub(crate) fn met(stream: &TlsStream<StallGuard>, remote: SocketAddr) -> Arc<Connection> {
+    let (socket, session) = stream.get_ref();
+    let use_http2 = session.alpn_protocol() == Some(b"h2");
+    let identity = session.peer_certificates().filter(|chain| !chain.is_empty()).map(|chain| {
+        ClientIdentity::new(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
+    });
+    Connection::new(remote, true, identity, use_http2, socket.pace())
 }
 
 /// A connection counted while its task lives, however it ends.

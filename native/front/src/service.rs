@@ -12,8 +12,6 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
 use kubecore_core::go::parse_duration;
@@ -35,7 +33,7 @@ use crate::lifespan::Phase;
 use crate::metrics::Terminated;
 use crate::query::Query;
 use crate::rebinding;
-use crate::request_body::Untaken;
+use crate::request_body::{Sent, Untaken};
 use crate::request_info::RequestInfo;
 use crate::server::Server;
 use crate::status::{self, NO_CACHE};
@@ -85,7 +83,7 @@ fn broken() -> Response<Body> {
 
 impl Server {
     /// Answers one request. A panic on the way becomes a 500.
-    pub fn answer(self: &Arc<Self>, connection: &Arc<Connection>, request: Request<Incoming>) -> Answer {
+    pub fn answer(self: &Arc<Self>, connection: &Arc<Connection>, request: Request<Sent>) -> Answer {
         let busy = Busy::begin(connection);
         if let Some(outflow) = &connection.outflow {
             outflow.asked();
@@ -116,7 +114,7 @@ impl Server {
     fn chain(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-        mut request: Request<Incoming>,
+        mut request: Request<Sent>,
         given: Option<&HeaderValue>,
         made: Option<&HeaderValue>,
     ) -> Answer {
@@ -126,8 +124,8 @@ impl Server {
         }
         // Taken before the request is split, while it still holds the connection's other half.
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
-        let (mut parts, incoming) = request.into_parts();
-        let incoming = Untaken::new(incoming, connection, &parts.headers, self.limits.unwanted_body_timeout);
+        let (mut parts, sent) = request.into_parts();
+        let incoming = Untaken::new(sent, connection, &parts.headers, self.limits.unwanted_body_timeout);
         if upgrade.is_some() {
             take_offered_token(&mut parts.headers);
         }
@@ -370,7 +368,7 @@ impl Server {
         exchange: &Arc<Exchange>,
         mut decisions: Decisions,
         body: Bytes,
-        unread: Option<Incoming>,
+        unread: Option<Sent>,
         upgrade: Option<OnUpgrade>,
     ) -> Response<Body> {
         loop {
@@ -408,7 +406,7 @@ impl Server {
                     return assemble(status, headers, Body::stream(stream));
                 }
                 Ok(Reply::Forward(forward)) => {
-                    let body = unread.map_or(Either::Right(Full::new(body)), Either::Left);
+                    let body = unread.unwrap_or(Sent::Whole(body));
                     return self.forward(exchange, &forward, body, upgrade).await;
                 }
                 Ok(Reply::Upgrade { status, headers, serve }) => {

@@ -1,9 +1,11 @@
 //! TLS in front of a server that cannot ask for client certificates without insisting on them (grpcio).
 //!
 //! A connection is decrypted here and copied to the server's Unix socket. The copying end is bound to an abstract
-//! socket name nobody can guess, which the server sees as its peer: by that name it asks for the certificate.
+//! socket name nobody can guess, which the server sees as its peer: by that name it asks for the connection, which knows
+//! its address and the certificates shown on it. Where nothing is asked on one for too long it ends (`lifespan`).
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,18 +14,22 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use rustls::ServerConfig;
-use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream, UnixSocket, UnixStream};
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::connection::Connection;
+use crate::lifespan::Patience;
+use crate::server::{Server, met};
+
 const MAX_CONNECTIONS: usize = 4_096;
 /// Whatever the server does not read or the client does not take waits in these, one for each direction.
 const BUFFER: usize = 64 << 10;
+/// By which part of `Limits::idle_timeout` later a connection is cut: the server behind parts with its client in its own
+/// way before.
+const PARTING: u32 = 8;
 
-type Peers = Mutex<FxHashMap<String, CertificateDer<'static>>>;
+type Peers = Mutex<FxHashMap<String, Arc<Connection>>>;
 
 /// A listening tunnel; it ends, with its connections, when dropped or closed.
 pub struct Tunnel {
@@ -32,6 +38,7 @@ pub struct Tunnel {
 }
 
 struct Shared {
+    server: Arc<Server>,
     acceptor: TlsAcceptor,
     upstream: PathBuf,
     peers: Arc<Peers>,
@@ -43,18 +50,21 @@ struct Shared {
 }
 
 impl Tunnel {
-    /// Serves TLS on a socket that listens already; `upstream` is the path of the server's socket.
+    /// Serves TLS on a socket that listens already, within the limits of `server`; `upstream` is the path of the socket
+    /// of the server behind.
     pub fn serve(
+        server: Arc<Server>,
         socket: std::net::TcpListener,
         mut config: ServerConfig,
         upstream: PathBuf,
-        handle: &Handle,
     ) -> io::Result<Self> {
         config.alpn_protocols = vec![b"h2".to_vec()];
         socket.set_nonblocking(true)?;
         let (stop, stopped) = watch::channel(false);
         let peers = Arc::new(Peers::default());
+        let handle = server.handle().clone();
         let shared = Arc::new(Shared {
+            server,
             acceptor: TlsAcceptor::from(Arc::new(config)),
             upstream,
             peers: peers.clone(),
@@ -69,8 +79,8 @@ impl Tunnel {
         Ok(Self { peers, stop })
     }
 
-    /// The certificate shown on the connection from an abstract socket; `None` without one or for a stranger.
-    pub fn certificate(&self, name: &str) -> Option<CertificateDer<'static>> {
+    /// The connection from an abstract socket; `None` for a stranger.
+    pub fn connection(&self, name: &str) -> Option<Arc<Connection>> {
         self.peers.lock().get(name).cloned()
     }
 
@@ -95,14 +105,14 @@ impl Shared {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             };
             match accepted {
-                Ok((socket, _)) => self.admit(socket),
+                Ok((socket, remote)) => self.admit(socket, remote),
                 // Out of file descriptors, most likely: give others time to close.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
     }
 
-    fn admit(self: &Arc<Self>, socket: TcpStream) {
+    fn admit(self: &Arc<Self>, socket: TcpStream, remote: SocketAddr) {
         let slot = Slot::take(self);
         if self.connections.load(Ordering::Relaxed) > MAX_CONNECTIONS {
             return;
@@ -113,23 +123,29 @@ impl Shared {
             let mut stopped = shared.stopped.clone();
             // A broken connection is the client's loss; there is nobody to tell.
             tokio::select! {
-                _ = shared.serve(socket) => {}
+                _ = shared.serve(socket, remote) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => {}
             }
         });
     }
 
-    async fn serve(&self, socket: TcpStream) -> io::Result<()> {
+    async fn serve(&self, socket: TcpStream, remote: SocketAddr) -> io::Result<()> {
         socket.set_nodelay(true)?;
-        let mut client = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(socket)).await??;
-        let certificate = client.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let certificate = certificate.map(|certificate| certificate.clone().into_owned());
+        let Some(mut client) = self.server.secured(socket, &self.acceptor).await else { return Ok(()) };
+        let connection = met(&client, remote);
         let name = format!("{}-{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed));
         // Known before the server can ask.
-        let _registered = certificate.map(|certificate| Registered::new(&self.peers, &name, certificate));
-        let mut server = self.connect(&name).await?;
-        tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER).await?;
-        Ok(())
+        let _registered = Registered::new(&self.peers, &name, connection.clone());
+        let mut behind = self.connect(&name).await?;
+        let limits = &self.server.limits;
+        let patience = Patience {
+            first: limits.header_timeout,
+            next: limits.idle_timeout + limits.idle_timeout / PARTING,
+        };
+        tokio::select! {
+            copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut behind, BUFFER, BUFFER) => copied.map(|_| ()),
+            () = connection.activity.tired(patience) => Ok(()),
+        }
     }
 
     async fn connect(&self, name: &str) -> io::Result<UnixStream> {
@@ -140,15 +156,15 @@ impl Shared {
     }
 }
 
-/// A connection's certificate, findable while the connection lives.
+/// A connection, findable while it lives.
 struct Registered {
     peers: Arc<Peers>,
     name: String,
 }
 
 impl Registered {
-    fn new(peers: &Arc<Peers>, name: &str, certificate: CertificateDer<'static>) -> Self {
-        peers.lock().insert(name.to_owned(), certificate);
+    fn new(peers: &Arc<Peers>, name: &str, connection: Arc<Connection>) -> Self {
+        peers.lock().insert(name.to_owned(), connection);
         Self { peers: peers.clone(), name: name.to_owned() }
     }
 }

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from kubecore import _native
 from kubecore.api import meta
-from kubecore.apiserver.flow_control.limiting import LimitedTransport
+from kubecore.api.errors import StatusError
 from kubecore.apiserver.server import APIServer
 from kubecore.clock import VirtualClock
 
+from .grpc_client import calling_as
 from .http import Answer, Http
 from .serving import served
 
@@ -229,19 +229,23 @@ async def test_who_waits_is_served_when_a_seat_is_free_and_not_for_ever(tmp_path
 @pytest.mark.parametrize("waits", [True, False])
 async def test_what_comes_by_grpc_takes_seats_too(tmp_path: Path, waits: bool) -> None:
     queue = {"type": "Queue", "queuing": {"queues": 1, "handSize": 1, "queueLengthLimit": 10}}
-    async with limited(tmp_path, max_requests_inflight=1, max_mutating_requests_inflight=0) as (server, http):
+    bounds = {"max_requests_inflight": 1, "max_mutating_requests_inflight": 0}
+    async with limited(tmp_path, grpc_port=0, **bounds) as (server, http):
         await allow(http, "jane")
         response = queue if waits else {"type": "Reject"}
         await http.call("POST", LEVELS, level("narrow", response, borrowingLimitPercent=0))
         await http.call("POST", SCHEMAS, schema("narrow", "narrow", "jane"))
         await fill(http)
-        user = _native.UserInfo("jane", "", ["system:authenticated"])
-        transport = LimitedTransport(server.transport_for(user), server.front.flow(), user)
 
         async def get() -> int:
-            return (await transport.request("GET", f"{MAPS}/m1", query={}, body=None, content_type=""))[0]
+            try:
+                await calling.get("v1/configmaps", "m1", "default")
+            except StatusError as error:
+                assert (error.details or {})["retryAfterSeconds"] > 0
+                return error.code
+            return 200
 
-        async with asking_as(server, tmp_path, "jane") as jane:
+        async with asking_as(server, tmp_path, "jane") as jane, calling_as(server, "jane") as calling:
             await leads_to(http, jane, "narrow")
             async with jane.stream(MAPS, AS_IT_IS) as slow:
                 asked = asyncio.create_task(get())

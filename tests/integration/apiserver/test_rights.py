@@ -168,14 +168,19 @@ def _differs(rules: Rbac, who: Identity, call: Call, got: Got) -> str:
     return "" if wanted in message else f"{told} without the words {wanted!r}: {message}"
 
 
+def _shown(caller: Caller) -> tuple[str, list[str]]:
+    """Name and groups of the certificate: who acts as somebody else may do so with anybody."""
+    who = Identity("root", frozenset({"system:masters"})) if caller.headers else caller.identity
+    return who.name, sorted(who.groups - {"system:authenticated"})
+
+
 async def _connected(world: World, caller: Caller, folder: Path) -> Pipeline:
     server, headers = world.server, dict(caller.headers)
     if caller.account:
         headers["Authorization"] = f"Bearer {world.token}"
     pair = None
     if caller.certificate:
-        who = Identity("root", frozenset({"system:masters"})) if caller.headers else caller.identity
-        pair = server.issue_client_certificate(who.name, sorted(who.groups - {"system:authenticated"}))
+        pair = server.issue_client_certificate(*_shown(caller))
     return await Pipeline.to(server.secure_port, server.authority.certificate, folder, pair=pair, headers=headers)
 
 
@@ -251,21 +256,22 @@ def _has_a_call(call: Call) -> bool:
     return not asked.path and asked.verb in _OVER_GRPC and not named
 
 
-async def _grpc_client(world: World, caller: Caller) -> GrpcClient:
+def _grpc_client(world: World, caller: Caller) -> GrpcClient:
     ca, target = world.server.authority.certificate, f"127.0.0.1:{world.server.grpc_port}"
+    metadata = [(name.lower(), value) for name, value in caller.headers.items()]
+    token = world.token if caller.account else ""
     if not caller.certificate:
-        return connect(target, ca=ca, token=world.token if caller.account else "")
-    groups = sorted(caller.identity.groups - {"system:authenticated"})
-    pair = world.server.issue_client_certificate(caller.identity.name, groups)
-    return connect(target, ca=ca, certificate=pair.certificate, key=pair.key)
+        return connect(target, ca=ca, token=token, metadata=metadata)
+    pair = world.server.issue_client_certificate(*_shown(caller))
+    return connect(target, ca=ca, certificate=pair.certificate, key=pair.key, metadata=metadata)
 
 
-@pytest.mark.parametrize("name", [name for name, caller in CALLERS.items() if not caller.headers])
+@pytest.mark.parametrize("name", CALLERS)
 async def test_over_grpc_the_same_is_allowed(world: World, name: str) -> None:
     caller = CALLERS[name]
     some = random.Random(SEED).sample([call for call in world.calls if _has_a_call(call)], OF_GRPC)
     wrong = []
-    async with await _grpc_client(world, caller) as client:
+    async with _grpc_client(world, caller) as client:
         for call in some:
             code = await _by_grpc(client, call)
             if (code != 403) != all(world.rules.allows(caller.identity, one) for one in call.needs):

@@ -210,7 +210,7 @@ impl Authenticator {
         if proxied.is_err() || certificate.is_err() { Outcome::Rejected } else { self.nobody(path) }
     }
 
-    /// The same for credentials that came another way (gRPC).
+    /// The same for credentials without a request.
     pub fn authenticate_parts(&self, token: Option<&str>, certificate_der: Option<&[u8]>) -> Outcome {
         let identity = certificate_der.map(|der| ClientIdentity::new(vec![der.to_vec().into()]));
         let certificate = identity.as_ref().map_or(Ok(None), |identity| self.certificate_user(identity));

@@ -7,7 +7,8 @@ use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use super::{Forward, RequestBody};
+use super::Forward;
+use crate::request_body::Sent;
 
 /// As Go's transport keeps them at most.
 const KEPT_FOR: Duration = Duration::from_secs(90);
@@ -18,7 +19,7 @@ const KEPT_EACH: usize = 25;
 type Key = (String, u16, Option<String>, usize);
 
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    sender: SendRequest<Sent>,
     since: Instant,
     /// Keeps the address in the key taken.
     _tls: Option<Arc<rustls::ClientConfig>>,
@@ -36,7 +37,7 @@ fn key(forward: &Forward) -> Key {
 
 impl Pool {
     /// One that was used last, if one is open.
-    pub(super) fn take(&self, forward: &Forward) -> Option<SendRequest<RequestBody>> {
+    pub(super) fn take(&self, forward: &Forward) -> Option<SendRequest<Sent>> {
         let mut idle = self.idle.lock();
         let kept = idle.get_mut(&key(forward))?;
         while let Some(one) = kept.pop() {
@@ -48,7 +49,7 @@ impl Pool {
     }
 
     /// To be called once the connection can take another request.
-    pub(super) fn put(&self, forward: &Forward, sender: SendRequest<RequestBody>) {
+    pub(super) fn put(&self, forward: &Forward, sender: SendRequest<Sent>) {
         let mut idle = self.idle.lock();
         idle.retain(|_, kept| {
             kept.retain(|one| !one.sender.is_closed() && one.since.elapsed() < KEPT_FOR);
