@@ -173,3 +173,12 @@ async def test_who_may_not_act_as_somebody_else_is_refused(tmp_path: Path) -> No
                 await client.get(MAPS, "a", "default")
         assert refused.value.code == 403
         assert 'User "jane" cannot impersonate resource "users"' in refused.value.message
+
+
+async def test_what_says_nothing_of_the_caller_is_no_part_of_the_request(tmp_path: Path) -> None:
+    said = {"accept": "application/yaml", "upgrade": "websocket", "content-encoding": "gzip", "x-remote-user": "root"}
+    async with (
+        served(tmp_path, grpc_port=0) as server,
+        calling(server, pair=server.issue_client_certificate("jane"), said=said) as client,
+    ):
+        assert (await whoami(client))[1]["username"] == "jane"

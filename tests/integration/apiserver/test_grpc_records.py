@@ -159,3 +159,18 @@ async def test_calls_count_as_requests_and_what_is_asked_in_process_does_not(tmp
     # The scrape itself is known and allowed, too.
     more = {"got": 1, "timed": 3, "created": 1, "good": 4, "bad": 1, "named": 2, "may": 3, "may not": 1}
     assert {name: after[name] - before[name] for name in after} == more
+
+
+async def test_answers_larger_than_what_is_read_ahead_come_whole(tmp_path: Path) -> None:
+    names = [f"m{number}" for number in range(12)]
+    async with served(tmp_path, grpc_port=0) as server, calling_as(server, "root", "system:masters") as client:
+        for name in names:
+            await client.create(RESOURCE, {"metadata": {"name": name}, "data": {"k": "v" * 500_000}}, "default")
+        listed = await client.list(RESOURCE, "default")
+        assert sorted(item.metadata.name for item in listed.items) == sorted(names)
+        seen: set[str] = set()
+        async for events in client.watch(RESOURCE, "default", resource_version="0"):
+            seen |= {event.item.metadata.name for event in events}
+            if len(seen) == len(names):
+                break
+    assert seen == set(names)
