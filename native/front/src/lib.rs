@@ -2,6 +2,7 @@
 //!
 //! A request goes: `server` (accept, TLS) → `connection` (protocol, `lifespan`) → `service` (the chain: limits, request
 //! info, authentication, flow control, authorization) → `builtin`, `read` (the watch cache) or `handoff` (Python).
+//! One that gRPC brings goes `tunnel` (TLS) → grpcio → `carried` → `service`.
 
 pub mod accept;
 pub mod audit;
