@@ -1012,7 +1012,19 @@ class Authenticator:
 class PolicySeen:
     @property
     def current(self) -> bool:
-        """Whether no role or binding has been changed since."""
+        """Whether no role, binding or mode has been changed since."""
+
+@final
+class OpenRight:
+    """A right that the front holds, of which Python is to decide whether it still is one."""
+
+    @property
+    def user(self) -> UserInfo: ...
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """As `Authorizer` takes them."""
+    def lapse(self) -> None:
+        """What goes on by it ends."""
 
 @final
 class Authorizer:
@@ -1048,7 +1060,9 @@ class Authorizer:
     def opinion(self, webhook: int, user: UserInfo, attributes: tuple[str, ...]) -> tuple[bool | None, str] | None:
         """What is remembered of a webhook's opinion; None: nothing."""
     def policy(self) -> PolicySeen:
-        """RBAC's policy as it is now, to see later whether it is another one."""
+        """RBAC's policy and the modes as they are now, to see later whether they are others."""
+    def review(self) -> list[OpenRight]:
+        """Of the rights that the front holds, those that Python has to decide. Those that are refused lapse."""
     def rules_for(self, user: UserInfo, namespace: str) -> tuple[bytes, list[str]]:
         """JSON array of PolicyRules, duplicates merged, and the errors met while resolving them."""
     def covers(self, user: UserInfo, namespace: str, rules: bytes) -> tuple[list[str], list[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from urllib.parse import unquote, urlencode
 from kubecore import _native
 from kubecore.api import errors
 from kubecore.apiserver.authentication.identify import attributes_of
+from kubecore.apiserver.authorization.held import while_held
 from kubecore.apiserver.handlers.converted_fields import ShownEvents
 from kubecore.apiserver.handlers.event_creating import EventCreating
 from kubecore.apiserver.handlers.failing import as_status, released
@@ -423,17 +425,17 @@ class LocalTransport:
         if self._audit.is_on:
             request.audit = self._audit.begin(request, self._user)
         await self._check(request)
-        right = self._authorizer.held(self._user, attributes_of(request))
+        rights = self._hub.rights
+        right = rights.of(self._user, attributes_of(request))
         record = request.audit
         elsewhere = self._handlers.delegated(request)
         if elsewhere is not None:
             if record is not None:
                 record.started(200)
             try:
-                async for batch in elsewhere.watch(request, self._user):
-                    if await right.has_lapsed():
-                        return
-                    yield batch
+                async with aclosing(while_held(elsewhere.watch(request, self._user), rights, right)) as held:
+                    async for batch in held:
+                        yield batch
             finally:
                 if record is not None:
                     record.complete(200)
@@ -443,8 +445,7 @@ class LocalTransport:
         namespace = info.namespace if served.resource.namespaced else ""
         shown = ShownEvents(store.registry.cacher, served, text, namespace, info.name)
         watch = self._hub.query(store.resource.key, shown.query, namespace, info.name)
-        if "system:masters" not in self._user.groups:
-            self._hub.hold(watch, right)
+        self._hub.hold(watch, right)
         asked = int(query.get("timeoutSeconds") or 0)
         timer = self._hub.end_after(watch, asked) if asked else None
         other_version = store.resource is not served.resource

@@ -32,6 +32,7 @@ from kubecore.apiserver.authentication.pki import CertificateAuthority, KeyPair
 from kubecore.apiserver.authentication.token_tracking import TokenTracking
 from kubecore.apiserver.authentication.tokens import TokenIssuer
 from kubecore.apiserver.authorization.always import demanding
+from kubecore.apiserver.authorization.held import HeldRights
 from kubecore.apiserver.bootstrap.kept import KeptKubernetes
 from kubecore.apiserver.bootstrap.objects import Advertised
 from kubecore.apiserver.bootstrap.reconcile import Bootstrap
@@ -237,11 +238,11 @@ class APIServer:
             ),
             clock=self.clock,
         )
-        self.hub = WatchHub(self.cacher, self.clock)
+        self.hub = WatchHub(self.cacher, self.clock, HeldRights(self.authorizer, native, self.clock))
         self._started.append("hub")
         self.served = ServedResources(self.registry)
         self._writing = Writing(self.registry, self.authorizer)
-        self._reading = Reading(self.registry, self.hub, self.authorizer)
+        self._reading = Reading(self.registry, self.hub)
         self._kubelets = kubelets = KubeletConnection(
             self.authority, self.authority.certificate if config.verify_kubelets else None
         )

@@ -8,7 +8,10 @@ use kubecore_front::authn::{
     Anonymous, Authenticator as CoreAuthenticator, ClientCa, FrontProxy, Outcome, PublicKey, Remarks,
     ServiceAccountIssuer,
 };
-use kubecore_front::authz::{AbacPolicy, Authorizer as CoreAuthorizer, Mode, Opinion, Selectors, Verdict};
+use kubecore_front::authz::{
+    AbacPolicy, Authorizer as CoreAuthorizer, Held, Mode, Opinion, Seen, Selectors, Verdict,
+};
+use kubecore_front::exchange::attributes_of;
 use kubecore_front::http::HeaderName;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
@@ -206,18 +209,44 @@ impl Asked {
     }
 }
 
-/// RBAC's policy at one time.
+/// What decisions come from at one time.
 #[pyclass(frozen, module = "kubecore._native")]
 struct PolicySeen {
-    store: Arc<rbac::PolicyStore>,
-    seen: Arc<rbac::Policy>,
+    authorizer: Arc<CoreAuthorizer>,
+    seen: Seen,
 }
 
 #[pymethods]
 impl PolicySeen {
     #[getter]
     fn current(&self) -> bool {
-        Arc::ptr_eq(&self.store.current(), &self.seen)
+        self.authorizer.is_current(&self.seen)
+    }
+}
+
+/// A right that the front holds, of which Python is to decide whether it still is one.
+#[pyclass(frozen, module = "kubecore._native")]
+struct OpenRight(Arc<Held>);
+
+#[pymethods]
+impl OpenRight {
+    #[getter]
+    fn user(&self) -> UserInfo {
+        UserInfo(self.0.user.clone())
+    }
+
+    /// As `Asked` takes them.
+    #[getter]
+    fn attributes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let of = attributes_of(&self.0.info);
+        let path = if of.is_resource { "" } else { of.path };
+        let (field, label) = (self.0.selectors.field.as_str(), self.0.selectors.label.as_str());
+        let asked = [of.verb, of.group, of.version, of.resource, of.subresource, of.namespace, of.name];
+        PyTuple::new(py, asked.into_iter().chain([path, field, label]).collect::<Vec<_>>())
+    }
+
+    fn lapse(&self) {
+        self.0.lapse();
     }
 }
 
@@ -294,9 +323,11 @@ impl Authorizer {
     }
 
     fn policy(&self) -> PolicySeen {
-        let store = self.0.policy().clone();
-        let seen = Arc::clone(&store.current());
-        PolicySeen { store, seen }
+        PolicySeen { authorizer: self.0.clone(), seen: self.0.seen() }
+    }
+
+    fn review(&self, py: Python<'_>) -> Vec<OpenRight> {
+        py.detach(|| self.0.review()).into_iter().map(OpenRight).collect()
     }
 
     /// Others have their turn meanwhile, as for `covers`: a user may hold very many rules.
@@ -333,5 +364,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<UserInfo>()?;
     module.add_class::<Authenticator>()?;
     module.add_class::<PolicySeen>()?;
+    module.add_class::<OpenRight>()?;
     module.add_class::<Authorizer>()
 }

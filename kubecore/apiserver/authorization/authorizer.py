@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from kubecore.apiserver.registry.strategy import User
 
 __all__ = [
+    "MASTERS",
     "Attributes",
     "Authorizer",
     "Decision",
-    "HeldRight",
     "Mode",
     "Opinion",
     "Unanswered",
@@ -40,7 +40,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_MASTERS = "system:masters"
+MASTERS = "system:masters"
 
 
 class Opinion(NamedTuple):
@@ -79,6 +79,9 @@ class Mode(Protocol):
     def authorize(self, user: UserInfo, attributes: Attributes) -> tuple[bool | None, str]:
         """(decision, reason); None is no opinion."""
 
+    def changes_unseen(self, user: UserInfo, attributes: Attributes) -> bool:
+        """Whether its opinion may become another though no role and no setting does."""
+
 
 class WebhookMode(Protocol):
     """One that has to ask somebody, and remembers what it heard with the front."""
@@ -106,6 +109,8 @@ class Authorizer:
         self._python = python_modes
         self._webhooks: tuple[WebhookMode, ...] = ()
         self._heard: _Heard = {}
+        self.changed: Callable[[], None] | None = None
+        """Called when the modes have been set."""
         self.set_modes(modes)
 
     def set_modes(
@@ -116,6 +121,8 @@ class Authorizer:
         self._modes = tuple(modes)
         self._webhooks = tuple(webhooks)
         self._native.set_modes(list(modes), list(names))
+        if self.changed is not None:
+            self.changed()
 
     @property
     def asks_webhooks(self) -> bool:
@@ -182,9 +189,11 @@ class Authorizer:
         if not decision.allowed:
             raise refusal(user, attributes, decision)
 
-    def held(self, user: UserInfo, attributes: Attributes) -> HeldRight:
-        """For who has just been allowed something that lasts."""
-        return HeldRight(self, self._native, user, attributes)
+    def changes_unseen(self, user: UserInfo, attributes: Attributes) -> bool:
+        """Whether the decision may become another though no role and no setting does."""
+        if self._webhooks:
+            return True
+        return any(mode in self._modes and one.changes_unseen(user, attributes) for mode, one in self._python.items())
 
     def answer(self, user: User, question: Question) -> Decision:
         """As `authorize`, of an expression's question. Raises Unanswered."""
@@ -196,7 +205,7 @@ class Authorizer:
         return self.authorize(user, asked)
 
     def _in_turn(self, user: UserInfo, attributes: Attributes, heard: _Heard) -> Decision:
-        if _MASTERS in user.groups:
+        if MASTERS in user.groups:
             return Decision(True)
         reasons: list[str] = []
         problems: list[str] = []
@@ -238,26 +247,6 @@ class Authorizer:
             return Opinion(True) if self._native.abac_allows(user, attributes) else Opinion(None, "No policy matched.")
         python = self._python.get(mode)
         return Opinion(None) if python is None else Opinion(*python.authorize(user, attributes))
-
-
-class HeldRight:
-    """The right by which a watch goes on: looked at again when the policy has become another one."""
-
-    def __init__(
-        self, authorizer: Authorizer, native: _native.Authorizer, user: UserInfo, attributes: Attributes
-    ) -> None:
-        self._authorizer = authorizer
-        self._native = native
-        self._asked = (user, attributes)
-        self._seen = native.policy()
-
-    async def has_lapsed(self) -> bool:
-        """Before anything more is told. A mode that fails takes no right away."""
-        if self._seen.current:
-            return False
-        self._seen = self._native.policy()
-        decision = await self._authorizer.decide(*self._asked)
-        return not (decision.allowed or decision.error)
 
 
 def refusal(user: UserInfo, attributes: Attributes, decision: Decision) -> errors.StatusError:

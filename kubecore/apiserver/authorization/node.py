@@ -40,9 +40,23 @@ def node_name(user: User) -> str | None:
 _ESCAPES = str.maketrans({one: f"\\{one}" for one in "\\,="})
 
 
+# What a node may watch one by one, as long as other objects lead it there.
+_LED_TO = {
+    ("", "secrets"),
+    ("", "configmaps"),
+    ("", "persistentvolumeclaims"),
+    ("", "persistentvolumes"),
+    ("", "pods"),
+    ("storage.k8s.io", "volumeattachments"),
+    ("resource.k8s.io", "resourceclaims"),
+}
+
+
 class NodeAuthorizer:
     def __init__(self, cacher: Cacher) -> None:
         self._cacher = cacher
+        # Of the node that asked last, with the revision of pods' last change: one that starts asks many times.
+        self._known: tuple[str, int, list[JSON]] = ("", -1, [])
         self._rules = node_rules()
         self._volume_secrets = VolumeSecrets(cacher)
         self._judges: dict[tuple[str, str], Callable[[str, Attributes], str]] = {
@@ -76,7 +90,18 @@ class NodeAuthorizer:
             return None, ""
         return (None, reason) if reason else (True, "")
 
-    def _pods(self, node: str) -> Iterator[JSON]:
+    def changes_unseen(self, user: UserInfo, attributes: Attributes) -> bool:
+        led_to = bool(attributes.name) and (attributes.group, attributes.resource) in _LED_TO
+        return led_to and bool(node_name(user))
+
+    def _pods(self, node: str) -> list[JSON]:
+        # Asked for before the pods are: a change meanwhile makes the next one look again.
+        changed = self._cacher.changed("pods")
+        if self._known[:2] != (node, changed):
+            self._known = node, changed, list(self._listed(node))
+        return self._known[2]
+
+    def _listed(self, node: str) -> Iterator[JSON]:
         named = node.translate(_ESCAPES)
         for item in self._cacher.list("pods", field_selector=f"spec.nodeName={named}").items:
             pod = loads(item)

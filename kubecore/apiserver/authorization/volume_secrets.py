@@ -36,10 +36,9 @@ class VolumeSecrets:
 
     def claims(self, secret: Key) -> set[Key]:
         """Those whose volumes name the Secret for nodes to read."""
-        cached = self._cacher.cached(VOLUMES)
-        if cached is None:
+        if self._cacher.cached(VOLUMES) is None:
             return set()
-        changed = self._cacher.native.changed(cached.number)
+        changed = self._cacher.changed(VOLUMES)
         if changed != self._since:
             self._since, self._claims = changed, self._read()
         return self._claims.get(secret, set())

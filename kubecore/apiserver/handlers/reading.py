@@ -19,7 +19,7 @@ from kubecore.apiserver.handlers.transforming import Shape, more_of, shape_of
 from kubecore.apiserver.handlers.websocket_output import WebSocketOutput, switched_to_messages
 
 if TYPE_CHECKING:
-    from kubecore.apiserver.authorization.authorizer import Authorizer, HeldRight
+    from kubecore.apiserver.authorization.held import HeldRight
     from kubecore.apiserver.handlers.watching import Watch, WatchHub
     from kubecore.apiserver.registry.registry import Registry
 
@@ -30,9 +30,8 @@ _MIN_WATCH_SECONDS = 1800
 class Reading:
     """get, list and watch in forms that Python makes."""
 
-    def __init__(self, registry: Registry, hub: WatchHub, authorizer: Authorizer) -> None:
+    def __init__(self, registry: Registry, hub: WatchHub) -> None:
         self._registry = registry
-        self._authorizer = authorizer
         self._hub = hub
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -68,7 +67,7 @@ class Reading:
         namespace = _namespace(request, served)
         shown = ShownEvents(self._registry.cacher, served, request.query, namespace, request.name)
         assert request.user is not None
-        right = self._authorizer.held(request.user, attributes_of(request))
+        right = self._hub.rights.of(request.user, attributes_of(request), ago=True)
         watch = self._hub.query(key, shown.query, namespace, request.name)
         self._hub.hold(watch, right)
         stream: Stream

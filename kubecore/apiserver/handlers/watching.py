@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import select
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from kubecore import _native
 from kubecore.api.errors import StatusError
 
 if TYPE_CHECKING:
+    from kubecore.apiserver.authorization.held import HeldRight, HeldRights
     from kubecore.apiserver.storage.cacher import Cached, Cacher
     from kubecore.clock import Clock, Timer
-
-log = logging.getLogger("kubecore.apiserver")
 
 _DRAIN = 512
 # What rights come from: whoever has lost his is to hear nothing more, though nothing happens to what he watches.
@@ -31,10 +29,6 @@ class WatchEvent(NamedTuple):
 
     type: str
     object: bytes
-
-
-class Right(Protocol):
-    async def has_lapsed(self) -> bool: ...
 
 
 class Watch:
@@ -86,16 +80,15 @@ class Watch:
 
 
 class WatchHub:
-    """All in-process watches of a server."""
+    """All in-process watches of a server. `rights` are told of roles and bindings."""
 
-    def __init__(self, cacher: Cacher, clock: Clock) -> None:
+    def __init__(self, cacher: Cacher, clock: Clock, rights: HeldRights) -> None:
         self._cacher = cacher
+        self.rights = rights
         self._native = cacher.native.subscriptions()
         self._watches: dict[int, Watch] = {}
-        self._rights: dict[int, tuple[Watch, Right]] = {}
+        self._held: dict[int, HeldRight] = {}
         self._rights_watched: frozenset[int] = frozenset()
-        self._reviewing: asyncio.Task[None] | None = None
-        self._unreviewed = False
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._native.fileno(), self._drain)
@@ -104,6 +97,7 @@ class WatchHub:
         self._poll.register(self._native.fileno(), select.POLLIN)
         clock.heed(self._has_events, self._drain)
         self._timer = clock.call_later(_BOOKMARK_SECONDS, self._bookmark)
+        self._watch_rights()
 
     def _has_events(self) -> bool:
         """Whether events wait that the loop has not heard of yet."""
@@ -126,11 +120,10 @@ class WatchHub:
         """Whether that copy of a resource is the one that is served."""
         return cached.number == copy and self._cacher.cached(cached.resource.key) is cached
 
-    def hold(self, watch: Watch, right: Right) -> None:
+    def hold(self, watch: Watch, right: HeldRight) -> None:
         """The watch ends when that right has lapsed, also while nothing comes."""
-        if not self._rights_watched:
-            self._watch_rights()
-        self._rights[watch.number] = (watch, right)
+        self._held[watch.number] = right
+        self.rights.hold(right, watch.close)
 
     def _watch_rights(self) -> None:
         now = f"watch=true&resourceVersion={self._cacher.native.revision}"
@@ -144,29 +137,15 @@ class WatchHub:
         for number in self._rights_watched:
             self._native.cancel(number)
         self._watch_rights()
-        self._rights_changed()
-
-    def _rights_changed(self) -> None:
-        self._unreviewed = True
-        if self._rights and (self._reviewing is None or self._reviewing.done()):
-            self._reviewing = self._loop.create_task(self._review(), name="rights of watches")
-
-    async def _review(self) -> None:
-        try:
-            while self._unreviewed:
-                self._unreviewed = False
-                for watch, right in list(self._rights.values()):
-                    if await right.has_lapsed():
-                        watch.close()
-        except Exception:
-            log.exception("rights of watches could not be reviewed")
+        self.rights.changed()
 
     def end_after(self, watch: Watch, seconds: float) -> Timer:
         """The watch ends by itself then; whoever ends it before cancels this."""
         return self._clock.call_later(max(seconds, 0), watch.close)
 
     def cancel(self, number: int) -> None:
-        self._rights.pop(number, None)
+        if (right := self._held.pop(number, None)) is not None:
+            self.rights.release(right)
         if self._watches.pop(number, None) is not None:
             self._native.cancel(number)
 
@@ -177,8 +156,7 @@ class WatchHub:
 
     def close(self) -> None:
         self._closed = True
-        if self._reviewing is not None:
-            self._reviewing.cancel()
+        self.rights.close()
         self._timer.cancel()
         self._loop.remove_reader(self._native.fileno())
         for watch in list(self._watches.values()):
@@ -198,7 +176,7 @@ class WatchHub:
                 if kind == "ERROR":
                     self._rights_watched -= {number}
                     self._loop.call_soon(self._renew_rights)
-                self._rights_changed()
+                self.rights.changed()
         if len(events) == _DRAIN:
             # Level-triggered descriptors would wake us anyway; others on the loop get their turn first.
             self._loop.call_soon(self._drain)

@@ -239,6 +239,10 @@ class Cacher:
 
     # --- reads
 
+    def changed(self, key: str) -> int:
+        """The revision of the resource's last change, 0 when there was none since the start."""
+        return self.native.changed(self._by_key[key].number)
+
     def get(self, key: str, namespace: str, name: str) -> Stored | None:
         found = self.native.get(self._by_key[key].number, namespace, name)
         return None if found is None else Stored(*found)

@@ -13,6 +13,7 @@ use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, Sleep};
 
 use crate::audit::Ending;
+use crate::authz::HeldRight;
 use crate::connection::Busy;
 use crate::flow::Seat;
 use crate::forward::Page;
@@ -112,6 +113,8 @@ enum Content {
     Forwarded(Incoming),
     /// One that has a time to be there.
     Timed(Box<Timed>),
+    /// One that goes on while there is a right to it.
+    Held(Box<ByRight>),
     /// One whose links we tell.
     Page(Box<Page<Incoming>>),
 }
@@ -127,6 +130,18 @@ impl Timed {
             return Poll::Ready(Some(Err(BodyError::Late)));
         }
         poll_incoming(&mut self.incoming, cx)
+    }
+}
+
+struct ByRight {
+    incoming: Incoming,
+    right: HeldRight,
+}
+
+impl ByRight {
+    /// Ends as a watch does whose time is up: who watches asks again, and is refused.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        if self.right.has_lapsed(cx) { Poll::Ready(None) } else { poll_incoming(&mut self.incoming, cx) }
     }
 }
 
@@ -188,6 +203,17 @@ impl Body {
             Content::Forwarded(incoming) => {
                 let over = Box::pin(tokio::time::sleep_until(end));
                 self.content = Content::Timed(Box::new(Timed { incoming, over }));
+            }
+            other => self.content = other,
+        }
+        self
+    }
+
+    /// Where it is a backend's, it ends with the right.
+    pub fn held_by(mut self, right: HeldRight) -> Self {
+        match std::mem::replace(&mut self.content, Content::Bytes(Bytes::new())) {
+            Content::Forwarded(incoming) => {
+                self.content = Content::Held(Box::new(ByRight { incoming, right }))
             }
             other => self.content = other,
         }
@@ -303,6 +329,7 @@ impl http_body::Body for Body {
             }
             Content::Forwarded(incoming) => flow(this.busy.as_ref(), || poll_incoming(incoming, cx)),
             Content::Timed(timed) => flow(this.busy.as_ref(), || timed.poll_frame(cx)),
+            Content::Held(held) => flow(this.busy.as_ref(), || held.poll_frame(cx)),
             Content::Page(page) => flow(this.busy.as_ref(), || {
                 let polled = page.poll_piece(cx);
                 polled.map(|piece| piece.map(|piece| Ok(Frame::data(Pieces::one(piece?)))))
@@ -316,6 +343,7 @@ impl http_body::Body for Body {
             Content::Pieces(pieces) => pieces.remaining == 0,
             Content::Forwarded(incoming) => incoming.is_end_stream(),
             Content::Timed(timed) => timed.incoming.is_end_stream(),
+            Content::Held(held) => held.incoming.is_end_stream(),
             Content::Stream(_) | Content::Watch(_) | Content::Page(_) => false,
         }
     }
@@ -326,6 +354,7 @@ impl http_body::Body for Body {
             Content::Pieces(pieces) => SizeHint::with_exact(pieces.remaining as u64),
             Content::Forwarded(incoming) => incoming.size_hint(),
             Content::Timed(timed) => timed.incoming.size_hint(),
+            Content::Held(held) => held.incoming.size_hint(),
             Content::Stream(_) | Content::Watch(_) | Content::Page(_) => SizeHint::default(),
         }
     }

@@ -33,6 +33,7 @@ use self::links::Links;
 pub use self::pages::Page;
 pub use self::pool::Pool;
 use self::problem::Problem;
+use crate::authz::HeldRight;
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::lifespan::Phase;
@@ -125,13 +126,21 @@ impl Server {
         match upgrade {
             None => {
                 let answer = pass_on(exchange, forward, answer);
-                match until {
-                    None => answer,
-                    Some(until) => answer.map(|body| body.until(until)),
+                match (until, self.held(exchange, forward)) {
+                    (Some(until), _) => answer.map(|body| body.until(until)),
+                    (None, Some(right)) => answer.map(|body| body.held_by(right)),
+                    (None, None) => answer,
                 }
             }
             Some(client) => self.switch(exchange, forward, client, answer).await,
         }
+    }
+
+    /// By what a watch goes on that an extension API server tells. Logs, and connections into a pod, last without one,
+    /// as in upstream: of who has begun those it is asked once.
+    fn held(&self, exchange: &Exchange, forward: &Forward) -> Option<HeldRight> {
+        let user = forward.user.as_ref().filter(|_| exchange.info.verb() == "watch")?;
+        HeldRight::of(&self.authorizer, user, exchange)
     }
 
     async fn ask(
@@ -210,14 +219,22 @@ impl Server {
         exchange.connection.switched();
         let mut phase = self.phase.subscribe();
         let until_the_end = (exchange.ending(), exchange.lasting.lock().take());
+        let right = self.held(exchange, forward);
         self.handle().spawn(async move {
             let _until_the_end = until_the_end;
+            let lapsed = async {
+                match right {
+                    Some(right) => right.lapsed().await,
+                    None => std::future::pending().await,
+                }
+            };
             let joined = async {
                 let (Ok(client), Ok(backend)) = (client.await, backend.await) else { return };
                 join(TokioIo::new(client), TokioIo::new(backend)).await;
             };
             tokio::select! {
                 () = joined => {}
+                () = lapsed => {}
                 _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
             }
         });

@@ -138,10 +138,7 @@ impl Server {
             0 => unasked(self.limits.min_watch),
             seconds => Duration::from_secs(seconds.try_into().unwrap_or(0)),
         };
-        let right = user.map(|user| {
-            let (info, selectors) = (exchange.info.clone(), exchange.selectors());
-            HeldRight::new(self.authorizer.clone(), user.clone(), info, selectors)
-        });
+        let right = user.and_then(|user| HeldRight::of(&self.authorizer, user, exchange));
         // One that Python had to say more of has been counted as soon as it came there.
         let known = exchange.lasting.lock().take();
         let counted = known.unwrap_or_else(|| self.metrics.lasts(exchange, || true));

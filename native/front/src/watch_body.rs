@@ -21,8 +21,7 @@ use crate::server::Server;
 
 /// Events taken from the cache at once.
 const BATCH: usize = 512;
-/// How often a client that wants bookmarks is told the revision reached; as apiserver's cacher. So often is looked,
-/// too, whether it may still watch, if nothing happens meanwhile.
+/// How often a client that wants bookmarks is told the revision reached; as apiserver's cacher.
 const TICK: Duration = Duration::from_secs(60);
 
 pub(crate) type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -73,7 +72,7 @@ impl WatchBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Pieces>, BodyError>>> {
-        if self.ended || self.end.as_mut().poll(cx).is_ready() || self.has_lapsed() {
+        if self.ended || self.end.as_mut().poll(cx).is_ready() || self.has_lapsed(cx) {
             self.ended = true;
             return Poll::Ready(None);
         }
@@ -100,8 +99,8 @@ impl WatchBody {
         Poll::Pending
     }
 
-    fn has_lapsed(&mut self) -> bool {
-        self.right.as_mut().is_some_and(HeldRight::has_lapsed)
+    fn has_lapsed(&mut self, cx: &mut Context<'_>) -> bool {
+        self.right.as_mut().is_some_and(|right| right.has_lapsed(cx))
     }
 }
 

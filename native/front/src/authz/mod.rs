@@ -6,15 +6,16 @@ mod held;
 mod opinions;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use kubecore_core::authn::{SYSTEM_MASTERS, UserInfo};
 use kubecore_core::clock::Clock;
-use kubecore_core::rbac::{Attributes, Decision, PolicyStore};
+use kubecore_core::rbac::{Attributes, Decision, Policy, PolicyStore};
 
 pub use abac::Policy as AbacPolicy;
 use decided::Decided;
-pub use held::HeldRight;
+pub use held::{Held, HeldRight};
 pub use opinions::{Opinion, Selectors};
 use opinions::{Opinions, Question};
 
@@ -69,12 +70,21 @@ impl Verdict {
     }
 }
 
+/// What decisions come from, as far as it is known here, at one time.
+pub struct Seen {
+    policy: Arc<Policy>,
+    settings: u64,
+}
+
 pub struct Authorizer {
     modes: ArcSwap<Vec<Mode>>,
+    /// How often modes and the policies of the file have been set.
+    settings: AtomicU64,
     policy: Arc<PolicyStore>,
     abac: ArcSwap<Vec<AbacPolicy>>,
     opinions: Opinions,
     pub decided: Decided,
+    rights: held::Register,
     clock: Clock,
 }
 
@@ -82,10 +92,12 @@ impl Authorizer {
     pub fn new(policy: Arc<PolicyStore>, clock: Clock) -> Self {
         Self {
             modes: ArcSwap::from_pointee(vec![Mode::Rbac]),
+            settings: AtomicU64::new(0),
             policy,
             abac: ArcSwap::default(),
             opinions: Opinions::default(),
             decided: Decided::default(),
+            rights: held::Register::default(),
             clock,
         }
     }
@@ -99,10 +111,24 @@ impl Authorizer {
         self.decided.begin(names);
         self.modes.store(Arc::new(modes));
         self.opinions.clear();
+        self.settings.fetch_add(1, Ordering::Release);
     }
 
     pub fn set_abac(&self, policies: Vec<AbacPolicy>) {
         self.abac.store(Arc::new(policies));
+        self.settings.fetch_add(1, Ordering::Release);
+    }
+
+    pub fn seen(&self) -> Seen {
+        // The number first: who sets others meanwhile is then seen to have done so.
+        let settings = self.settings.load(Ordering::Acquire);
+        Seen { policy: Arc::clone(&self.policy.current()), settings }
+    }
+
+    /// Whether nothing has become another since.
+    pub fn is_current(&self, seen: &Seen) -> bool {
+        self.settings.load(Ordering::Acquire) == seen.settings
+            && Arc::ptr_eq(&self.policy.current(), &seen.policy)
     }
 
     /// Whether a policy of the file allows it.

@@ -45,10 +45,13 @@ class Objects:
     def __init__(self, *pods: JSON, **others: JSON) -> None:
         self.pods = pods
         self.others = others
+        self.changes = 0
+        self.listed = 0
 
     def list(self, resource: str, *, field_selector: str = "") -> Items:
         if resource == "persistentvolumes":
             return Items([orjson.dumps(one) for one in self.others.values() if one.get("kind") == "PersistentVolume"])
+        self.listed += 1
         ((_, _, node),) = FieldSelector.parse(field_selector).requirements()
         return Items([orjson.dumps(one) for one in self.pods if one["spec"]["nodeName"] == node])
 
@@ -61,12 +64,8 @@ class Objects:
     def cached(self, resource: str) -> Known:
         return Known(0)
 
-    @property
-    def native(self) -> Objects:
-        return self
-
-    def changed(self, number: int) -> int:
-        return len(self.others)
+    def changed(self, resource: str) -> int:
+        return self.changes if resource == "pods" else len(self.others)
 
 
 MOUNTS = [
@@ -259,3 +258,27 @@ def test_what_volumes_name_is_known_as_they_are_now() -> None:
     assert authorizer.authorize(KUBELET, key) == (True, "")
     del objects.others["vol"]
     assert authorizer.authorize(KUBELET, key)[0] is None
+
+
+def test_pods_are_looked_up_again_when_they_have_changed() -> None:
+    objects = Objects(pod("web", "mine", volumes=MOUNTS))
+    authorizer = NodeAuthorizer(objects)  # type: ignore[arg-type]
+    asked = Attributes("watch", "", "v1", "secrets", "", "default", "cert")
+    assert [authorizer.authorize(KUBELET, asked)[0] for _ in range(3)] == [True, True, True]
+    assert objects.listed == 1
+    objects.pods, objects.changes = (pod("web", "theirs", volumes=MOUNTS),), 1
+    assert authorizer.authorize(KUBELET, asked)[0] is None
+    assert authorizer.authorize(UserInfo("system:node:theirs", "", ["system:nodes"]), asked)[0] is True
+
+
+@pytest.mark.parametrize(
+    ("user", "asked", "expected"),
+    [
+        (KUBELET, Attributes("watch", "", "v1", "secrets", "", "default", "cert"), True),
+        (KUBELET, Attributes("watch", "", "v1", "pods", "", "", field_selector="spec.nodeName=mine"), False),
+        (KUBELET, Attributes("watch", "", "v1", "services"), False),
+        (UserInfo("jane", "", []), Attributes("watch", "", "v1", "secrets", "", "default", "cert"), False),
+    ],
+)
+def test_what_pods_lead_to_is_lost_without_a_word(user: UserInfo, asked: Attributes, expected: bool) -> None:
+    assert NodeAuthorizer(Objects()).changes_unseen(user, asked) is expected  # type: ignore[arg-type]
