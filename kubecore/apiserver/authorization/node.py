@@ -55,8 +55,8 @@ _LED_TO = {
 class NodeAuthorizer:
     def __init__(self, cacher: Cacher) -> None:
         self._cacher = cacher
-        # Of the node that asked last, with the revision of pods' last change: one that starts asks many times.
-        self._known: tuple[str, int, list[JSON]] = ("", -1, [])
+        # Of the node that asked last, which asks many times where it starts or is reviewed.
+        self._known = _PodsOf("", -1, [])
         self._rules = node_rules()
         self._volume_secrets = VolumeSecrets(cacher)
         self._judges: dict[tuple[str, str], Callable[[str, Attributes], str]] = {
@@ -95,11 +95,14 @@ class NodeAuthorizer:
         return led_to and bool(node_name(user))
 
     def _pods(self, node: str) -> list[JSON]:
+        return self._pods_of(node).pods
+
+    def _pods_of(self, node: str) -> _PodsOf:
         # Asked for before the pods are: a change meanwhile makes the next one look again.
         changed = self._cacher.changed("pods")
-        if self._known[:2] != (node, changed):
-            self._known = node, changed, list(self._listed(node))
-        return self._known[2]
+        if (self._known.node, self._known.changed) != (node, changed):
+            self._known = _PodsOf(node, changed, list(self._listed(node)))
+        return self._known
 
     def _listed(self, node: str) -> Iterator[JSON]:
         named = node.translate(_ESCAPES)
@@ -140,11 +143,7 @@ class NodeAuthorizer:
 
     def _refers(self, node: str, resource: str, objects: Set[tuple[str, str]]) -> bool:
         """Whether a pod of the node refers to one of the objects, by namespace and name each."""
-        return bool(objects) and any(
-            (pod["metadata"].get("namespace"), name) in objects
-            for pod in self._pods(node)
-            for name in references(pod, resource)
-        )
+        return bool(objects) and not self._pods_of(node).referenced(resource).isdisjoint(objects)
 
     def _claim(self, node: str, attributes: Attributes) -> str:
         if attributes.subresource == "status":
@@ -262,6 +261,22 @@ class NodeAuthorizer:
         if _selects(attributes, "spec.nodeName", node):
             return ""
         return "can only list/watch podcertificaterequests with nodeName field selector"
+
+
+class _PodsOf:
+    """A node, as of the revision of pods' last change."""
+
+    def __init__(self, node: str, changed: int, pods: list[JSON]) -> None:
+        self.node, self.changed, self.pods = node, changed, pods
+        self._referenced: dict[str, set[tuple[str, str]]] = {}
+
+    def referenced(self, resource: str) -> set[tuple[str, str]]:
+        """Namespaces and names of what its pods refer to."""
+        found = self._referenced.get(resource)
+        if found is None:
+            named = ((pod["metadata"].get("namespace", ""), references(pod, resource)) for pod in self.pods)
+            found = self._referenced[resource] = {(namespace, name) for namespace, names in named for name in names}
+        return found
 
 
 class _NotThis(Exception):

@@ -48,7 +48,10 @@ impl Authorizer {
     /// Lets lapse what is refused by now. What is left is for Python to decide.
     pub fn review(&self) -> Vec<Arc<Held>> {
         // Deciding takes its time: others begin and end meanwhile.
-        let mut all: Vec<_> = self.rights.held.lock().values().cloned().collect();
+        let mut all: Vec<_> = {
+            let held = self.rights.held.lock();
+            held.values().filter(|held| !held.has_lapsed()).cloned().collect()
+        };
         all.retain(|held| match self.of(held) {
             Verdict::Allow => false,
             Verdict::Deny(_) | Verdict::NoOpinion(_) => {
@@ -243,6 +246,7 @@ mod tests {
         assert_eq!(open.len(), 1);
         open[0].lapse();
         assert_eq!(world.wakes(), 1);
+        assert!(world.authorizer.review().is_empty());
         assert!(world.has_lapsed(&mut right));
     }
 
