@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
+from kubecore import _native
 from kubecore.api import scheme
 from kubecore.api.errors import StatusError
+from kubecore.apiserver.authorization.authorizer import Authorizer
+from kubecore.apiserver.authorization.held import HeldRights
 from kubecore.apiserver.handlers.watching import WatchHub
 from kubecore.apiserver.storage.cacher import Cacher
 from kubecore.clock import VirtualClock
@@ -25,7 +28,8 @@ def cacher() -> Cacher:
 
 @pytest.fixture
 async def hub(cacher: Cacher) -> AsyncIterator[WatchHub]:
-    made = WatchHub(cacher, CLOCK)
+    native = _native.Front(cacher.native).authorizer()
+    made = WatchHub(cacher, CLOCK, HeldRights(Authorizer(native, ["RBAC"], {}), native, CLOCK))
     yield made
     made.close()
 
