@@ -161,11 +161,12 @@ impl Server {
         }
         let broken = |error: hyper::Error| Problem::broken_off(&error, switching);
         let keeps = forward.user.is_some() && !switching;
+        // Whoever a proxy in front has told of is known by now.
+        let told = request.headers().keys().filter(|name| self.authenticator.is_told_by_proxies(name));
+        for name in told.cloned().collect::<Vec<_>>() {
+            request.headers_mut().remove(name);
+        }
         if let Some(user) = &forward.user {
-            let theirs = request.headers().keys().filter(|name| self.authenticator.is_told_by_proxies(name));
-            for name in theirs.cloned().collect::<Vec<_>>() {
-                request.headers_mut().remove(name);
-            }
             identity::tell(user, request.headers_mut())
                 .map_err(|name| Problem::of(&format!("net/http: invalid header field value for {name:?}")))?;
         }
@@ -318,8 +319,8 @@ fn request_headers(exchange: &Exchange, forward: &Forward, switching: bool) -> H
         let text = name.as_str();
         let own = PRIVATE.iter().any(|private| text.starts_with(private));
         let of_hop = HOP_BY_HOP.contains(&text) || named.contains(name);
-        let claims = forward.user.is_some() && (identity::is_claim(name) || name == header::HOST);
-        if !own && !claims && (switching || !of_hop) {
+        let replaced = forward.user.is_some() && name == header::HOST;
+        if !own && !replaced && !identity::is_claim(name) && (switching || !of_hop) {
             headers.append(name.clone(), value.clone());
         }
     }

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from kubecore.apiserver.authentication.options import AuthenticationOptions, RequestHeaderOptions
+from kubecore.apiserver.authentication.pki import CertificateAuthority
 from kubecore.apiserver.server import APIServer
+from kubecore.clock import RealClock
 from tests.integration.apiserver.hooks import bound, hooking, within
 from tests.support.admission_webhook import patch
 
 from .conftest import Api, pod
 from .connections import Connection, client
+from .serving import served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -40,6 +44,19 @@ class PlayedKubelet:
         head = await connection.head()
         connection.writer.write(self.answer)
         return head, connection
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[APIServer]:
+    """Behind proxies that have headers of their own."""
+    folder = tmp_path_factory.mktemp("streams")
+    file = folder / "front-proxy-ca.crt"
+    file.write_bytes(CertificateAuthority(folder / "proxies", RealClock()).certificate)
+    headers = RequestHeaderOptions(
+        client_ca_file=file, username_headers=("X-Told-User",), extra_headers_prefix=("X-Told-Extra-",)
+    )
+    async with served(folder, authentication=AuthenticationOptions(request_header=headers)) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -92,6 +109,31 @@ async def test_both_sides_are_joined_once_the_kubelet_has_switched(
         theirs.writer.write(b"to the client")
         theirs.writer.close()
         assert await ours.ended() == b"to the client"
+
+
+CLAIMS = {
+    "X-Remote-User": "evil",
+    "X-Remote-Uid": "evil",
+    "x-remote-group": "evil",
+    "X-Remote-Extra-Scopes": "evil",
+    "X-Told-User": "evil",
+    "X-Told-Extra-Scopes": "evil",
+    "X-Mine": "mine",
+}
+
+
+@pytest.mark.parametrize("path", ["namespaces/{}/pods/shell/attach?stdout=true", "nodes/streamer/proxy/a"])
+async def test_who_somebody_claims_to_be_no_backend_hears(
+    server: APIServer, shell: Api, kubelet: PlayedKubelet, path: str
+) -> None:
+    """Neither in Kubernetes' headers nor in those by which proxies tell users here."""
+    claims = "".join(f"{name}: {value}\r\n" for name, value in CLAIMS.items())
+    async with client(server) as ours:
+        asked = f"GET /api/v1/{path.format(shell.namespace)} HTTP/1.1\r\nHost: api\r\n{UPGRADE}{claims}\r\n"
+        ours.writer.write(asked.encode())
+        head, _ = await kubelet.asked()
+    assert "x-mine: mine" in head.lower()
+    assert "evil" not in head
 
 
 async def test_the_kubelet_hears_that_the_client_has_gone(

@@ -14,7 +14,8 @@ const EXTRA: &str = "x-remote-extra-";
 /// What a header's name may have beside letters and digits (RFC 7230), but for `%`.
 const TOKEN: &[u8] = b"!#$&'*+-.^_`|~";
 
-/// What of the client's headers would speak of another user.
+/// What of the client's headers would speak of a user: no backend hears it (apiserver `pkg/endpoints/filters`,
+/// WithAuthentication).
 pub fn is_claim(name: &HeaderName) -> bool {
     let name = name.as_str();
     matches!(name, USER | UID | GROUP) || name.starts_with(EXTRA)

@@ -91,7 +91,7 @@ fn a_backend_is_known_by_where_it_is_and_we_by_how_we_are_asked() {
 }
 
 #[test]
-fn an_extension_hears_of_no_user_that_the_client_names_and_of_no_host_but_its_own() {
+fn a_backend_hears_of_no_user_that_the_client_names_and_an_extension_of_no_host_but_its_own() {
     let exchange = exchange(&[
         ("x-remote-user", "root"),
         ("x-remote-uid", "0"),
@@ -100,11 +100,22 @@ fn an_extension_hears_of_no_user_that_the_client_names_and_of_no_host_but_its_ow
         ("x-remotely", "kept"),
         ("host", "api:6443"),
     ]);
+    let told = |forward: &Forward, switching| {
+        let headers = request_headers(&exchange, forward, switching);
+        let shown = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+        shown.collect::<Vec<_>>()
+    };
     let user = Some(Arc::new(UserInfo::new("jane", &[])));
-    let headers = request_headers(&exchange, &Forward { user, ..forward(None) }, false);
-    let shown: Vec<_> =
-        headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-    assert_eq!(shown, [("x-remotely", "kept"), ("x-forwarded-for", "127.0.0.1"), ("host", "10.1.2.3:8080")]);
+    assert_eq!(
+        told(&Forward { user, ..forward(None) }, false),
+        ["x-remotely: kept", "x-forwarded-for: 127.0.0.1", "host: 10.1.2.3:8080"]
+    );
+    for switching in [false, true] {
+        assert_eq!(
+            told(&forward(None), switching),
+            ["x-remotely: kept", "host: api:6443", "x-forwarded-for: 127.0.0.1"]
+        );
+    }
 }
 
 #[test]
