@@ -101,22 +101,33 @@ impl Exchange {
             || self.headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
     }
 
-    /// Asks for another protocol on this connection in the way that proxies heed (Go's `httpstream.IsUpgradeRequest`).
+    /// Asks for another protocol on this connection in the way that proxies heed.
     pub fn asks_to_switch(&self) -> bool {
-        let told = self.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        self.wants_upgrade() && told.into_iter().any(|value| value.to_ascii_lowercase().contains("upgrade"))
+        asks_to_switch(&self.headers)
     }
 
     /// Asks for the answer as messages of a WebSocket, as browsers do who watch.
     pub fn asks_for_websocket(&self) -> bool {
-        self.asks_to_switch()
-            && self.header(header::UPGRADE).is_some_and(|told| told.eq_ignore_ascii_case("websocket"))
+        asks_for_websocket(&self.headers)
     }
 
     /// Asks for another protocol on this connection.
     pub fn wants_upgrade(&self) -> bool {
         self.headers.contains_key(header::UPGRADE)
     }
+}
+
+/// Go's `httpstream.IsUpgradeRequest`.
+fn asks_to_switch(headers: &HeaderMap) -> bool {
+    let told = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    headers.contains_key(header::UPGRADE)
+        && told.into_iter().any(|value| value.to_ascii_lowercase().contains("upgrade"))
+}
+
+/// Go's `wsstream.IsWebSocketRequest`.
+pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    let wanted = headers.get(header::UPGRADE);
+    wanted.is_some_and(|told| told.as_bytes().eq_ignore_ascii_case(b"websocket")) && asks_to_switch(headers)
 }
 
 /// What is to be authorized of a request.

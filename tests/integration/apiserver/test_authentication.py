@@ -330,6 +330,70 @@ async def test_who_is_named_in_letters_that_nobody_reads_is_nobody(
             assert (await whoami(http))[0] == 401
 
 
+UID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
+
+
+async def certified(folder: Path, server: APIServer, *uids: str) -> tuple[int, dict[str, Any]]:
+    """Who somebody is whose certificate says these uids."""
+    jane = x509.NameAttribute(NameOID.COMMON_NAME, "jane")
+    told = [x509.NameAttribute(UID, uid, _ASN1Type.UTF8String, _validate=False) for uid in uids]
+    async with Http(server, folder, pair=certificate_of(server.config.data_dir, *told, jane)) as http:
+        return await whoami(http)
+
+
+async def test_a_certificate_may_say_the_uid_of_its_user(tmp_path: Path) -> None:
+    """KEP-4317."""
+    async with served(tmp_path) as server:
+        status, user = await certified(tmp_path, server, "u-1")
+        assert (status, user["username"], user["uid"]) == (201, "jane", "u-1")
+        status, user = await certified(tmp_path, server)
+        assert (status, "uid" in user) == (201, False)
+
+
+@pytest.mark.parametrize("uids", [("u-1", "u-2"), ("u-1", "u-1"), ("",)])
+async def test_of_several_uids_or_an_empty_one_nobody_comes(tmp_path: Path, uids: tuple[str, ...]) -> None:
+    async with served(tmp_path) as server:
+        assert await certified(tmp_path, server, *uids) == (401, {})
+
+
+# --- WebSockets
+
+PROTOCOL = "base64url.bearer.authorization.k8s.io."
+
+
+def protocol(token: str) -> str:
+    return PROTOCOL + base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "protocols", "status"),
+    [
+        ("websocket", [protocol("s3cret"), "v1.json"], 200),
+        ("websocket", ["v1.json"], 403),
+        ("websocket", [PROTOCOL, "v1.json"], 403),
+        # For WebSockets alone.
+        ("SPDY/3.1", [protocol("s3cret"), "v1.json"], 403),
+        ("websocket", [protocol("s3cret")], 401),
+        ("websocket", [protocol("s3cret"), protocol("s3cret"), "v1.json"], 401),
+        ("websocket", [f"{PROTOCOL}*", "v1.json"], 401),
+        ("websocket", [protocol("other"), "v1.json"], 401),
+    ],
+)
+async def test_a_token_among_the_protocols_of_a_websocket_is_good_or_nobodys(
+    tmp_path: Path, upgrade: str, protocols: list[str], status: int
+) -> None:
+    """What is broken makes no anonymous request."""
+    file = tmp_path / "tokens.csv"
+    file.write_text("s3cret,jane,u-1,system:masters\n")
+    asking = {"Connection": "Upgrade", "Upgrade": upgrade, "Sec-WebSocket-Protocol": ", ".join(protocols)}
+    options = AuthenticationOptions(token_file=file)
+    async with served(tmp_path, authentication=options) as server:
+        async with Http(server, tmp_path) as http:
+            assert (await http.call("GET", PODS, headers=asking)).status == status
+        async with Http(server, tmp_path, pair=server.issue_client_certificate("root", ["system:masters"])) as http:
+            assert (await http.call("GET", PODS, headers=asking)).status == 200, "known by something else"
+
+
 # --- nobody
 
 

@@ -11,10 +11,14 @@ use rustls::crypto;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use x509_parser::der_parser::asn1_rs::Tag;
+use x509_parser::der_parser::asn1_rs::{Oid, Tag};
+use x509_parser::der_parser::oid;
 use x509_parser::prelude::{AttributeTypeAndValue, FromDer, X509Certificate};
 
 use super::front_proxy::FrontProxy;
+
+/// The attribute of a subject that holds the user's uid (KEP-4317, AllowParsingUserUIDFromCertAuth).
+const UID: Oid<'static> = oid!(1.3.6.1.4.1.57683.2);
 
 /// The certificate is foreign, expired, not for clients, or broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +127,7 @@ impl ClientIdentity {
         let groups: Result<_, _> = name.iter_organization().map(text_of).collect();
         let user = UserInfo {
             username,
-            uid: String::new(),
+            uid: uid(&parsed)?,
             groups: groups?,
             extra: vec![("authentication.kubernetes.io/credential-id".to_owned(), vec![fingerprint(leaf)])],
         };
@@ -134,6 +138,13 @@ impl ClientIdentity {
 /// The last one of several, as in Go.
 fn common_name(certificate: &X509Certificate<'_>) -> Result<Option<String>, Refused> {
     certificate.subject().iter_common_name().last().map(text_of).transpose()
+}
+
+/// Empty where the certificate says none. One that says several, or one that is empty, is nobody's.
+fn uid(certificate: &X509Certificate<'_>) -> Result<String, Refused> {
+    let mut told = certificate.subject().iter_by_oid(&UID);
+    let Some(uid) = told.next() else { return Ok(String::new()) };
+    text_of(uid).and_then(|uid| if uid.is_empty() || told.next().is_some() { Err(Refused) } else { Ok(uid) })
 }
 
 /// Of the types of text that Go reads. Whoever is named by another one is not taken for somebody who is named less.

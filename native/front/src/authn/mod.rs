@@ -207,7 +207,9 @@ impl Authenticator {
         {
             return self.remembered_token(memo, value, token);
         }
-        if proxied.is_err() || certificate.is_err() { Outcome::Rejected } else { self.nobody(path) }
+        // Of credentials, bad ones make a request nobody's, not an anonymous one.
+        let is_refused = proxied.is_err() || certificate.is_err() || websocket::offered(headers).is_err();
+        if is_refused { Outcome::Rejected } else { self.nobody(path) }
     }
 
     /// The same for credentials without a request.
