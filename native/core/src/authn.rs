@@ -35,6 +35,11 @@ impl UserInfo {
         Self::new(ANONYMOUS, &[ALL_UNAUTHENTICATED])
     }
 
+    /// Whoever asks is known to nobody (apiserver `pkg/endpoints/filters`, isAnonymousUser).
+    pub fn is_anonymous(&self) -> bool {
+        self.username == ANONYMOUS || self.in_group(ALL_UNAUTHENTICATED)
+    }
+
     /// The user of the insecure port: may do everything.
     pub fn unsecured() -> Self {
         Self::new(UNSECURED, &[SYSTEM_MASTERS, ALL_AUTHENTICATED])

@@ -61,6 +61,14 @@ impl Connection {
         })
     }
 
+    /// Somebody asks whom nobody knows. With HTTP/2, of which much can be asked at little cost, that is all he may ask on
+    /// this connection (apiserver `pkg/endpoints/filters/authentication.go`, UnauthenticatedHTTP2DOSMitigation).
+    pub fn asked_by_stranger(&self) {
+        if self.outflow.is_none() {
+            self.activity.part();
+        }
+    }
+
     /// It speaks another protocol from now on.
     pub fn switched(&self) {
         self.pace.switched();

@@ -11,7 +11,7 @@ use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
 use hyper_util::rt::TokioExecutor;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -41,17 +41,28 @@ pub struct Activity {
     busy: AtomicU32,
     /// When the last one ended, in milliseconds after `opened`; 0 before that.
     last_end: AtomicU64,
+    parting: Notify,
 }
 
 impl Default for Activity {
     fn default() -> Self {
-        Self { opened: Instant::now(), busy: AtomicU32::new(0), last_end: AtomicU64::new(0) }
+        Self {
+            opened: Instant::now(),
+            busy: AtomicU32::new(0),
+            last_end: AtomicU64::new(0),
+            parting: Notify::new(),
+        }
     }
 }
 
 impl Activity {
     pub fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed) > 0
+    }
+
+    /// Nothing more is asked on the connection: it ends with what is under way.
+    pub fn part(&self) {
+        self.parting.notify_one();
     }
 
     /// How long nothing has been asked, and how long that may last.
@@ -134,7 +145,7 @@ where
     }
 }
 
-/// Serves requests until the client goes, the connection tires, or the server ends.
+/// Serves requests until the client goes, the connection tires or parts, or the server ends.
 pub async fn live(
     served: impl Served,
     activity: &Activity,
@@ -150,6 +161,7 @@ pub async fn live(
             biased;
             _ = served.as_mut() => return,
             () = &mut tired => return,
+            () = activity.parting.notified() => {}
             changed = phase.wait_for(|phase| if winding_down { *phase == Phase::Closed } else { *phase != Phase::Serving }) => {
                 if changed.is_err() || winding_down {
                     return;

@@ -228,6 +228,7 @@ impl Server {
             exchange.info.path(),
         ) {
             Outcome::Rejected => {
+                connection.asked_by_stranger();
                 self.count_stranger(exchange);
                 exchange.begin_audit(None);
                 return Known::Refused(Status::unauthorized());
@@ -235,6 +236,9 @@ impl Server {
             Outcome::Unknown => return Known::Open,
             Outcome::User(user) => user,
         };
+        if connection.outflow.is_none() && user.is_anonymous() {
+            connection.asked_by_stranger();
+        }
         self.count_known(exchange, &user, decisions);
         decisions.user = Some(user.clone());
         decisions.authenticated = Some(true);
@@ -399,6 +403,9 @@ impl Server {
                 Ok(Reply::Full { status, headers, body }) => {
                     if exchange.is_unaudited() {
                         exchange.begin_audit(None);
+                    }
+                    if decisions.user.is_none() && status == 401 {
+                        exchange.connection.asked_by_stranger();
                     }
                     return self.render(exchange, assemble(status, headers, Body::full(body)));
                 }

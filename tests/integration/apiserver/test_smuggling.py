@@ -13,6 +13,7 @@ from pathlib import Path
 import h2.config
 import h2.connection
 import h2.events
+import h2.settings
 import pytest
 
 from kubecore.apiserver.authentication.pki import KeyPair
@@ -135,9 +136,28 @@ class Stream2:
         return None
 
 
-async def http2(server: APIServer, folder: Path) -> Stream2:
-    tls = context(server, folder, master(server), "h2")
+async def http2(server: APIServer, folder: Path, pair: KeyPair | None = None) -> Stream2:
+    tls = context(server, folder, pair, "h2")
     return Stream2(*await asyncio.open_connection("127.0.0.1", server.secure_port, ssl=tls))
+
+
+async def answered(client: Stream2) -> tuple[list[bytes], bool]:
+    """The codes of what is answered until the server ends the connection in good order or has answered a ping after it,
+    and whether it has ended."""
+    codes: list[bytes] = []
+    async with asyncio.timeout(30):
+        while data := await client.reader.read(65536):
+            for event in client.h2.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    codes.append(dict(event.headers or [])[b":status"])
+                    client.h2.ping(b"answered")
+                if isinstance(event, h2.events.ConnectionTerminated):
+                    assert event.error_code == 0
+                    return codes, True
+                if isinstance(event, h2.events.PingAckReceived):
+                    return codes, False
+            await client.flush()
+    return codes, True
 
 
 HEADERS = [(":method", "GET"), (":path", "/api/v1/pods"), (":scheme", "https"), (":authority", "here")]
@@ -146,7 +166,7 @@ HEADERS = [(":method", "GET"), (":path", "/api/v1/pods"), (":scheme", "https"), 
 async def test_who_resets_streams_as_fast_as_they_open_is_sent_away_and_others_are_served(
     server: APIServer, api: Api, tmp_path: Path
 ) -> None:
-    client = await http2(server, tmp_path)
+    client = await http2(server, tmp_path, master(server))
     for number in range(1, 8000, 2):
         client.h2.send_headers(number, HEADERS, end_stream=True)
         client.h2.reset_stream(number)
@@ -172,7 +192,7 @@ async def test_who_resets_streams_as_fast_as_they_open_is_sent_away_and_others_a
 async def test_headers_that_http2_has_not_are_an_error_of_their_stream(
     server: APIServer, tmp_path: Path, headers: list[tuple[str, str]]
 ) -> None:
-    client = await http2(server, tmp_path)
+    client = await http2(server, tmp_path, master(server))
     client.h2.config.validate_outbound_headers = False
     client.h2.config.normalize_outbound_headers = False
     client.h2.send_headers(1, [*HEADERS, *headers], end_stream=True)
@@ -197,7 +217,7 @@ async def test_a_head_may_have_the_groups_of_somebody_who_has_a_thousand(
     server: APIServer, tmp_path: Path, groups: int, status: bytes
 ) -> None:
     """As proxies send them that speak for others."""
-    client = await http2(server, tmp_path)
+    client = await http2(server, tmp_path, master(server))
     of_groups = [("impersonate-group", f"{'g' * 50}-{number}") for number in range(groups)]
     head = [HEADERS[0], (":path", "/api/v1/namespaces/none"), *HEADERS[2:]]
     client.h2.send_headers(
@@ -213,4 +233,56 @@ async def test_a_head_may_have_the_groups_of_somebody_who_has_a_thousand(
                 break
         else:
             raise AssertionError("no answer")
+    client.writer.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "code", "ends"),
+    [
+        ("/version", "", b"200", True),
+        ("/api/v1/pods", "", b"403", True),
+        ("/version", "nobodys", b"401", True),
+        ("/version", None, b"200", False),
+    ],
+)
+async def test_whom_nobody_knows_may_ask_once_on_a_connection_of_http2(
+    server: APIServer, tmp_path: Path, path: str, token: str | None, code: bytes, ends: bool
+) -> None:
+    """UnauthenticatedHTTP2DOSMitigation. Whoever has a certificate (`None`) goes on."""
+    client = await http2(server, tmp_path, master(server) if token is None else None)
+    asked = [(":method", "GET"), (":path", path), (":scheme", "https"), (":authority", "here")]
+    credentials = [("authorization", f"Bearer {token}")] if token else []
+    client.h2.send_headers(1, [*asked, *credentials], end_stream=True)
+    await client.flush()
+    assert await answered(client) == ([code], ends)
+    client.writer.close()
+
+
+async def test_more_streams_than_are_allowed_at_once_are_refused(server: APIServer, tmp_path: Path) -> None:
+    """A client that does not heed MAX_CONCURRENT_STREAMS opens as many watches as it may, and one more."""
+    client = await http2(server, tmp_path, master(server))
+    most = 0
+    async with asyncio.timeout(30):
+        while not most:
+            events = client.h2.receive_data(await client.reader.read(65536))
+            told = [one for one in events if isinstance(one, h2.events.RemoteSettingsChanged)]
+            for one in told:
+                limit = one.changed_settings.get(h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS)
+                most = limit.new_value if limit is not None else 0
+    assert most == 1_000
+    # What the client is told it does not heed.
+    client.h2.remote_settings[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS] = most + 1
+    client.h2.remote_settings.acknowledge()
+    watch = [(":method", "GET"), (":path", "/api/v1/namespaces/none/pods?watch=1"), *HEADERS[2:]]
+    for number in range(most + 1):
+        client.h2.send_headers(1 + 2 * number, watch, end_stream=True)
+    await client.flush()
+    refused = None
+    async with asyncio.timeout(30):
+        while refused is None:
+            events = client.h2.receive_data(await client.reader.read(65536))
+            refused = next((one for one in events if isinstance(one, h2.events.StreamReset)), None)
+            await client.flush()
+    # REFUSED_STREAM
+    assert (refused.stream_id, refused.error_code) == (1 + 2 * most, 0x7)
     client.writer.close()
