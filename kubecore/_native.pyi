@@ -673,6 +673,14 @@ class AuditRecord:
         """The request's object, or its patch, as JSON."""
     def responded(self, body: bytes) -> None:
         """The answer as JSON; of several the first one stays."""
+    def panicked(self, why: str) -> None:
+        """Our own code has failed: the end that is told is the stage `Panic`."""
+    def took(
+        self,
+        layer: Literal["authentication", "authorization", "mutating-webhook", "validating-webhook"],
+        seconds: float,
+    ) -> None:
+        """So long a part of the request took, which is told if the whole took long."""
     def started(self, code: int) -> None:
         """The head of an answer that lasts is out."""
     def complete(self, code: int) -> None: ...

@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kubecore_front::audit::{
-    Asked, Buffered, Draft, Fitting, LogFile, Outbox, Policy, Rotation, Sink, Sources, Stage, Text, Told,
-    Trail,
+    Asked, Buffered, Draft, Fitting, Layer, LogFile, Outbox, Policy, Rotation, Sink, Sources, Stage, Text,
+    Told, Trail,
 };
 use kubecore_front::server::Server;
 use pyo3::exceptions::PyValueError;
@@ -158,6 +159,16 @@ impl AuditRecord {
 
     fn responded(&self, body: &[u8]) {
         self.0.responded(body);
+    }
+
+    fn panicked(&self, why: &str) {
+        self.0.panicked(why);
+    }
+
+    fn took(&self, layer: &str, seconds: f64) -> PyResult<()> {
+        let layer = Layer::named(layer).ok_or_else(|| PyValueError::new_err("no layer of a request"))?;
+        self.0.took(layer, Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        Ok(())
     }
 
     fn started(&self, code: u16) {

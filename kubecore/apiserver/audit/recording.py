@@ -7,7 +7,7 @@ The front collects it and writes the events (`native/front/src/audit`); what is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import orjson
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 
 
+Layer = Literal["authentication", "authorization", "mutating-webhook", "validating-webhook"]
+
+
 class Record(Protocol):
     """Of a request that the audit wants to hear of (`_native.AuditRecord`)."""
 
@@ -34,6 +37,8 @@ class Record(Protocol):
     def named(self, namespace: str, name: str, uid: str, resource_version: str) -> None: ...
     def requested(self, object: bytes) -> None: ...
     def responded(self, body: bytes) -> None: ...
+    def panicked(self, why: str) -> None: ...
+    def took(self, layer: Layer, seconds: float) -> None: ...
 
 
 def record_object(record: Record, store: Store, obj: JSON) -> None:

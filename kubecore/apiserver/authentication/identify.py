@@ -34,11 +34,15 @@ class Identification:
     async def __call__(self, request: Request) -> tuple[UserInfo, bool]:
         """The user the request goes on as, and whether it may. Of a user whom the front did not know that has not been
         asked yet: it gives the request a seat by that user first. Raises 401, 403."""
+        began = self._clock.monotonic()
         user = await self._authenticate(request) if request.authenticated is None else request.user
+        seconds = self._clock.monotonic() - began
         if user is None or request.authenticated is False:
             raise errors.unauthorized()
         if not request.resumed:
             request.identified(user)
+            if request.authenticated is None and (record := request.audit) is not None:
+                record.took("authentication", seconds)
             if (other := impersonation.wanted(request)) is not None:
                 for attributes in other.demands():
                     await self._check(user, attributes)
@@ -70,9 +74,12 @@ class Identification:
     async def _authorize(self, request: Request, user: UserInfo) -> None:
         attributes, began = attributes_of(request), self._clock.monotonic()
         decision = await self._authorizer.judge(user, attributes)
-        self._judged.authorized(_counted(decision), self._clock.monotonic() - began)
+        seconds, record = self._clock.monotonic() - began, request.audit
+        self._judged.authorized(_counted(decision), seconds)
+        if record is not None:
+            record.took("authorization", seconds)
         if not decision.allowed:
-            if (record := request.audit) is not None:
+            if record is not None:
                 _tell(record, decision)
             raise _failed(request, decision.error) if decision.error else refusal(user, attributes, decision)
 

@@ -125,7 +125,10 @@ class Handlers:
             number = request.header("audit-id")
             named = {"values": {"audit-ID": number[:LONGEST_ID]}} if number else None
             log.error("%s %s failed", request.method, request.path, exc_info=error, extra=named)
-            status = errors.internal_error(f"{type(error).__name__}: {error}")
+            why = f"{type(error).__name__}: {error}"
+            status = errors.internal_error(why)
+            if (record := request.audit) is not None:
+                record.panicked(why)
         # What is a line of text is no object that the audit could tell of.
         if (record := request.audit) is not None and not status.plain:
             record.responded(status.to_json())

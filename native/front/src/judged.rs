@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use http::header::AUTHORIZATION;
 use kubecore_core::authn::UserInfo;
 
+use crate::answering::Answer;
 use crate::exchange::{Decisions, Exchange};
 use crate::flow::Refusal;
 use crate::metrics::{SHARDS, own_shard};
 use crate::server::Server;
-use crate::service::Answer;
 
 /// All upper bounds, in microseconds: those of one histogram, and of the other.
 const BOUNDS: [u64; 27] = [

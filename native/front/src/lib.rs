@@ -5,6 +5,7 @@
 //! One that gRPC brings goes `tunnel` (TLS) → grpcio → `carried` → `service`.
 
 pub mod accept;
+mod answering;
 pub mod audit;
 pub mod authn;
 pub mod authz;

@@ -1,16 +1,10 @@
 //! The handler chain: one request from its head to its answer.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
@@ -19,11 +13,12 @@ use kubecore_core::status::Status;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::audit::{self, LONG_RUNNING};
+use crate::answering::Answer;
+use crate::audit::{self, LONG_RUNNING, Layer, Struck};
 use crate::authn::{Outcome, take_offered_token};
 use crate::authz::Verdict;
 use crate::body::Body;
-use crate::connection::{Busy, Connection};
+use crate::connection::Connection;
 use crate::exchange::{Apart, Decisions, Exchange};
 use crate::flow::Admission;
 use crate::handoff::{Headers, Pending, Presence, PresenceGuard, Reply};
@@ -36,10 +31,10 @@ use crate::rebinding;
 use crate::request_body::{Sent, Untaken};
 use crate::request_info::RequestInfo;
 use crate::server::Server;
-use crate::status::{self, NO_CACHE};
+use crate::status;
 
 /// Names a request in logs; the client's own, or one that is made.
-const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+pub(crate) const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// Who asks.
 enum Known {
@@ -49,69 +44,9 @@ enum Known {
     Refused(Status),
 }
 
-type Waiting = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
-
-/// An answer: at once when no Python and no body is needed, without a boxed future.
-pub enum Answer {
-    Ready(Option<Response<Body>>),
-    Waiting(Waiting),
-}
-
-impl Future for Answer {
-    type Output = Result<Response<Body>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Self::Ready(response) => Poll::Ready(Ok(response.take().unwrap_or_else(broken))),
-            Self::Waiting(waiting) => waiting.as_mut().poll(cx).map(Ok),
-        }
-    }
-}
-
-/// What every answer has, whoever made it.
-fn complete(response: &mut Response<Body>, audit_id: Option<HeaderValue>, busy: Busy) {
-    let headers = response.headers_mut();
-    headers.entry(CACHE_CONTROL).or_insert(NO_CACHE);
-    headers.insert(AUDIT_ID, audit_id.unwrap_or_else(audit::new_id));
-    response.body_mut().keep_busy(busy);
-}
-
-/// What stands in when our own code has failed; the details went to stderr with the panic.
-fn broken() -> Response<Body> {
-    status::refusal(&Status::internal("the request handler failed"))
-}
-
 impl Server {
-    /// Answers one request. A panic on the way becomes a 500.
-    pub fn answer(self: &Arc<Self>, connection: &Arc<Connection>, request: Request<Sent>) -> Answer {
-        let busy = Busy::begin(connection);
-        if let Some(outflow) = &connection.outflow {
-            outflow.asked();
-        }
-        let given = request.headers().get(AUDIT_ID).filter(|given| !given.is_empty()).cloned();
-        let is_told = given.is_none() && (self.audit.is_on() || self.delegation.is_any());
-        let made = is_told.then(audit::new_id);
-        let answer =
-            catch_unwind(AssertUnwindSafe(|| self.chain(connection, request, given.as_ref(), made.as_ref())));
-        let audit_id = given.or(made);
-        connection.pace.answers(matches!(answer, Ok(Answer::Ready(_))));
-        match answer {
-            Ok(Answer::Ready(Some(mut response))) => {
-                complete(&mut response, audit_id, busy);
-                Answer::Ready(Some(response))
-            }
-            Ok(Answer::Waiting(waiting)) => Answer::Waiting(Box::pin(async move {
-                let answered = AssertUnwindSafe(waiting).catch_unwind().await;
-                let mut response = answered.unwrap_or_else(|_| broken());
-                complete(&mut response, audit_id, busy);
-                response
-            })),
-            Ok(Answer::Ready(None)) | Err(_) => Answer::Ready(Some(broken())),
-        }
-    }
-
     /// Reads top to bottom: limits, request info, authentication, flow control, authorization, then whoever serves it.
-    fn chain(
+    pub(crate) fn chain(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
         mut request: Request<Sent>,
@@ -174,7 +109,7 @@ impl Server {
                     Answer::Waiting(Box::pin(async move {
                         let began = Instant::now();
                         let seated = wait.seated().await;
-                        exchange.apart.add(began.elapsed());
+                        exchange.waited_for_seat(began.elapsed());
                         let answer = match seated {
                             Ok(seat) => {
                                 exchange.seat.get_or_init(|| seat);
@@ -245,6 +180,9 @@ impl Server {
         if let Some(refused) = exchange.begin_audit(Some(&user)) {
             return Known::Refused(refused);
         }
+        if let (Some(trail), Some(known)) = (exchange.trail(), decisions.known_at) {
+            trail.took(Layer::Authentication, known.saturating_duration_since(exchange.started));
+        }
         // Whether the user may impersonate, and whom it becomes, is for Python; it resumes as that user.
         if exchange.impersonates() { Known::Open } else { Known::User(user) }
     }
@@ -259,9 +197,13 @@ impl Server {
         let (verdict, by) = self.authorizer.in_turn(user, &attributes, || exchange.selectors(), told);
         self.authorizer.decided.count(by, verdict == Verdict::Allow);
         let denied = matches!(verdict, Verdict::Deny(_));
+        let took = began.elapsed();
+        if let Some((trail, _)) = &why {
+            trail.took(Layer::Authorization, took);
+        }
         match verdict {
             Verdict::Allow => {
-                self.judged.authorized(Authorization::Allowed, began.elapsed());
+                self.judged.authorized(Authorization::Allowed, took);
                 decisions.authorized = Some(true);
                 if let Some((trail, reason)) = why {
                     trail.decided("allow", reason);
@@ -270,7 +212,7 @@ impl Server {
             Verdict::Python => decisions.authorized = None,
             Verdict::Deny(reason) | Verdict::NoOpinion(reason) => {
                 let how = if denied { Authorization::Denied } else { Authorization::NoOpinion };
-                self.judged.authorized(how, began.elapsed());
+                self.judged.authorized(how, took);
                 decisions.authorized = Some(false);
                 self.audit_decision(exchange, user, Some(&reason));
                 return Some(status::forbidden(&user.username, &attributes, &reason));
@@ -334,6 +276,7 @@ impl Server {
         let server = self.clone();
         Answer::Waiting(Box::pin(async move {
             let exchange = Arc::new(exchange);
+            let _struck = Struck(exchange.clone());
             let verb = exchange.info.verb();
             let place = server.inflight.enter(verb, audit::lasts(&exchange.info), decisions.user.as_deref());
             let Some(_place) = place else {

@@ -14,6 +14,7 @@ import pytest
 from kubecore.apiserver.audit.options import AuditOptions, LogOptions, WebhookOptions
 from kubecore.apiserver.audit.policy import load
 from kubecore.apiserver.authentication.json_web_tokens import parse
+from kubecore.apiserver.handlers.writing import Writing
 from kubecore.apiserver.server import APIServer
 from kubecore.clock import Clock
 from tests.support.admission_webhook import MAPS as MAPS_RULE
@@ -343,6 +344,35 @@ async def test_requests_within_the_process_are_told_too(tmp_path: Path) -> None:
     told = [one for one in events(tmp_path) if one["user"]["username"] == "controller"]
     assert [one["stage"] for one in told] == ["RequestReceived", "ResponseComplete"]
     assert told[1]["responseObject"]["metadata"]["name"] == "default"
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["over TLS", "within the process"])
+async def test_a_failure_of_our_own_is_told_as_a_panic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, within: bool
+) -> None:
+    """In place of the end, and of what is answered."""
+
+    async def fail(*asked: object) -> None:
+        raise ZeroDivisionError("of what?")
+
+    monkeypatch.setattr(Writing, "update", fail)
+    async with audited(tmp_path, "- level: RequestResponse") as (http, server):
+        if within:
+            transport = server.transport(username="jane", groups=["system:masters"])
+            code = (await transport.request("PUT", f"{MAPS}/a", body=b"{}"))[0]
+        else:
+            code = (await http.call("PUT", f"{MAPS}/a", {})).status
+    assert code == 500
+    told = [one for one in events(tmp_path) if one["verb"] == "update" and one["user"]["username"] in ("jane", "admin")]
+    assert [one["stage"] for one in told] == ["RequestReceived", "Panic"]
+    assert "responseObject" not in told[1]
+    assert told[1]["responseStatus"] == {
+        "metadata": {},
+        "status": "Failure",
+        "message": "APIServer panic'd: ZeroDivisionError: of what?",
+        "reason": "InternalError",
+        "code": 500,
+    }
 
 
 async def test_stages_and_requests_that_nobody_wants_are_left_out(tmp_path: Path) -> None:

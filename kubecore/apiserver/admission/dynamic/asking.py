@@ -108,6 +108,8 @@ class Asking:
         seconds = self._clock.monotonic() - began
         if mutating and subject.ctx.waited is not None:
             subject.ctx.waited(seconds)
+        if (record := subject.ctx.audit) is not None:
+            record.took("mutating-webhook" if mutating else "validating-webhook", seconds)
         operation = subject.ctx.operation
         self.metrics.called(webhook.name, operation, seconds, mutating=mutating, code=code, error=error)
 

@@ -90,7 +90,7 @@ fn part_of(fraction: &str, unit: u64) -> u64 {
 }
 
 /// `Duration.String`: `1h15m30.918s`.
-pub(crate) fn duration_text(nanos: i64) -> String {
+pub fn duration_text(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let rest = nanos.unsigned_abs();
     if rest == 0 {

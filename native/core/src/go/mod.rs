@@ -12,8 +12,7 @@ mod quantity_print;
 mod url;
 
 pub(crate) use base64::{decode_base64_url, decode_raw_base64_url};
-pub(crate) use duration::duration_text;
-pub use duration::parse_duration;
+pub use duration::{duration_text, parse_duration};
 pub(crate) use float::parse_float;
 pub use media_type::media_type;
 pub(crate) use named::{Underlying, named_type, underlying};

@@ -32,6 +32,16 @@ impl ResponseStatus {
         Self { code, ..Self::default() }
     }
 
+    /// Our own code has failed.
+    pub fn panicked(why: &str) -> Self {
+        Self {
+            status: "Failure".into(),
+            message: format!("APIServer panic'd: {why}"),
+            reason: "InternalError".into(),
+            ..Self::of_code(500)
+        }
+    }
+
     /// Nothing is known but the code.
     pub fn is_code(&self) -> bool {
         self.status.is_empty() && self.message.is_empty() && self.reason.is_empty() && self.details.is_none()
@@ -94,6 +104,9 @@ pub struct Findings {
     pub is_held: bool,
     /// Nobody could be told of the arrival.
     pub is_rejected: bool,
+    /// Our own code has failed.
+    pub has_panicked: bool,
+    is_over: bool,
     pub names: Option<Box<Names>>,
     pub impersonated: Option<Arc<UserInfo>>,
     pub status: Option<ResponseStatus>,
@@ -106,6 +119,18 @@ pub struct Findings {
 impl Findings {
     pub fn of(is_held: bool) -> Self {
         Self { is_held, ..Self::default() }
+    }
+
+    /// Which stage is told when this one is reached: nothing follows the end, and nothing comes before a failure's.
+    pub fn reached(&mut self, stage: Stage) -> Option<Stage> {
+        match stage {
+            _ if self.is_over => None,
+            Stage::ResponseComplete => {
+                self.is_over = true;
+                Some(if self.has_panicked { Stage::Panic } else { stage })
+            }
+            _ => (!self.has_panicked).then_some(stage),
+        }
     }
 
     pub fn annotations(&self) -> &[(Cow<'static, str>, Cow<'static, str>)] {

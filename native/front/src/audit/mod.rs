@@ -10,7 +10,9 @@ mod events;
 mod fitting;
 mod head;
 mod ids;
+mod latency;
 mod log_file;
+mod panics;
 mod parking;
 mod policy;
 mod rendering;
@@ -21,6 +23,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use kubecore_core::authn::UserInfo;
@@ -37,7 +40,10 @@ pub use events::Events;
 pub use fitting::Fitting;
 pub use head::{Asked, Head, Sources, Text, Told};
 pub use ids::new_id;
+use latency::Latencies;
+pub use latency::Layer;
 pub use log_file::LogFile;
+pub(crate) use panics::{Struck, tell_panic};
 pub(crate) use parking::before_parking;
 pub use policy::{Level, Policy, Stage, Verdict};
 use rendering::{Request, write_lines};
@@ -175,6 +181,7 @@ impl Draft {
             verdict,
             request: Request { head, user: user.cloned() },
             findings: Mutex::new(findings),
+            latencies: Latencies::default(),
         });
         if self.auditing.strict {
             trail.insist();
@@ -199,6 +206,7 @@ pub struct Trail {
     verdict: Verdict,
     request: Request,
     findings: Mutex<Findings>,
+    latencies: Latencies,
 }
 
 impl Trail {
@@ -267,6 +275,9 @@ impl Trail {
         let status = ResponseStatus::read(body);
         let wanted = self.wants_response().then(|| raw(body)).flatten();
         let mut findings = self.findings.lock();
+        if findings.has_panicked {
+            return;
+        }
         if findings.status.is_none() {
             findings.status = status;
         }
@@ -315,13 +326,20 @@ impl Trail {
         }
     }
 
-    /// The stage has been reached now.
+    /// So long a part of the request took.
+    pub fn took(&self, layer: Layer, time: Duration) {
+        self.latencies.took(layer, time);
+    }
+
+    /// The stage has been reached now; or the end, by a failure of our own.
     pub fn tell(&self, stage: Stage) {
-        if !self.verdict.tells(stage) {
-            return;
-        }
         let mut findings = self.findings.lock();
-        let reached = [self.arrival(), Reached { stage, at: self.auditing.clock.unix() }];
+        let Some(stage) = findings.reached(stage).filter(|stage| self.verdict.tells(*stage)) else { return };
+        let at = self.auditing.clock.unix();
+        if stage == Stage::ResponseComplete {
+            self.latencies.annotate(&mut findings, at.saturating_sub(self.request.head.received));
+        }
+        let reached = [self.arrival(), Reached { stage, at }];
         let from = if std::mem::take(&mut findings.is_held) { 0 } else { 1 };
         self.send(&reached[from..], &findings);
     }
@@ -370,127 +388,12 @@ pub struct Ending(pub Arc<Trail>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panicked("the answer broke off");
+        }
         self.0.tell(Stage::ResponseComplete);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Kept(Mutex<Vec<Value>>);
-
-    impl Sink for Kept {
-        fn take(&self, events: &Events) -> bool {
-            self.0.lock().extend(events.iter().map(|event| serde_json::from_slice::<Value>(event).unwrap()));
-            true
-        }
-        fn lost(&self) -> u64 {
-            0
-        }
-        fn name(&self) -> &'static str {
-            "kept"
-        }
-    }
-
-    fn trail(level: &str) -> (Arc<Kept>, Arc<Trail>) {
-        let (kept, draft) = draft(level);
-        let trail = draft.begin(Some(&Arc::new(UserInfo::new("jane", &["g"])))).unwrap().clone();
-        (kept, trail)
-    }
-
-    fn draft(level: &str) -> (Arc<Kept>, Draft) {
-        let audit = Audit::default();
-        let kept = Arc::new(Kept::default());
-        let policy = serde_json::from_str(&format!(r#"{{"rules":[{{"level":"{level}"}}]}}"#)).unwrap();
-        audit.configure(policy, vec![kept.clone()], false, Clock::starting_at(Duration::from_secs(1)));
-        let asked = Told {
-            verb: "create".into(),
-            version: "v1".into(),
-            resource: "secrets".into(),
-            namespace: "a".into(),
-            is_resource: true,
-            ..Told::default()
-        };
-        let draft = Draft::new(
-            audit.current().unwrap(),
-            Text::Own("id".into()),
-            Text::Own("/x?y".into()),
-            Sources::Direct(std::net::Ipv6Addr::LOCALHOST.into()),
-            Text::Own("agent".into()),
-            Asked::Told(Arc::new(asked)),
-        );
-        (kept, draft)
-    }
-
-    #[test]
-    fn of_a_request_that_is_nobodys_only_the_refusal_is_told() {
-        let (kept, draft) = draft("Metadata");
-        let trail = draft.begin(None).unwrap();
-        trail.release();
-        trail.coded(401);
-        trail.tell(Stage::ResponseStarted);
-        let stages: Vec<Value> = kept.0.lock().iter().map(|event| event["stage"].clone()).collect();
-        assert_eq!(stages, ["ResponseStarted"]);
-    }
-
-    #[test]
-    fn below_request_no_object_is_told_but_what_it_is_called() {
-        let (kept, trail) = trail("Metadata");
-        trail.named("b", "s", "u", "");
-        trail.requested(br#"{"kind":"Secret","metadata":{"name":"s","uid":"u"},"data":{"k":"c2VjcmV0"}}"#);
-        trail.responded(br#"{"kind":"Secret","metadata":{"name":"s"},"data":{"k":"c2VjcmV0"}}"#);
-        trail.coded(201);
-        trail.decided("allow", "");
-        trail.tell(Stage::ResponseComplete);
-        let events = kept.0.lock();
-        assert_eq!(events.len(), 2);
-        assert!(!events[1].to_string().contains("c2VjcmV0"));
-        assert_eq!(
-            events[1].to_string(),
-            r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"id","stage":"ResponseComplete","requestURI":"/x?y","verb":"create","user":{"username":"jane","groups":["g"]},"sourceIPs":["::1"],"userAgent":"agent","objectRef":{"resource":"secrets","namespace":"a","name":"s","uid":"u","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":201},"requestReceivedTimestamp":"1970-01-01T00:00:01.000000Z","stageTimestamp":"1970-01-01T00:00:01.000000Z","annotations":{"authorization.k8s.io/decision":"allow","authorization.k8s.io/reason":""}}"#
-        );
-    }
-
-    #[test]
-    fn objects_are_told_as_far_as_the_level_says() {
-        for (level, request, response) in [("Request", true, false), ("RequestResponse", true, true)] {
-            let (kept, trail) = trail(level);
-            trail.requested(br#"{"a":1}"#);
-            trail.responded(b"{\n \"b\": 2\n}\n");
-            drop(Ending(trail));
-            let event = kept.0.lock()[1].clone();
-            assert_eq!(event.get("requestObject").is_some(), request);
-            assert_eq!(
-                event.get("responseObject").map(Value::to_string),
-                response.then(|| r#"{"b":2}"#.to_owned())
-            );
-        }
-    }
-
-    #[test]
-    fn that_a_request_came_is_told_before_it_waits_and_with_its_answer_at_the_latest() {
-        let (kept, waiting) = trail("Metadata");
-        assert!(kept.0.lock().is_empty());
-        waiting.release();
-        assert_eq!(kept.0.lock()[0]["stage"], "RequestReceived");
-        waiting.tell(Stage::ResponseComplete);
-        assert_eq!(kept.0.lock().len(), 2);
-        let (kept, lost) = trail("Metadata");
-        drop(lost);
-        assert_eq!(kept.0.lock()[0]["stage"], "RequestReceived");
-    }
-
-    #[test]
-    fn who_goes_on_as_somebody_else_is_told_twice() {
-        let (kept, trail) = trail("Metadata");
-        trail.goes_on_as(&Arc::new(UserInfo::new("jane", &["g"])));
-        assert!(trail.findings.lock().impersonated.is_none());
-        trail.goes_on_as(&Arc::new(UserInfo::new("bob", &[])));
-        trail.tell(Stage::ResponseComplete);
-        assert_eq!(kept.0.lock()[1]["impersonatedUser"]["username"], "bob");
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
@@ -10,7 +11,7 @@ use http::{HeaderMap, Response, StatusCode};
 use kubecore_core::authn::{SYSTEM_MASTERS, UserInfo};
 use kubecore_core::status::Status;
 
-use super::{Asked, Draft, Ending, Sources, Stage, Text, Trail};
+use super::{Asked, Draft, Ending, Layer, Sources, Stage, Text, Trail};
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::request_info::RequestInfo;
@@ -112,6 +113,14 @@ impl Exchange {
     pub(crate) fn tell_arrival(&self) {
         if let Some(trail) = self.trail() {
             trail.release();
+        }
+    }
+
+    /// For others to go on first.
+    pub(crate) fn waited_for_seat(&self, time: Duration) {
+        self.apart.add(time);
+        if let Some(trail) = self.trail() {
+            trail.took(Layer::ApfQueueWait, time);
         }
     }
 
