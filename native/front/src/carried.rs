@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::answering::Answer;
 use crate::body::Body;
 use crate::connection::Connection;
 use crate::request_body::Sent;
 use crate::server::Server;
-use crate::service::Answer;
 
 /// What a client may say of itself and its request in another protocol's headers, beside those of proxies.
 const HEEDED: [&str; 7] =
