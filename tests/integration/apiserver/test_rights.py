@@ -38,7 +38,6 @@ from .definitions import crd, define, version
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CALLERS = rights_table.callers()
-OVER_GRPC = [name for name, caller in CALLERS.items() if not caller.headers]
 SEED = 7
 OF_GRPC = 150
 
@@ -277,14 +276,14 @@ async def _wrong_over_grpc(world: World, caller: Caller, calls: Sequence[Call]) 
     return wrong
 
 
-@pytest.mark.parametrize("name", OVER_GRPC)
+@pytest.mark.parametrize("name", CALLERS)
 async def test_over_grpc_the_same_is_allowed(world: World, name: str) -> None:
     some = random.Random(SEED).sample([call for call in world.calls if _has_a_call(call)], OF_GRPC)
     assert not await _wrong_over_grpc(world, CALLERS[name], some)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OVER_GRPC)
+@pytest.mark.parametrize("name", CALLERS)
 async def test_over_grpc_the_same_is_allowed_of_everything(world: World, name: str) -> None:
     every = [call for call in world.calls if _has_a_call(call)]
     assert len(every) > OF_GRPC
