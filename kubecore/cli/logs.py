@@ -86,7 +86,7 @@ def configure(*, verbosity: int, file: Path | None, form: str = "text") -> None:
     requests = logging.getLogger("kubecore.apiserver.requests")
     requests.setLevel(logging.DEBUG if verbosity >= _REQUESTS_FROM else logging.INFO)
     console = logging.StreamHandler(sys.stderr)
-    console.setLevel(logging.WARNING if verbosity == 0 else logging.NOTSET)
+    console.setLevel(logging.WARNING if verbosity <= 0 else logging.NOTSET)
     handlers: list[logging.Handler] = [console]
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -160,7 +160,7 @@ IpFamilies = Annotated[
         show_default="ipv4",
     ),
 ]
-Verbosity = Annotated[int, typer.Option("--v", "-v", min=0, max=9, help="Log verbosity on standard error.")]
+Verbosity = Annotated[int, typer.Option("--v", "-v", help="Log verbosity on standard error.")]
 
 
 _NETWORK = "Service, DNS and Ingress options"

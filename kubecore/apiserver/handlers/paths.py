@@ -29,6 +29,9 @@ def check_path(request: Request, served: Served) -> None:
         _check_custom(request, served)
         return
     resource, subresource = served.resource, request.subresource
+    if resource.namespaced and request.name and not request.namespace:
+        # Across namespaces there is the collection, and nothing by name.
+        raise errors.no_such_path()
     if request.name and not subresource and _OF_ONE.isdisjoint(resource.verbs):
         raise errors.no_such_path()
     if request.method not in _METHODS and not (request.method in _PASSED_ON and subresource == "proxy"):

@@ -42,13 +42,18 @@ def review_of(body: bytes, status: int, content_type: str, *, version: str, kind
     try:
         head = _HEADS.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        why = _native.json_object_fault(body) or str(error)
-        raise BadReview(f"couldn't get version/kind; json parse error: {why.replace(_ANY, _HEAD)}") from None
+        raise BadReview(unparsed(body, error)) from None
     _check_kind(head.apiVersion or version, head.kind or kind, version, kind)
     return _decoded(body, version, kind)
 
 
 _ANY = "map[string]interface {}"
+
+
+def unparsed(body: bytes, error: Exception) -> str:
+    """Of an answer that is no JSON, or no object, in the words of Go's decoder; `error` is what else there may be."""
+    why = _native.json_object_fault(body) or str(error)
+    return f"couldn't get version/kind; json parse error: {why.replace(_ANY, _HEAD)}"
 
 
 def _check_kind(given: str, found: str, version: str, kind: str) -> None:

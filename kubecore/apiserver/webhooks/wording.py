@@ -6,6 +6,7 @@ After upstream k8s.io/client-go rest/request.go.
 from __future__ import annotations
 
 import errno
+import re
 import ssl
 from typing import Any, cast
 
@@ -23,6 +24,8 @@ _DIALING = {
     errno.EHOSTUNREACH: "connect: no route to host",
     errno.ENETUNREACH: "connect: network is unreachable",
 }
+# The first address of a name, in the event loop's words.
+_DIALED = re.compile(r"Connect call failed \('([^']+)', \d+")
 _BROKEN = "net/http: HTTP/1.x transport connection broken"
 
 
@@ -51,7 +54,8 @@ def _dialing(error: Any) -> str:
         # No Service to dial; or who was dialed has closed the connection before there was TLS.
         return str(cause) or "EOF"
     why = _DIALING.get(cause.errno) or cause.strerror or str(cause)
-    return f"dial tcp {joined(error.host, error.port)}: {why}"
+    dialed = _DIALED.search(str(cause))
+    return f"dial tcp {joined(dialed[1] if dialed else error.host, error.port)}: {why}"
 
 
 def joined(host: str, port: int) -> str:

@@ -218,6 +218,12 @@ async def test_a_webhook_that_makes_no_object(api: Api, cluster: Api, made: Any,
         assert await refusal(api, cluster, webhook) == message
 
 
+async def test_a_webhook_that_answers_no_json(api: Api, cluster: Api) -> None:
+    async with serving(ConversionWebhook(answer=lambda _: web.Response(text="hello"))) as webhook:
+        message = await refusal(api, cluster, webhook)
+    assert message.endswith(" json parse error: invalid character 'h' looking for beginning of value")
+
+
 async def test_a_webhook_that_redirects_is_not_followed(api: Api, cluster: Api) -> None:
     async with serving(ConversionWebhook()) as elsewhere:
         webhook = ConversionWebhook(answer=lambda _: web.Response(status=307, headers={"Location": elsewhere.url}))

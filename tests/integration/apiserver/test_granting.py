@@ -37,6 +37,17 @@ async def test_nobody_grants_what_they_do_not_hold(server: APIServer, api: Api) 
     assert (await bob.create(f"{rbac}/roles", {"metadata": {"name": "same"}, "rules": rules}))[0] == 201
 
 
+async def test_a_binding_keeps_its_role_and_the_other_one_is_told_as_upstream_tells_it(api: Api) -> None:
+    bindings, group = "rbac.authorization.k8s.io/v1/rolebindings", "rbac.authorization.k8s.io"
+    view = {"metadata": {"name": "kept"}, "roleRef": {"kind": "ClusterRole", "name": "view", "apiGroup": group}}
+    await api.create(bindings, view)
+    edit = {**view, "roleRef": {**view["roleRef"], "name": "edit"}}
+    status, error = await api.call("PUT", api.path(bindings, "kept"), edit)
+    shown = f'{{"APIGroup":"{group}","Kind":"ClusterRole","Name":"edit"}}'
+    told = f'RoleBinding.{group} "kept" is invalid: roleRef: Invalid value: {shown}: cannot change roleRef'
+    assert (status, error["message"]) == (422, told)
+
+
 async def test_whoever_gives_himself_very_many_rules_holds_nobody_up(server: APIServer, api: Api) -> None:
     """They are looked at once each, and not each beside each."""
     group, subject = (

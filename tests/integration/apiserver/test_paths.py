@@ -47,6 +47,20 @@ async def test_what_can_only_be_created_has_no_names(http: Http, method: str, pa
     assert (answer.status, answer.json["message"]) == (404, NO_PATH)
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(
+    "path", ["/api/v1/pods/a", "/api/v1/pods/a/status", "/api/v1/pods/a/proxy/b", "/apis/apps/v1/deployments/a/scale"]
+)
+async def test_what_is_in_namespaces_has_no_name_outside_of_them(http: Http, method: str, path: str) -> None:
+    answer = await http.call(method, path, {})
+    assert (answer.status, answer.json["message"]) == (404, NO_PATH)
+
+
+async def test_who_may_not_ask_for_it_is_not_told_that_there_is_no_such_path(server: APIServer, tmp_path: Path) -> None:
+    async with Http(server, tmp_path, pair=server.issue_client_certificate("nobody")) as nobody:
+        assert (await nobody.call("GET", "/api/v1/pods/a")).status == 403
+
+
 async def test_a_subresource_is_one_of_a_name(http: Http, api: Api) -> None:
     for path in ("pods//status", "pods//log", "pods//exec", "serviceaccounts//status"):
         answer = await http.call("GET", f"/api/v1/namespaces/{api.namespace}/{path}")

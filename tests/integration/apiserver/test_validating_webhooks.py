@@ -160,7 +160,10 @@ async def test_a_service_that_is_not_there_is_told(api: Api, cluster: Api) -> No
         ({}, "received invalid webhook response: webhook response was absent"),
         (web.Response(status=307, headers={"Location": "https://127.0.0.1:1/"}), "not followed"),
         (web.Response(status=500, text="broken"), 'an error on the server ("broken") has prevented'),
-        (web.Response(text="no json"), "couldn't get version/kind; json parse error"),
+        (
+            web.Response(text="hello"),
+            "couldn't get version/kind; json parse error: invalid character 'h' looking for beginning of value",
+        ),
         ({"allowed": True, "patch": "W10="}, "validating webhook may not return response.patch"),
         ({"apiVersion": "v1", "kind": "Pod"}, 'no kind "Pod" is registered for version "v1" in scheme'),
         ({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"}, "converting (v1beta1.AdmissionReview)"),

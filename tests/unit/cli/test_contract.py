@@ -176,6 +176,13 @@ def test_every_command_and_every_option_that_is_shown_has_a_help_text() -> None:
             assert getattr(parameter, "hidden", False) or getattr(parameter, "help", "") or not name.startswith("-")
 
 
+@pytest.mark.parametrize("verbosity", ["99", "-1"])
+def test_any_number_does_as_a_verbosity(verbosity: str) -> None:
+    """As for klog."""
+    option = options_of("apiserver")["--v"]
+    assert option.type.convert(verbosity, option, None) == int(verbosity)
+
+
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help_is_to_be_had_of_everything(command: str, option: str) -> None:

@@ -74,7 +74,7 @@ def loggers() -> Iterator[None]:
     requests.setLevel(before[1])
 
 
-@pytest.mark.parametrize(("verbosity", "wanted"), [(0, False), (2, False), (3, True), (9, True)])
+@pytest.mark.parametrize(("verbosity", "wanted"), [(-1, False), (0, False), (2, False), (3, True), (99, True)])
 def test_requests_are_logged_from_three_on(loggers: None, verbosity: int, wanted: bool) -> None:
     configure(verbosity=verbosity, file=None)
     assert request_log.is_wanted() is wanted

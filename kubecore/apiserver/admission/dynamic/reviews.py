@@ -17,6 +17,7 @@ from kubecore.api.errors import StatusError
 from kubecore.api.quoting import quoted
 from kubecore.apiserver.admission.dynamic.options import operation_options
 from kubecore.apiserver.admission.dynamic.subjects import kind_of
+from kubecore.apiserver.webhooks.answers import unparsed
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
@@ -134,7 +135,7 @@ def answer_of(body: bytes, version: str, uid: str, *, mutating: bool) -> Answer:
         read = _REVIEW.decode(body)
         patch = base64.b64decode(read.response.patch, validate=True) if read.response and read.response.patch else b""
     except (msgspec.DecodeError, binascii.Error, UnicodeDecodeError) as error:
-        raise Unreadable(f"couldn't get version/kind; json parse error: {error}") from None
+        raise Unreadable(unparsed(body, error)) from None
     _check_kind(read, version)
     found = read.response
     if found is None:

@@ -18,6 +18,7 @@ from kubecore.apiserver.registry.custom.strategy import GO_TYPES
 from kubecore.apiserver.registry.validation.metadata import validate_annotations, validate_labels
 from kubecore.apiserver.registry.validation.problems import Problems
 from kubecore.apiserver.storage.interface import Stored, Template
+from kubecore.apiserver.webhooks.answers import unparsed
 from kubecore.apiserver.webhooks.calling import ServiceTarget, Target, WebhookCaller, WebhookError
 
 JSON = dict[str, Any]
@@ -77,7 +78,7 @@ class ConversionWebhook:
         try:
             review = loads(answer)
         except ValueError as error:
-            raise WebhookError(f"couldn't get version/kind; json parse error: {error}") from None
+            raise WebhookError(unparsed(answer, error)) from None
         return _converted(review, self._review, uid)
 
 

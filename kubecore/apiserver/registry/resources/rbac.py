@@ -102,7 +102,10 @@ class BindingStrategy(Strategy):
     def validate_update(self, ctx: RequestContext, obj: JSON, old: JSON) -> list[Cause]:
         if obj.get("roleRef") == old.get("roleRef"):
             return []
-        return [FieldError.invalid("roleRef", obj.get("roleRef"), "cannot change roleRef")]
+        # Upstream shows its internal type, whose fields have Go's names.
+        named = obj.get("roleRef") or {}
+        shown = {go: named.get(own) or "" for go, own in (("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name"))}
+        return [FieldError.invalid("roleRef", shown, "cannot change roleRef")]
 
 
 def _subject(problems: Problems, subject: JSON, path: str, *, namespaced: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 from collections.abc import AsyncIterator
@@ -10,10 +11,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
 from kubecore.api.kubeconfig import Kubeconfig
 from kubecore.apiserver.webhooks.reviewing import Reviewer, ReviewFailed
+from kubecore.apiserver.webhooks.wording import said
 from kubecore.clock import VirtualClock
 from tests.support.http_peers import read_body, read_head, serving
 from tests.support.ports import free_port
@@ -188,11 +192,29 @@ async def test_the_address_is_a_path_and_says_how_long_we_wait() -> None:
     assert webhook.asked == ["POST /a/b?timeout=3s HTTP/1.1"]
 
 
-async def test_nobody_listening_is_told_as_go_tells_it() -> None:
-    url = f"http://127.0.0.1:{free_port()}"
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("Connect call failed ('127.0.0.1', 10250)", "127.0.0.1:10250"),
+        ("Connect call failed ('::1', 10250, 0, 0)", "[::1]:10250"),
+        (
+            "Multiple exceptions: [Errno 111] Connect call failed ('::1', 10250, 0, 0), "
+            "[Errno 111] Connect call failed ('127.0.0.1', 10250)",
+            "[::1]:10250",
+        ),
+    ],
+)
+def test_of_a_name_the_address_is_told_that_was_dialed_first(why: str, told: str) -> None:
+    key = ConnectionKey("localhost", 10250, True, True, None, None, None)
+    error = aiohttp.ClientConnectorError(key, OSError(errno.ECONNREFUSED, why))
+    assert said(error) == f"dial tcp {told}: connect: connection refused"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_nobody_listening_is_told_as_go_tells_it(host: str) -> None:
+    url = f"http://{host}:{free_port()}"
     reviewer = Reviewer(Kubeconfig(server=url), VirtualClock(), timeout_seconds=3)
-    where = url.removeprefix("http://")
-    told = f'Post "{url}/?timeout=3s": dial tcp {where}: connect: connection refused'
-    with pytest.raises(ReviewFailed, match=re.escape(told)):
+    told = rf'Post "{re.escape(url)}/\?timeout=3s": dial tcp (127\.0\.0\.1|\[::1\]):\d+: connect: connection refused'
+    with pytest.raises(ReviewFailed, match=told):
         await reviewer.review(REVIEW)
     await reviewer.close()
