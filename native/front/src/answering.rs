@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, HeaderValue};
-use http::{Request, Response};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::{Method, Request, Response, Version};
+use http_body::Body as _;
 use kubecore_core::status::Status;
 
 use crate::audit;
@@ -18,8 +19,10 @@ use crate::body::Body;
 use crate::connection::{Busy, Connection};
 use crate::request_body::Sent;
 use crate::server::Server;
-use crate::service::AUDIT_ID;
 use crate::status::{self, NO_CACHE};
+
+/// Names a request in logs; the client's own, or one that is made.
+pub(crate) const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 pub(crate) type Waiting = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
@@ -40,12 +43,28 @@ impl Future for Answer {
     }
 }
 
-/// What every answer has, whoever made it.
-fn complete(response: &mut Response<Body>, audit_id: Option<HeaderValue>, busy: Busy) {
-    let headers = response.headers_mut();
-    headers.entry(CACHE_CONTROL).or_insert(NO_CACHE);
-    headers.insert(AUDIT_ID, audit_id.unwrap_or_else(audit::new_id));
-    response.body_mut().keep_busy(busy);
+/// What every answer gets, whoever made it.
+struct Completion {
+    audit_id: Option<HeaderValue>,
+    busy: Busy,
+    /// HEAD has been asked for: the body is only measured. (hyper sees to it in HTTP/1.1.)
+    headers_only: bool,
+}
+
+impl Completion {
+    fn complete(self, response: &mut Response<Body>) {
+        let length = response.body().size_hint().exact().filter(|length| self.headers_only && *length > 0);
+        let headers = response.headers_mut();
+        headers.entry(CACHE_CONTROL).or_insert(NO_CACHE);
+        headers.insert(AUDIT_ID, self.audit_id.unwrap_or_else(audit::new_id));
+        if let Some(length) = length {
+            headers.entry(CONTENT_LENGTH).or_insert(length.into());
+        }
+        if self.headers_only {
+            response.body_mut().clear();
+        }
+        response.body_mut().keep_busy(self.busy);
+    }
 }
 
 /// What stands in when our own code has failed; the details went to stderr with the panic.
@@ -65,28 +84,33 @@ impl Server {
         if let Some(outflow) = &connection.outflow {
             outflow.asked();
         }
+        let headers_only = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
         let given = request.headers().get(AUDIT_ID).filter(|given| !given.is_empty()).cloned();
         let is_told = given.is_none() && (self.audit.is_on() || self.delegation.is_any());
         let made = is_told.then(audit::new_id);
         let answer =
             catch_unwind(AssertUnwindSafe(|| self.chain(connection, request, given.as_ref(), made.as_ref())));
-        let audit_id = given.or(made);
+        let more = Completion { audit_id: given.or(made), busy, headers_only };
         connection.pace.answers(matches!(answer, Ok(Answer::Ready(_))));
         match answer {
             Ok(Answer::Ready(Some(mut response))) => {
-                complete(&mut response, audit_id, busy);
+                more.complete(&mut response);
                 Answer::Ready(Some(response))
             }
             Ok(Answer::Waiting(waiting)) => Answer::Waiting(Box::pin(async move {
                 let answered = AssertUnwindSafe(waiting).catch_unwind().await;
                 let mut response = answered.unwrap_or_else(|panic| broken_off(&*panic));
-                complete(&mut response, audit_id, busy);
+                more.complete(&mut response);
                 response
             })),
-            Ok(Answer::Ready(None)) => Answer::Ready(Some(broken())),
+            Ok(Answer::Ready(None)) => {
+                let mut response = broken();
+                more.complete(&mut response);
+                Answer::Ready(Some(response))
+            }
             Err(panic) => {
                 let mut response = broken_off(&*panic);
-                complete(&mut response, audit_id, busy);
+                more.complete(&mut response);
                 Answer::Ready(Some(response))
             }
         }

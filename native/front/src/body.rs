@@ -232,6 +232,12 @@ impl Body {
         }
     }
 
+    /// Nothing of it is to be sent, and whoever writes it is told.
+    pub fn clear(&mut self) {
+        let content = std::mem::replace(&mut self.content, Content::Bytes(Bytes::new()));
+        drop(Self::of(content));
+    }
+
     /// Nothing of it is still to be made.
     pub fn is_whole(&self) -> bool {
         matches!(self.content, Content::Bytes(_) | Content::Pieces(_))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use http::header::{HeaderName, RETRY_AFTER};
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body_util::BodyExt;
 use kubecore_core::status::Status;
 use parking_lot::Mutex;
@@ -67,7 +67,7 @@ impl Server {
     pub fn carry(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-        request: Request<Bytes>,
+        mut request: Request<Bytes>,
         whole: bool,
         told: Told,
     ) -> Arc<Carried> {
@@ -78,6 +78,8 @@ impl Server {
             read_ahead: (!whole).then_some(READ_AHEAD),
             told,
         });
+        // What gRPC is carried by itself; of 1.1 a Host would be asked for.
+        *request.version_mut() = Version::HTTP_2;
         match self.answer(connection, request.map(Sent::Whole)) {
             Answer::Ready(Some(response)) if response.body().is_whole() => {
                 carried.begin(&response);

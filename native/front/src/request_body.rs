@@ -62,9 +62,11 @@ impl Body for Sent {
         }
     }
 }
+/// As much of it in HTTP/2.
+const UNWANTED_OF_A_STREAM: u64 = 64 << 10;
 
 /// A body that nobody has taken yet. What is dropped so, by a refusal for instance, is read all the same: a connection
-/// of HTTP/1.1 that ends while something is unread is reset, and the client loses the answer.
+/// of HTTP/1.1, or a stream of HTTP/2, that ends while something is unread is reset, and the client loses the answer.
 pub(crate) struct Untaken {
     sent: Option<Sent>,
     /// How long it is read when nobody wants it; None: not at all.
@@ -73,8 +75,10 @@ pub(crate) struct Untaken {
 
 impl Untaken {
     pub(crate) fn new(sent: Sent, connection: &Connection, headers: &HeaderMap, patience: Duration) -> Self {
-        // HTTP/2 ends a stream by itself, and who waits to be asked for the body is answered instead.
-        let is_read = connection.outflow.is_some() && !headers.contains_key(EXPECT);
+        // Only the stream is lost of HTTP/2, for which no client is to send megabytes in vain; and who waits to be asked
+        // for the body is answered instead.
+        let is_little = || announced(headers).is_some_and(|length| length <= UNWANTED_OF_A_STREAM);
+        let is_read = !headers.contains_key(EXPECT) && (connection.outflow.is_some() || is_little());
         Self { sent: Some(sent), patience: is_read.then_some(patience) }
     }
 
@@ -114,9 +118,7 @@ impl Server {
             return Ok(Bytes::new());
         }
         let limit = self.limits.max_body_bytes;
-        let announced =
-            headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let too_large = announced.is_some_and(|length| length > limit as u64);
+        let too_large = announced(headers).is_some_and(|length| length > limit as u64);
         let collect = async {
             let mut sent = sent;
             if too_large {
@@ -136,6 +138,10 @@ impl Server {
             .await
             .unwrap_or_else(|_| Err(status::body_timeout()))
     }
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Reads on for a while after a body has turned out too large: a client that is still writing reads no answer.

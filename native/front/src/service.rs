@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderName, HeaderValue, UPGRADE};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
 use kubecore_core::go::parse_duration;
@@ -13,7 +14,7 @@ use kubecore_core::status::Status;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::answering::Answer;
+use crate::answering::{AUDIT_ID, Answer};
 use crate::audit::{self, LONG_RUNNING, Layer, Struck};
 use crate::authn::{Outcome, take_offered_token};
 use crate::authz::Verdict;
@@ -32,9 +33,6 @@ use crate::request_body::{Sent, Untaken};
 use crate::request_info::RequestInfo;
 use crate::server::Server;
 use crate::status;
-
-/// Names a request in logs; the client's own, or one that is made.
-pub(crate) const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// Who asks.
 enum Known {
@@ -61,6 +59,9 @@ impl Server {
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, sent) = request.into_parts();
         let incoming = Untaken::new(sent, connection, &parts.headers, self.limits.unwanted_body_timeout);
+        if lacks_host(&parts) {
+            return Answer::Ready(Some(status::no_host()));
+        }
         if upgrade.is_some() {
             take_offered_token(&mut parts.headers);
         }
@@ -424,6 +425,11 @@ fn misjudged_time(exchange: &Exchange) -> Option<Status> {
 
 fn refuse(refused: &Status) -> Answer {
     Answer::Ready(Some(status::refusal(refused)))
+}
+
+/// What HTTP/1.1 demands. Go's server is particular about it, whatever is asked for.
+fn lacks_host(head: &Parts) -> bool {
+    head.version == Version::HTTP_11 && head.method != Method::CONNECT && !head.headers.contains_key(HOST)
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {

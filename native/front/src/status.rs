@@ -1,8 +1,11 @@
 //! Refusals of the front, and Status objects as responses.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Response, StatusCode};
+use hyper::ext::ReasonPhrase;
 use kubecore_core::go::quote;
 use kubecore_core::protobuf;
 use kubecore_core::rbac::Attributes;
@@ -54,6 +57,18 @@ pub fn unauthorized_in_text() -> Response<Body> {
     let mut response = Response::new(Body::full(Bytes::from_static(b"Unauthorized")));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// HTTP/1.1 without a Host, in the words of Go's server, which says it before the request is anybody's.
+pub fn no_host() -> Response<Body> {
+    let text = "400 Bad Request: missing required Host header";
+    let mut response = Response::new(Body::full(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.extensions_mut().insert(ReasonPhrase::from_static(text.split_at(4).1.as_bytes()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

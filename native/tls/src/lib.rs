@@ -1,5 +1,6 @@
 //! TLS as every part of kubecore sets it up: what is made of PEM, and whom servers and clients trust.
 
+mod by_key;
 mod serving;
 mod trust;
 
@@ -13,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
+pub use crate::by_key::is_plain_and_issued;
 pub use crate::serving::ServingCertificate;
 use crate::trust::{AnyClient, AnyName, Named, Trusted, may_issue};
 

@@ -11,6 +11,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use x509_parser::x509::X509Version;
 
+use crate::by_key;
+
 /// What both traits ask of a verifier beside its judgement: whether the peer has signed with the certificate's key.
 macro_rules! signatures_by {
     ($algorithms:tt) => {
@@ -38,7 +40,7 @@ macro_rules! signatures_by {
     };
 }
 
-/// A client with any certificate, or none.
+/// A client with any certificate that can be read, or none.
 #[derive(Debug)]
 pub struct AnyClient(pub WebPkiSupportedAlgorithms);
 
@@ -60,7 +62,27 @@ impl ClientCertVerifier for AnyClient {
         Ok(ClientCertVerified::assertion())
     }
 
-    signatures_by!(0);
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        by_key::verify_tls12(message, cert, dss, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        by_key::verify_tls13(message, cert, dss, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
 }
 
 /// Certificates that are trusted themselves, as Go trusts whatever stands among its authorities: an end entity's need not

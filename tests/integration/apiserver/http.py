@@ -31,8 +31,17 @@ class Answer(NamedTuple):
 class Http:
     """Requests over TLS with a client certificate, a token, or nothing."""
 
-    def __init__(self, server: APIServer, directory: Path, *, pair: KeyPair | None = None, token: str = "") -> None:
+    def __init__(
+        self,
+        server: APIServer,
+        directory: Path,
+        *,
+        pair: KeyPair | None = None,
+        token: str = "",
+        newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    ) -> None:
         context = ssl.create_default_context(cadata=server.authority.certificate.decode())
+        context.maximum_version = newest
         if pair is not None:
             file = directory / "client.pem"
             file.write_bytes(pair.certificate + pair.key)

@@ -93,6 +93,18 @@ async def test_of_a_length_and_chunks_the_chunks_count_and_the_connection_ends(
     assert b"gitVersion" not in answer
 
 
+@pytest.mark.parametrize("path", [b"/version", b"/api/v1/secrets", b"/none"])
+async def test_without_a_host_nothing_is_said_but_that(server: APIServer, tmp_path: Path, path: bytes) -> None:
+    """In the words of Go's server, net/http/server.go."""
+    for pair in (None, master(server)):
+        answer = await said(server, tmp_path, b"GET " + path + b" HTTP/1.1\r\nAccept: */*\r\n\r\n", pair)
+        head, body = answer.split(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request: missing required Host header\r\n"), answer
+        assert b"content-type: text/plain; charset=utf-8" in head.lower()
+        assert body == b"400 Bad Request: missing required Host header"
+    assert (await said(server, tmp_path, b"GET " + path + b" HTTP/1.0\r\n\r\n")).split(b" ")[1] != b"400"
+
+
 @pytest.mark.parametrize(
     "header",
     [
