@@ -11,6 +11,7 @@ mod fitting;
 mod head;
 mod ids;
 mod latency;
+mod legacy;
 mod log_file;
 mod panics;
 mod parking;
