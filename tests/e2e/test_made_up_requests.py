@@ -38,7 +38,7 @@ JSON = dict[str, Any]
 SEED = int(os.environ.get("MADE_UP_SEED", "35"))
 # Half of all operations are asked once, another half with another seed; of each group version some, beside those that
 # always are, are asked more often, as many right requests as wrong ones.
-SHARE, OPERATIONS, REQUESTS = 0.5, 2, 4
+SHARE, OPERATIONS, REQUESTS = 0.2, 2, 4
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 ALWAYS = (
     "POST /api/v1/namespaces/{namespace}/pods",

@@ -52,6 +52,8 @@ class Extension:
     """PEM of CAs whose client certificates are taken."""
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
+    watch: web.Request | None = None
+    """The last that was begun."""
     verbs: object = field(default_factory=lambda: _VERBS)
     """As its discovery has them."""
     openapi: JSON = field(default_factory=dict)
@@ -111,6 +113,7 @@ class Extension:
         return response
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
+        self.watch = request
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         try:

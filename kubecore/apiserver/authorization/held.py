@@ -144,7 +144,7 @@ class HeldRights:
         for number, (question, rights) in enumerate(questions, 1):
             self._judge(question, rights)
             if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await self._clock.sleep(0)
 
     def _open(self) -> dict[Question, list[_Right]]:
         """What there is to decide in Python, and whose rights depend on it."""

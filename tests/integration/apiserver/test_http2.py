@@ -17,7 +17,6 @@ from .test_smuggling import Stream2, context, master
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-BAD_TOKEN = ("authorization", "Bearer nobody")
 Event = h2.events.Event
 
 
@@ -62,8 +61,9 @@ async def client(server: APIServer, tmp_path: Path) -> AsyncIterator[Client]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def stranger(server: APIServer, tmp_path: Path) -> AsyncIterator[Client]:
-    made = await connected(server, tmp_path, None)
+async def jane(server: APIServer, tmp_path: Path) -> AsyncIterator[Client]:
+    """May do nothing, which she is told without her body. (Whoever is nobody is told that he may go besides.)"""
+    made = await connected(server, tmp_path, server.issue_client_certificate("jane", []))
     yield made
     made.writer.close()
 
@@ -94,8 +94,8 @@ async def test_the_answer_to_head_has_no_body(client: Client, path: str, more: t
     await check_head(client, path, *more)
 
 
-async def test_nor_has_that_to_a_stranger(stranger: Client) -> None:
-    assert (await check_head(stranger, "/api/v1/namespaces", BAD_TOKEN))[b":status"] == b"401"
+async def test_nor_has_that_to_who_may_not(jane: Client) -> None:
+    assert (await check_head(jane, "/api/v1/namespaces"))[b":status"] == b"403"
 
 
 async def check_head(client: Client, path: str, *more: tuple[str, str]) -> dict[bytes, bytes]:
@@ -110,18 +110,18 @@ async def check_head(client: Client, path: str, *more: tuple[str, str]) -> dict[
     return head_of(measured)
 
 
-async def test_a_little_body_that_is_late_does_not_cost_the_answer(stranger: Client) -> None:
+async def test_a_little_body_that_is_late_does_not_cost_the_answer(jane: Client) -> None:
     """Clients that are still writing read no answer of a stream that is reset."""
-    number = stranger.ask("POST", "/api/v1/namespaces", BAD_TOKEN, ("content-length", "71"), end=False)
-    events = await stranger.until(h2.events.StreamEnded)
-    assert head_of(events)[b":status"] == b"401"
-    events += await stranger.settled()
-    stranger.h2.send_data(number, b" " * 71, end_stream=True)
-    events += await stranger.settled()
+    number = jane.ask("POST", "/api/v1/namespaces", ("content-length", "71"), end=False)
+    events = await jane.until(h2.events.StreamEnded)
+    assert head_of(events)[b":status"] == b"403"
+    events += await jane.settled()
+    jane.h2.send_data(number, b" " * 71, end_stream=True)
+    events += await jane.settled()
     assert not [one for one in events if isinstance(one, h2.events.StreamReset)]
 
 
-async def test_nobody_is_to_send_megabytes_that_are_not_read(stranger: Client) -> None:
-    stranger.ask("POST", "/api/v1/namespaces", BAD_TOKEN, ("content-length", str(1 << 20)), end=False)
-    events = await stranger.until(h2.events.StreamEnded) + await stranger.settled()
+async def test_nobody_is_to_send_megabytes_that_are_not_read(jane: Client) -> None:
+    jane.ask("POST", "/api/v1/namespaces", ("content-length", str(1 << 20)), end=False)
+    events = await jane.until(h2.events.StreamEnded) + await jane.settled()
     assert [one for one in events if isinstance(one, h2.events.StreamReset)]
