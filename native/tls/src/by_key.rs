@@ -72,6 +72,7 @@ pub fn is_plain_and_issued(
 ) -> bool {
     let Ok(own) = parsed(certificate) else { return false };
     own.version() == X509Version::V1
+        && own.extensions().is_empty()
         && is_in_time(&own, now)
         && authorities.iter().filter(|one| may_issue(one)).any(|authority| {
             parsed(authority).is_ok_and(|authority| {
@@ -98,7 +99,7 @@ fn may_sign_for_clients(authority: &X509Certificate<'_>) -> bool {
 }
 
 fn is_signed_by(der: &[u8], certificate: &X509Certificate<'_>, key: &SubjectPublicKeyInfo<'_>) -> bool {
-    // What is signed, by which algorithm, the signature.
+    // What is signed is behind us, by which algorithm comes next.
     let said = opened(der).and_then(|(inside, _)| opened(inside)).and_then(|(_, rest)| opened(rest));
     let Some((by, _)) = said else { return false };
     let all = ring::default_provider().signature_verification_algorithms.all;
