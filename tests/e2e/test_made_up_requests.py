@@ -36,9 +36,9 @@ JSON = dict[str, Any]
 
 # Another one for other requests: what they are depends on it alone.
 SEED = int(os.environ.get("MADE_UP_SEED", "35"))
-# A fifth of all operations are asked once, others with another seed; of each group version some, beside those that
+# Three of ten operations are asked once, others with another seed; of each group version some, beside those that
 # always are, are asked more often, as many right requests as wrong ones.
-SHARE, OPERATIONS, REQUESTS = 0.2, 2, 4
+SHARE, OPERATIONS, REQUESTS = 0.3, 2, 4
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 ALWAYS = (
     "POST /api/v1/namespaces/{namespace}/pods",
