@@ -91,8 +91,6 @@ impl Server {
         let answer =
             catch_unwind(AssertUnwindSafe(|| self.chain(connection, request, given.as_ref(), made.as_ref())));
         let more = Completion { audit_id: given.or(made), busy, headers_only };
-        let at_once = matches!(&answer, Ok(Answer::Ready(Some(response))) if response.body().is_whole());
-        connection.pace.answers(at_once);
         match answer {
             Ok(Answer::Ready(Some(mut response))) => {
                 more.complete(&mut response);

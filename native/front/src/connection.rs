@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::Request;
@@ -12,7 +13,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::authn::{ClientIdentity, TokenMemo};
-use crate::io::Pace;
 use crate::lifespan::{self, Activity, Patience, live};
 use crate::outflow::Outflow;
 use crate::request_body::Sent;
@@ -39,7 +39,7 @@ pub struct Connection {
     pub activity: Activity,
     /// Of HTTP/1.1 alone: HTTP/2 has windows.
     pub outflow: Option<Outflow>,
-    pub pace: Arc<Pace>,
+    unhurried: Arc<AtomicBool>,
 }
 
 impl Connection {
@@ -48,7 +48,7 @@ impl Connection {
         secure: bool,
         identity: Option<ClientIdentity>,
         use_http2: bool,
-        pace: Arc<Pace>,
+        unhurried: Arc<AtomicBool>,
     ) -> Arc<Self> {
         Arc::new(Self {
             remote,
@@ -57,7 +57,7 @@ impl Connection {
             token: TokenMemo::default(),
             activity: Activity::default(),
             outflow: (!use_http2).then(Outflow::default),
-            pace,
+            unhurried,
         })
     }
 
@@ -71,7 +71,7 @@ impl Connection {
 
     /// It speaks another protocol from now on.
     pub fn switched(&self) {
-        self.pace.switched();
+        self.unhurried.store(true, Ordering::Relaxed);
         if let Some(outflow) = &self.outflow {
             outflow.switched();
         }

@@ -15,7 +15,6 @@ pub mod cached;
 pub mod carried;
 mod complaint;
 pub mod connection;
-mod cork;
 pub mod delegation;
 pub mod exchange;
 pub mod flow;

@@ -222,7 +222,7 @@ impl Server {
                 Some(acceptor) => server.serve_tls(socket, remote, acceptor).await,
                 None => {
                     let socket = StallGuard::new(socket, server.limits.write_stall_timeout);
-                    let connection = Connection::new(remote, false, None, false, socket.pace());
+                    let connection = Connection::new(remote, false, None, false, socket.unhurried());
                     connection::serve(server, socket, connection).await;
                 }
             }
@@ -294,7 +294,7 @@ pub(crate) fn met(stream: &TlsStream<StallGuard>, remote: SocketAddr) -> Arc<Con
     let identity = session.peer_certificates().filter(|chain| !chain.is_empty()).map(|chain| {
         ClientIdentity::new(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
     });
-    Connection::new(remote, true, identity, use_http2, socket.pace())
+    Connection::new(remote, true, identity, use_http2, socket.unhurried())
 }
 
 /// A connection counted while its task lives, however it ends.
