@@ -434,16 +434,17 @@ async def connected(setup: Setup) -> Ends:
     return await asyncio.open_connection("127.0.0.1", setup.port, ssl=context, server_hostname="localhost")
 
 
-async def ended(ends: Ends) -> None:
+async def ended(ends: Ends) -> bool:
     """The other side has ended it, in whatever way."""
     with suppress(OSError):
         await ends[0].read()
     ends[1].close()
+    return ends[0].at_eof() or ends[0].exception() is not None
 
 
 async def test_a_connection_on_which_nothing_is_asked_ends(tmp_path: Path) -> None:
     async with serving(tmp_path, header_timeout=0.1) as setup, asyncio.timeout(60):
-        await ended(await connected(setup))
+        assert await ended(await connected(setup))
 
 
 async def test_a_call_that_never_says_what_it_wants_keeps_no_connection(tmp_path: Path) -> None:
@@ -464,7 +465,7 @@ async def test_a_connection_lasts_as_long_as_something_is_asked_on_it(tmp_path: 
         watch = objects.watch(MAPS, "default")
         await anext(watch)
         for _ in range(2):
-            await ended(await connected(setup))
+            assert await ended(await connected(setup))
         await setup.api.request("POST", "/api/v1/namespaces/default/configmaps", body=orjson.dumps(config_map("x")))
         assert [event.item.metadata.name for event in await anext(watch)] == ["x"]
 

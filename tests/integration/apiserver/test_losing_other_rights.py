@@ -185,6 +185,7 @@ async def test_a_right_that_is_taken_ends_a_watch_also_where_a_webhook_has_a_say
         await grant(server, "jane", "", "configmaps")
         async with watching(http_of(server, tmp_path, "jane"), WATCH, accept) as watch:
             await clock.advance(TICK)
+            assert watch.goes_on
             await take(server)
             await clock.advance(SOON)
             await watch.ended()
