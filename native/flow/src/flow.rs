@@ -3,8 +3,8 @@
 //! Source: apiserver `pkg/util/flowcontrol/apf_controller.go`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -66,6 +66,19 @@ pub struct Admitted<A> {
     pub start: Start,
 }
 
+/// Which schema and which flow of it requests of one user for one thing belong to, for as long as what is in force stays.
+pub struct Class<A> {
+    table: Weak<Table<A>>,
+    schema: usize,
+    flow: u64,
+}
+
+/// A request's schema, and a number for its flow.
+pub struct Classified<A> {
+    pub schema: Arc<Schema<A>>,
+    flow: u64,
+}
+
 pub struct Flow<A> {
     pub(crate) table: ArcSwapOption<Table<A>>,
     objects: Mutex<Option<Objects>>,
@@ -96,24 +109,39 @@ impl<A: Asked> Flow<A> {
         self.table.load().is_some()
     }
 
-    /// None while nothing is in force. `cost` is told how many seats a request may take there.
-    pub fn admit(&self, now: Duration, asked: A, cost: impl FnOnce(&A, u32) -> Cost) -> Option<Admitted<A>> {
-        self.keep_up(now);
-        let attributes = asked.attributes();
-        let schema = self.classify(asked.user(), &attributes)?;
-        let cost = cost(&asked, schema.most);
-        let hash =
-            if schema.tells_flows_apart { self.flow_of(&schema, asked.user(), &attributes) } else { 0 };
-        let arrival = Arrival { slot: schema.slot, hash, estimate: cost.estimate, watchers: cost.watchers };
-        let start = schema.level.start(now, asked, arrival);
-        Some(Admitted { schema, start })
+    /// Which of the schemas matches first; the last one is for all that none does. None while nothing is in force.
+    pub fn classify(&self, user: &UserInfo, attributes: &Attributes<'_>) -> Option<Class<A>> {
+        let table = self.table.load();
+        let table = table.as_ref()?;
+        let matching = table.schemas.iter().position(|schema| schema.spec.matches(user, attributes));
+        let number = matching.or(table.schemas.len().checked_sub(1))?;
+        let schema = &table.schemas[number];
+        let flow = if schema.tells_flows_apart { self.flow_of(schema, user, attributes) } else { 0 };
+        Some(Class { table: Arc::downgrade(table), schema: number, flow })
     }
 
-    /// The first schema that matches; the last one is for all that none does.
-    pub fn classify(&self, user: &UserInfo, attributes: &Attributes<'_>) -> Option<Arc<Schema<A>>> {
+    /// None once something else is in force.
+    pub fn schema_of(&self, class: &Class<A>) -> Option<Classified<A>> {
         let table = self.table.load();
-        let schemas = &table.as_ref()?.schemas;
-        schemas.iter().find(|schema| schema.spec.matches(user, attributes)).or(schemas.last()).cloned()
+        let table = table.as_ref().filter(|table| Arc::as_ptr(table) == Weak::as_ptr(&class.table))?;
+        Some(Classified { schema: table.schemas[class.schema].clone(), flow: class.flow })
+    }
+
+    /// `cost` is told how many seats a request may take there.
+    pub fn admit(
+        &self,
+        now: Duration,
+        asked: A,
+        classified: Classified<A>,
+        cost: impl FnOnce(&A, u32) -> Cost,
+    ) -> Admitted<A> {
+        self.keep_up(now);
+        let Classified { schema, flow } = classified;
+        let cost = cost(&asked, schema.most);
+        let arrival =
+            Arrival { slot: schema.slot, hash: flow, estimate: cost.estimate, watchers: cost.watchers };
+        let start = schema.level.start(now, asked, arrival);
+        Admitted { schema, start }
     }
 
     fn flow_of(&self, schema: &Schema<A>, user: &UserInfo, attributes: &Attributes<'_>) -> u64 {

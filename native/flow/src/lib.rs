@@ -21,7 +21,7 @@ mod watches;
 pub mod work;
 
 pub use classify::Asked;
-pub use flow::{Admitted, Cost, Flow, PERIOD, Schema};
+pub use flow::{Admitted, Class, Classified, Cost, Flow, PERIOD, Schema};
 pub use level::{Arrival, Level, Limits, Queuing, Start};
 pub use objects::Objects;
 pub use watches::{Watches, Watching};

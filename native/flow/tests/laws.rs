@@ -6,7 +6,7 @@ use std::time::Duration;
 use kubecore_core::authn::UserInfo;
 use kubecore_core::rbac::Attributes;
 use kubecore_flow::work::Estimate;
-use kubecore_flow::{Admitted, Asked, Cost, Flow, Objects, Start};
+use kubecore_flow::{Admitted, Asked, Classified, Cost, Flow, Objects, Start};
 use proptest::prelude::*;
 use tokio::sync::oneshot::Receiver;
 
@@ -20,6 +20,21 @@ impl Asked for Get {
         let resource = Attributes { verb: "get", version: "v1", resource: "pods", ..Attributes::default() };
         Attributes { namespace: "a", name: "p", is_resource: true, ..resource }
     }
+}
+
+fn classified(flow: &Flow<Get>, asked: &Get) -> Classified<Get> {
+    let class = flow.classify(asked.user(), &asked.attributes()).unwrap();
+    flow.schema_of(&class).unwrap()
+}
+
+fn admitted(
+    flow: &Flow<Get>,
+    now: Duration,
+    asked: Get,
+    cost: impl FnOnce(&Get, u32) -> Cost,
+) -> Admitted<Get> {
+    let classified = classified(flow, &asked);
+    flow.admit(now, asked, classified, cost)
 }
 
 /// One level that everybody's requests come to, each user's being a flow.
@@ -90,14 +105,14 @@ impl Simulation {
 
     fn level(&self) -> std::sync::Arc<kubecore_flow::Level<Get>> {
         let asked = Get(UserInfo::new("x", &[]));
-        self.flow.classify(asked.user(), &asked.attributes()).unwrap().level.clone()
+        classified(&self.flow, &asked).schema.level.clone()
     }
 
     fn ask(&mut self, user: usize, service: u64, seats: u32) {
         let asked = Get(UserInfo::new(format!("user-{user}"), &[]));
         let estimate = Estimate::seats_of(seats);
         let cost = |_: &Get, _| Cost { estimate, watchers: None };
-        let Admitted { start, .. } = self.flow.admit(self.at(), asked, cost).unwrap();
+        let Admitted { start, .. } = admitted(&self.flow, self.at(), asked, cost);
         match start {
             Start::Seated(key) => self.begin(user, key, self.now, service),
             Start::Waiting(key, seated) => {
@@ -266,7 +281,7 @@ fn seats_that_a_level_does_not_need_are_lent_to_one_that_does_and_come_back() {
     let ask = |user: usize, second: u64| {
         let asked = Get(UserInfo::new(format!("user-{user}"), &[]));
         let cost = |_: &Get, _| Cost { estimate: Estimate::ONE, watchers: None };
-        flow.admit(Duration::from_secs(second), asked, cost).unwrap()
+        admitted(&flow, Duration::from_secs(second), asked, cost)
     };
     let limits = |of: &Admitted<Get>| of.schema.level.limits();
     let first: Vec<_> = (0..40).map(|_| ask(0, 1)).collect();
@@ -276,4 +291,18 @@ fn seats_that_a_level_does_not_need_are_lent_to_one_that_does_and_come_back() {
     let second: Vec<_> = (0..40).map(|_| ask(1, 26)).collect();
     ask(0, 36);
     assert_eq!((limits(&first[0]).current, limits(&second[0]).current), (10, 10));
+}
+
+#[test]
+fn what_a_request_was_classified_as_is_void_when_something_else_is_in_force() {
+    let flow = one_level(10, r#"{"type":"Reject"}"#);
+    let asked = Get(UserInfo::new("jane", &[]));
+    let class = flow.classify(asked.user(), &asked.attributes()).unwrap();
+    assert_eq!(&*flow.schema_of(&class).unwrap().schema.name, "s");
+    let other = r#"{"seats":10,"levels":[{"name":"l","spec":{"limited":{"nominalConcurrencyShares":1}}}],
+        "schemas":[{"name":"t","spec":{"priorityLevelConfiguration":{"name":"l"}}}]}"#;
+    flow.configure(Duration::from_secs(1), serde_json::from_str(other).unwrap());
+    assert!(flow.schema_of(&class).is_none());
+    assert_eq!(&*classified(&flow, &asked).schema.name, "t");
+    assert!(one_level(10, r#"{"type":"Reject"}"#).schema_of(&class).is_none(), "another server's");
 }

@@ -97,8 +97,7 @@ impl Exchange {
 
     /// Asks to act as somebody else.
     pub fn impersonates(&self) -> bool {
-        self.headers.contains_key("impersonate-user")
-            || self.headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
+        self.headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
     }
 
     /// Asks for another protocol on this connection in the way that proxies heed.

@@ -2,6 +2,7 @@
 //!
 //! Source: apiserver `pkg/server/filters/priority-and-fairness.go`. Who gets a seat is decided in `native/flow`.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use kubecore_core::go::parse_duration;
 use kubecore_core::rbac::Attributes;
 use kubecore_core::watch_cache::ResourceCache;
 use kubecore_flow::work::{self, Estimate, Listing, Stored};
-use kubecore_flow::{Admitted, Asked, Cost, Schema, Start, Watching};
+use kubecore_flow::{Admitted, Asked, Class, Classified, Cost, Schema, Start, Watching};
 use tokio::sync::oneshot;
 
 use crate::audit::{date_and_time, lasts};
@@ -22,6 +23,7 @@ use crate::exchange::{Exchange, attributes_of};
 use crate::inflight;
 use crate::metrics::Gauge;
 use crate::query::Query;
+use crate::recent::{Recent, number_of};
 use crate::request_info::{RequestInfo, is_true};
 use crate::server::Server;
 use crate::watch_body::sleep;
@@ -56,6 +58,17 @@ impl Asked for Asker {
 }
 
 pub type Flow = kubecore_flow::Flow<Asker>;
+
+/// Of a request that is asked again and again.
+struct Known {
+    user: Arc<UserInfo>,
+    info: Arc<RequestInfo>,
+    class: Class<Asker>,
+}
+
+thread_local! {
+    static RECENT: RefCell<Recent<Known>> = const { RefCell::new(Recent::new()) };
+}
 
 /// A request's seats, which are free again when the last one drops this, or says so before.
 #[derive(Clone)]
@@ -198,8 +211,9 @@ impl Server {
         }
         let asker = Asker { user: user.clone(), info: info.clone() };
         let now = self.clock.monotonic();
-        let admitted = self.flow.admit(now, asker, |asker, most| self.cost(asker, query, most));
-        let Some(Admitted { schema, start }) = admitted else { return Admission::Free };
+        let Some(classified) = self.classified(user, info) else { return Admission::Free };
+        let cost = |asker: &Asker, most| self.cost(asker, query, most);
+        let Admitted { schema, start } = self.flow.admit(now, asker, classified, cost);
         let watching = || is_watch.then(|| self.flow.watches.open(&attributes_of(info)));
         match start {
             Start::Seated(key) => Admission::Seated(self.taken(&schema, key, watching())),
@@ -214,6 +228,27 @@ impl Server {
                 _queued: self.metrics.in_queue(info.verb()),
             }),
             Start::Rejected(seconds) => Admission::Refused(Refusal { schema, seconds }),
+        }
+    }
+
+    /// None while nothing is in force.
+    fn classified(&self, user: &Arc<UserInfo>, info: &Arc<RequestInfo>) -> Option<Classified<Asker>> {
+        let number = number_of(user, info);
+        let known = RECENT.with_borrow(|recent| {
+            let is_it = |known: &&Known| Arc::ptr_eq(&known.user, user) && Arc::ptr_eq(&known.info, info);
+            recent.get(number).filter(is_it).and_then(|known| self.flow.schema_of(&known.class))
+        });
+        if known.is_some() {
+            return known;
+        }
+        loop {
+            let class = self.flow.classify(user, &attributes_of(info))?;
+            // Another table may be in force by now.
+            if let Some(classified) = self.flow.schema_of(&class) {
+                let known = || Known { user: user.clone(), info: info.clone(), class };
+                RECENT.with_borrow_mut(|recent| recent.put(number, known));
+                return Some(classified);
+            }
         }
     }
 

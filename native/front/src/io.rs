@@ -75,7 +75,11 @@ impl AsyncWrite for StallGuard {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        // TLS has all of an answer in one piece, for which the kernel's plain call costs less.
+        let written = match slices {
+            [slice] => Pin::new(&mut self.socket).poll_write(cx, slice),
+            _ => Pin::new(&mut self.socket).poll_write_vectored(cx, slices),
+        };
         self.judge(cx, written)
     }
 

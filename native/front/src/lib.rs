@@ -33,6 +33,7 @@ pub mod plain_http;
 mod query;
 mod read;
 mod rebinding;
+mod recent;
 mod rendering;
 mod request_body;
 pub mod request_info;

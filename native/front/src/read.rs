@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
-use http::{Method, Response};
+use http::{HeaderMap, Method, Response};
 use kubecore_core::authn::UserInfo;
 use kubecore_core::protobuf::{self, ProtobufMetadata};
 use kubecore_core::status::Status;
@@ -22,6 +22,8 @@ use crate::server::Server;
 use crate::status::{APPLICATION_JSON, NO_CACHE, PROTOBUF, refusal, refusal_to};
 use crate::watch_body::WatchBody;
 
+/// Of most answers: of what media they are, how long they may be kept, and by whose names they are known.
+const HEADERS: usize = 6;
 const PROTOBUF_STREAM: HeaderValue = HeaderValue::from_static(protobuf::STREAM_CONTENT_TYPE);
 
 impl Server {
@@ -163,6 +165,8 @@ fn namespace_of<'e>(exchange: &'e Exchange, route: &Route) -> Option<&'e str> {
 
 fn response(body: Body, form: Form) -> Response<Body> {
     let mut response = Response::new(body);
+    // With those that the chain puts there, so that they need not be moved when there are more.
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     let media = if form.is_protobuf() { PROTOBUF } else { APPLICATION_JSON };
     response.headers_mut().insert(CONTENT_TYPE, media);
     response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);

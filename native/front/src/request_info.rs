@@ -2,6 +2,8 @@
 //!
 //! Source: apiserver `pkg/endpoints/request/requestinfo.go`. The path is split after percent-decoding, as Go does.
 
+mod recalled;
+
 use std::borrow::Cow;
 
 use http::Method;

@@ -66,10 +66,9 @@ impl Server {
             take_offered_token(&mut parts.headers);
         }
         let query = parts.uri.query().unwrap_or("");
-        let Ok(info) = RequestInfo::parse(&parts.method, parts.uri.path(), query) else {
+        let Ok(info) = RequestInfo::of(&parts.method, parts.uri.path(), query) else {
             return refuse(&Status::bad_request("the request path is not valid"));
         };
-        let info = Arc::new(info);
         let audit = self.draft(&parts.headers, given.or(made), &parts.uri, connection.remote.ip(), &info);
         let exchange = Exchange {
             audit,
@@ -189,25 +188,22 @@ impl Server {
     }
 
     fn authorize(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Status> {
-        let user = decisions.user.as_deref()?;
-        let attributes = exchange.attributes();
+        let user = decisions.user.as_ref()?;
         let began = self.begin_authorization(decisions);
-        // As far as somebody wants to be told.
-        let mut why = exchange.trail().map(|trail| (trail, String::new()));
-        let told = why.as_mut().map(|(_, reason)| reason);
-        let (verdict, by) = self.authorizer.in_turn(user, &attributes, || exchange.selectors(), told);
-        self.authorizer.decided.count(by, verdict == Verdict::Allow);
-        let denied = matches!(verdict, Verdict::Deny(_));
+        let trail = exchange.trail();
+        let judged = self.authorizer.judge(user, &exchange.info, || exchange.selectors(), trail.is_some());
+        self.authorizer.decided.count(judged.by, judged.verdict == Verdict::Allow);
+        let denied = matches!(judged.verdict, Verdict::Deny(_));
         let took = began.elapsed();
-        if let Some((trail, _)) = &why {
+        if let Some(trail) = trail {
             trail.took(Layer::Authorization, took);
         }
-        match verdict {
+        match judged.verdict {
             Verdict::Allow => {
                 self.judged.authorized(Authorization::Allowed, took);
                 decisions.authorized = Some(true);
-                if let Some((trail, reason)) = why {
-                    trail.decided("allow", reason);
+                if let Some(trail) = trail {
+                    trail.decided("allow", judged.why.unwrap_or_default());
                 }
             }
             Verdict::Python => decisions.authorized = None,
@@ -216,7 +212,7 @@ impl Server {
                 self.judged.authorized(how, took);
                 decisions.authorized = Some(false);
                 self.audit_decision(exchange, user, Some(&reason));
-                return Some(status::forbidden(&user.username, &attributes, &reason));
+                return Some(status::forbidden(&user.username, &exchange.attributes(), &reason));
             }
         }
         None

@@ -24,16 +24,15 @@ pub(super) fn write_time(out: &mut Vec<u8>, unix: Duration, digits: usize) {
         text = date(unix.as_secs());
         LAST.set((unix.as_secs(), text));
     }
-    out.extend_from_slice(&text);
-    out.push(b'.');
-    let digits = digits.min(9) as u32;
-    let mut part = u64::from(unix.subsec_nanos()) / 10_u64.pow(9 - digits);
-    let start = out.len();
-    out.resize(start + digits as usize, b'0');
-    for place in out[start..].iter_mut().rev() {
+    // In one piece: lines have many of these.
+    let mut whole = *b"0000-00-00T00:00:00.000000000";
+    whole[..SECONDS_LONG].copy_from_slice(&text);
+    let mut part = unix.subsec_nanos();
+    for place in whole[SECONDS_LONG + 1..].iter_mut().rev() {
         *place = b'0' + (part % 10) as u8;
         part /= 10;
     }
+    out.extend_from_slice(&whole[..SECONDS_LONG + 1 + digits.min(9)]);
 }
 
 fn date(seconds: u64) -> [u8; SECONDS_LONG] {

@@ -97,6 +97,40 @@ pub struct Names {
     pub resource_version: String,
 }
 
+/// What an annotation says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    Own(Cow<'static, str>),
+    Shared(Arc<str>),
+}
+
+impl Note {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Own(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl From<&'static str> for Note {
+    fn from(text: &'static str) -> Self {
+        Self::Own(text.into())
+    }
+}
+
+impl From<String> for Note {
+    fn from(text: String) -> Self {
+        Self::Own(text.into())
+    }
+}
+
+impl From<Arc<str>> for Note {
+    fn from(text: Arc<str>) -> Self {
+        Self::Shared(text)
+    }
+}
+
 /// What is found out on the way.
 #[derive(Default)]
 pub struct Findings {
@@ -113,7 +147,7 @@ pub struct Findings {
     pub request_object: Option<Box<RawValue>>,
     pub response_object: Option<Box<RawValue>>,
     /// In the order of their keys.
-    annotations: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    annotations: Vec<(Cow<'static, str>, Note)>,
 }
 
 impl Findings {
@@ -133,12 +167,12 @@ impl Findings {
         }
     }
 
-    pub fn annotations(&self) -> &[(Cow<'static, str>, Cow<'static, str>)] {
+    pub fn annotations(&self) -> &[(Cow<'static, str>, Note)] {
         &self.annotations
     }
 
     /// Of several values for one key the first one stays.
-    pub fn annotate(&mut self, key: Cow<'static, str>, value: Cow<'static, str>) {
+    pub fn annotate(&mut self, key: Cow<'static, str>, value: Note) {
         if let Err(place) = self.annotations.binary_search_by(|(other, _)| other.cmp(&key)) {
             self.annotations.insert(place, (key, value));
         }

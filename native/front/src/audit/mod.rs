@@ -36,7 +36,7 @@ use serde_json::value::RawValue;
 pub use backups::Rotation;
 pub(crate) use dates::date_and_time;
 pub use event::ResponseStatus;
-use event::{Findings, Reached, without_managed_fields};
+use event::{Findings, Note, Reached, without_managed_fields};
 pub use events::Events;
 pub use fitting::Fitting;
 pub use head::{Asked, Head, Sources, Text, Told};
@@ -229,11 +229,11 @@ impl Trail {
     }
 
     /// Of several values for one key the first one stays.
-    pub fn annotate(&self, key: impl Into<Cow<'static, str>>, value: impl Into<Cow<'static, str>>) {
+    pub fn annotate(&self, key: impl Into<Cow<'static, str>>, value: impl Into<Note>) {
         self.findings.lock().annotate(key.into(), value.into());
     }
 
-    pub fn decided(&self, decision: impl Into<Cow<'static, str>>, reason: impl Into<Cow<'static, str>>) {
+    pub fn decided(&self, decision: impl Into<Note>, reason: impl Into<Note>) {
         let mut findings = self.findings.lock();
         findings.annotate("authorization.k8s.io/decision".into(), decision.into());
         findings.annotate("authorization.k8s.io/reason".into(), reason.into());

@@ -16,8 +16,10 @@ use serde::Serialize;
 use super::dates::write_time;
 use super::event::{Findings, Names, Reached, ResponseStatus, User};
 use super::events::Events;
-use super::head::Head;
+use super::head::{Asked, Head};
 use super::policy::Stage;
+use crate::recent::{Recent, number_of};
+use crate::request_info::RequestInfo;
 
 /// Users whose JSON a thread keeps, and how long it may be.
 const USERS_KEPT: usize = 256;
@@ -74,8 +76,56 @@ fn write_beginning(out: &mut Vec<u8>, level: &str, stage: Stage, request: &Reque
     out.push(b'"');
 }
 
+/// What all stages tell of a request that is asked again and again, as it was written.
+struct Facts {
+    user: Arc<UserInfo>,
+    info: Arc<RequestInfo>,
+    uri: Box<str>,
+    user_agent: Box<str>,
+    sources: Box<[IpAddr]>,
+    json: Box<[u8]>,
+}
+
+impl Facts {
+    fn are_of(&self, user: &Arc<UserInfo>, info: &Arc<RequestInfo>, head: &Head) -> bool {
+        Arc::ptr_eq(&self.user, user)
+            && Arc::ptr_eq(&self.info, info)
+            && *self.uri == *head.uri.as_str()
+            && *self.user_agent == *head.user_agent.as_str()
+            && *self.sources == *head.sources.as_slice()
+    }
+}
+
 /// What all stages tell.
 fn write_facts(out: &mut Vec<u8>, request: &Request, found: &Findings) {
+    let head = &request.head;
+    let (Some(user), Asked::Read(info)) = (&request.user, &head.asked) else {
+        return write_facts_anew(out, request, found);
+    };
+    if found.impersonated.is_some() || found.names.is_some() {
+        return write_facts_anew(out, request, found);
+    }
+    let number = number_of(user, info);
+    FACTS.with_borrow_mut(|recent| {
+        if let Some(facts) = recent.get(number).filter(|facts| facts.are_of(user, info, head)) {
+            return out.extend_from_slice(&facts.json);
+        }
+        let start = out.len();
+        write_facts_anew(out, request, found);
+        if out.len() - start <= LONGEST_KEPT {
+            recent.put(number, || Facts {
+                user: user.clone(),
+                info: info.clone(),
+                uri: head.uri.as_str().into(),
+                user_agent: head.user_agent.as_str().into(),
+                sources: head.sources.as_slice().into(),
+                json: out[start..].into(),
+            });
+        }
+    });
+}
+
+fn write_facts_anew(out: &mut Vec<u8>, request: &Request, found: &Findings) {
     let (head, asked) = (&request.head, request.head.asked.attributes());
     out.extend_from_slice(b",\"requestURI\":");
     write_text(out, head.uri.as_str());
@@ -151,7 +201,7 @@ fn write_annotations(out: &mut Vec<u8>, found: &Findings) {
         out.push(if number == 0 { b'{' } else { b',' });
         write_text(out, key);
         out.push(b':');
-        write_text(out, value);
+        write_text(out, value.as_str());
     }
     out.push(b'}');
 }
@@ -160,6 +210,7 @@ fn write_annotations(out: &mut Vec<u8>, found: &Findings) {
 type ToldUsers = FxHashMap<*const UserInfo, (Arc<UserInfo>, Box<[u8]>)>;
 
 thread_local! {
+    static FACTS: RefCell<Recent<Facts>> = const { RefCell::new(Recent::new()) };
     static USERS: RefCell<ToldUsers> = RefCell::default();
     static SPECIAL: RefCell<(String, Vec<u8>)> = const { RefCell::new((String::new(), Vec::new())) };
 }
@@ -262,9 +313,12 @@ fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::time::Duration;
 
+    use http::Method;
     use proptest::prelude::*;
 
+    use super::super::{Sources, Text};
     use super::*;
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -287,6 +341,33 @@ mod tests {
         for user in users.iter().chain((0..USERS_KEPT).map(|_| &users[1])).chain(&users) {
             let told = written(|out| write_user(out, user));
             assert_eq!(told, serde_json::to_string(&User::of(user)).unwrap());
+        }
+    }
+
+    /// Requests for one thing by one user which differ in what else is told of them, again and again.
+    #[test]
+    fn what_is_kept_of_a_request_is_told_of_no_other() {
+        let info: Arc<RequestInfo> = RequestInfo::parse(&Method::GET, "/api/v1/pods", "").unwrap().into();
+        let users = ["jane", "joe"].map(|name| Arc::new(UserInfo::new(name, &[])));
+        let told_of = |user: &Arc<UserInfo>, number: usize, write: fn(&mut Vec<u8>, &Request, &Findings)| {
+            let sources = Sources::Direct(Ipv4Addr::new(10, 0, 0, (number & 1) as u8).into());
+            let text = |name: &str, bit: usize| Text::Own(format!("{name}{}", number >> bit & 1).into());
+            let (uri, user_agent) = (text("/api/v1/pods?x=", 1), text("agent", 2));
+            let (audit_id, asked, received) = (text("id", 0), Asked::Read(info.clone()), Duration::ZERO);
+            let head = Box::new(Head { audit_id, uri, sources, user_agent, asked, received });
+            let mut found = Findings::default();
+            if number >> 3 & 1 == 1 {
+                found.impersonated = Some(users[0].clone());
+            }
+            if number >> 4 & 1 == 1 {
+                found.names = Some(Box::new(Names { uid: "u".into(), ..Names::default() }));
+            }
+            written(|out| write(out, &Request { head, user: Some(user.clone()) }, &found))
+        };
+        for number in (0..32).chain((0..32).flat_map(|number| [number; 3])) {
+            for user in &users {
+                assert_eq!(told_of(user, number, write_facts), told_of(user, number, write_facts_anew));
+            }
         }
     }
 

@@ -202,10 +202,13 @@ impl Authenticator {
         if let Ok(Some(user)) = certificate {
             return Outcome::User(user);
         }
-        if let Some(value) = headers.get(AUTHORIZATION)
-            && let Some(token) = bearer(value)
-        {
-            return self.remembered_token(memo, value, token);
+        if let Some(value) = headers.get(AUTHORIZATION) {
+            if let Some(outcome) = self.remembered(memo, value) {
+                return outcome;
+            }
+            if let Some(token) = bearer(value) {
+                return self.judged_token(memo, value, token);
+            }
         }
         // Of credentials, bad ones make a request nobody's, not an anonymous one.
         let is_refused = proxied.is_err() || certificate.is_err() || websocket::offered(headers).is_err();
@@ -266,17 +269,22 @@ impl Authenticator {
         }
     }
 
-    fn remembered_token(&self, memo: &TokenMemo, value: &HeaderValue, token: &str) -> Outcome {
-        let generation = self.generation();
-        let remembered = match &*memo.0.lock() {
-            Some((known, of, good)) if *of == generation && known == value => Some(good.clone()),
-            _ => None,
+    /// Who comes with the same header as the last one of the connection, if nothing has changed since.
+    fn remembered(&self, memo: &TokenMemo, value: &HeaderValue) -> Option<Outcome> {
+        let good = match &*memo.0.lock() {
+            Some((known, of, good)) if *of == self.generation() && known == value => good.clone(),
+            _ => return None,
         };
         // What Python vouched for may have to be judged again.
-        if let Some(good) = remembered.filter(|good| !self.is_over(good)) {
-            self.tokens.remembered();
-            return self.outcome(&good);
+        if self.is_over(&good) {
+            return None;
         }
+        self.tokens.remembered();
+        Some(self.outcome(&good))
+    }
+
+    fn judged_token(&self, memo: &TokenMemo, value: &HeaderValue, token: &str) -> Outcome {
+        let generation = self.generation();
         match self.verify(token) {
             Some(good) => {
                 *memo.0.lock() = Some((value.clone(), generation, good.clone()));

@@ -3,6 +3,7 @@
 mod abac;
 mod decided;
 mod held;
+mod kept;
 mod opinions;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use kubecore_core::rbac::{Attributes, Decision, Policy, PolicyStore};
 pub use abac::Policy as AbacPolicy;
 use decided::Decided;
 pub use held::{Held, HeldRight};
+pub use kept::Judgement;
 pub use opinions::{Opinion, Selectors};
 use opinions::{Opinions, Question};
 
@@ -76,9 +78,16 @@ pub struct Seen {
     settings: u64,
 }
 
+/// No two authorizers ever have the same settings' number.
+static SETTINGS: AtomicU64 = AtomicU64::new(0);
+
+fn next_settings() -> u64 {
+    SETTINGS.fetch_add(1, Ordering::Relaxed)
+}
+
 pub struct Authorizer {
     modes: ArcSwap<Vec<Mode>>,
-    /// How often modes and the policies of the file have been set.
+    /// Another number each time that modes or the policies of the file are set.
     settings: AtomicU64,
     policy: Arc<PolicyStore>,
     abac: ArcSwap<Vec<AbacPolicy>>,
@@ -92,7 +101,7 @@ impl Authorizer {
     pub fn new(policy: Arc<PolicyStore>, clock: Clock) -> Self {
         Self {
             modes: ArcSwap::from_pointee(vec![Mode::Rbac]),
-            settings: AtomicU64::new(0),
+            settings: AtomicU64::new(next_settings()),
             policy,
             abac: ArcSwap::default(),
             opinions: Opinions::default(),
@@ -111,12 +120,12 @@ impl Authorizer {
         self.decided.begin(names);
         self.modes.store(Arc::new(modes));
         self.opinions.clear();
-        self.settings.fetch_add(1, Ordering::Release);
+        self.settings.store(next_settings(), Ordering::Release);
     }
 
     pub fn set_abac(&self, policies: Vec<AbacPolicy>) {
         self.abac.store(Arc::new(policies));
-        self.settings.fetch_add(1, Ordering::Release);
+        self.settings.store(next_settings(), Ordering::Release);
     }
 
     pub fn seen(&self) -> Seen {
