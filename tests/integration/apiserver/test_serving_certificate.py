@@ -42,10 +42,10 @@ async def test_whoever_connects_after_a_renewal_is_shown_the_new_one(tmp_path: P
         async with grpc.aio.secure_channel(f"localhost:{server.grpc_port}", credentials) as channel:
             await channel.channel_ready()
         first = await serial(server.secure_port)
-        server._renew_serving()
+        server.identity.renew_serving()
         assert await serial(server.secure_port) == first, "it has time left"
         (tmp_path / "pki" / "apiserver.crt").unlink()
-        server._renew_serving()
+        server.identity.renew_serving()
         assert await serial(server.secure_port) != first
         assert await serial(server.grpc_port) == await serial(server.secure_port)
         writer.write(b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n")
