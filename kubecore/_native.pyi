@@ -1010,9 +1010,6 @@ class Authenticator:
         """Hand requests with a token unknown here to Python (authenticated None) instead of answering 401."""
     def set_anonymous(self, enabled: bool, paths: Sequence[str] = ...) -> None:
         """Whether requests without credentials are let in, with paths: at exactly these."""
-    def authenticate(self, *, token: str | None, certificate_der: bytes | None) -> tuple[UserInfo | None, bool]:
-        """Of credentials without a request: the user, and whether that is the last word; if not, the token is Python's to
-        judge. No credentials give system:anonymous."""
     def review_token(self, token: str, audiences: Sequence[str]) -> tuple[UserInfo, list[str]] | None:
         """A service account token or a kept one judged for other audiences: the user and the audiences that fit."""
 

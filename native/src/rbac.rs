@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kubecore_core::authn::UserInfo as CoreUser;
 use kubecore_core::rbac::{self, Attributes as CoreAttributes, Decision, PolicyRule};
 use kubecore_front::authn::{
-    Anonymous, Authenticator as CoreAuthenticator, ClientCa, FrontProxy, Outcome, PublicKey, Remarks,
+    Anonymous, Authenticator as CoreAuthenticator, ClientCa, FrontProxy, PublicKey, Remarks,
     ServiceAccountIssuer,
 };
 use kubecore_front::authz::{
@@ -166,15 +166,6 @@ impl Authenticator {
             (true, true) => Anonymous::Everywhere,
             (true, false) => Anonymous::At(paths),
         });
-    }
-
-    #[pyo3(signature = (*, token, certificate_der))]
-    fn authenticate(&self, token: Option<&str>, certificate_der: Option<&[u8]>) -> (Option<UserInfo>, bool) {
-        match self.0.authenticate_parts(token, certificate_der) {
-            Outcome::User(user) => (Some(UserInfo(user)), true),
-            Outcome::Rejected => (None, true),
-            Outcome::Unknown => (None, false),
-        }
     }
 
     fn review_token(&self, token: &str, audiences: Vec<String>) -> Option<(UserInfo, Vec<String>)> {

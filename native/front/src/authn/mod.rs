@@ -215,18 +215,6 @@ impl Authenticator {
         if is_refused { Outcome::Rejected } else { self.nobody(path) }
     }
 
-    /// The same for credentials without a request.
-    pub fn authenticate_parts(&self, token: Option<&str>, certificate_der: Option<&[u8]>) -> Outcome {
-        let identity = certificate_der.map(|der| ClientIdentity::new(vec![der.to_vec().into()]));
-        let certificate = identity.as_ref().map_or(Ok(None), |identity| self.certificate_user(identity));
-        match (certificate, token) {
-            (Ok(Some(user)), _) => Outcome::User(user),
-            (_, Some(token)) => self.verify(token).map_or_else(|| self.unknown(), |good| self.outcome(&good)),
-            (Err(_), None) => Outcome::Rejected,
-            (Ok(None), None) => self.nobody(""),
-        }
-    }
-
     /// The user of a token that is known here for good, and those of `audiences` (those of the API when empty) that it
     /// is meant for, one at least. What Python has vouched for it must judge anew, for other audiences.
     pub fn review(&self, token: &str, audiences: &[String]) -> Option<(Arc<UserInfo>, Vec<String>)> {

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import ipaddress
+import ssl
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,8 +18,9 @@ from cryptography.x509.name import _ASN1Type as ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubecore import _native
+from kubecore.apiserver.authentication.pki import CertificateAuthority
 from kubecore.client.client import Object
-from kubecore.clock import VirtualClock, native_clock
+from kubecore.clock import RealClock, VirtualClock, native_clock
 from kubecore.controllers.identities.certificate_requests import CertificateRequest, Signer
 from kubecore.controllers.identities.certificates import (
     REQUESTS,
@@ -42,11 +47,13 @@ def pem_request(common_name: str, *organizations: str, names: tuple[x509.General
     return signed(subject(common_name, *organizations), names)
 
 
-def signed(name: x509.Name, names: tuple[x509.GeneralName, ...] = ()) -> str:
+def signed(
+    name: x509.Name, names: tuple[x509.GeneralName, ...] = (), key: ec.EllipticCurvePrivateKey | None = None
+) -> str:
     builder = x509.CertificateSigningRequestBuilder().subject_name(name)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    made = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    made = builder.sign(key or ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
     return base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
 
 
@@ -71,10 +78,13 @@ def signer(clock: VirtualClock) -> Signer:
         .not_valid_after(clock.now() + timedelta(days=300))
         .sign(key, hashes.SHA256())
     )
-    private = key.private_bytes(
+    return Signer(authority.public_bytes(serialization.Encoding.PEM), in_pem(key))
+
+
+def in_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return Signer(authority.public_bytes(serialization.Encoding.PEM), private)
 
 
 async def outcome(api: FakeAPI, running: Running, signer: Signer, obj: Object) -> Object:
@@ -85,6 +95,48 @@ async def outcome(api: FakeAPI, running: Running, signer: Signer, obj: Object) -
     assert found is not None
     status: Object = found["status"]
     return status
+
+
+class Judge:
+    """A front of an API server, which trusts the authority of `signer`."""
+
+    def __init__(self, signer: Signer, folder: Path, clock: VirtualClock) -> None:
+        self._folder = folder
+        authority = CertificateAuthority(folder / "pki", RealClock())
+        pair = authority.serving("front", ["127.0.0.1"])
+        self._trust = ssl.create_default_context(cadata=authority.certificate.decode())
+        self.front = _native.Front(_native.WatchCache(), clock=native_clock(clock))
+        self.front.set_ready(True)
+        self.front.authorizer().set_modes(["AlwaysAllow"])
+        self.front.authenticator().set_client_ca(signer._authority.public_bytes(serialization.Encoding.PEM))
+        self._port = self.front.listen_tls("127.0.0.1", 0, _native.ServingCertificate(pair.certificate, pair.key))
+
+    async def user(self, shown: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> _native.UserInfo | None:
+        """Whom a client is taken for that shows the certificate."""
+        file = self._folder / "client.pem"
+        file.write_bytes(shown.public_bytes(serialization.Encoding.PEM) + in_pem(key))
+        self._trust.load_cert_chain(file)
+        handed_over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.front.fileno(), handed_over.set)
+        _, writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=self._trust)
+        try:
+            writer.write(b"GET /elsewhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            async with asyncio.timeout(60):
+                await handed_over.wait()
+            (request,) = self.front.drain()
+            request.respond(404, b"{}")
+            return request.user
+        finally:
+            writer.close()
+            loop.remove_reader(self.front.fileno())
+
+
+@pytest.fixture
+def judge(signer: Signer, tmp_path: Path, clock: VirtualClock) -> Iterator[Judge]:
+    made = Judge(signer, tmp_path, clock)
+    yield made
+    made.front.shutdown(0)
 
 
 def certificate(status: Object) -> x509.Certificate:
@@ -115,18 +167,17 @@ async def test_an_approved_request_gets_a_certificate_of_its_subject_and_usages(
 
 @pytest.mark.parametrize("kind", [ASN1Type.UTF8String, ASN1Type.BMPString, ASN1Type.PrintableString])
 async def test_of_several_names_the_one_that_was_approved_is_the_only_one(
-    api: FakeAPI, running: Running, signer: Signer, clock: VirtualClock, kind: ASN1Type
+    api: FakeAPI, running: Running, signer: Signer, judge: Judge, kind: ASN1Type
 ) -> None:
     """Whoever judges a client finds that one, too, however the request wrote it (a kubelet could be anybody)."""
     names = [(NODE, kind), ("kubernetes-admin", ASN1Type.UTF8String), (NODE, kind)]
     parts = [x509.NameAttribute(NameOID.COMMON_NAME, name, one) for name, one in names]
     parts += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes", kind)]
-    made = certificate(await outcome(api, running, signer, asking(signed(x509.Name(parts)), signer=KUBELET)))
+    key = ec.generate_private_key(ec.SECP256R1())
+    asked = asking(signed(x509.Name(parts), key=key), signer=KUBELET)
+    made = certificate(await outcome(api, running, signer, asked))
     assert made.subject.rfc4514_string() == f"CN={NODE},O=system:nodes"
-    front = _native.Front(_native.WatchCache(), clock=native_clock(clock))
-    judge = front.authenticator()
-    judge.set_client_ca(signer._authority.public_bytes(serialization.Encoding.PEM))
-    user, _ = judge.authenticate(token=None, certificate_der=made.public_bytes(serialization.Encoding.DER))
+    user = await judge.user(made, key)
     assert user is not None
     assert (user.username, list(user.groups)) == (NODE, ["system:nodes", "system:authenticated"])
 
