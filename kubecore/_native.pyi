@@ -1661,6 +1661,9 @@ class CarriedAnswer:
     @property
     def retry_after(self) -> int:
         """In how many seconds to come again; 0 where that is not said."""
+    @property
+    def warnings(self) -> list[str]:
+        """The values of its headers `Warning`; none before there is an answer."""
     def take(self) -> bytes | None:
         """What is there of the body and has not been taken; None: that was all."""
     def leave(self) -> None:

@@ -120,6 +120,11 @@ impl CarriedAnswer {
         self.0.retry_after()
     }
 
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.0.warnings().iter().map(|one| String::from_utf8_lossy(one.as_bytes()).into_owned()).collect()
+    }
+
     fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         let pieces = self.0.take()?;
         Some(match pieces.as_slice() {

@@ -57,8 +57,7 @@ def rpc_status(error: StatusError) -> pb.RpcStatus:
 
 def fitting(error: StatusError) -> StatusError:
     """The error, or where its message and details are too long for headers: its message cut, and without its causes."""
-    # The details are sent in base64.
-    if _sent_bytes(error.message) + rpc_status(error).ByteSize() * 4 // 3 <= _MOST_HEADER_BYTES:
+    if sent_bytes(error) <= _MOST_HEADER_BYTES:
         return error
     short = {key: value for key, value in (error.details or {}).items() if key != "causes"}
     shorter = StatusError(error.code, error.reason, _cut(error.message), short or None)
@@ -72,7 +71,13 @@ def trailer(error: StatusError) -> tuple[tuple[str, bytes], ...]:
     return ((DETAILS_KEY, rpc_status(error).SerializeToString()),)
 
 
-def _sent_bytes(message: str) -> int:
+def sent_bytes(error: StatusError) -> int:
+    """Of its message and its details."""
+    # The details are sent in base64.
+    return _message_bytes(error.message) + rpc_status(error).ByteSize() * 4 // 3
+
+
+def _message_bytes(message: str) -> int:
     """Of a message as a header has it: what is not printable ASCII, and %, takes three bytes for one."""
     return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in message.encode())
 
@@ -80,7 +85,7 @@ def _sent_bytes(message: str) -> int:
 def _cut(message: str) -> str:
     taken = 0
     for index, character in enumerate(message):
-        taken += _sent_bytes(character)
+        taken += _message_bytes(character)
         if taken > _MOST_MESSAGE_BYTES:
             return message[:index] + "..."
     return message

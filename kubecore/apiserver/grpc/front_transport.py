@@ -15,9 +15,11 @@ import msgspec
 
 from kubecore.api import errors
 from kubecore.api.errors import StatusError
+from kubecore.apiserver.grpc.telling import AUDIT_ID
 
 if TYPE_CHECKING:
     from kubecore._native import CarriedAnswer, TunnelCall
+    from kubecore.apiserver.grpc.telling import Telling
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -38,9 +40,12 @@ _LINE = msgspec.json.Decoder(_Line)
 class FrontTransport:
     """Satisfies kubecore.apiserver.grpc.service.Transport for one call."""
 
-    def __init__(self, call: TunnelCall, metadata: Metadata) -> None:
+    def __init__(self, call: TunnelCall, metadata: Metadata, telling: Telling) -> None:
+        """`telling` hears what the answers' headers say."""
         self._call = call
-        self._headers = [(name, value) for name, value in metadata if isinstance(value, str)]
+        self._telling = telling
+        self._headers = [(name, value) for name, value in metadata if isinstance(value, str) and name != AUDIT_ID]
+        self._headers.append((AUDIT_ID, telling.audit_id))
 
     async def request(
         self, method: str, path: str, *, query: Mapping[str, str], body: bytes | None, content_type: str
@@ -54,6 +59,7 @@ class FrontTransport:
             whole = piece or b""
         finally:
             answer.leave()
+        self._telling.warn(answer.warnings)
         if answer.status == 429:
             return 429, _too_many(whole, answer.retry_after).to_json()
         return answer.status, whole
@@ -65,6 +71,8 @@ class FrontTransport:
         try:
             while not answer.status:
                 await _more(there)
+            self._telling.warn(answer.warnings)
+            await self._telling.begin()
             pieces = _pieces(answer, there)
             if answer.status != 200:
                 told = b"".join([piece async for piece in pieces])

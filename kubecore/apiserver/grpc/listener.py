@@ -24,7 +24,8 @@ _BACKLOG = 1024
 class GrpcListener:
     """The port, and the server behind it once there was a first connection.
 
-    `transport_for(call, metadata)` gives the API server as whoever calls, through `front`, whose limits hold here, too.
+    `transport_for(call, metadata, telling)` gives the API server as whoever calls, through `front`, whose limits hold
+    here, too.
     `run_dir` is for a socket of its own; nobody else is let in there.
     """
 

@@ -30,8 +30,9 @@ from kubecore.api import errors
 from kubecore.api.errors import StatusError
 from kubecore.api.v1pb import objects_pb2 as pb
 from kubecore.apiserver.grpc import service
-from kubecore.apiserver.grpc.failures import code_of, fitting, trailer
+from kubecore.apiserver.grpc.failures import code_of, fitting, sent_bytes, trailer
 from kubecore.apiserver.grpc.service import Transport
+from kubecore.apiserver.grpc.telling import Telling
 
 if TYPE_CHECKING:
     from kubecore.apiserver.grpc.front_transport import Metadata
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("kubecore.apiserver.grpc")
 
 Asked = Callable[[grpc.aio.ServicerContext], None]
-TransportFor = Callable[[_native.TunnelCall, "Metadata"], Transport]
+TransportFor = Callable[[_native.TunnelCall, "Metadata", Telling], Transport]
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Objects"].full_name
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
@@ -89,7 +90,8 @@ def _reflect(server: grpc.aio.Server, asked: Asked, *services: str) -> None:
 class GrpcServer:
     """Serves `kubecore.v1.Objects`, health and reflection on a socket that listens already, with TLS.
 
-    `transport_for(call, metadata)` gives the API server as whoever calls, through `front`, whose limits hold here, too.
+    `transport_for(call, metadata, telling)` gives the API server as whoever calls, through `front`, whose limits hold
+    here, too.
     `run_dir` must be a directory only this user can enter.
     """
 
@@ -159,11 +161,12 @@ class GrpcServer:
         self, operation: Callable[[Transport, _Request], Awaitable[Message]], request_type: type[_Request]
     ) -> grpc.RpcMethodHandler:
         async def handle(request: _Request, context: grpc.aio.ServicerContext) -> bytes:
-            call = self._call(context)
+            call, telling = self._call(context), Telling(context)
             try:
-                answer = await operation(self._transport(call, context), request)
+                answer = await operation(self._transport(call, context, telling), request)
             except Exception as error:
-                await _abort(context, error)
+                await _abort(context, error, telling)
+            context.set_trailing_metadata(telling.entries())
             return answer.SerializeToString()
 
         return grpc.unary_unary_rpc_method_handler(handle, request_deserializer=request_type.FromString)
@@ -172,11 +175,13 @@ class GrpcServer:
         self, operation: Callable[[Transport, _Request], AsyncIterator[Message]], request_type: type[_Request]
     ) -> grpc.RpcMethodHandler:
         async def handle(request: _Request, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-            call = self._call(context)
+            call, telling = self._call(context), Telling(context)
             try:
-                async for message in operation(self._transport(call, context), request):
+                async for message in operation(self._transport(call, context, telling), request):
+                    await telling.begin()
                     yield message.SerializeToString()
             except Exception as error:
+                await telling.begin()
                 await _abort(context, error)
 
         return grpc.unary_stream_rpc_method_handler(handle, request_deserializer=request_type.FromString)
@@ -185,11 +190,13 @@ class GrpcServer:
         """To be held until the call's end. None for who did not come through the tunnel."""
         return None if self._tunnel is None else self._tunnel.call(context.peer())
 
-    def _transport(self, call: _native.TunnelCall | None, context: grpc.aio.ServicerContext) -> Transport:
+    def _transport(
+        self, call: _native.TunnelCall | None, context: grpc.aio.ServicerContext, telling: Telling
+    ) -> Transport:
         """The API server as whoever calls. Raises StatusError (401) for a stranger."""
         if call is None:
             raise errors.unauthorized()
-        return self._transport_for(call, context.invocation_metadata() or ())
+        return self._transport_for(call, context.invocation_metadata() or (), telling)
 
     def _notice(self, context: grpc.aio.ServicerContext) -> None:
         """Something is asked on this connection now, by whoever that is."""
@@ -210,12 +217,13 @@ class _Health:
         self.Check, self.List, self.Watch = map(noticed, (servicer.Check, servicer.List, servicer.Watch))
 
 
-async def _abort(context: grpc.aio.ServicerContext, error: Exception) -> Any:
-    """Ends the call with what the error says. Never returns."""
+async def _abort(context: grpc.aio.ServicerContext, error: Exception, telling: Telling | None = None) -> Any:
+    """Ends the call with what the error says, and what is to be told at the end. Never returns."""
     if not isinstance(error, StatusError):
         if isinstance(error, grpc.aio.AbortError):
             raise error
         log.error("a gRPC call failed", exc_info=error)
         error = errors.internal_error(f"{type(error).__name__}: {error}")
     error = fitting(error)
-    await context.abort(code_of(error), error.message, trailer(error))
+    told = () if telling is None else telling.entries(beside=sent_bytes(error))
+    await context.abort(code_of(error), error.message, (*told, *trailer(error)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, TypeVar
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -17,6 +18,7 @@ from kubecore.api.v1pb import objects_pb2 as pb
 
 Operation = pb.Operation
 Metadata = Sequence[tuple[str, str]]
+Warned = Callable[[str], None]
 PatchKind = Literal["json", "merge", "strategic", "apply"]
 
 _SERVICE = "/kubecore.v1.Objects/"
@@ -102,20 +104,21 @@ def connect(
     server_name: str = "",
     field_manager: str = "",
     metadata: Metadata = (),
+    warned: Warned | None = None,
 ) -> GrpcClient:
     """A client of the server at `host:port`; `ca`, `certificate` and `key` are PEM.
 
     Give a certificate with its key, or a token, or neither for an anonymous caller. `server_name` is the name the
     server's certificate is checked against where it is not the host's. `field_manager` is the name that writes go by,
     without which nothing can be applied. `metadata` goes with each call, as what REST has
-    headers for (`impersonate-user`).
+    headers for (`impersonate-user`). `warned` is called with what REST has headers Warning for (`299 - "..."`).
     """
     options = [*_OPTIONS]
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))  # type: ignore[arg-type]
     credentials = grpc.ssl_channel_credentials(ca, key, certificate)
     channel = grpc.aio.secure_channel(target, credentials, options=options)
-    return GrpcClient(channel, token=token, field_manager=field_manager, metadata=metadata)
+    return GrpcClient(channel, token=token, field_manager=field_manager, metadata=metadata, warned=warned)
 
 
 def status_error(error: grpc.aio.AioRpcError) -> StatusError:
@@ -135,9 +138,16 @@ class GrpcClient:
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, *, token: str = "", field_manager: str = "", metadata: Metadata = ()
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        token: str = "",
+        field_manager: str = "",
+        metadata: Metadata = (),
+        warned: Warned | None = None,
     ) -> None:
         self._channel = channel
+        self._warned = warned
         self._metadata = (*metadata, ("authorization", f"Bearer {token}")) if token else tuple(metadata)
         self._field_manager = field_manager
 
@@ -158,10 +168,14 @@ class GrpcClient:
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
         )
+        called = call(request, timeout=deadline, metadata=self._metadata)
         try:
-            return await call(request, timeout=deadline, metadata=self._metadata)  # type: ignore[no-any-return]
+            return await called  # type: ignore[no-any-return]
         except grpc.aio.AioRpcError as error:
             raise status_error(error) from error
+        finally:
+            if self._warned is not None and called.done():
+                self._hear(await called.trailing_metadata(), self._warned)
 
     async def _stream(
         self, name: str, request: Message, answer: type[_Answer], deadline: float | None
@@ -173,12 +187,20 @@ class GrpcClient:
         )
         call = method(request, timeout=deadline, metadata=self._metadata)
         try:
+            if self._warned is not None:
+                self._hear(await call.initial_metadata(), self._warned)
             async for message in call:
                 yield message
         except grpc.aio.AioRpcError as error:
             raise status_error(error) from error
         finally:
             call.cancel()
+
+    @staticmethod
+    def _hear(metadata: Iterable[tuple[str, str | bytes]] | None, warned: Warned) -> None:
+        for name, value in metadata or ():
+            if name == "warning" and isinstance(value, str):
+                warned(unquote(value))
 
     def _options(self, dry_run: bool, field_validation: str = "") -> pb.WriteOptions:
         return pb.WriteOptions(dry_run=dry_run, field_manager=self._field_manager, field_validation=field_validation)

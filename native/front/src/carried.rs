@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use http::header::{HeaderName, RETRY_AFTER};
+use http::header::{HeaderName, HeaderValue, RETRY_AFTER, WARNING};
 use http::{Request, Response, Version};
 use http_body_util::BodyExt;
 use kubecore_core::status::Status;
@@ -45,6 +45,7 @@ struct State {
     status: u16,
     /// Seconds; 0 where the answer has none.
     retry_after: u64,
+    warnings: Vec<HeaderValue>,
     pieces: Vec<Bytes>,
     bytes: usize,
     is_over: bool,
@@ -107,6 +108,11 @@ impl Carried {
     /// In how many seconds to come again; 0 where that is not said.
     pub fn retry_after(&self) -> u64 {
         self.state.lock().retry_after
+    }
+
+    /// What the answer's headers warn of. Nothing before there is one.
+    pub fn warnings(&self) -> Vec<HeaderValue> {
+        self.state.lock().warnings.clone()
     }
 
     /// What is there of the body. None: that was all.
@@ -174,6 +180,7 @@ impl Carried {
         let told = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let mut state = self.state.lock();
         state.retry_after = told.and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+        state.warnings = response.headers().get_all(WARNING).iter().cloned().collect();
         state.status = response.status().as_u16();
     }
 

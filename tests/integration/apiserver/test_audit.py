@@ -38,14 +38,14 @@ NOT_ITS_OWN = "- {level: None, users: ['system:apiserver']}\n"
 
 @asynccontextmanager
 async def audited(
-    folder: Path, rules: str, clock: Clock | None = None, **log: Any
+    folder: Path, rules: str, clock: Clock | None = None, grpc_port: int | None = None, **log: Any
 ) -> AsyncIterator[tuple[Http, APIServer]]:
     """An administrator's requests to a server that writes what `rules` want into `audit.log`, by its end: lines of
     several requests go there together."""
     options = AuditOptions(
         policy=load(HEAD + NOT_ITS_OWN + rules), log=LogOptions(path=str(folder / "audit.log"), **log)
     )
-    async with served(folder, clock, audit=options) as server:
+    async with served(folder, clock, audit=options, grpc_port=grpc_port) as server:
         pair = server.issue_client_certificate("admin", ["system:masters"])
         async with Http(server, folder, pair=pair) as http:
             yield http, server

@@ -13,6 +13,7 @@ from kubecore.apiserver.server import APIServer
 from kubecore.clock import VirtualClock
 
 from .conftest import pod
+from .grpc_client import calling, whoami
 from .http import Http
 from .test_audit import audited, events, named
 
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.asyncio
 HERE = "/api/v1/namespaces/default"
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 STALE = "authentication.k8s.io/stale-token"
+ROBOT = "system:serviceaccount:default:robot"
 ASKED_FOR = 3607
 
 
@@ -64,6 +66,26 @@ async def test_a_token_that_should_have_been_replaced_is_told_in_the_audit_and_c
     assert STALE not in events(tmp_path, "in-time")[-1]["annotations"]
     for audit_id, after in (("late", 5), ("soon", 6), ("later", 26)):
         told = f"subject: system:serviceaccount:default:robot, seconds after warning threshold: {after}"
+        assert events(tmp_path, audit_id)[-1]["annotations"][STALE] == told
+
+
+async def test_over_grpc_it_is_told_and_counted_too(tmp_path: Path) -> None:
+    """However little of a call's way is REST's: it counts as a use, and one within ten seconds as the same one."""
+    clock = VirtualClock()
+    async with audited(tmp_path, "- level: Metadata", clock, grpc_port=0) as (http, server):
+        token = await of_a_pod(http, server)
+        for audit_id, seconds in (("in-time", ASKED_FOR + 5.0), ("late", 1.0), ("soon", 20.0), ("later", 0.0)):
+            async with calling(server, token=token, said={"audit-id": audit_id}) as client:
+                assert (await whoami(client))[1]["username"] == ROBOT
+            await clock.advance(seconds)
+        async with calling(server, token=token) as client:
+            # Of one connection, whose token is remembered.
+            for _ in range(2):
+                assert (await whoami(client))[1]["username"] == ROBOT
+        assert await counted(http) == (2, 1)
+    assert STALE not in events(tmp_path, "in-time")[-1]["annotations"]
+    for audit_id, after in (("late", 5), ("soon", 6), ("later", 26)):
+        told = f"subject: {ROBOT}, seconds after warning threshold: {after}"
         assert events(tmp_path, audit_id)[-1]["annotations"][STALE] == told
 
 
