@@ -80,6 +80,8 @@ class SharedInformer:
         self._on_update: list[Callable[[Object, Object], None]] = []
         self._on_delete: list[Callable[[Object], None]] = []
         self._synced = asyncio.Event()
+        self._refreshed = asyncio.Event()
+        self._refreshed.set()
         self._decoder = decoder_of(client.resource(resource))
         self._reflector: Reflector[Object] = Reflector(
             client,
@@ -100,6 +102,12 @@ class SharedInformer:
 
     async def wait_synced(self) -> None:
         await self._synced.wait()
+
+    async def refresh(self) -> None:
+        """Where the server has refused or not answered, asks at once, and waits for a list. What was known stays."""
+        if self._reflector.refresh():
+            self._refreshed.clear()
+        await self._refreshed.wait()
 
     def get(self, key: str) -> Object | None:
         return self._objects.get(key)
@@ -165,6 +173,7 @@ class SharedInformer:
             if known is None or meta.resource_version(known) != meta.resource_version(item):
                 self._replace_one(known, item)
         self._synced.set()
+        self._refreshed.set()
 
     def apply(self, type: str, item: Object) -> None:
         key = meta.key(item)

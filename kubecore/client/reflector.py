@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -81,6 +82,8 @@ class Reflector(Generic[T]):
         self._field_selector = field_selector
         self._resource_version = ""
         self._failures = 0
+        self._rested: asyncio.Event | None = None
+        """Set once it may try again, while it waits for that."""
 
     async def run(self) -> None:
         while True:
@@ -111,7 +114,21 @@ class Reflector(Generic[T]):
     async def _back_off(self) -> None:
         seconds = min(_BACK_OFF_SECONDS * 2.0**self._failures, _BACK_OFF_MAXIMUM)
         self._failures = min(self._failures + 1, 16)
-        await self._clock.sleep(seconds * random.uniform(1.0, 2.0))
+        self._rested = rested = asyncio.Event()
+        timer = self._clock.call_later(seconds * random.uniform(1.0, 2.0), rested.set)
+        try:
+            await rested.wait()
+        finally:
+            timer.cancel()
+            self._rested = None
+
+    def refresh(self) -> bool:
+        """Lists at once where it waits to try again after a failure; whether it does."""
+        if self._rested is None:
+            return False
+        self._resource_version = ""
+        self._rested.set()
+        return True
 
     async def _list(self) -> None:
         found = await self._client.list_raw(

@@ -68,8 +68,10 @@ class ReferencedObjects:
 
     async def _follow(self, uid: str, references: set[Reference]) -> None:
         self._of_pod[uid] = self._of_pod.get(uid, set()) | references
-        for reference in references:
-            self._join(reference, uid)
+        joined = [reference for reference in references if self._join(reference, uid)]
+        # For the pods before, the server may have refused: one that had gone from the API took its node's right along.
+        for reference in joined:
+            await self._watched[reference].informer.refresh()
         for reference in references:
             await self._watched[reference].informer.wait_synced()
 
@@ -79,7 +81,8 @@ class ReferencedObjects:
             if claim is not None and claim["spec"].get("volumeName"):
                 yield ("persistentvolumes", "", claim["spec"]["volumeName"])
 
-    def _join(self, reference: Reference, uid: str) -> None:
+    def _join(self, reference: Reference, uid: str) -> bool:
+        """False for a pod that follows it already."""
         watched = self._watched.get(reference)
         if watched is None:
             resource, namespace, name = reference
@@ -93,7 +96,9 @@ class ReferencedObjects:
                 on_update=lambda _, __: self._changed(reference),
                 on_delete=lambda _: self._changed(reference),
             )
+        is_new = uid not in watched.users
         watched.users.add(uid)
+        return is_new
 
     async def _leave(self, reference: Reference, uid: str) -> None:
         watched = self._watched.get(reference)
