@@ -10,10 +10,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::authn::{ClientIdentity, TokenMemo};
-use crate::lifespan::{self, Activity, Patience, live};
+use crate::lifespan::{self, Activity, Patience, Phase, live};
 use crate::outflow::Outflow;
 use crate::request_body::Sent;
 use crate::server::Server;
@@ -110,9 +110,16 @@ where
         // It bounds what is held for writing, too (see `Outflow`).
         builder.header_read_timeout(None).max_buf_size(limits.max_header_bytes.max(64 * 1024));
         builder.max_headers(MOST_FIELDS);
-        let io = TokioIo::new(Answering::new(io, connection.clone()));
-        let served = builder.serve_connection(io, service).with_upgrades();
-        live(served, &connection.activity, patience, &server.phase).await;
+        let (io, mut left) = Answering::new(io, connection.clone());
+        let served = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
+        let is_over = live(served, &connection.activity, patience, &server.phase).await;
+        if let (true, Ok(mut left)) = (is_over, left.try_recv()) {
+            let mut phase = server.phase.subscribe();
+            tokio::select! {
+                _ = tokio::time::timeout(limits.idle_timeout, left.shutdown()) => {}
+                _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
+            }
+        }
     }
 }
 

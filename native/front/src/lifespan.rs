@@ -3,7 +3,7 @@
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body::Body;
 use hyper::body::Incoming;
@@ -12,6 +12,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -145,13 +146,14 @@ where
     }
 }
 
-/// Serves requests until the client goes, the connection tires or parts, or the server ends.
+/// Serves requests until the client goes, the connection tires or parts, or the server ends. True where the connection
+/// has ended by itself.
 pub async fn live(
     served: impl Served,
     activity: &Activity,
     patience: Patience,
     phase: &watch::Sender<Phase>,
-) {
+) -> bool {
     let mut served = pin!(served);
     let mut phase = phase.subscribe();
     let mut tired = pin!(activity.tired(patience));
@@ -159,12 +161,12 @@ pub async fn live(
     loop {
         tokio::select! {
             biased;
-            _ = served.as_mut() => return,
-            () = &mut tired => return,
+            _ = served.as_mut() => return true,
+            () = &mut tired => return false,
             () = activity.parting.notified() => {}
             changed = phase.wait_for(|phase| if winding_down { *phase == Phase::Closed } else { *phase != Phase::Serving }) => {
                 if changed.is_err() || winding_down {
-                    return;
+                    return false;
                 }
                 winding_down = true;
             }

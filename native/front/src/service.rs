@@ -55,6 +55,10 @@ impl Server {
         if header_bytes(request.headers()) > self.limits.max_header_bytes {
             return refuse(&status::headers_too_large());
         }
+        if request.version() == Version::HTTP_10 {
+            // Not heeded (RFC 9110, 7.8).
+            request.headers_mut().remove(UPGRADE);
+        }
         // Taken before the request is split, while it still holds the connection's other half.
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, sent) = request.into_parts();

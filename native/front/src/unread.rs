@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use kubecore_core::status::Status;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use crate::connection::Connection;
@@ -22,19 +23,56 @@ const MOST_DISCARDED: usize = 16 << 20;
 
 /// A connection of HTTP/1.1, on its way to the client.
 pub struct Answering<I> {
-    io: I,
+    /// None: somebody else goes on with it.
+    io: Option<I>,
     connection: Arc<Connection>,
     /// What is left to write of a refusal.
     refusal: Option<Bytes>,
+    /// The refusal has had its time.
+    is_over: bool,
     linger: Option<Pin<Box<Sleep>>>,
     discarded: usize,
+    left: Option<oneshot::Sender<Self>>,
+}
+
+/// A connection that hyper has let go of in the middle of a refusal.
+pub type Left<I> = oneshot::Receiver<Answering<I>>;
+
+impl<I> Answering<I> {
+    pub fn new(io: I, connection: Arc<Connection>) -> (Self, Left<I>) {
+        let (sender, left) = oneshot::channel();
+        (Self::with(Some(io), connection, None, Some(sender)), left)
+    }
+
+    fn with(
+        io: Option<I>,
+        connection: Arc<Connection>,
+        refusal: Option<Bytes>,
+        left: Option<oneshot::Sender<Self>>,
+    ) -> Self {
+        Self { io, connection, refusal, is_over: false, linger: None, discarded: 0, left }
+    }
+}
+
+impl<I> Drop for Answering<I> {
+    /// hyper waits for no refusal to be written where a request before it asked for another protocol (its
+    /// `proto/h1/dispatch.rs`, `poll_inner`).
+    fn drop(&mut self) {
+        let refusal = self.refusal.take().filter(|_| !self.is_over);
+        if let (Some(refusal), Some(left)) = (refusal, self.left.take()) {
+            // Where nobody waits for it, the connection has come to its end.
+            let _ = left.send(Self::with(self.io.take(), self.connection.clone(), Some(refusal), None));
+        }
+    }
+}
+
+impl<I: Unpin> Answering<I> {
+    fn io(&mut self) -> io::Result<Pin<&mut I>> {
+        self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Answering<I> {
-    pub fn new(io: I, connection: Arc<Connection>) -> Self {
-        Self { io, connection, refusal: None, linger: None, discarded: 0 }
-    }
-
     /// Whether these are hyper's own words, which are taken instead of it.
     fn takes(&mut self, head: &[u8]) -> bool {
         if self.refusal.is_none() && self.connection.outflow.as_ref().is_some_and(Outflow::is_hypers_own) {
@@ -45,23 +83,25 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Answering<I> {
 
     /// Writes what is left, says that nothing more comes, and waits until the client has gone.
     fn poll_refuse(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
         while let Some(left) = self.refusal.as_mut().filter(|left| !left.is_empty()) {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, left))?;
+            let written = ready!(Pin::new(&mut *io).poll_write(cx, left))?;
             left.advance(written);
         }
-        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        ready!(Pin::new(&mut *io).poll_flush(cx))?;
         if self.linger.is_none() {
-            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            ready!(Pin::new(&mut *io).poll_shutdown(cx))?;
         }
         let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
         let mut scratch = [0; 8192];
         while self.discarded < MOST_DISCARDED && linger.as_mut().poll(cx).is_pending() {
             let mut buffer = ReadBuf::new(&mut scratch);
-            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer)) {
+            match ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => self.discarded += buffer.filled().len(),
                 _ => break,
             }
         }
+        self.is_over = true;
         Poll::Ready(Ok(()))
     }
 }
@@ -94,7 +134,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Answering<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        self.io()?.poll_read(cx, buf)
     }
 }
 
@@ -103,7 +143,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
         if self.takes(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        self.io()?.poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -114,11 +154,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
         if slices.first().is_some_and(|first| self.takes(first)) {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        self.io()?.poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.io.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -129,14 +169,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
         if let Some(outflow) = &self.connection.outflow {
             outflow.written(!self.connection.activity.is_busy(), cx);
         }
-        Pin::new(&mut self.io).poll_flush(cx)
+        self.io()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.refusal.is_some() {
             return self.poll_refuse(cx);
         }
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        self.io()?.poll_shutdown(cx)
     }
 }
 

@@ -16,6 +16,8 @@ use crate::stream::StreamState;
 use crate::upgrade::UpgradeState;
 
 const ASK: &[u8] = b"GET /apis/somewhere HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const ASK_RAW: &[u8] =
+    b"GET /apis/somewhere HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n";
 const BARE_400: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n";
 /// Of the pipe: what the client has not read beyond that, hyper has to hold.
 const PIPE: usize = 1 << 10;
@@ -238,9 +240,7 @@ async fn a_head_may_have_thousands_of_fields_and_no_more_than_that() {
 #[tokio::test]
 async fn a_switched_connection_carries_what_looks_like_a_refusal() {
     let mut pair = Pair::new();
-    let asked =
-        b"GET /apis/somewhere HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n";
-    let pending = pair.ask(asked).await;
+    let pending = pair.ask(ASK_RAW).await;
     let connection = UpgradeState::new(pair.server.handoff.clone());
     let reply = Reply::Upgrade { status: 101, headers: Vec::new(), serve: connection.clone().serve() };
     assert!(pending.reply.send(reply).is_ok());
@@ -248,6 +248,37 @@ async fn a_switched_connection_carries_what_looks_like_a_refusal() {
     let said = format!("{BARE_400}\r\n");
     assert!(connection.outgoing.write(Bytes::from(said.clone())));
     assert_eq!(pair.read_until("\r\n\r\n").await, said);
+}
+
+/// One thread runs all: enough for hyper to take what it takes.
+async fn turns() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_client_gets_all_of_a_refusal_after_it_has_asked_to_switch() {
+    let (mut pair, body) = (Pair::new(), Bytes::from(vec![b'x'; PIPE * 3 / 4]));
+    let refused = Reply::Full { status: 403, headers: Vec::new(), body };
+    assert!(pair.ask(ASK_RAW).await.reply.send(refused).is_ok());
+    turns().await;
+    pair.client.write_all(b"NONSENSE\r\n\r\n").await.unwrap();
+    turns().await;
+    let mut came = String::new();
+    pair.client.read_to_string(&mut came).await.unwrap();
+    assert!(came.ends_with("\"code\":400}\n"), "{came}");
+}
+
+#[tokio::test]
+async fn no_protocol_is_switched_in_http_1_0() {
+    for (version, is_heeded) in [("1.0", false), ("1.1", true)] {
+        let asked = format!(
+            "GET /apis/somewhere HTTP/{version}\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n"
+        );
+        let pending = Pair::new().ask(asked.as_bytes()).await;
+        assert_eq!(pending.exchange.wants_upgrade(), is_heeded, "HTTP/{version}");
+    }
 }
 
 #[tokio::test]
@@ -261,10 +292,7 @@ async fn what_a_slow_client_has_not_read_waits_where_its_writer_sees_it() {
     while stream.writable() {
         assert!(stream.write(Bytes::from(vec![b'x'; PIECE])));
         written += PIECE;
-        // One thread runs all: enough turns for hyper to take what it takes.
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
+        turns().await;
     }
     let held = written - crate::stream::STREAM_CAPACITY;
     assert!(held < (128 << 10) + 2 * PIECE, "{held} bytes are held beyond what waits");
