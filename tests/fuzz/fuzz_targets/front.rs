@@ -36,6 +36,7 @@ const MOST_PIECES: usize = 64;
 const FAILURE: &[u8] = br#""code":5"#;
 /// Of one that says so of the resource version that was asked for.
 const TOO_LARGE: &[u8] = br#""reason":"ResourceVersionTooLarge""#;
+const SHUTTING_DOWN: &[u8] = br#""message":"apiserver is shutting down.""#;
 
 /// How the bytes go to the server.
 struct Plan {
@@ -77,6 +78,8 @@ thread_local! {
 struct Outcome {
     came: Vec<u8>,
     given: Vec<Given>,
+    /// The server had to end for it to end.
+    drained: bool,
 }
 
 /// The handlers' turn, until there is nothing to do but wait. Time passes only while that is so.
@@ -150,8 +153,9 @@ async fn run(server: &Arc<Server>, plan: &Plan, said: &[u8]) -> Outcome {
     if plan.closes && writing.is_finished() {
         let _ = writing.await.expect("a writer").shutdown().await;
     }
-    if !ends(&served, LONGEST, to, &mut given).await {
-        // A watch that is to last for longer.
+    let drained = !ends(&served, LONGEST, to, &mut given).await;
+    if drained {
+        // A watch that is to last for longer, or one behind another.
         server.phase.send_replace(Phase::Draining);
         assert!(ends(&served, GRACE, to, &mut given).await, "it does not end with the server");
         server.phase.send_replace(Phase::Serving);
@@ -164,7 +168,7 @@ async fn run(server: &Arc<Server>, plan: &Plan, said: &[u8]) -> Outcome {
     assert_eq!(Arc::strong_count(&connection), 1, "something of it is left");
     assert_eq!(server.handoff.waiting(), 0);
     assert!(reading.is_finished(), "all has been said");
-    Outcome { came: reading.await.expect("bytes"), given }
+    Outcome { came: reading.await.expect("bytes"), given, drained }
 }
 
 fn times(bytes: &[u8], part: &[u8]) -> usize {
@@ -175,12 +179,18 @@ fn has(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
+/// How many failures are told that are answers: of what has not happened yet, for which it was waited in vain, and of a
+/// watch that the server's end leaves no time for.
+fn rightly_failed(outcome: &Outcome, told: &[u8]) -> usize {
+    times(told, TOO_LARGE) + if outcome.drained { times(told, SHUTTING_DOWN) } else { 0 }
+}
+
 /// Nobody reads what he may not, as far as that can be told of a whole connection; nor are we told of failures.
-fn check_all(port: Port, came: &[u8]) {
+fn check_all(port: Port, outcome: &Outcome) {
+    let came = &outcome.came;
     assert!(port == Port::Insecure || !has(came, CLOSED), "what nobody may read");
     assert!(port != Port::OfStrangers || !has(came, OPEN), "what no stranger may read");
-    // What has not happened yet is waited for, and then told by a 504: of all failures that one is an answer.
-    let is_failure = times(came, FAILURE) > times(came, TOO_LARGE);
+    let is_failure = times(came, FAILURE) > rightly_failed(outcome, came);
     assert!(!is_failure, "a failure: {}", String::from_utf8_lossy(came));
 }
 
@@ -196,7 +206,7 @@ fn check_http1(port: Port, said: &[u8], outcome: &Outcome) {
     assert!(answers.len() <= asked.len() + usize::from(is_refused), "more answers than requests");
     for (number, answer) in answers.iter().enumerate() {
         let asked = asked.get(number);
-        let is_failure = answer.status >= 500 && !(answer.status == 504 && has(answer.bytes, TOO_LARGE));
+        let is_failure = answer.status >= 500 && rightly_failed(outcome, answer.bytes) == 0;
         assert!(!is_failure, "{}", String::from_utf8_lossy(answer.bytes));
         assert!(answer.status != 101 || asked.is_some_and(|asked| asked.is_current), "switched for HTTP/1.0");
         let may = asked.is_some_and(|asked| may_read(port, asked.head));
@@ -223,7 +233,7 @@ fuzz_target!(|bytes: &[u8]| {
         let (_, server) = world.servers.iter().find(|(port, _)| *port == plan.port).expect("a port");
         world.runtime.block_on(run(server, &plan, said))
     });
-    check_all(plan.port, &outcome.came);
+    check_all(plan.port, &outcome);
     if plan.http2 {
         let answered = http2::frames(&outcome.came);
         http2::check(&answered);
