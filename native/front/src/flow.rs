@@ -23,7 +23,7 @@ use crate::exchange::{Exchange, attributes_of};
 use crate::inflight;
 use crate::metrics::Gauge;
 use crate::query::Query;
-use crate::recent::{Recent, number_of};
+use crate::recent::RecentlyAsked;
 use crate::request_info::{RequestInfo, is_true};
 use crate::server::Server;
 use crate::watch_body::sleep;
@@ -59,15 +59,8 @@ impl Asked for Asker {
 
 pub type Flow = kubecore_flow::Flow<Asker>;
 
-/// Of a request that is asked again and again.
-struct Known {
-    user: Arc<UserInfo>,
-    info: Arc<RequestInfo>,
-    class: Class<Asker>,
-}
-
 thread_local! {
-    static RECENT: RefCell<Recent<Known>> = const { RefCell::new(Recent::new()) };
+    static CLASSES: RefCell<RecentlyAsked<Class<Asker>>> = const { RefCell::new(RecentlyAsked::new()) };
 }
 
 /// A request's seats, which are free again when the last one drops this, or says so before.
@@ -233,11 +226,8 @@ impl Server {
 
     /// None while nothing is in force.
     fn classified(&self, user: &Arc<UserInfo>, info: &Arc<RequestInfo>) -> Option<Classified<Asker>> {
-        let number = number_of(user, info);
-        let known = RECENT.with_borrow(|recent| {
-            let is_it = |known: &&Known| Arc::ptr_eq(&known.user, user) && Arc::ptr_eq(&known.info, info);
-            recent.get(number).filter(is_it).and_then(|known| self.flow.schema_of(&known.class))
-        });
+        let known =
+            CLASSES.with_borrow(|recent| recent.get(user, info).and_then(|class| self.flow.schema_of(class)));
         if known.is_some() {
             return known;
         }
@@ -245,8 +235,7 @@ impl Server {
             let class = self.flow.classify(user, &attributes_of(info))?;
             // Another table may be in force by now.
             if let Some(classified) = self.flow.schema_of(&class) {
-                let known = || Known { user: user.clone(), info: info.clone(), class };
-                RECENT.with_borrow_mut(|recent| recent.put(number, known));
+                CLASSES.with_borrow_mut(|recent| recent.put(user, info, || class));
                 return Some(classified);
             }
         }

@@ -5,6 +5,10 @@
 
 use std::sync::Arc;
 
+use kubecore_core::authn::UserInfo;
+
+use crate::request_info::RequestInfo;
+
 /// A power of two.
 const PLACES: usize = 256;
 
@@ -44,11 +48,33 @@ fn place(number: u64) -> usize {
     (number >> (u64::BITS - PLACES.ilog2())) as usize
 }
 
-/// Of two things by where they are, which is theirs for as long as they are kept.
-pub(crate) fn number_of<A, B>(one: &Arc<A>, other: &Arc<B>) -> u64 {
-    let address = |at: *const ()| at as u64;
-    let both = address(Arc::as_ptr(one).cast()) ^ address(Arc::as_ptr(other).cast()).rotate_left(32);
-    spread(both)
+/// Values by who asks for what: the same user's object for the same request info's.
+pub(crate) struct RecentlyAsked<V>(Recent<(Arc<UserInfo>, Arc<RequestInfo>, V)>);
+
+impl<V> RecentlyAsked<V> {
+    pub const fn new() -> Self {
+        Self(Recent::new())
+    }
+
+    pub fn get(&self, user: &Arc<UserInfo>, info: &Arc<RequestInfo>) -> Option<&V> {
+        let (of, what, value) = self.0.get(number_of(user, info))?;
+        (Arc::ptr_eq(of, user) && Arc::ptr_eq(what, info)).then_some(value)
+    }
+
+    /// To be kept from the second time on.
+    pub fn put(&mut self, user: &Arc<UserInfo>, info: &Arc<RequestInfo>, value: impl FnOnce() -> V) {
+        self.0.put(number_of(user, info), || (user.clone(), info.clone(), value()));
+    }
+}
+
+/// By where they are, which is theirs for as long as they are kept.
+fn number_of(user: &Arc<UserInfo>, info: &Arc<RequestInfo>) -> u64 {
+    number(Arc::as_ptr(user) as u64, Arc::as_ptr(info) as u64)
+}
+
+/// Of two addresses.
+fn number(one: u64, other: u64) -> u64 {
+    spread(one ^ other.rotate_left(32))
 }
 
 /// So that the highest bits depend on all.
@@ -58,6 +84,10 @@ pub(crate) fn spread(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use http::Method;
+
     use super::*;
 
     #[test]
@@ -75,13 +105,25 @@ mod tests {
     }
 
     #[test]
-    fn things_are_told_apart_and_spread_over_all_places() {
-        let (users, infos): (Vec<_>, Vec<_>) =
-            (0..16).map(|number| (Arc::new(number), Arc::new(number))).unzip();
-        let numbers: std::collections::HashSet<u64> =
-            users.iter().flat_map(|user| infos.iter().map(move |info| number_of(user, info))).collect();
+    fn who_asks_and_what_for_are_told_apart() {
+        let info = |path| Arc::new(RequestInfo::parse(&Method::GET, path, "").unwrap());
+        let (users, infos) = ([(); 2].map(|()| Arc::new(UserInfo::new("jane", &[]))), ["/a", "/a"].map(info));
+        let mut recent = RecentlyAsked::new();
+        for _ in 0..2 {
+            recent.put(&users[0], &infos[0], || "kept");
+        }
+        assert_eq!(recent.get(&users[0], &infos[0]), Some(&"kept"));
+        assert_eq!((recent.get(&users[1], &infos[0]), recent.get(&users[0], &infos[1])), (None, None));
+    }
+
+    #[test]
+    fn addresses_are_spread_over_all_places() {
+        let addresses = |of: u64| (0..16).map(move |number| of + number * 0x60);
+        let numbers: HashSet<u64> = addresses(0x7f12_3440_0040)
+            .flat_map(|one| addresses(0x7f12_3580_0100).map(move |other| number(one, other)))
+            .collect();
         assert_eq!(numbers.len(), 256);
-        let places: std::collections::HashSet<usize> = numbers.into_iter().map(place).collect();
+        let places: HashSet<usize> = numbers.into_iter().map(place).collect();
         assert!(places.len() > 100, "{}", places.len());
     }
 }

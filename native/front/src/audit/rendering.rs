@@ -18,8 +18,7 @@ use super::event::{Findings, Names, Reached, ResponseStatus, User};
 use super::events::Events;
 use super::head::{Asked, Head};
 use super::policy::Stage;
-use crate::recent::{Recent, number_of};
-use crate::request_info::RequestInfo;
+use crate::recent::RecentlyAsked;
 
 /// Users whose JSON a thread keeps, and how long it may be.
 const USERS_KEPT: usize = 256;
@@ -78,8 +77,6 @@ fn write_beginning(out: &mut Vec<u8>, level: &str, stage: Stage, request: &Reque
 
 /// What all stages tell of a request that is asked again and again, as it was written.
 struct Facts {
-    user: Arc<UserInfo>,
-    info: Arc<RequestInfo>,
     uri: Box<str>,
     user_agent: Box<str>,
     sources: Box<[IpAddr]>,
@@ -87,10 +84,8 @@ struct Facts {
 }
 
 impl Facts {
-    fn are_of(&self, user: &Arc<UserInfo>, info: &Arc<RequestInfo>, head: &Head) -> bool {
-        Arc::ptr_eq(&self.user, user)
-            && Arc::ptr_eq(&self.info, info)
-            && *self.uri == *head.uri.as_str()
+    fn are_of(&self, head: &Head) -> bool {
+        *self.uri == *head.uri.as_str()
             && *self.user_agent == *head.user_agent.as_str()
             && *self.sources == *head.sources.as_slice()
     }
@@ -105,17 +100,14 @@ fn write_facts(out: &mut Vec<u8>, request: &Request, found: &Findings) {
     if found.impersonated.is_some() || found.names.is_some() {
         return write_facts_anew(out, request, found);
     }
-    let number = number_of(user, info);
     FACTS.with_borrow_mut(|recent| {
-        if let Some(facts) = recent.get(number).filter(|facts| facts.are_of(user, info, head)) {
+        if let Some(facts) = recent.get(user, info).filter(|facts| facts.are_of(head)) {
             return out.extend_from_slice(&facts.json);
         }
         let start = out.len();
         write_facts_anew(out, request, found);
         if out.len() - start <= LONGEST_KEPT {
-            recent.put(number, || Facts {
-                user: user.clone(),
-                info: info.clone(),
+            recent.put(user, info, || Facts {
                 uri: head.uri.as_str().into(),
                 user_agent: head.user_agent.as_str().into(),
                 sources: head.sources.as_slice().into(),
@@ -210,7 +202,7 @@ fn write_annotations(out: &mut Vec<u8>, found: &Findings) {
 type ToldUsers = FxHashMap<*const UserInfo, (Arc<UserInfo>, Box<[u8]>)>;
 
 thread_local! {
-    static FACTS: RefCell<Recent<Facts>> = const { RefCell::new(Recent::new()) };
+    static FACTS: RefCell<RecentlyAsked<Facts>> = const { RefCell::new(RecentlyAsked::new()) };
     static USERS: RefCell<ToldUsers> = RefCell::default();
     static SPECIAL: RefCell<(String, Vec<u8>)> = const { RefCell::new((String::new(), Vec::new())) };
 }
@@ -320,6 +312,7 @@ mod tests {
 
     use super::super::{Sources, Text};
     use super::*;
+    use crate::request_info::RequestInfo;
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();

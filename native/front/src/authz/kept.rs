@@ -10,7 +10,7 @@ use kubecore_core::rbac::Policy;
 
 use super::{Authorizer, Mode, Selectors, Verdict};
 use crate::exchange::attributes_of;
-use crate::recent::{Recent, number_of};
+use crate::recent::RecentlyAsked;
 use crate::request_info::RequestInfo;
 
 /// What the modes say of a request.
@@ -24,8 +24,6 @@ pub struct Judgement {
 
 /// A yes that holds as long as what it comes from stays.
 struct Allowed {
-    user: Arc<UserInfo>,
-    info: Arc<RequestInfo>,
     policy: Weak<Policy>,
     settings: u64,
     by: usize,
@@ -33,7 +31,7 @@ struct Allowed {
 }
 
 thread_local! {
-    static RECENT: RefCell<Recent<Allowed>> = const { RefCell::new(Recent::new()) };
+    static RECENT: RefCell<RecentlyAsked<Allowed>> = const { RefCell::new(RecentlyAsked::new()) };
 }
 
 impl Authorizer {
@@ -46,16 +44,13 @@ impl Authorizer {
         selectors: impl FnOnce() -> Selectors,
         wants_why: bool,
     ) -> Judgement {
-        let number = number_of(user, info);
         // Looked at before anything is decided: what is set meanwhile makes void what is kept here.
         let settings = self.settings.load(Ordering::Acquire);
         let policy = self.policy.current();
         let kept = RECENT.with_borrow(|recent| {
-            let kept = recent.get(number).filter(|kept| {
+            let kept = recent.get(user, info).filter(|kept| {
                 kept.settings == settings
                     && Weak::as_ptr(&kept.policy) == Arc::as_ptr(&policy)
-                    && Arc::ptr_eq(&kept.user, user)
-                    && Arc::ptr_eq(&kept.info, info)
                     && (kept.why.is_some() || !wants_why)
             })?;
             let why = if wants_why { kept.why.clone() } else { None };
@@ -68,15 +63,8 @@ impl Authorizer {
         let (verdict, by) = self.in_turn(user, &attributes_of(info), selectors, why.as_mut());
         let why: Option<Arc<str>> = why.map(Into::into);
         if let Some(by) = by.filter(|by| verdict == Verdict::Allow && self.is_lasting(*by)) {
-            let kept = || Allowed {
-                user: user.clone(),
-                info: info.clone(),
-                policy: Arc::downgrade(&policy),
-                settings,
-                by,
-                why: why.clone(),
-            };
-            RECENT.with_borrow_mut(|recent| recent.put(number, kept));
+            let kept = || Allowed { policy: Arc::downgrade(&policy), settings, by, why: why.clone() };
+            RECENT.with_borrow_mut(|recent| recent.put(user, info, kept));
         }
         Judgement { verdict, by, why }
     }
@@ -148,7 +136,7 @@ mod tests {
 
         /// Whether a yes is kept for what is asked.
         fn is_kept(&self) -> bool {
-            RECENT.with_borrow(|recent| recent.get(number_of(&self.jane, &self.info)).is_some())
+            RECENT.with_borrow(|recent| recent.get(&self.jane, &self.info).is_some())
         }
     }
 
