@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod admission;
+mod allocator;
 mod answering;
 mod audit;
 mod balance;
@@ -43,9 +44,8 @@ mod tracking;
 mod tunnel;
 mod way_out;
 
-// A third of what merging and decoding cost was the C library's allocator.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
