@@ -18,21 +18,40 @@ pub fn date_and_time(unix: Duration, digits: usize) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-pub(super) fn write_time(out: &mut Vec<u8>, unix: Duration, digits: usize) {
-    let (last, mut text) = LAST.get();
-    if last != unix.as_secs() {
-        text = date(unix.as_secs());
-        LAST.set((unix.as_secs(), text));
-    }
-    // In one piece: lines have many of these.
+fn write_time(out: &mut Vec<u8>, unix: Duration, digits: usize) {
     let mut whole = *b"0000-00-00T00:00:00.000000000";
-    whole[..SECONDS_LONG].copy_from_slice(&text);
+    whole[..SECONDS_LONG].copy_from_slice(&second(unix.as_secs()));
     let mut part = unix.subsec_nanos();
     for place in whole[SECONDS_LONG + 1..].iter_mut().rev() {
         *place = b'0' + (part % 10) as u8;
         part /= 10;
     }
     out.extend_from_slice(&whole[..SECONDS_LONG + 1 + digits.min(9)]);
+}
+
+/// Bytes of a time to the microsecond: `2026-01-02T15:04:05.000000`.
+pub(super) const MICROSECONDS_LONG: usize = SECONDS_LONG + 7;
+
+pub(super) fn to_microseconds(unix: Duration) -> [u8; MICROSECONDS_LONG] {
+    let mut out = [b'.'; MICROSECONDS_LONG];
+    out[..SECONDS_LONG].copy_from_slice(&second(unix.as_secs()));
+    let mut left = unix.subsec_micros();
+    for pair in out[SECONDS_LONG + 1..].rchunks_exact_mut(2) {
+        let two = (left % 100) as u8;
+        pair.copy_from_slice(&[b'0' + two / 10, b'0' + two % 10]);
+        left /= 100;
+    }
+    out
+}
+
+fn second(unix: u64) -> [u8; SECONDS_LONG] {
+    let (last, text) = LAST.get();
+    if last == unix {
+        return text;
+    }
+    let text = date(unix);
+    LAST.set((unix, text));
+    text
 }
 
 fn date(seconds: u64) -> [u8; SECONDS_LONG] {
@@ -75,5 +94,14 @@ mod tests {
         assert_eq!(date_and_time(Duration::from_millis(1_767_366_245_012), 3), "2026-01-02T15:04:05.012");
         assert_eq!(date_and_time(Duration::from_millis(1_767_366_245_999), 3), "2026-01-02T15:04:05.999");
         assert_eq!(date_and_time(Duration::ZERO, 0), "1970-01-01T00:00:00.");
+    }
+
+    #[test]
+    fn times_to_the_microsecond_are_the_same_ones() {
+        for unix in
+            [Duration::ZERO, Duration::new(951_782_400, 1_999), Duration::new(1_767_366_245, 987_654_321)]
+        {
+            assert_eq!(to_microseconds(unix), date_and_time(unix, 6).as_bytes());
+        }
     }
 }

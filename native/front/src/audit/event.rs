@@ -9,6 +9,7 @@ use kubecore_core::authn::UserInfo;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use super::Stage;
 
@@ -28,23 +29,15 @@ pub struct ResponseStatus {
 }
 
 impl ResponseStatus {
-    pub fn of_code(code: u16) -> Self {
-        Self { code, ..Self::default() }
-    }
-
     /// Our own code has failed.
     pub fn panicked(why: &str) -> Self {
         Self {
             status: "Failure".into(),
             message: format!("APIServer panic'd: {why}"),
             reason: "InternalError".into(),
-            ..Self::of_code(500)
+            code: 500,
+            ..Self::default()
         }
-    }
-
-    /// Nothing is known but the code.
-    pub fn is_code(&self) -> bool {
-        self.status.is_empty() && self.message.is_empty() && self.reason.is_empty() && self.details.is_none()
     }
 
     /// None where the JSON is no Status.
@@ -143,12 +136,17 @@ pub struct Findings {
     is_over: bool,
     pub names: Option<Box<Names>>,
     pub impersonated: Option<Arc<UserInfo>>,
-    pub status: Option<ResponseStatus>,
+    /// What an answer says of itself; of most only the code is known.
+    pub status: Option<Box<ResponseStatus>>,
+    pub code: Option<u16>,
     pub request_object: Option<Box<RawValue>>,
     pub response_object: Option<Box<RawValue>>,
     /// In the order of their keys.
-    annotations: Vec<(Cow<'static, str>, Note)>,
+    annotations: Annotations,
 }
+
+/// Most requests have two: what RBAC says, and why.
+pub type Annotations = SmallVec<[(Cow<'static, str>, Note); 2]>;
 
 impl Findings {
     pub fn of(is_held: bool) -> Self {
@@ -167,8 +165,12 @@ impl Findings {
         }
     }
 
-    pub fn annotations(&self) -> &[(Cow<'static, str>, Note)] {
+    pub fn annotations(&self) -> &Annotations {
         &self.annotations
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.status.is_some() || self.code.is_some() || self.response_object.is_some()
     }
 
     /// Of several values for one key the first one stays.

@@ -10,7 +10,12 @@ pub struct Events {
 impl Events {
     /// What was written to `text` since the last one is an event.
     pub(super) fn end(&mut self) {
-        self.ends.push(self.text.len());
+        self.end_at(self.text.len());
+    }
+
+    /// So is what was written up to there.
+    pub(super) fn end_at(&mut self, end: usize) {
+        self.ends.push(end);
     }
 
     pub fn push(&mut self, line: &[u8]) {

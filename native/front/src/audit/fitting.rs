@@ -26,7 +26,7 @@ impl<S: Sink> Fitting<S> {
 
 impl<S: Sink> Sink for Fitting<S> {
     fn take(&self, events: &Events) -> bool {
-        if events.iter().all(|event| event.len() <= self.most) {
+        if events.text().len() <= self.most || events.iter().all(|event| event.len() <= self.most) {
             return self.sink.take(events);
         }
         let fitting: Events = events.iter().filter_map(|event| fitted(event, self.most)).collect();

@@ -28,6 +28,15 @@ impl Text {
             Self::Own(text) => text,
         }
     }
+
+    /// As they came, which is enough to tell whether a text is the same as another.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Header(value) => value.as_ref().map_or(b"", HeaderValue::as_bytes),
+            Self::Path(path) => path.as_str().as_bytes(),
+            Self::Own(text) => text.as_bytes(),
+        }
+    }
 }
 
 /// Where a request comes from: the last one is who the connection is with.

@@ -16,6 +16,7 @@ mod log_file;
 mod panics;
 mod parking;
 mod policy;
+mod recalled;
 mod rendering;
 mod requests;
 mod sink;
@@ -47,7 +48,8 @@ pub use log_file::LogFile;
 pub(crate) use panics::{Struck, tell_panic};
 pub(crate) use parking::before_parking;
 pub use policy::{Level, Policy, Stage, Verdict};
-use rendering::{Request, write_lines};
+use recalled::write_lines;
+use rendering::{Request, Telling};
 pub(crate) use requests::{LONG_RUNNING, lasts};
 pub use sink::{Buffered, Outbox, Sink};
 
@@ -151,10 +153,9 @@ impl Draft {
         agent: Text,
         asked: Asked,
     ) -> Self {
-        let agent_text = agent.as_str();
-        let is_long = agent_text.len() > LONGEST_AGENT;
-        let user_agent = match is_long.then(|| agent_text.char_indices().nth(LONGEST_AGENT)).flatten() {
-            Some((end, _)) => Text::Own(format!("{}{CUT}", &agent_text[..end]).into()),
+        let is_long = agent.as_bytes().len() > LONGEST_AGENT;
+        let user_agent = match is_long.then(|| agent.as_str().char_indices().nth(LONGEST_AGENT)).flatten() {
+            Some((end, _)) => Text::Own(format!("{}{CUT}", &agent.as_str()[..end]).into()),
             None => agent,
         };
         let received = auditing.clock.unix();
@@ -279,8 +280,8 @@ impl Trail {
         if findings.has_panicked {
             return;
         }
-        if findings.status.is_none() {
-            findings.status = status;
+        if findings.status.is_none() && findings.code.is_none() {
+            findings.status = status.map(Box::new);
         }
         if findings.response_object.is_none() {
             findings.response_object = wanted.map(|object| self.without_what_is_omitted(object));
@@ -289,8 +290,7 @@ impl Trail {
 
     /// Whether an answer has been heard of already.
     pub fn is_answered(&self) -> bool {
-        let findings = self.findings.lock();
-        findings.status.is_some() || findings.response_object.is_some()
+        self.findings.lock().is_answered()
     }
 
     fn without_what_is_omitted(&self, object: Box<RawValue>) -> Box<RawValue> {
@@ -299,7 +299,11 @@ impl Trail {
     }
 
     pub fn coded(&self, code: u16) {
-        self.findings.lock().status.get_or_insert_with(|| ResponseStatus::of_code(code)).code = code;
+        let mut findings = self.findings.lock();
+        findings.code = Some(code);
+        if let Some(status) = &mut findings.status {
+            status.code = code;
+        }
     }
 
     /// Whoever comes is told of now, or sent away.
@@ -354,7 +358,8 @@ impl Trail {
         self.auditing.counts.events.fetch_add(reached.len() as u64, Ordering::Relaxed);
         let mut events = WRITTEN.take();
         events.clear();
-        write_lines(&mut events, self.verdict.level.name(), reached, &self.request, findings);
+        let told = Telling { level: self.verdict.level, reached, request: &self.request, found: findings };
+        write_lines(&mut events, &told);
         let mut taken = true;
         for sink in &self.auditing.sinks {
             taken &= sink.take(&events);

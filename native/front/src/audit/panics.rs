@@ -50,7 +50,7 @@ impl Trail {
         let mut findings = self.findings.lock();
         findings.has_panicked = true;
         findings.response_object = None;
-        findings.status = Some(ResponseStatus::panicked(why));
+        findings.status = Some(Box::new(ResponseStatus::panicked(why)));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Events as lines of JSON, members in the order of upstream's.
 //!
 //! Written by hand where every request comes by, and what is the same for many requests (who asks, the second it is) is
-//! made once: a request that is read costs little more than its events.
+//! made once. Of what is asked again and again not even that is written anew (`recalled`).
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -12,13 +12,13 @@ use std::sync::Arc;
 use kubecore_core::authn::UserInfo;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
+use smallvec::SmallVec;
 
-use super::dates::write_time;
-use super::event::{Findings, Names, Reached, ResponseStatus, User};
+use super::dates::to_microseconds;
+use super::event::{Findings, Names, Reached, User};
 use super::events::Events;
-use super::head::{Asked, Head};
-use super::policy::Stage;
-use crate::recent::RecentlyAsked;
+use super::head::Head;
+use super::policy::{Level, Stage};
 
 /// Users whose JSON a thread keeps, and how long it may be.
 const USERS_KEPT: usize = 256;
@@ -30,29 +30,52 @@ pub struct Request {
     pub user: Option<Arc<UserInfo>>,
 }
 
-/// A line for each stage.
-pub fn write_lines(out: &mut Events, level: &str, reached: &[Reached], request: &Request, found: &Findings) {
-    let (mut facts, mut received) = (None, None);
+/// What there is to tell, and when it came to that.
+pub struct Telling<'t> {
+    pub level: Level,
+    pub reached: &'t [Reached],
+    pub request: &'t Request,
+    pub found: &'t Findings,
+}
+
+/// Where the name of a request and its times stand in a line, and where that ends.
+#[derive(Clone, Copy, Default)]
+pub struct Places {
+    pub id: usize,
+    pub received: usize,
+    pub reached: usize,
+    pub end: usize,
+}
+
+/// A line for each stage, and where it has what is told of no other request.
+pub fn write_anew(out: &mut Events, told: &Telling<'_>) -> SmallVec<[Places; 2]> {
+    let Telling { level, reached, request, found } = told;
+    let (start, mut facts) = (out.text.len(), None);
+    let mut places = SmallVec::new();
     for Reached { stage, at } in reached.iter().copied() {
-        write_beginning(&mut out.text, level, stage, request);
+        let mut line = Places::default();
+        line.id = write_beginning(&mut out.text, *level, stage, request) - start;
         write_once(&mut out.text, &mut facts, |text| write_facts(text, request, found));
         let is_outcome = stage != Stage::RequestReceived;
         if is_outcome {
             write_outcome(&mut out.text, found);
         }
-        write_once(&mut out.text, &mut received, |text| {
-            text.extend_from_slice(b",\"requestReceivedTimestamp\":\"");
-            write_time(text, request.head.received, 6);
-            text.extend_from_slice(b"Z\",\"stageTimestamp\":\"");
-        });
-        write_time(&mut out.text, at, 6);
+        out.text.extend_from_slice(b",\"requestReceivedTimestamp\":\"");
+        line.received = out.text.len() - start;
+        out.text.extend_from_slice(&to_microseconds(request.head.received));
+        out.text.extend_from_slice(b"Z\",\"stageTimestamp\":\"");
+        line.reached = out.text.len() - start;
+        out.text.extend_from_slice(&to_microseconds(at));
         out.text.extend_from_slice(b"Z\"");
         if is_outcome {
             write_annotations(&mut out.text, found);
         }
         out.text.extend_from_slice(b"}\n");
         out.end();
+        line.end = out.text.len() - start;
+        places.push(line);
     }
+    places
 }
 
 /// What is the same in all lines is copied from the first, where it is `there`.
@@ -65,59 +88,21 @@ fn write_once(text: &mut Vec<u8>, there: &mut Option<Range<usize>>, write: impl 
     *there = Some(start..text.len());
 }
 
-fn write_beginning(out: &mut Vec<u8>, level: &str, stage: Stage, request: &Request) {
+/// Where the request's name is.
+fn write_beginning(out: &mut Vec<u8>, level: Level, stage: Stage, request: &Request) -> usize {
     out.extend_from_slice(b"{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/v1\",\"level\":\"");
-    out.extend_from_slice(level.as_bytes());
+    out.extend_from_slice(level.name().as_bytes());
     out.extend_from_slice(b"\",\"auditID\":");
+    let id = out.len() + 1;
     write_text(out, request.head.audit_id.as_str());
     out.extend_from_slice(b",\"stage\":\"");
     out.extend_from_slice(stage.name().as_bytes());
     out.push(b'"');
-}
-
-/// What all stages tell of a request that is asked again and again, as it was written.
-struct Facts {
-    uri: Box<str>,
-    user_agent: Box<str>,
-    sources: Box<[IpAddr]>,
-    json: Box<[u8]>,
-}
-
-impl Facts {
-    fn are_of(&self, head: &Head) -> bool {
-        *self.uri == *head.uri.as_str()
-            && *self.user_agent == *head.user_agent.as_str()
-            && *self.sources == *head.sources.as_slice()
-    }
+    id
 }
 
 /// What all stages tell.
 fn write_facts(out: &mut Vec<u8>, request: &Request, found: &Findings) {
-    let head = &request.head;
-    let (Some(user), Asked::Read(info)) = (&request.user, &head.asked) else {
-        return write_facts_anew(out, request, found);
-    };
-    if found.impersonated.is_some() || found.names.is_some() {
-        return write_facts_anew(out, request, found);
-    }
-    FACTS.with_borrow_mut(|recent| {
-        if let Some(facts) = recent.get(user, info).filter(|facts| facts.are_of(head)) {
-            return out.extend_from_slice(&facts.json);
-        }
-        let start = out.len();
-        write_facts_anew(out, request, found);
-        if out.len() - start <= LONGEST_KEPT {
-            recent.put(user, info, || Facts {
-                uri: head.uri.as_str().into(),
-                user_agent: head.user_agent.as_str().into(),
-                sources: head.sources.as_slice().into(),
-                json: out[start..].into(),
-            });
-        }
-    });
-}
-
-fn write_facts_anew(out: &mut Vec<u8>, request: &Request, found: &Findings) {
     let (head, asked) = (&request.head, request.head.asked.attributes());
     out.extend_from_slice(b",\"requestURI\":");
     write_text(out, head.uri.as_str());
@@ -161,7 +146,11 @@ fn write_facts_anew(out: &mut Vec<u8>, request: &Request, found: &Findings) {
 fn write_outcome(out: &mut Vec<u8>, found: &Findings) {
     if let Some(status) = &found.status {
         out.extend_from_slice(b",\"responseStatus\":");
-        write_status(out, status);
+        write_json(out, status);
+    } else if let Some(code) = found.code {
+        out.extend_from_slice(b",\"responseStatus\":{\"metadata\":{},\"code\":");
+        write_number(out, code);
+        out.push(b'}');
     }
     for (name, object) in
         [(",\"requestObject\":", &found.request_object), (",\"responseObject\":", &found.response_object)]
@@ -171,16 +160,6 @@ fn write_outcome(out: &mut Vec<u8>, found: &Findings) {
             out.extend_from_slice(object.get().as_bytes());
         }
     }
-}
-
-fn write_status(out: &mut Vec<u8>, status: &ResponseStatus) {
-    if !status.is_code() {
-        write_json(out, status);
-        return;
-    }
-    out.extend_from_slice(b"{\"metadata\":{},\"code\":");
-    write_number(out, status.code);
-    out.push(b'}');
 }
 
 fn write_annotations(out: &mut Vec<u8>, found: &Findings) {
@@ -202,7 +181,6 @@ fn write_annotations(out: &mut Vec<u8>, found: &Findings) {
 type ToldUsers = FxHashMap<*const UserInfo, (Arc<UserInfo>, Box<[u8]>)>;
 
 thread_local! {
-    static FACTS: RefCell<RecentlyAsked<Facts>> = const { RefCell::new(RecentlyAsked::new()) };
     static USERS: RefCell<ToldUsers> = RefCell::default();
     static SPECIAL: RefCell<(String, Vec<u8>)> = const { RefCell::new((String::new(), Vec::new())) };
 }
@@ -305,14 +283,10 @@ fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
-    use std::time::Duration;
 
-    use http::Method;
     use proptest::prelude::*;
 
-    use super::super::{Sources, Text};
     use super::*;
-    use crate::request_info::RequestInfo;
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
@@ -334,33 +308,6 @@ mod tests {
         for user in users.iter().chain((0..USERS_KEPT).map(|_| &users[1])).chain(&users) {
             let told = written(|out| write_user(out, user));
             assert_eq!(told, serde_json::to_string(&User::of(user)).unwrap());
-        }
-    }
-
-    /// Requests for one thing by one user which differ in what else is told of them, again and again.
-    #[test]
-    fn what_is_kept_of_a_request_is_told_of_no_other() {
-        let info: Arc<RequestInfo> = RequestInfo::parse(&Method::GET, "/api/v1/pods", "").unwrap().into();
-        let users = ["jane", "joe"].map(|name| Arc::new(UserInfo::new(name, &[])));
-        let told_of = |user: &Arc<UserInfo>, number: usize, write: fn(&mut Vec<u8>, &Request, &Findings)| {
-            let sources = Sources::Direct(Ipv4Addr::new(10, 0, 0, (number & 1) as u8).into());
-            let text = |name: &str, bit: usize| Text::Own(format!("{name}{}", number >> bit & 1).into());
-            let (uri, user_agent) = (text("/api/v1/pods?x=", 1), text("agent", 2));
-            let (audit_id, asked, received) = (text("id", 0), Asked::Read(info.clone()), Duration::ZERO);
-            let head = Box::new(Head { audit_id, uri, sources, user_agent, asked, received });
-            let mut found = Findings::default();
-            if number >> 3 & 1 == 1 {
-                found.impersonated = Some(users[0].clone());
-            }
-            if number >> 4 & 1 == 1 {
-                found.names = Some(Box::new(Names { uid: "u".into(), ..Names::default() }));
-            }
-            written(|out| write(out, &Request { head, user: Some(user.clone()) }, &found))
-        };
-        for number in (0..32).chain((0..32).flat_map(|number| [number; 3])) {
-            for user in &users {
-                assert_eq!(told_of(user, number, write_facts), told_of(user, number, write_facts_anew));
-            }
         }
     }
 
