@@ -1,10 +1,14 @@
 //! Events on their way to where they belong: lines of text in one piece of memory.
 
+use std::time::Duration;
+
 /// Lines, each with its end.
 #[derive(Debug, Default)]
 pub struct Events {
     pub(super) text: Vec<u8>,
     ends: Vec<usize>,
+    /// When the last one came to be told, by the clock. Of events that somebody else brings nobody knows.
+    pub(super) at: Option<Duration>,
 }
 
 impl Events {

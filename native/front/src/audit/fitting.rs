@@ -29,7 +29,8 @@ impl<S: Sink> Sink for Fitting<S> {
         if events.text().len() <= self.most || events.iter().all(|event| event.len() <= self.most) {
             return self.sink.take(events);
         }
-        let fitting: Events = events.iter().filter_map(|event| fitted(event, self.most)).collect();
+        let mut fitting: Events = events.iter().filter_map(|event| fitted(event, self.most)).collect();
+        fitting.at = events.at;
         let lost = (events.len() - fitting.len()) as u64;
         if lost > 0 && self.lost.fetch_add(lost, Ordering::Relaxed) == 0 {
             complain(format_args!("an audit event is too large even after truncating"));

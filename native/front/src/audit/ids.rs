@@ -44,13 +44,21 @@ fn write(out: &mut BytesMut, bits: [u8; 16]) {
     let mut place = 0;
     for (number, byte) in bits.into_iter().enumerate() {
         place += usize::from(matches!(number, 4 | 6 | 8 | 10));
-        for half in [byte >> 4, byte & 0xf] {
-            text[place] = b"0123456789abcdef"[usize::from(half)];
-            place += 1;
-        }
+        text[place..place + 2].copy_from_slice(&HEX[usize::from(byte)]);
+        place += 2;
     }
     out.extend_from_slice(&text);
 }
+
+/// The digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    let (mut pairs, mut byte) = ([[0; 2]; 256], 0);
+    while byte < 256 {
+        pairs[byte] = [b"0123456789abcdef"[byte >> 4], b"0123456789abcdef"[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
 
 #[cfg(test)]
 mod tests {

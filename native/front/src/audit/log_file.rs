@@ -41,6 +41,7 @@ pub struct LogFile {
     /// A line of text for each event, and not JSON.
     legacy: bool,
     grouped: bool,
+    clock: Clock,
 }
 
 struct Log {
@@ -58,7 +59,7 @@ struct State {
     /// Lines to be written, of so many events, the first of which came then.
     lines: Vec<u8>,
     events: u64,
-    since: Option<Instant>,
+    since: Option<Duration>,
     /// When lines were written last.
     written: Option<Instant>,
     /// Somebody writes them once it is long enough ago.
@@ -89,7 +90,7 @@ impl LogFile {
         let log = Arc::new(Log {
             path: path.to_owned(),
             limit: (megabytes << 20) as usize,
-            backups: Backups::new(path.to_owned(), rotation, clock),
+            backups: Backups::new(path.to_owned(), rotation, clock.clone()),
             state: Mutex::default(),
             lost: AtomicU64::new(0),
         });
@@ -100,7 +101,7 @@ impl LogFile {
             log.state.lock().open = Some(append(&log.path)?);
             log.backups.tend_aside();
         }
-        Ok(Self { log, legacy, grouped })
+        Ok(Self { log, legacy, grouped, clock })
     }
 }
 
@@ -261,8 +262,9 @@ impl Sink for LogFile {
         let texts = self.legacy.then(|| events.iter().map(as_text).collect::<Events>());
         let mut state = self.log.state.lock();
         let mut written = self.log.add(&mut state, texts.as_ref().unwrap_or(events));
-        let is_soon_enough = state.lines.len() < ENOUGH
-            && state.since.get_or_insert_with(Instant::now).elapsed() < LONG_ENOUGH;
+        let now = events.at.unwrap_or_else(|| self.clock.unix());
+        let waited = now.saturating_sub(*state.since.get_or_insert(now));
+        let is_soon_enough = state.lines.len() < ENOUGH && waited < LONG_ENOUGH;
         if !(self.grouped && is_soon_enough && write_before_parking(&self.log)) {
             written &= self.log.write_or_lose(&mut state);
         }
@@ -428,10 +430,10 @@ mod tests {
         before_parking();
         assert_eq!(lines(&path), ["0"]);
         // As if it had been just now, however long this thread is kept from going on.
-        let now = Some(Instant::now() + Duration::from_secs(60));
+        let later = Duration::from_secs(60);
         {
             let mut state = log.log.state.lock();
-            (state.since, state.written) = (now, now);
+            (state.since, state.written) = (Some(log.clock.unix() + later), Some(Instant::now() + later));
         }
         for line in ["1\n", "2\n"] {
             log.take(&Events::from_iter([line]));

@@ -22,9 +22,9 @@ mod requests;
 mod sink;
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -53,6 +53,8 @@ use rendering::{Request, Telling};
 pub(crate) use requests::{LONG_RUNNING, lasts};
 pub use sink::{Buffered, Outbox, Sink};
 
+use crate::recent::RecentlyAsked;
+
 const LONGEST_AGENT: usize = 1024;
 const CUT: &str = "...TRUNCATED";
 
@@ -78,6 +80,28 @@ pub struct Auditing {
     strict: bool,
     clock: Clock,
     counts: Arc<Counts>,
+}
+
+thread_local! {
+    /// What a policy says of what is asked again and again, for as long as it is in force.
+    static VERDICTS: RefCell<RecentlyAsked<(Weak<Auditing>, Verdict)>> = const { RefCell::new(RecentlyAsked::new()) };
+}
+
+impl Auditing {
+    fn judge(self: &Arc<Self>, user: Option<&Arc<UserInfo>>, asked: &Asked) -> Verdict {
+        let anew = || self.policy.judge(user.map(AsRef::as_ref), &asked.attributes());
+        let (Some(user), Asked::Read(info)) = (user, asked) else { return anew() };
+        VERDICTS.with_borrow_mut(|recent| {
+            if let Some((of, verdict)) = recent.get(user, info)
+                && Weak::as_ptr(of) == Arc::as_ptr(self)
+            {
+                return *verdict;
+            }
+            let verdict = anew();
+            recent.put(user, info, || (Arc::downgrade(self), verdict));
+            verdict
+        })
+    }
 }
 
 impl Audit {
@@ -170,7 +194,7 @@ impl Draft {
 
     fn made(&self, user: Option<&Arc<UserInfo>>) -> Option<Arc<Trail>> {
         let head = self.head.lock().take()?;
-        let verdict = self.auditing.policy.judge(user.map(AsRef::as_ref), &head.asked.attributes());
+        let verdict = self.auditing.judge(user, &head.asked);
         self.auditing.counts.levels[verdict.level as usize].fetch_add(1, Ordering::Relaxed);
         if verdict.level == Level::None {
             return None;
@@ -360,6 +384,7 @@ impl Trail {
         events.clear();
         let told = Telling { level: self.verdict.level, reached, request: &self.request, found: findings };
         write_lines(&mut events, &told);
+        events.at = reached.last().map(|last| last.at);
         let mut taken = true;
         for sink in &self.auditing.sinks {
             taken &= sink.take(&events);

@@ -72,7 +72,7 @@ struct Resources {
 }
 
 /// What a policy says of a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     pub level: Level,
     omitted: [bool; 4],

@@ -1,6 +1,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
+use crate::request_info::RequestInfo;
 
 #[derive(Default)]
 struct Kept(Mutex<Vec<Value>>);
@@ -180,5 +181,23 @@ fn of_a_request_that_took_long_it_is_told_where_the_time_went() {
         let told = last(&kept)["annotations"].to_string();
         let expected = r#"{"apiserver.latency.k8s.io/mutating-webhook":"201.5ms","apiserver.latency.k8s.io/total":"501ms","apiserver.latency.k8s.io/validating-webhook":"30ms"}"#;
         assert_eq!(told, if is_long { expected } else { "null" });
+    }
+}
+
+/// One user asks for one thing again and again while policies come and go.
+#[test]
+fn what_a_policy_says_counts_for_as_long_as_it_is_in_force() {
+    let info = Arc::new(RequestInfo::parse(&http::Method::GET, "/api/v1/pods", "").unwrap());
+    let users = ["jane", "joe"].map(|name| Arc::new(UserInfo::new(name, &[])));
+    let (audit, asked) = (Audit::default(), Asked::Read(info));
+    for (ones, others) in [("Metadata", "None"), ("None", "Request"), ("Metadata", "None")] {
+        let policy = format!(r#"{{"rules":[{{"level":"{ones}","users":["jane"]}},{{"level":"{others}"}}]}}"#);
+        audit.configure(serde_json::from_str(&policy).unwrap(), vec![], false, Clock::system());
+        let auditing = audit.current().unwrap();
+        for _ in 0..3 {
+            let told = [Some(&users[0]), Some(&users[1]), None]
+                .map(|user| auditing.judge(user, &asked).level.name());
+            assert_eq!(told, [ones, others, others]);
+        }
     }
 }
