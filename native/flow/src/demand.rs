@@ -4,47 +4,49 @@
 
 use std::time::Duration;
 
+use crate::work::seconds;
+
 /// Of what was needed in earlier periods, a half counts after five minutes.
 const DECAY: f64 = 0.977;
 
-/// A number over time.
+/// A number over time, and how large it was.
 #[derive(Debug, Default)]
-pub struct Integrator {
-    value: f64,
-    peak: f64,
-    last: Duration,
+pub(crate) struct Integrator {
+    peak: usize,
     seconds: f64,
     sum: f64,
     squares: f64,
 }
 
-impl Integrator {
-    pub fn new(now: Duration) -> Self {
-        Self { last: now, ..Self::default() }
-    }
+/// What a number was from one time to another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Period {
+    pub seconds: f64,
+    pub average: f64,
+    pub deviation: f64,
+    pub peak: f64,
+}
 
-    pub fn set(&mut self, now: Duration, value: f64) {
-        self.pass(now);
-        self.value = value;
+impl Integrator {
+    pub fn reaches(&mut self, value: usize) {
         self.peak = self.peak.max(value);
     }
 
-    fn pass(&mut self, now: Duration) {
-        let passed = now.saturating_sub(self.last).as_secs_f64();
-        self.last = now;
+    /// That was the number for so long.
+    pub fn hold(&mut self, value: usize, nanos: u64) {
+        let (value, passed) = (value as f64, seconds(nanos));
         self.seconds += passed;
-        self.sum += self.value * passed;
-        self.squares += self.value * self.value * passed;
+        self.sum += value * passed;
+        self.squares += value * value * passed;
     }
 
-    /// (seconds, average, standard deviation, peak) since the last time; the next period begins.
-    fn take(&mut self, now: Duration) -> (f64, f64, f64, f64) {
-        self.pass(now);
-        let (seconds, peak) = (self.seconds, self.peak);
-        let average = if seconds > 0.0 { self.sum / seconds } else { 0.0 };
-        let variance = if seconds > 0.0 { self.squares / seconds - average * average } else { 0.0 };
-        *self = Self { value: self.value, peak: self.value, last: now, ..Self::default() };
-        (seconds, average, variance.max(0.0).sqrt(), peak)
+    /// What there was since the last time; the next period begins with what there is.
+    pub fn take(&mut self, present: usize) -> Period {
+        let Self { peak, seconds, sum, squares } =
+            std::mem::replace(self, Self { peak: present, ..Self::default() });
+        let average = if seconds > 0.0 { sum / seconds } else { 0.0 };
+        let variance = if seconds > 0.0 { squares / seconds - average * average } else { 0.0 };
+        Period { seconds, average, deviation: variance.max(0.0).sqrt(), peak: peak as f64 }
     }
 }
 
@@ -59,12 +61,12 @@ pub struct Demand {
 
 impl Demand {
     /// Rises at once and falls slowly: by so many periods of `period` as there have been since the last time.
-    pub fn update(&mut self, integrator: &mut Integrator, now: Duration, period: Duration) {
-        let (seconds, average, deviation, mut peak) = integrator.take(now);
+    pub(crate) fn update(&mut self, integrator: &mut Integrator, present: usize, period: Duration) {
+        let Period { seconds, average, deviation, mut peak } = integrator.take(present);
         let periods = (seconds / period.as_secs_f64()).floor().max(1.0);
         if periods > 1.0 {
             // Of several periods only the last one's peak would count; it is not known, but what is needed now is.
-            peak = integrator.peak;
+            peak = present as f64;
         }
         self.peak = peak.round();
         if seconds <= 0.0 {
@@ -82,29 +84,35 @@ impl Demand {
 mod tests {
     use super::*;
 
+    const SECOND: u64 = 1_000_000_000;
+
     #[test]
     fn a_demand_is_weighted_by_the_time_it_lasts() {
-        let mut integrator = Integrator::new(Duration::ZERO);
-        integrator.set(Duration::ZERO, 4.0);
-        integrator.set(Duration::from_secs(5), 0.0);
-        let (seconds, average, deviation, peak) = integrator.take(Duration::from_secs(10));
-        assert_eq!((seconds, average, deviation, peak), (10.0, 2.0, 2.0, 4.0));
-        assert_eq!(integrator.take(Duration::from_secs(11)), (1.0, 0.0, 0.0, 0.0));
+        let mut integrator = Integrator::default();
+        integrator.reaches(4);
+        integrator.hold(4, 5 * SECOND);
+        integrator.hold(0, 5 * SECOND);
+        let period = Period { seconds: 10.0, average: 2.0, deviation: 2.0, peak: 4.0 };
+        assert_eq!(integrator.take(0), period);
+        integrator.hold(0, SECOND);
+        assert_eq!(integrator.take(0), Period { seconds: 1.0, average: 0.0, deviation: 0.0, peak: 0.0 });
     }
 
     #[test]
     fn what_is_remembered_rises_at_once_and_is_half_gone_after_five_minutes() {
-        let (mut integrator, mut demand) = (Integrator::new(Duration::ZERO), Demand::default());
-        integrator.set(Duration::ZERO, 8.0);
+        let (mut integrator, mut demand) = (Integrator::default(), Demand::default());
         let period = Duration::from_secs(10);
-        demand.update(&mut integrator, Duration::from_secs(10), period);
+        integrator.reaches(8);
+        integrator.hold(8, 10 * SECOND);
+        demand.update(&mut integrator, 8, period);
         assert_eq!((demand.smoothed, demand.peak), (8.0, 8.0));
-        integrator.set(Duration::from_secs(10), 0.0);
-        for number in 2..=21 {
-            demand.update(&mut integrator, Duration::from_secs(10 * number), period);
+        for _ in 2..=21 {
+            integrator.hold(0, 10 * SECOND);
+            demand.update(&mut integrator, 0, period);
         }
         // Ten periods that nobody looked at count as ten.
-        demand.update(&mut integrator, Duration::from_secs(310), period);
+        integrator.hold(0, 100 * SECOND);
+        demand.update(&mut integrator, 0, period);
         assert!((demand.smoothed - 4.0).abs() < 0.1, "{}", demand.smoothed);
     }
 }

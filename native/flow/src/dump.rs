@@ -80,10 +80,11 @@ impl<A: Asked> Flow<A> {
         let mut rows = vec![row(&LEVELS)];
         self.each(|kept, state| {
             let active = state.queues.iter().filter(|queue| !queue.waiting.is_empty()).count();
-            let idle = state.waiting == 0 && state.executing == 0;
+            let now = &state.present;
+            let idle = now.waiting == 0 && now.executing == 0;
             let mut cells = vec![kept.level.name.to_string(), active.to_string()];
             cells.extend([idle, kept.quiescing].map(|told| told.to_string()));
-            cells.extend([state.waiting, state.executing].map(|count| count.to_string()));
+            cells.extend([now.waiting, now.executing].map(|count| count.to_string()));
             let counts = &state.counts;
             let counted = [counts.dispatched, counts.rejected, counts.timed_out, counts.cancelled];
             cells.extend(counted.map(|count| count.to_string()));
@@ -148,10 +149,14 @@ impl<A: Asked> Flow<A> {
         let mut cells = row(&[level, schema]);
         cells.extend([queue, place].map(|number| number.to_string()));
         cells.push(self.distinguisher(schema, &entry.asked).to_owned());
-        cells.push(when(entry.arrived));
+        cells.push(when(Duration::from_nanos(entry.arrived)));
         cells.extend([entry.estimate.initial, entry.estimate.last].map(|seats| seats.to_string()));
         cells.push(duration(entry.estimate.lingers));
-        cells.push(entry.started.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), when));
+        cells.push(
+            entry
+                .started
+                .map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |at| when(Duration::from_nanos(at))),
+        );
         if details {
             let asked = entry.asked.attributes();
             let version = match asked.group {

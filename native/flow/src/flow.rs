@@ -3,8 +3,8 @@
 //! Source: apiserver `pkg/util/flowcontrol/apf_controller.go`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -15,10 +15,11 @@ use parking_lot::Mutex;
 
 use crate::allocation::{Share, allot};
 use crate::classify::{Asked, distinguisher};
+use crate::dealing::Hand;
 use crate::level::{Arrival, Level, Limits, Queuing, Start};
 use crate::objects::{LevelSpec, Object, Objects, SchemaSpec};
 use crate::watches::Watches;
-use crate::work::Estimate;
+use crate::work::{Estimate, nanoseconds};
 
 /// How often seats go to where they are needed.
 pub const PERIOD: Duration = Duration::from_secs(10);
@@ -35,6 +36,7 @@ pub struct Schema<A> {
     pub uid: HeaderValue,
     pub level_uid: HeaderValue,
     slot: usize,
+    queuing: Queuing,
     tells_flows_apart: bool,
     /// Seats that a request may take; 0: nothing said.
     most: u32,
@@ -51,6 +53,13 @@ pub(crate) struct Table<A> {
     schemas: Vec<Arc<Schema<A>>>,
     pub levels: Vec<Kept<A>>,
     nominal: u32,
+    /// No other table's, of no other server.
+    number: u64,
+}
+
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// What a request is thought to cost; of a write, how many watchers will hear of it.
@@ -66,28 +75,25 @@ pub struct Admitted<A> {
     pub start: Start,
 }
 
-/// Which schema and which flow of it requests of one user for one thing belong to, for as long as what is in force stays.
+/// Which schema requests of one user for one thing belong to, and the queues of their flow, for as long as what is in
+/// force stays.
 pub struct Class<A> {
-    table: Weak<Table<A>>,
-    schema: usize,
-    flow: u64,
-}
-
-/// A request's schema, and a number for its flow.
-pub struct Classified<A> {
-    pub schema: Arc<Schema<A>>,
-    flow: u64,
+    table: u64,
+    schema: Arc<Schema<A>>,
+    hand: Hand,
 }
 
 pub struct Flow<A> {
     pub(crate) table: ArcSwapOption<Table<A>>,
+    /// The table's number, for who need not look into it; 0: there is none.
+    in_force: AtomicU64,
     objects: Mutex<Option<Objects>>,
     /// Keyed, so that nobody finds names whose flows share their queues with another's.
     hasher: RandomState,
     /// The bits of the proportion in which levels last got seats.
     fair: AtomicU64,
-    /// When seats were shared out last, in milliseconds.
-    shared: AtomicU64,
+    /// When seats are to be shared out, in nanoseconds.
+    due: AtomicU64,
     pub watches: Arc<Watches>,
 }
 
@@ -95,10 +101,11 @@ impl<A> Default for Flow<A> {
     fn default() -> Self {
         Self {
             table: ArcSwapOption::empty(),
+            in_force: AtomicU64::new(0),
             objects: Mutex::default(),
             hasher: RandomState::new(),
             fair: AtomicU64::new(0),
-            shared: AtomicU64::new(0),
+            due: AtomicU64::new(nanoseconds(PERIOD)),
             watches: Arc::default(),
         }
     }
@@ -106,25 +113,26 @@ impl<A> Default for Flow<A> {
 
 impl<A: Asked> Flow<A> {
     pub fn is_on(&self) -> bool {
-        self.table.load().is_some()
+        self.in_force.load(Ordering::Acquire) != 0
     }
 
     /// Which of the schemas matches first; the last one is for all that none does. None while nothing is in force.
     pub fn classify(&self, user: &UserInfo, attributes: &Attributes<'_>) -> Option<Class<A>> {
         let table = self.table.load();
         let table = table.as_ref()?;
-        let matching = table.schemas.iter().position(|schema| schema.spec.matches(user, attributes));
-        let number = matching.or(table.schemas.len().checked_sub(1))?;
-        let schema = &table.schemas[number];
-        let flow = if schema.tells_flows_apart { self.flow_of(schema, user, attributes) } else { 0 };
-        Some(Class { table: Arc::downgrade(table), schema: number, flow })
+        let matching = table.schemas.iter().find(|schema| schema.spec.matches(user, attributes));
+        let schema = matching.or(table.schemas.last())?.clone();
+        let flow = if schema.tells_flows_apart { self.flow_of(&schema, user, attributes) } else { 0 };
+        let hand = match schema.queuing {
+            Queuing::Queue { queues, hand, .. } => Hand::deal(flow, queues, hand),
+            Queuing::Exempt | Queuing::Reject => Hand::deal(flow, 0, 0),
+        };
+        Some(Class { table: table.number, schema, hand })
     }
 
     /// None once something else is in force.
-    pub fn schema_of(&self, class: &Class<A>) -> Option<Classified<A>> {
-        let table = self.table.load();
-        let table = table.as_ref().filter(|table| Arc::as_ptr(table) == Weak::as_ptr(&class.table))?;
-        Some(Classified { schema: table.schemas[class.schema].clone(), flow: class.flow })
+    pub fn schema_of<'a>(&self, class: &'a Class<A>) -> Option<&'a Arc<Schema<A>>> {
+        (self.in_force.load(Ordering::Acquire) == class.table).then_some(&class.schema)
     }
 
     /// `cost` is told how many seats a request may take there.
@@ -132,16 +140,14 @@ impl<A: Asked> Flow<A> {
         &self,
         now: Duration,
         asked: A,
-        classified: Classified<A>,
+        class: &Class<A>,
         cost: impl FnOnce(&A, u32) -> Cost,
     ) -> Admitted<A> {
         self.keep_up(now);
-        let Classified { schema, flow } = classified;
-        let cost = cost(&asked, schema.most);
-        let arrival =
-            Arrival { slot: schema.slot, hash: flow, estimate: cost.estimate, watchers: cost.watchers };
-        let start = schema.level.start(now, asked, arrival);
-        Admitted { schema, start }
+        let Class { schema, hand, .. } = class;
+        let Cost { estimate, watchers } = cost(&asked, schema.most);
+        let start = schema.level.start(now, asked, Arrival { slot: schema.slot, hand, estimate, watchers });
+        Admitted { schema: schema.clone(), start }
     }
 
     fn flow_of(&self, schema: &Schema<A>, user: &UserInfo, attributes: &Attributes<'_>) -> u64 {
@@ -171,10 +177,13 @@ impl<A: Asked> Flow<A> {
     /// Once a period has ended, what levels needed is looked at, and seats go to where they are needed. Whoever comes
     /// or waits sees to it, so that nothing has to be done while nobody does.
     pub fn keep_up(&self, now: Duration) {
-        let (last, now_ms) = (self.shared.load(Ordering::Relaxed), now.as_millis() as u64);
-        let is_due = now_ms.saturating_sub(last) >= PERIOD.as_millis() as u64;
-        if is_due && self.shared.compare_exchange(last, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
+        let (due, nanos) = (self.due.load(Ordering::Relaxed), nanoseconds(now));
+        if nanos < due {
+            return;
+        }
+        // Whole milliseconds count.
+        let next = nanoseconds(Duration::from_millis(now.as_millis() as u64) + PERIOD);
+        if self.due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.adjust(now);
         }
     }
@@ -200,9 +209,11 @@ impl<A: Asked> Flow<A> {
             kept.level.configure(now, kept.spec.queuing(), limits);
         }
         let schemas = schemas(objects, &levels);
-        let table = Arc::new(Table { schemas, levels, nominal });
+        let number = next_number();
+        let table = Arc::new(Table { schemas, levels, nominal, number });
         self.share_out(now, &table);
         self.table.store(Some(table));
+        self.in_force.store(number, Ordering::Release);
     }
 
     /// Seats that are not needed at one level are given to others, within the bounds of both.
@@ -304,6 +315,7 @@ fn schemas<A: Asked>(objects: &Objects, levels: &[Kept<A>]) -> Vec<Arc<Schema<A>
             uid: header(uid),
             level_uid: header(object.map_or("", |level| &level.uid)),
             slot,
+            queuing: kept.spec.queuing(),
             tells_flows_apart: matches!(kept.spec.queuing(), Queuing::Queue { queues, .. } if queues > 1),
             most: most_seats(&kept.spec, kept.level.limits().nominal),
         }));

@@ -1,7 +1,6 @@
 //! Distributions for `/metrics`: of numbers that are observed, and of a ratio over time.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 /// How often a number was at most each of the bounds.
 #[derive(Clone, Debug)]
@@ -47,35 +46,23 @@ impl Histogram {
 #[derive(Debug)]
 pub struct RatioOverTime {
     histogram: Histogram,
-    numerator: f64,
     denominator: f64,
-    last: Duration,
 }
 
 impl RatioOverTime {
-    pub fn new(bounds: &'static [f64], now: Duration) -> Self {
-        Self { histogram: Histogram::new(bounds), numerator: 0.0, denominator: 1.0, last: now }
+    pub fn new(bounds: &'static [f64]) -> Self {
+        Self { histogram: Histogram::new(bounds), denominator: 1.0 }
     }
 
-    pub fn set(&mut self, now: Duration, numerator: f64) {
-        // What stays as it was is counted once it does not, or when somebody asks.
-        if numerator == self.numerator {
-            return;
-        }
-        self.pass(now);
-        self.numerator = numerator;
-    }
-
-    pub fn set_denominator(&mut self, now: Duration, denominator: f64) {
-        self.pass(now);
+    /// From now on.
+    pub fn set_denominator(&mut self, denominator: f64) {
         self.denominator = denominator.max(1.0);
     }
 
-    pub fn pass(&mut self, now: Duration) {
-        let passed = u64::try_from(now.saturating_sub(self.last).as_nanos()).unwrap_or(u64::MAX);
-        self.last = now;
-        if passed > 0 {
-            self.histogram.add(self.numerator / self.denominator, passed);
+    /// That was the numerator for so long.
+    pub fn hold(&mut self, numerator: usize, nanos: u64) {
+        if nanos > 0 {
+            self.histogram.add(numerator as f64 / self.denominator, nanos);
         }
     }
 
@@ -90,12 +77,11 @@ mod tests {
 
     #[test]
     fn a_ratio_counts_for_as_long_as_it_holds() {
-        let mut ratio = RatioOverTime::new(&[0.0, 0.5, 1.0], Duration::ZERO);
-        ratio.set_denominator(Duration::ZERO, 4.0);
-        ratio.set(Duration::from_nanos(10), 2.0);
-        ratio.set(Duration::from_nanos(12), 2.0);
-        ratio.set(Duration::from_nanos(15), 8.0);
-        ratio.pass(Duration::from_nanos(16));
+        let mut ratio = RatioOverTime::new(&[0.0, 0.5, 1.0]);
+        ratio.set_denominator(4.0);
+        for (numerator, nanos) in [(0, 10), (2, 2), (2, 3), (8, 1)] {
+            ratio.hold(numerator, nanos);
+        }
         let mut out = String::new();
         ratio.render(&mut out, "r", "a=\"b\"");
         assert_eq!(

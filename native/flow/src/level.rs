@@ -8,9 +8,10 @@ use tokio::sync::oneshot;
 
 use crate::classify::Asked;
 use crate::counts::Rejection;
+use crate::dealing::Hand;
 use crate::demand::Demand;
 use crate::queues::{Entry, Queue, State};
-use crate::work::Estimate;
+use crate::work::{Estimate, nanoseconds};
 
 /// How requests wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +40,11 @@ pub struct Limits {
 
 /// What comes with a request to its level.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrival {
+pub struct Arrival<'a> {
     /// Where its schema is counted.
     pub slot: usize,
     /// Of its flow.
-    pub hash: u64,
+    pub hand: &'a Hand,
     pub estimate: Estimate,
     /// Of a write: how many will hear of it.
     pub watchers: Option<u32>,
@@ -66,51 +67,36 @@ pub enum Start {
 
 impl<A: Asked> Level<A> {
     pub fn new(name: &str, queuing: Queuing, now: Duration) -> Self {
-        Self { name: name.into(), state: Mutex::new(State::new(queuing, now)) }
+        Self { name: name.into(), state: Mutex::new(State::new(queuing, nanoseconds(now))) }
     }
 
-    pub fn start(&self, now: Duration, asked: A, arrival: Arrival) -> Start {
-        let Arrival { slot, hash, estimate, watchers } = arrival;
+    pub fn start(&self, now: Duration, asked: A, arrival: Arrival<'_>) -> Start {
+        let now = nanoseconds(now);
+        let Arrival { slot, hand, estimate, watchers } = arrival;
         let mut state = self.state.lock();
         state.pass(now);
-        let counts = &mut state.counts.schemas[slot];
-        counts.seats.observe(f64::from(estimate.seats()));
-        if let Some(watchers) = watchers {
-            counts.watchers.observe(f64::from(watchers));
-        }
-        let entry = state.entry(now, asked, slot, estimate);
-        let Queuing::Queue { queues, hand, length } = state.queuing else {
-            if !state.has_room(estimate.seats()) {
-                return state.reject(now, slot, Rejection::NoSeat);
-            }
-            let key = state.entries.insert(entry);
-            state.seat(now, key);
-            state.note(now);
-            if state.queuing == Queuing::Reject {
-                state.counts.schemas[slot].waited.observe(0.0);
-            }
-            return Start::Seated(key);
+        state.counts.schemas[slot].comes(&estimate, watchers);
+        let Queuing::Queue { queues, hand: size, length } = state.queuing else {
+            return start_or_reject(&mut state, now, asked, &arrival);
         };
-        let number = state.pick(hash, queues, hand);
-        let queue = &mut state.queues[number];
-        if queue.waiting.len() >= length && state.seats >= state.limits.current as usize {
-            return state.reject(now, slot, Rejection::QueueFull);
-        }
-        let key = state.entries.insert(Entry { queue: Some(number), ..entry });
-        state.enqueue(key, number);
-        state.dispatch(now, Some(number));
-        state.note(now);
-        let entry = &mut state.entries[key];
-        if entry.started.is_some() {
+        let number = if hand.is_of(queues, size) {
+            state.pick(hand)
+        } else {
+            // It was dealt for what was in force before.
+            state.pick(&hand.dealt_anew(queues, size))
+        };
+        let entry = state.entry(now, asked, slot, Some(number), estimate);
+        if state.is_free_for(estimate.seats()) {
+            let key = state.seat_at_once(now, number, entry);
+            state.note(now);
             return Start::Seated(key);
         }
-        let (signal, seated) = oneshot::channel();
-        entry.signal = Some(signal);
-        Start::Waiting(key, seated)
+        line_up(&mut state, now, number, entry, length)
     }
 
     /// The request has been served. Some: its last seats are to be freed (`vacate`) after that time.
     pub fn finish(&self, now: Duration, key: usize) -> Option<Duration> {
+        let now = nanoseconds(now);
         let mut state = self.state.lock();
         state.pass(now);
         let lingers = state.finish(now, key);
@@ -121,6 +107,7 @@ impl<A: Asked> Level<A> {
 
     /// What was told of a write has been: its last seats are free.
     pub fn vacate(&self, now: Duration, key: usize) {
+        let now = nanoseconds(now);
         let mut state = self.state.lock();
         state.pass(now);
         state.vacate(key);
@@ -130,6 +117,7 @@ impl<A: Asked> Level<A> {
 
     /// Nobody waits for the seats any more. None: it has them meanwhile. Else when it may come again.
     pub fn leave(&self, now: Duration, key: usize, timed_out: bool) -> Option<u64> {
+        let now = nanoseconds(now);
         let mut state = self.state.lock();
         state.pass(now);
         let entry = &state.entries[key];
@@ -160,7 +148,7 @@ impl<A: Asked> Level<A> {
     /// Seats taken now, and the limit.
     pub fn seats(&self) -> (usize, u32) {
         let state = self.state.lock();
-        (state.seats, state.limits.current)
+        (state.present.seats, state.limits.current)
     }
 
     pub fn limits(&self) -> Limits {
@@ -169,6 +157,7 @@ impl<A: Asked> Level<A> {
 
     /// Another form of queuing, other seats; who waits stays where he is.
     pub fn configure(&self, now: Duration, queuing: Queuing, limits: Limits) {
+        let now = nanoseconds(now);
         let mut state = self.state.lock();
         state.pass(now);
         state.queuing = queuing;
@@ -184,15 +173,55 @@ impl<A: Asked> Level<A> {
     /// What was needed in the period that ends now.
     pub fn measure(&self, now: Duration, period: Duration) -> Limits {
         let mut state = self.state.lock();
-        let State { limits, demand, .. } = &mut *state;
-        limits.demand.update(demand, now, period);
+        let State { limits, over_time, present, .. } = &mut *state;
+        over_time.settle(nanoseconds(now));
+        limits.demand.update(&mut over_time.demand, present.wanted(), period);
         state.limits
     }
 
     pub fn limit(&self, now: Duration, current: u32, target: f64) {
+        let now = nanoseconds(now);
         let mut state = self.state.lock();
         state.pass(now);
         let limits = Limits { current, target, ..state.limits };
         state.limit(now, limits);
     }
 }
+
+/// Where nobody waits.
+fn start_or_reject<A: Asked>(state: &mut State<A>, now: u64, asked: A, arrival: &Arrival<'_>) -> Start {
+    let Arrival { slot, estimate, .. } = *arrival;
+    if !state.has_room(estimate.seats()) {
+        return state.reject(now, slot, Rejection::NoSeat);
+    }
+    let entry = state.entry(now, asked, slot, None, estimate);
+    let key = state.entries.insert(entry);
+    state.seat(now, key);
+    state.note(now);
+    if state.queuing == Queuing::Reject {
+        state.counts.schemas[slot].waited.observe(0.0);
+    }
+    Start::Seated(key)
+}
+
+/// A request waits in the queue, unless it is full, until it is its turn.
+fn line_up<A: Asked>(state: &mut State<A>, now: u64, number: usize, entry: Entry<A>, length: usize) -> Start {
+    let is_full = state.queues[number].waiting.len() >= length;
+    if is_full && state.present.seats >= state.limits.current as usize {
+        return state.reject(now, entry.slot, Rejection::QueueFull);
+    }
+    let key = state.entries.insert(entry);
+    state.enqueue(key, number);
+    state.dispatch(now, Some(number));
+    state.note(now);
+    let entry = &mut state.entries[key];
+    if entry.started.is_some() {
+        return Start::Seated(key);
+    }
+    let (signal, seated) = oneshot::channel();
+    entry.signal = Some(signal);
+    Start::Waiting(key, seated)
+}
+
+#[cfg(test)]
+mod tests;

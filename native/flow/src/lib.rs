@@ -14,6 +14,7 @@ mod flow;
 mod histogram;
 mod level;
 mod objects;
+mod over_time;
 mod queues;
 mod render;
 mod retry;
@@ -21,7 +22,8 @@ mod watches;
 pub mod work;
 
 pub use classify::Asked;
-pub use flow::{Admitted, Class, Classified, Cost, Flow, PERIOD, Schema};
+pub use dealing::Hand;
+pub use flow::{Admitted, Class, Cost, Flow, PERIOD, Schema};
 pub use level::{Arrival, Level, Limits, Queuing, Start};
 pub use objects::Objects;
 pub use watches::{Watches, Watching};

@@ -4,10 +4,12 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::classify::Asked;
-use crate::counts::{LastDispatch, LevelCounts, Rejection, SchemaCounts};
+use crate::counts::{LastDispatch, Rejection, SchemaCounts};
 use crate::flow::Flow;
 use crate::histogram::{Histogram, RatioOverTime};
 use crate::level::Limits;
+use crate::over_time::OverTime;
+use crate::work::{SeatSeconds, nanoseconds};
 
 type OfSchema = (&'static str, &'static str, fn(&SchemaCounts) -> u64);
 type OfLevel = (&'static str, &'static str, fn(&Limits) -> f64);
@@ -115,35 +117,30 @@ const HISTOGRAMS: [SchemaHistogram; 5] = [
         |counts| vec![("", &counts.seats)],
     ),
 ];
-type LevelRatio =
-    (&'static str, &'static str, fn(&mut LevelCounts) -> Vec<(&'static str, &mut RatioOverTime)>);
+type LevelRatio = (&'static str, &'static str, fn(&OverTime) -> Vec<(&'static str, &RatioOverTime)>);
 const RATIOS: [LevelRatio; 3] = [
     (
         "priority_level_request_utilization",
         "Observations, at the end of every nanosecond, of number of requests (as a fraction of the relevant limit) \
          waiting or in any stage of execution (but only initial stage for WATCHes)",
-        |counts| {
-            vec![
-                ("phase=\"waiting\",", &mut counts.waiting_ratio),
-                ("phase=\"executing\",", &mut counts.executing_ratio),
-            ]
-        },
+        |of| vec![("phase=\"waiting\",", &of.waiting), ("phase=\"executing\",", &of.executing)],
     ),
     (
         "priority_level_seat_utilization",
         "Observations, at the end of every nanosecond, of utilization of seats for any stage of execution (but only \
          initial stage for WATCHes)",
-        |counts| vec![("phase=\"executing\",", &mut counts.seat_ratio)],
+        |of| vec![("phase=\"executing\",", &of.seats)],
     ),
     (
         "demand_seats",
         "Observations, at the end of every nanosecond, of (the number of seats each priority level could use) / \
          (nominal number of seats for that level)",
-        |counts| vec![("", &mut counts.demand_ratio)],
+        |of| vec![("", &of.demanded)],
     ),
 ];
 
-type Progress = (&'static str, &'static str, fn(f64, &LastDispatch) -> Vec<(&'static str, f64)>);
+type Progress =
+    (&'static str, &'static str, fn(SeatSeconds, &LastDispatch) -> Vec<(&'static str, SeatSeconds)>);
 const MIN: &str = "bound=\"min\",";
 const MAX: &str = "bound=\"max\",";
 const PROGRESS: [Progress; 5] = [
@@ -231,8 +228,8 @@ impl<A: Asked> Flow<A> {
         for (name, help, of) in PROGRESS {
             head(out, name, "gauge", help);
             self.each(|kept, state| {
-                for (bound, value) in of(state.r.seconds(), &state.counts.last) {
-                    let level = &kept.level.name;
+                for (bound, value) in of(state.r, &state.counts.last) {
+                    let (level, value) = (&kept.level.name, value.seconds());
                     let _ = writeln!(
                         out,
                         "apiserver_flowcontrol_{name}{{{bound}priority_level=\"{level}\"}} {value}"
@@ -240,12 +237,12 @@ impl<A: Asked> Flow<A> {
                 }
             });
         }
+        self.each(|_, state| state.over_time.settle(nanoseconds(now)));
         for (name, help, of) in RATIOS {
             head(out, name, "histogram", help);
             self.each(|kept, state| {
-                for (label, ratio) in of(&mut state.counts) {
+                for (label, ratio) in of(&state.over_time) {
                     let labels = format!("{label}priority_level=\"{}\"", kept.level.name);
-                    ratio.pass(now);
                     ratio.render(out, &format!("apiserver_flowcontrol_{name}"), &labels);
                 }
             });

@@ -11,15 +11,34 @@ use std::time::Duration;
 pub struct SeatSeconds(i64);
 
 const SCALE: i64 = 100_000_000;
-const NANOS_PER_UNIT: f64 = 1e9 / SCALE as f64;
+const NANOS_PER_UNIT: u64 = 1_000_000_000 / SCALE as u64;
+
+/// What times are reckoned with in here: whole nanoseconds, which are cheaper than `Duration`'s two numbers.
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
 
 impl SeatSeconds {
     pub const ZERO: Self = Self(0);
     pub const MAX: Self = Self(i64::MAX);
 
-    pub fn of(seats: f64, time: Duration) -> Self {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        Self(rounded(seats * nanos as f64 / NANOS_PER_UNIT))
+    pub fn of(seats: u32, time: Duration) -> Self {
+        Self::of_whole(u64::from(seats), nanoseconds(time))
+    }
+
+    /// Of whole seats, in whole nanoseconds.
+    pub(crate) fn of_whole(seats: u64, nanos: u64) -> Self {
+        let units = seats.saturating_mul(nanos).saturating_add(NANOS_PER_UNIT / 2) / NANOS_PER_UNIT;
+        Self(units.min(i64::MAX as u64) as i64)
+    }
+
+    /// Of a part of the seats.
+    pub(crate) fn of_share(seats: f64, nanos: u64) -> Self {
+        Self(rounded(seats * nanos as f64 / NANOS_PER_UNIT as f64))
     }
 
     pub fn seconds(self) -> f64 {
@@ -92,6 +111,15 @@ impl Estimate {
     pub fn seats(&self) -> u32 {
         self.initial.max(self.last)
     }
+
+    /// What lingers on more seats than there are lingers on fewer for longer.
+    pub(crate) fn within(self, limit: u32) -> Self {
+        if self.last <= limit {
+            return self;
+        }
+        let work = SeatSeconds::of(self.last, self.lingers);
+        Self { last: limit, lingers: work.spread_over(limit), ..self }
+    }
 }
 
 /// No list takes more seats, no write does, whatever a level would let them have.
@@ -147,7 +175,7 @@ pub fn write(watchers: u32, most: u32) -> Estimate {
     let wanted = watchers.div_ceil(WATCHERS_PER_SEAT);
     let last = wanted.min(at_most(most, MOST_OF_A_WRITE));
     // Fewer seats than wanted are kept for longer.
-    Estimate { initial: 1, last, lingers: SeatSeconds::of(f64::from(wanted), TELLING).spread_over(last) }
+    Estimate { initial: 1, last, lingers: SeatSeconds::of(wanted, TELLING).spread_over(last) }
 }
 
 fn at_most(level: u32, own: u32) -> u32 {
@@ -201,11 +229,17 @@ mod tests {
         fn work_is_rounded_as_numbers_are(value in numbers()) {
             prop_assert_eq!(rounded(value), value.round() as i64);
         }
+
+        #[test]
+        fn work_of_whole_seats_is_what_it_is_of_a_share(seats in 0_u32..700, nanos in 0_u64..10_000_000_000_000) {
+            let share = SeatSeconds::of_share(f64::from(seats), nanos);
+            prop_assert_eq!(SeatSeconds::of_whole(u64::from(seats), nanos), share);
+        }
     }
 
     #[test]
     fn work_is_written_as_upstream_writes_it() {
-        assert_eq!(SeatSeconds::of(2.0, Duration::from_millis(1_500)).to_string(), "3.00000000ss");
-        assert_eq!(SeatSeconds::of(1.0, Duration::from_micros(10)).to_string(), "0.00001000ss");
+        assert_eq!(SeatSeconds::of(2, Duration::from_millis(1_500)).to_string(), "3.00000000ss");
+        assert_eq!(SeatSeconds::of(1, Duration::from_micros(10)).to_string(), "0.00001000ss");
     }
 }

@@ -1,12 +1,13 @@
 //! What holds whatever is asked: seats are never given twice, nobody is forgotten, and a busy flow holds up no other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kubecore_core::authn::UserInfo;
 use kubecore_core::rbac::Attributes;
 use kubecore_flow::work::Estimate;
-use kubecore_flow::{Admitted, Asked, Classified, Cost, Flow, Objects, Start};
+use kubecore_flow::{Admitted, Asked, Class, Cost, Flow, Level, Objects, Start};
 use proptest::prelude::*;
 use tokio::sync::oneshot::Receiver;
 
@@ -22,9 +23,10 @@ impl Asked for Get {
     }
 }
 
-fn classified(flow: &Flow<Get>, asked: &Get) -> Classified<Get> {
+fn classified(flow: &Flow<Get>, asked: &Get) -> Class<Get> {
     let class = flow.classify(asked.user(), &asked.attributes()).unwrap();
-    flow.schema_of(&class).unwrap()
+    assert!(flow.schema_of(&class).is_some());
+    class
 }
 
 fn admitted(
@@ -33,8 +35,8 @@ fn admitted(
     asked: Get,
     cost: impl FnOnce(&Get, u32) -> Cost,
 ) -> Admitted<Get> {
-    let classified = classified(flow, &asked);
-    flow.admit(now, asked, classified, cost)
+    let class = classified(flow, &asked);
+    flow.admit(now, asked, &class, cost)
 }
 
 /// One level that everybody's requests come to, each user's being a flow.
@@ -103,9 +105,9 @@ impl Simulation {
         Duration::from_micros(self.now)
     }
 
-    fn level(&self) -> std::sync::Arc<kubecore_flow::Level<Get>> {
-        let asked = Get(UserInfo::new("x", &[]));
-        classified(&self.flow, &asked).schema.level.clone()
+    fn level(&self) -> Arc<Level<Get>> {
+        let class = classified(&self.flow, &Get(UserInfo::new("x", &[])));
+        self.flow.schema_of(&class).unwrap().level.clone()
     }
 
     fn ask(&mut self, user: usize, service: u64, seats: u32) {
@@ -298,11 +300,11 @@ fn what_a_request_was_classified_as_is_void_when_something_else_is_in_force() {
     let flow = one_level(10, r#"{"type":"Reject"}"#);
     let asked = Get(UserInfo::new("jane", &[]));
     let class = flow.classify(asked.user(), &asked.attributes()).unwrap();
-    assert_eq!(&*flow.schema_of(&class).unwrap().schema.name, "s");
+    assert_eq!(&*flow.schema_of(&class).unwrap().name, "s");
     let other = r#"{"seats":10,"levels":[{"name":"l","spec":{"limited":{"nominalConcurrencyShares":1}}}],
         "schemas":[{"name":"t","spec":{"priorityLevelConfiguration":{"name":"l"}}}]}"#;
     flow.configure(Duration::from_secs(1), serde_json::from_str(other).unwrap());
     assert!(flow.schema_of(&class).is_none());
-    assert_eq!(&*classified(&flow, &asked).schema.name, "t");
+    assert_eq!(&*flow.schema_of(&classified(&flow, &asked)).unwrap().name, "t");
     assert!(one_level(10, r#"{"type":"Reject"}"#).schema_of(&class).is_none(), "another server's");
 }

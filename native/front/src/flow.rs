@@ -14,7 +14,7 @@ use kubecore_core::go::parse_duration;
 use kubecore_core::rbac::Attributes;
 use kubecore_core::watch_cache::ResourceCache;
 use kubecore_flow::work::{self, Estimate, Listing, Stored};
-use kubecore_flow::{Admitted, Asked, Class, Classified, Cost, Schema, Start, Watching};
+use kubecore_flow::{Admitted, Asked, Class, Cost, Schema, Start, Watching};
 use tokio::sync::oneshot;
 
 use crate::audit::{date_and_time, lasts};
@@ -158,7 +158,7 @@ impl Wait {
             }
         }
         self.is_over = true;
-        Ok(self.server.taken(&self.schema, self.key, self.watching.take()))
+        Ok(self.server.taken(self.schema.clone(), self.key, self.watching.take()))
     }
 }
 
@@ -170,7 +170,7 @@ impl Drop for Wait {
         let now = self.server.clock.monotonic();
         if self.schema.level.leave(now, self.key, false).is_none() {
             // It was given a seat at this very moment.
-            drop(self.server.taken(&self.schema, self.key, None));
+            drop(self.server.taken(self.schema.clone(), self.key, None));
         }
     }
 }
@@ -202,14 +202,13 @@ impl Server {
         if !self.flow.is_on() || (!is_watch && lasts(info)) {
             return Admission::Free;
         }
-        let asker = Asker { user: user.clone(), info: info.clone() };
         let now = self.clock.monotonic();
-        let Some(classified) = self.classified(user, info) else { return Admission::Free };
-        let cost = |asker: &Asker, most| self.cost(asker, query, most);
-        let Admitted { schema, start } = self.flow.admit(now, asker, classified, cost);
+        let Some(Admitted { schema, start }) = self.admitted(now, user, info, query) else {
+            return Admission::Free;
+        };
         let watching = || is_watch.then(|| self.flow.watches.open(&attributes_of(info)));
         match start {
-            Start::Seated(key) => Admission::Seated(self.taken(&schema, key, watching())),
+            Start::Seated(key) => Admission::Seated(self.taken(schema, key, watching())),
             Start::Waiting(key, seated) => Admission::Waiting(Wait {
                 server: self.clone(),
                 key,
@@ -225,18 +224,27 @@ impl Server {
     }
 
     /// None while nothing is in force.
-    fn classified(&self, user: &Arc<UserInfo>, info: &Arc<RequestInfo>) -> Option<Classified<Asker>> {
-        let known =
-            CLASSES.with_borrow(|recent| recent.get(user, info).and_then(|class| self.flow.schema_of(class)));
-        if known.is_some() {
-            return known;
+    fn admitted(
+        &self,
+        now: Duration,
+        user: &Arc<UserInfo>,
+        info: &Arc<RequestInfo>,
+        query: &str,
+    ) -> Option<Admitted<Asker>> {
+        let admit = |class: &Class<Asker>| {
+            // Something else may be in force by now.
+            self.flow.schema_of(class)?;
+            let asker = Asker { user: user.clone(), info: info.clone() };
+            Some(self.flow.admit(now, asker, class, |asker, most| self.cost(asker, query, most)))
+        };
+        if let Some(admitted) = CLASSES.with_borrow(|recent| recent.get(user, info).and_then(admit)) {
+            return Some(admitted);
         }
         loop {
             let class = self.flow.classify(user, &attributes_of(info))?;
-            // Another table may be in force by now.
-            if let Some(classified) = self.flow.schema_of(&class) {
+            if let Some(admitted) = admit(&class) {
                 CLASSES.with_borrow_mut(|recent| recent.put(user, info, || class));
-                return Some(classified);
+                return Some(admitted);
             }
         }
     }
@@ -270,10 +278,10 @@ impl Server {
         }
     }
 
-    fn taken(self: &Arc<Self>, schema: &Arc<Schema<Asker>>, key: usize, watching: Option<Watching>) -> Seat {
+    fn taken(self: &Arc<Self>, schema: Arc<Schema<Asker>>, key: usize, watching: Option<Watching>) -> Seat {
         Seat(Arc::new(Taken {
             server: self.clone(),
-            schema: schema.clone(),
+            schema,
             key,
             is_free: AtomicBool::new(false),
             _watching: watching,
