@@ -17,6 +17,7 @@ use kubecore_core::status::Status;
 use crate::audit;
 use crate::body::Body;
 use crate::connection::{Busy, Connection};
+use crate::headers::{Name, Names};
 use crate::request_body::Sent;
 use crate::server::Server;
 use crate::status::{self, NO_CACHE};
@@ -85,11 +86,12 @@ impl Server {
             outflow.asked();
         }
         let headers_only = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
-        let given = request.headers().get(AUDIT_ID).filter(|given| !given.is_empty()).cloned();
+        let names = Names::among(request.headers());
+        let given = names.first(Name::AuditId, request.headers()).filter(|given| !given.is_empty()).cloned();
         let is_told = given.is_none() && (self.audit.is_on() || self.delegation.is_any());
         let made = is_told.then(audit::new_id);
         let answer =
-            catch_unwind(AssertUnwindSafe(|| self.chain(connection, request, given.as_ref(), made.as_ref())));
+            catch_unwind(AssertUnwindSafe(|| self.chain(connection, request, names, given.as_ref(), made.as_ref())));
         let more = Completion { audit_id: given.or(made), busy, headers_only };
         match answer {
             Ok(Answer::Ready(Some(mut response))) => {

@@ -14,6 +14,7 @@ use crate::audit::Draft;
 use crate::authz::Selectors;
 use crate::connection::Connection;
 use crate::flow::Seat;
+use crate::headers::{Headers, Name};
 use crate::metrics::Lasting;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
@@ -21,7 +22,7 @@ use crate::request_info::RequestInfo;
 /// What the client said.
 pub struct Exchange {
     pub method: Method,
-    pub headers: HeaderMap,
+    pub headers: Headers,
     pub query: String,
     pub info: Arc<RequestInfo>,
     pub connection: Arc<Connection>,
@@ -73,11 +74,15 @@ pub struct Decisions {
 impl Exchange {
     /// A header's value as text; None when it is absent or no ASCII.
     pub fn header(&self, name: impl AsHeaderName) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        text(self.headers.get(name)?)
     }
 
     pub fn accept(&self) -> Option<&str> {
-        self.header(header::ACCEPT)
+        text(self.headers.first(Name::Accept)?)
+    }
+
+    pub fn user_agent(&self) -> Option<&str> {
+        text(self.headers.first(Name::UserAgent)?)
     }
 
     /// What is to be authorized.
@@ -97,7 +102,7 @@ impl Exchange {
 
     /// Asks to act as somebody else.
     pub fn impersonates(&self) -> bool {
-        self.headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
+        self.headers.has(Name::Impersonate)
     }
 
     /// Asks for another protocol on this connection in the way that proxies heed.
@@ -112,8 +117,12 @@ impl Exchange {
 
     /// Asks for another protocol on this connection.
     pub fn wants_upgrade(&self) -> bool {
-        self.headers.contains_key(header::UPGRADE)
+        self.headers.has(Name::Upgrade)
     }
+}
+
+fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()
 }
 
 /// Go's `httpstream.IsUpgradeRequest`.

@@ -315,7 +315,7 @@ async fn dial(forward: &Forward) -> io::Result<Box<dyn Stream>> {
 fn request_headers(exchange: &Exchange, forward: &Forward, switching: bool) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(exchange.headers.len() + 4);
     let named = connection_options(&exchange.headers);
-    for (name, value) in &exchange.headers {
+    for (name, value) in exchange.headers.iter() {
         let text = name.as_str();
         let own = PRIVATE.iter().any(|private| text.starts_with(private));
         let of_hop = HOP_BY_HOP.contains(&text) || named.contains(name);

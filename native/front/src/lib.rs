@@ -21,6 +21,7 @@ pub mod flow;
 pub mod forward;
 pub mod handoff;
 pub mod hands;
+pub mod headers;
 pub mod health;
 pub mod inflight;
 pub mod io;

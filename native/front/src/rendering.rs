@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT, VARY};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use http::{HeaderMap, Response};
 use kubecore_core::status::Status;
 
@@ -49,7 +49,7 @@ fn wants_pretty(exchange: &Exchange) -> bool {
         return matches!(&*value, "1" | "t" | "T" | "true" | "TRUE" | "True");
     }
     exchange
-        .header(USER_AGENT)
+        .user_agent()
         .is_some_and(|agent| ["curl", "Wget", "Mozilla/5.0"].iter().any(|person| agent.starts_with(person)))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::connection::Connection;
 use crate::exchange::Exchange;
+use crate::headers::{Headers, Name};
 use crate::server::Server;
 use crate::status;
 
@@ -74,11 +75,11 @@ pub(crate) struct Untaken {
 }
 
 impl Untaken {
-    pub(crate) fn new(sent: Sent, connection: &Connection, headers: &HeaderMap, patience: Duration) -> Self {
+    pub(crate) fn new(sent: Sent, connection: &Connection, headers: &Headers, patience: Duration) -> Self {
         // Only the stream is lost of HTTP/2, for which no client is to send megabytes in vain; and who waits to be asked
         // for the body is answered instead.
         let is_little = || announced(headers).is_some_and(|length| length <= UNWANTED_OF_A_STREAM);
-        let is_read = !headers.contains_key(EXPECT) && (connection.outflow.is_some() || is_little());
+        let is_read = !headers.has(Name::Expect) && (connection.outflow.is_some() || is_little());
         Self { sent: Some(sent), patience: is_read.then_some(patience) }
     }
 

@@ -4,9 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
-use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
 use kubecore_core::go::parse_duration;
@@ -22,7 +21,8 @@ use crate::body::Body;
 use crate::connection::Connection;
 use crate::exchange::{Apart, Decisions, Exchange};
 use crate::flow::Admission;
-use crate::handoff::{Headers, Pending, Presence, PresenceGuard, Reply};
+use crate::handoff::{self, Pending, Presence, PresenceGuard, Reply};
+use crate::headers::{Headers, Name, Names};
 use crate::inflight;
 use crate::judged::Authorization;
 use crate::lifespan::Phase;
@@ -48,37 +48,41 @@ impl Server {
         self: &Arc<Self>,
         connection: &Arc<Connection>,
         mut request: Request<Sent>,
+        mut names: Names,
         given: Option<&HeaderValue>,
         made: Option<&HeaderValue>,
     ) -> Answer {
         let started = Instant::now();
-        if header_bytes(request.headers()) > self.limits.max_header_bytes {
+        if names.bytes > self.limits.max_header_bytes {
             return refuse(&status::headers_too_large());
         }
         if request.version() == Version::HTTP_10 {
             // Not heeded (RFC 9110, 7.8).
             request.headers_mut().remove(UPGRADE);
+            names = Names::among(request.headers());
         }
         // Taken before the request is split, while it still holds the connection's other half.
-        let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let upgrade = names.has(Name::Upgrade).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, sent) = request.into_parts();
-        let incoming = Untaken::new(sent, connection, &parts.headers, self.limits.unwanted_body_timeout);
-        if lacks_host(&parts) {
-            return Answer::Ready(Some(status::no_host()));
-        }
         if upgrade.is_some() {
             take_offered_token(&mut parts.headers);
+            names = Names::among(&parts.headers);
+        }
+        let headers = Headers::known(parts.headers, names);
+        let incoming = Untaken::new(sent, connection, &headers, self.limits.unwanted_body_timeout);
+        if lacks_host(parts.version, &parts.method, &headers) {
+            return Answer::Ready(Some(status::no_host()));
         }
         let query = parts.uri.query().unwrap_or("");
         let Ok(info) = RequestInfo::of(&parts.method, parts.uri.path(), query) else {
             return refuse(&Status::bad_request("the request path is not valid"));
         };
-        let audit = self.draft(&parts.headers, given.or(made), &parts.uri, connection.remote.ip(), &info);
+        let audit = self.draft(&headers, given.or(made), &parts.uri, connection.remote.ip(), &info);
         let exchange = Exchange {
             audit,
             audit_id: made.cloned(),
             method: parts.method,
-            headers: parts.headers,
+            headers,
             query: query.to_owned(),
             delegated: self.delegation.covers(&info),
             info,
@@ -428,15 +432,11 @@ fn refuse(refused: &Status) -> Answer {
 }
 
 /// What HTTP/1.1 demands. Go's server is particular about it, whatever is asked for.
-fn lacks_host(head: &Parts) -> bool {
-    head.version == Version::HTTP_11 && head.method != Method::CONNECT && !head.headers.contains_key(HOST)
+fn lacks_host(version: Version, method: &Method, headers: &Headers) -> bool {
+    version == Version::HTTP_11 && method != Method::CONNECT && !headers.has(Name::Host)
 }
 
-fn header_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
-}
-
-fn assemble(status: u16, headers: Headers, body: Body) -> Response<Body> {
+fn assemble(status: u16, headers: handoff::Headers, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in headers {
@@ -445,7 +445,7 @@ fn assemble(status: u16, headers: Headers, body: Body) -> Response<Body> {
     response
 }
 
-pub(crate) fn switch_protocols(status: u16, headers: Headers) -> Response<Body> {
+pub(crate) fn switch_protocols(status: u16, headers: handoff::Headers) -> Response<Body> {
     let mut response = assemble(status, headers, Body::empty());
     response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("Upgrade"));
     response

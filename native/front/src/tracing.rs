@@ -6,10 +6,10 @@ use kubecore_core::authn::UserInfo;
 use rand::Rng;
 
 use crate::exchange::Exchange;
+use crate::headers::Name;
 
 const OFF: u32 = u32::MAX;
 const MILLION: u32 = 1_000_000;
-const PARENT: &str = "traceparent";
 /// Whose word counts on whether a trace is kept.
 const TRUSTED: [&str; 2] = ["system:masters", "system:monitoring"];
 
@@ -35,7 +35,7 @@ impl Tracing {
             return false;
         }
         let is_trusted = |user: &UserInfo| user.groups.iter().any(|group| TRUSTED.contains(&group.as_str()));
-        if exchange.headers.contains_key(PARENT) && user.is_some_and(is_trusted) {
+        if exchange.headers.has(Name::TraceParent) && user.is_some_and(is_trusted) {
             return true;
         }
         *exchange.sampled.get_or_init(|| rand::rng().random_range(0..MILLION) < per_million)

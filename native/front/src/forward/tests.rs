@@ -9,13 +9,13 @@ use crate::request_info::RequestInfo;
 
 fn exchange(headers: &[(&'static str, &'static str)]) -> Exchange {
     let path = "/api/v1/namespaces/n/pods/p/proxy/";
-    let headers = headers
+    let headers: HeaderMap = headers
         .iter()
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
         .collect();
     Exchange {
         method: Method::GET,
-        headers,
+        headers: headers.into(),
         query: String::new(),
         info: RequestInfo::parse(&Method::GET, path, "").unwrap().into(),
         connection: Connection::new(([127, 0, 0, 1], 1).into(), true, None, false, Arc::default()),
