@@ -90,8 +90,9 @@ impl Server {
         let given = names.first(Name::AuditId, request.headers()).filter(|given| !given.is_empty()).cloned();
         let is_told = given.is_none() && (self.audit.is_on() || self.delegation.is_any());
         let made = is_told.then(audit::new_id);
-        let answer =
-            catch_unwind(AssertUnwindSafe(|| self.chain(connection, request, names, given.as_ref(), made.as_ref())));
+        let answer = catch_unwind(AssertUnwindSafe(|| {
+            self.chain(connection, request, names, given.as_ref(), made.as_ref())
+        }));
         let more = Completion { audit_id: given.or(made), busy, headers_only };
         match answer {
             Ok(Answer::Ready(Some(mut response))) => {

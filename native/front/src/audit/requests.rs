@@ -5,39 +5,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use kubecore_core::authn::{SYSTEM_MASTERS, UserInfo};
 use kubecore_core::status::Status;
 
 use super::{Asked, Draft, Ending, Layer, Sources, Stage, Text, Trail};
 use crate::body::Body;
 use crate::exchange::Exchange;
+use crate::headers::{Headers, Name};
 use crate::request_info::RequestInfo;
 use crate::server::Server;
 
 /// Subresources whose requests last as long as somebody wants them to.
 pub(crate) const LONG_RUNNING: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-
 impl Server {
     /// What an audit needs to know of a request from its head; None while nothing is audited.
     pub(crate) fn draft(
         &self,
-        headers: &HeaderMap,
+        headers: &Headers,
         audit_id: Option<&HeaderValue>,
         uri: &http::Uri,
         remote: IpAddr,
         info: &Arc<RequestInfo>,
     ) -> Option<Draft> {
         let auditing = self.audit.current()?;
-        let agent = Text::Header(headers.get(USER_AGENT).cloned());
+        let agent = Text::Header(headers.first(Name::UserAgent).cloned());
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let (audit_id, asked) = (Text::Header(audit_id.cloned()), Asked::Read(info.clone()));
-        Some(Draft::new(auditing, audit_id, Text::Path(path), sources(headers, remote), agent, asked))
+        let sources = sources(headers, remote);
+        Some(Draft::new(auditing, audit_id, Text::Path(path), sources, agent, asked))
     }
 
     /// The user may, or may not: `reason` is told where the answer is no.
@@ -160,9 +159,9 @@ impl Exchange {
 }
 
 /// Those that proxies tell, then the one that the connection has (apimachinery `pkg/util/net`, SourceIPs).
-fn sources(headers: &HeaderMap, remote: IpAddr) -> Sources {
+fn sources(headers: &Headers, remote: IpAddr) -> Sources {
     let remote = remote.to_canonical();
-    let [forwarded, real] = [FORWARDED_FOR, REAL_IP].map(|name| headers.get(name));
+    let [forwarded, real] = [Name::ForwardedFor, Name::RealIp].map(|name| headers.first(name));
     if forwarded.is_none() && real.is_none() {
         return Sources::Direct(remote);
     }
@@ -184,10 +183,12 @@ fn sources(headers: &HeaderMap, remote: IpAddr) -> Sources {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn told(headers: &HeaderMap, remote: [u8; 4]) -> Vec<String> {
-        sources(headers, remote.into()).as_slice().iter().map(IpAddr::to_string).collect()
+        sources(&headers.clone().into(), remote.into()).as_slice().iter().map(IpAddr::to_string).collect()
     }
 
     #[test]
