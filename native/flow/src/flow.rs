@@ -3,12 +3,12 @@
 //! Source: apiserver `pkg/util/flowcontrol/apf_controller.go`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use kubecore_core::authn::UserInfo;
 use kubecore_core::rbac::Attributes;
 use parking_lot::Mutex;
@@ -35,6 +35,8 @@ pub struct Schema<A> {
     /// The values of the headers that tell clients of it.
     pub uid: HeaderValue,
     pub level_uid: HeaderValue,
+    /// What most answers to its requests begin with, for whoever makes them.
+    pub headers: OnceLock<HeaderMap>,
     slot: usize,
     queuing: Queuing,
     tells_flows_apart: bool,
@@ -177,10 +179,14 @@ impl<A: Asked> Flow<A> {
     /// Once a period has ended, what levels needed is looked at, and seats go to where they are needed. Whoever comes
     /// or waits sees to it, so that nothing has to be done while nobody does.
     pub fn keep_up(&self, now: Duration) {
-        let (due, nanos) = (self.due.load(Ordering::Relaxed), nanoseconds(now));
-        if nanos < due {
-            return;
+        let due = self.due.load(Ordering::Relaxed);
+        if nanoseconds(now) >= due {
+            self.catch_up(now, due);
         }
+    }
+
+    #[cold]
+    fn catch_up(&self, now: Duration, due: u64) {
         // Whole milliseconds count.
         let next = nanoseconds(Duration::from_millis(now.as_millis() as u64) + PERIOD);
         if self.due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
@@ -314,6 +320,7 @@ fn schemas<A: Asked>(objects: &Objects, levels: &[Kept<A>]) -> Vec<Arc<Schema<A>
             level: kept.level.clone(),
             uid: header(uid),
             level_uid: header(object.map_or("", |level| &level.uid)),
+            headers: OnceLock::new(),
             slot,
             queuing: kept.spec.queuing(),
             tells_flows_apart: matches!(kept.spec.queuing(), Queuing::Queue { queues, .. } if queues > 1),

@@ -17,6 +17,7 @@ use kubecore_flow::work::{self, Estimate, Listing, Stored};
 use kubecore_flow::{Admitted, Asked, Class, Cost, Schema, Start, Watching};
 use tokio::sync::oneshot;
 
+use crate::answering::AUDIT_ID;
 use crate::audit::{date_and_time, lasts};
 use crate::body::Body;
 use crate::exchange::{Exchange, attributes_of};
@@ -85,6 +86,11 @@ impl Seat {
     fn tell(&self, headers: &mut HeaderMap) {
         tell(&self.0.schema, headers);
     }
+
+    /// What `usual` puts, the same for all, and what is told of the seat.
+    pub fn headers(&self, usual: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
+        headers_of(&self.0.schema, usual)
+    }
 }
 
 impl Taken {
@@ -111,8 +117,25 @@ impl Drop for Taken {
 }
 
 fn tell(schema: &Schema<Asker>, headers: &mut HeaderMap) {
+    // As in those that were put together once.
+    if headers.keys().next() == Some(&FLOW_SCHEMA) {
+        return;
+    }
     headers.insert(FLOW_SCHEMA, schema.uid.clone());
     headers.insert(PRIORITY_LEVEL, schema.level_uid.clone());
+}
+
+/// Copied from what was put together once, since most of what a header costs is to find its place among others.
+fn headers_of(schema: &Schema<Asker>, usual: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
+    let made = schema.headers.get_or_init(|| {
+        let mut headers = HeaderMap::new();
+        tell(schema, &mut headers);
+        usual(&mut headers);
+        // Every answer has one in the end, for which it need not grow then.
+        headers.insert(AUDIT_ID, HeaderValue::from_static(""));
+        headers
+    });
+    made.clone()
 }
 
 /// Whether a request may go on.
@@ -383,4 +406,39 @@ fn stored(cache: &ResourceCache) -> Stored {
     let (count, bytes) =
         sizes.fold((0, 0), |(count, bytes), object| (count + 1, bytes + object.json().len() as u64));
     Stored { objects: snapshot.len() as u64, bytes_each: bytes / u64::max(count, 1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use kubecore_flow::work::Estimate;
+
+    use super::*;
+
+    #[test]
+    fn headers_that_were_put_together_once_are_those_that_are_told_one_by_one() {
+        let objects = r#"{"seats":10,"levels":[{"name":"l","uid":"of-level","spec":{"limited":{}}}],
+            "schemas":[{"name":"s","uid":"of-schema","spec":{"priorityLevelConfiguration":{"name":"l"}}}]}"#;
+        let flow = Flow::default();
+        flow.configure(Duration::ZERO, serde_json::from_str(objects).unwrap());
+        let info = Arc::new(RequestInfo::parse(&Method::GET, "/api/v1/pods", "").unwrap());
+        let user = Arc::new(UserInfo::new("jane", &[]));
+        let class = flow.classify(&user, &attributes_of(&info)).unwrap();
+        let one = |_: &Asker, _| Cost { estimate: Estimate::ONE, watchers: None };
+        let schema = flow.admit(Duration::ZERO, Asker { user, info }, &class, one).schema;
+        let mut told = HeaderMap::new();
+        tell(&schema, &mut told);
+        let values = |headers: &HeaderMap| {
+            [FLOW_SCHEMA, PRIORITY_LEVEL, CONTENT_TYPE]
+                .map(|name| headers.get_all(name).iter().cloned().collect::<Vec<_>>())
+        };
+        assert_eq!(values(&told)[..2], [vec!["of-schema"], vec!["of-level"]]);
+        for _ in 0..2 {
+            let mut headers = headers_of(&schema, |headers| drop(headers.insert(CONTENT_TYPE, TEXT)));
+            tell(&schema, &mut headers);
+            assert_eq!(values(&headers), [vec!["of-schema"], vec!["of-level"], vec![TEXT.to_str().unwrap()]]);
+        }
+        let mut others = HeaderMap::from_iter([(CONTENT_TYPE, TEXT)]);
+        tell(&schema, &mut others);
+        assert_eq!(values(&others), [vec!["of-schema"], vec!["of-level"], vec![TEXT.to_str().unwrap()]]);
+    }
 }

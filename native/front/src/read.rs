@@ -94,7 +94,7 @@ impl Server {
         if form.is_protobuf() && exchange.tells_answers() {
             exchange.answered_with(&[route.cache.render(&object, &*route.json)?]);
         }
-        Ok(self.render(exchange, response(Body::full(body), form)))
+        Ok(self.render(exchange, response(exchange, Body::full(body), form)))
     }
 
     fn list(
@@ -115,9 +115,9 @@ impl Server {
         let mut rendering = Rendering::of(exchange, list.length);
         rendering.pretty &= !form.is_protobuf();
         if rendering == Rendering::default() {
-            return Ok(response(Body::pieces(list.segments), form));
+            return Ok(response(exchange, Body::pieces(list.segments), form));
         }
-        let mut response = response(rendering.body(self, list.segments, list.length), form);
+        let mut response = response(exchange, rendering.body(self, list.segments, list.length), form);
         rendering.label(response.headers_mut());
         Ok(response)
     }
@@ -145,7 +145,7 @@ impl Server {
         let known = exchange.lasting.lock().take();
         let counted = known.unwrap_or_else(|| self.metrics.lasts(exchange, || true));
         let watch = WatchBody::new(self, watcher, lasts, bookmarks, right, counted);
-        let mut response = response(Body::watch(watch), form);
+        let mut response = response(exchange, Body::watch(watch), form);
         if form.is_protobuf() {
             response.headers_mut().insert(CONTENT_TYPE, PROTOBUF_STREAM);
         }
@@ -163,14 +163,26 @@ fn namespace_of<'e>(exchange: &'e Exchange, route: &Route) -> Option<&'e str> {
     Some(exchange.info.namespace()).filter(|namespace| route.namespaced && !namespace.is_empty())
 }
 
-fn response(body: Body, form: Form) -> Response<Body> {
+fn response(exchange: &Exchange, body: Body, form: Form) -> Response<Body> {
     let mut response = Response::new(body);
-    // With those that the chain puts there, so that they need not be moved when there are more.
-    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
-    let media = if form.is_protobuf() { PROTOBUF } else { APPLICATION_JSON };
-    response.headers_mut().insert(CONTENT_TYPE, media);
-    response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
+    *response.headers_mut() = match exchange.seat.get() {
+        Some(seat) => seat.headers(put_usual),
+        None => {
+            // With those that the chain puts there, so that they need not be moved when there are more.
+            let mut headers = HeaderMap::with_capacity(HEADERS);
+            put_usual(&mut headers);
+            headers
+        }
+    };
+    if form.is_protobuf() {
+        response.headers_mut().insert(CONTENT_TYPE, PROTOBUF);
+    }
     response
+}
+
+fn put_usual(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_TYPE, APPLICATION_JSON);
+    headers.insert(CACHE_CONTROL, NO_CACHE);
 }
 
 #[cfg(test)]
