@@ -3,13 +3,13 @@
 //! for an answer on each of them. So of each user only a few reads are answered in one pass over what is readable;
 //! what is more waits in lines (`Turns`), of which each pass lets a few go on.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
 use kubecore_core::authn::UserInfo;
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
 use crate::exchange::Exchange;
@@ -19,6 +19,9 @@ use crate::turns::Turns;
 /// Reads of a user that a pass answers at once, and those of all users that it lets go on.
 const SHARE: usize = 16;
 
+/// Users that are known from one pass to the next.
+const MOST_KNOWN: usize = 256;
+
 /// How long a pass lasts while nobody waits: few reads are asked for that fast but by those who take all there is.
 const LONGEST: Duration = Duration::from_millis(1);
 
@@ -27,8 +30,9 @@ pub(crate) struct Passes(Mutex<State>);
 
 struct State {
     began: Instant,
-    /// In this pass.
-    answered: HashMap<Box<str>, usize>,
+    number: u64,
+    /// By user, in the pass of that number. Others count for nothing, but those who come again are known already.
+    answered: FxHashMap<Box<str>, (u64, usize)>,
     waiting: Turns<Box<str>, oneshot::Sender<()>>,
     /// Somebody begins the next pass.
     is_kept_up: bool,
@@ -36,14 +40,23 @@ struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { began: Instant::now(), answered: HashMap::new(), waiting: Turns::new(), is_kept_up: false }
+        Self {
+            began: Instant::now(),
+            number: 0,
+            answered: FxHashMap::default(),
+            waiting: Turns::new(),
+            is_kept_up: false,
+        }
     }
 }
 
 impl State {
     fn begin(&mut self, now: Instant) {
         self.began = now;
-        self.answered.clear();
+        self.number += 1;
+        if self.answered.len() > MOST_KNOWN {
+            self.answered.clear();
+        }
     }
 
     /// Whether this user's next read is answered at once: who has some in line is not.
@@ -51,10 +64,13 @@ impl State {
         if self.waiting.has(whose) {
             return false;
         }
-        let Some(answered) = self.answered.get_mut(whose) else {
-            self.answered.insert(whose.into(), 1);
+        let Some((pass, answered)) = self.answered.get_mut(whose) else {
+            self.answered.insert(whose.into(), (self.number, 1));
             return true;
         };
+        if *pass != self.number {
+            (*pass, *answered) = (self.number, 0);
+        }
         *answered += 1;
         *answered <= SHARE
     }
@@ -139,6 +155,17 @@ mod tests {
         assert!(state.takes("other"));
         state.begin(Instant::now());
         assert!(state.takes("crowd"));
+    }
+
+    #[test]
+    fn of_many_users_no_more_are_known_than_there_is_room_for() {
+        let mut state = State::default();
+        for number in 0..=MOST_KNOWN {
+            assert!(state.takes(&number.to_string()));
+        }
+        state.begin(Instant::now());
+        assert!(state.answered.is_empty());
+        assert_eq!((0..SHARE * 2).filter(|_| state.takes("0")).count(), SHARE);
     }
 
     #[test]
