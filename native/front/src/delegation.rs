@@ -1,5 +1,7 @@
 //! Group versions that another server answers requests for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashSet;
 
@@ -8,24 +10,29 @@ use crate::request_info::RequestInfo;
 #[derive(Default)]
 pub struct Delegation {
     versions: ArcSwap<FxHashSet<(String, String)>>,
+    /// Few servers have any: then this is all that a request looks at.
+    is_any: AtomicBool,
 }
 
 impl Delegation {
     /// All of them, as (group, version).
     pub fn replace(&self, versions: impl IntoIterator<Item = (String, String)>) {
-        self.versions.store(versions.into_iter().collect::<FxHashSet<_>>().into());
+        let versions: FxHashSet<_> = versions.into_iter().collect();
+        let is_any = !versions.is_empty();
+        self.versions.store(versions.into());
+        self.is_any.store(is_any, Ordering::Release);
     }
 
     pub fn is_any(&self) -> bool {
-        !self.versions.load().is_empty()
+        self.is_any.load(Ordering::Acquire)
     }
 
     /// Whether the path is that of such a version, or below it.
     pub fn covers(&self, info: &RequestInfo) -> bool {
-        let versions = self.versions.load();
-        if versions.is_empty() {
+        if !self.is_any() {
             return false;
         }
+        let versions = self.versions.load();
         let (group, version) = if info.is_resource() {
             (info.group(), info.version())
         } else {
@@ -57,6 +64,17 @@ mod tests {
         assert!(covers("/apis/wardle.example.com/v1/"));
         assert!(covers("/apis/wardle.example.com/v1/flunders"));
         assert!(covers("/apis/wardle.example.com/v1/namespaces/a/flunders/b/status"));
+    }
+
+    #[test]
+    fn what_nobody_else_serves_any_more_is_our_own() {
+        let (delegation, info) =
+            (Delegation::default(), RequestInfo::parse(&Method::GET, "/apis/a/v1/b", "").unwrap());
+        assert!(!delegation.covers(&info));
+        delegation.replace([("a".to_owned(), "v1".to_owned())]);
+        assert!(delegation.is_any() && delegation.covers(&info));
+        delegation.replace([]);
+        assert!(!delegation.is_any() && !delegation.covers(&info));
     }
 
     #[test]

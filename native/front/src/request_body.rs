@@ -91,7 +91,9 @@ impl Untaken {
 impl Drop for Untaken {
     fn drop(&mut self) {
         let unwanted = self.sent.take().filter(|body| !body.is_end_stream());
-        if let (Some(body), Some(patience), Ok(runtime)) = (unwanted, self.patience, Handle::try_current()) {
+        if let (Some(body), Some(patience)) = (unwanted, self.patience)
+            && let Ok(runtime) = Handle::try_current()
+        {
             runtime.spawn(tokio::time::timeout(patience, discard(body, UNWANTED)));
         }
     }
