@@ -35,22 +35,52 @@ impl Drop for Sitting {
     }
 }
 
+/// What is left of them.
+enum Left {
+    /// Of most answers, for which nothing is to be allocated.
+    One {
+        bytes: Bytes,
+        /// NEWLINE is behind it.
+        newline: bool,
+    },
+    Many(VecDeque<Bytes>),
+}
+
 /// Several pieces sent as one: a single chunk on HTTP/1.1, written vectored.
-#[derive(Default)]
 pub struct Pieces {
-    pieces: VecDeque<Bytes>,
+    left: Left,
     remaining: usize,
     sitting: Option<Sitting>,
 }
 
+impl Default for Pieces {
+    fn default() -> Self {
+        Self::one(Bytes::new())
+    }
+}
+
 impl Pieces {
     pub fn one(bytes: Bytes) -> Self {
-        Self { remaining: bytes.len(), pieces: VecDeque::from([bytes]), sitting: None }
+        Self { remaining: bytes.len(), left: Left::One { bytes, newline: false }, sitting: None }
+    }
+
+    fn line(bytes: Bytes) -> Self {
+        let remaining = bytes.len() + NEWLINE.len();
+        Self { remaining, left: Left::One { bytes, newline: true }, sitting: None }
     }
 
     pub fn many(pieces: impl IntoIterator<Item = Bytes>) -> Self {
         let pieces: VecDeque<Bytes> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
-        Self { remaining: pieces.iter().map(Bytes::len).sum(), pieces, sitting: None }
+        Self { remaining: pieces.iter().map(Bytes::len).sum(), left: Left::Many(pieces), sitting: None }
+    }
+
+    /// A copy of what is left.
+    fn gathered(&self) -> Bytes {
+        match &self.left {
+            Left::One { bytes, newline: false } => bytes.clone(),
+            Left::One { bytes, newline: true } => [bytes, NEWLINE].concat().into(),
+            Left::Many(pieces) => pieces.iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>().concat().into(),
+        }
     }
 }
 
@@ -60,30 +90,53 @@ impl Buf for Pieces {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.pieces.front().map_or(&[], |piece| piece)
+        match &self.left {
+            Left::One { bytes, newline: true } if bytes.is_empty() => NEWLINE,
+            Left::One { bytes, .. } => bytes,
+            Left::Many(pieces) => pieces.front().map_or(&[], |piece| piece),
+        }
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut filled = 0;
-        for (slot, piece) in slices.iter_mut().zip(&self.pieces) {
-            *slot = IoSlice::new(piece);
-            filled += 1;
+        match &self.left {
+            Left::One { bytes, newline } => {
+                let end: &[u8] = if *newline { NEWLINE } else { &[] };
+                fill(slices, [bytes, end].into_iter().filter(|piece| !piece.is_empty()))
+            }
+            Left::Many(pieces) => fill(slices, pieces.iter().map(AsRef::as_ref)),
         }
-        filled
     }
 
     fn advance(&mut self, mut count: usize) {
         self.remaining = self.remaining.saturating_sub(count);
-        while count > 0 {
-            let Some(front) = self.pieces.front_mut() else { return };
-            if count < front.len() {
-                front.advance(count);
-                return;
+        match &mut self.left {
+            Left::One { bytes, newline } => {
+                *newline &= self.remaining > 0;
+                bytes.advance(count.min(bytes.len()));
             }
-            count -= front.len();
-            self.pieces.pop_front();
+            Left::Many(pieces) => {
+                while count > 0 {
+                    let Some(front) = pieces.front_mut() else { return };
+                    if count < front.len() {
+                        front.advance(count);
+                        return;
+                    }
+                    count -= front.len();
+                    pieces.pop_front();
+                }
+            }
         }
     }
+}
+
+/// How many slices there are pieces for.
+fn fill<'a>(slices: &mut [IoSlice<'a>], pieces: impl Iterator<Item = &'a [u8]>) -> usize {
+    let mut filled = 0;
+    for (slot, piece) in slices.iter_mut().zip(pieces) {
+        *slot = IoSlice::new(piece);
+        filled += 1;
+    }
+    filled
 }
 
 /// What breaks a body off in the middle.
@@ -174,7 +227,7 @@ impl Body {
         if bytes.ends_with(NEWLINE) {
             return Self::full(bytes);
         }
-        Self::pieces([bytes, Bytes::from_static(NEWLINE)])
+        Self::of(Content::Pieces(Pieces::line(bytes)))
     }
 
     pub fn empty() -> Self {
@@ -247,9 +300,7 @@ impl Body {
     pub fn gathered(&self) -> Option<Bytes> {
         match &self.content {
             Content::Bytes(bytes) => Some(bytes.clone()),
-            Content::Pieces(pieces) => {
-                Some(pieces.pieces.iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>().concat().into())
-            }
+            Content::Pieces(pieces) => Some(pieces.gathered()),
             _ => None,
         }
     }
@@ -277,7 +328,7 @@ impl Body {
     pub fn text(&self) -> String {
         match &self.content {
             Content::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-            Content::Pieces(pieces) => pieces.pieces.iter().map(|one| String::from_utf8_lossy(one)).collect(),
+            Content::Pieces(pieces) => String::from_utf8_lossy(&pieces.gathered()).into_owned(),
             _ => String::new(),
         }
     }
@@ -390,5 +441,24 @@ mod tests {
         assert_eq!(pieces.chunks_vectored(&mut slices), 1);
         pieces.advance(2);
         assert!(!pieces.has_remaining());
+    }
+
+    #[test]
+    fn a_newline_behind_a_piece_is_sent_like_another_piece() {
+        for steps in [&[4][..], &[3, 1], &[2, 2], &[1, 1, 1, 1]] {
+            let mut line = Pieces::line(Bytes::from("abc"));
+            let mut sent = Vec::new();
+            for step in steps {
+                let mut slices = [IoSlice::new(&[]); 4];
+                let filled = line.chunks_vectored(&mut slices);
+                let left: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+                assert_eq!((left.len(), &left[..line.chunk().len()]), (line.remaining(), line.chunk()));
+                assert_eq!(left, *line.gathered());
+                sent.extend_from_slice(&left[..*step]);
+                line.advance(*step);
+            }
+            assert_eq!((&*sent, line.has_remaining(), line.chunk()), (&b"abc\n"[..], false, &b""[..]));
+            assert_eq!(line.chunks_vectored(&mut [IoSlice::new(&[]); 4]), 0);
+        }
     }
 }
