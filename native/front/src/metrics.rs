@@ -25,6 +25,7 @@ pub use self::bodies::Bodies;
 pub(crate) use self::caches::render_caches;
 use self::histogram::Histogram;
 pub(crate) use self::histogram::Sharded;
+pub(crate) use self::labels::Counted;
 pub(crate) use self::labels::escape;
 use self::labels::{Labels, Told};
 pub use self::lasting::Lasting;
@@ -153,20 +154,20 @@ impl Metrics {
     /// names that no request has succeeded with yet: what clients make up must not become labels.
     pub fn record(&self, exchange: &Exchange, answered: &Answered, is_known: impl FnOnce() -> bool) {
         let info = &exchange.info;
-        let told = Told::of(exchange);
-        let elapsed = (!matches!(told.verb, "WATCH" | "CONNECT")).then(|| {
+        let counted = counted(exchange);
+        let elapsed = counted.is_timed.then(|| {
             let elapsed = exchange.started.elapsed();
             (elapsed, elapsed.saturating_sub(exchange.apart.sum()))
         });
         let mut shard = self.shards[own_shard()].lock();
-        let key = key_of(&told);
-        if let Some(series) = shard.get_mut(&key) {
+        if let Some(series) = shard.get_mut(&counted.key) {
             series.count(answered, elapsed);
             return;
         }
         let unknown =
             shard.len() >= SERIES_LIMIT || (answered.code >= 400 && info.is_resource() && !is_known());
-        let (key, labels) = if unknown { (0, Labels::default()) } else { (key, told.into()) };
+        let (key, labels) =
+            if unknown { (0, Labels::default()) } else { (counted.key, Told::of(exchange).into()) };
         let series = shard.entry(key).or_insert_with(|| Series { labels, ..Series::default() });
         series.count(answered, elapsed);
     }
@@ -241,6 +242,13 @@ impl Metrics {
 
 fn reads(verb: &str) -> bool {
     matches!(verb, "get" | "list" | "watch")
+}
+
+/// What only reads is counted as what its info says, whoever asks: once found out, it stays with that.
+fn counted(exchange: &Exchange) -> Counted {
+    let info = &exchange.info;
+    let as_told = || Counted::of(&Told::of(exchange));
+    if reads(info.verb()) { info.counted(as_told) } else { as_told() }
 }
 
 fn key_of(told: &impl Hash) -> u64 {

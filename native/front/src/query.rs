@@ -24,7 +24,12 @@ impl<'q> Query<'q> {
     }
 
     /// The first value of `key`, as Kubernetes takes it.
+    #[inline]
     pub fn first(self, key: &str) -> Option<Cow<'q, str>> {
+        // As of most requests.
+        if self.raw.is_empty() {
+            return None;
+        }
         self.pairs().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 }

@@ -86,15 +86,20 @@ impl Server {
         if !exchange.query.is_empty() {
             check_get(&exchange.query, route.cache.reached())?;
         }
-        let namespace = if route.namespaced { info.namespace() } else { "" };
-        let Some(object) = route.cache.get(namespace, info.name()) else {
+        let key = if route.namespaced { info.key() } else { info.name() };
+        let Some(object) = route.cache.get_by_key(key) else {
             return Err(Status::not_found(info.group(), info.resource(), info.name()));
         };
         let body = route.cache.render(&object, transcoder)?;
-        if form.is_protobuf() && exchange.tells_answers() {
+        if !form.is_protobuf() {
+            exchange.answered_with(std::slice::from_ref(&body));
+        } else if exchange.tells_answers() {
             exchange.answered_with(&[route.cache.render(&object, &*route.json)?]);
         }
-        Ok(self.render(exchange, response(exchange, Body::full(body), form)))
+        let mut headers = headers(exchange, form);
+        let rendering = Rendering::of(exchange, body.len());
+        let body = rendering.whole(self, body, !form.is_protobuf(), &mut headers);
+        Ok(response(body, headers))
     }
 
     fn list(
@@ -115,11 +120,11 @@ impl Server {
         let mut rendering = Rendering::of(exchange, list.length);
         rendering.pretty &= !form.is_protobuf();
         if rendering == Rendering::default() {
-            return Ok(response(exchange, Body::pieces(list.segments), form));
+            return Ok(response(Body::pieces(list.segments), headers(exchange, form)));
         }
-        let mut response = response(exchange, rendering.body(self, list.segments, list.length), form);
-        rendering.label(response.headers_mut());
-        Ok(response)
+        let mut headers = headers(exchange, form);
+        rendering.label(&mut headers);
+        Ok(response(rendering.body(self, list.segments, list.length), headers))
     }
 
     fn watch(
@@ -145,11 +150,11 @@ impl Server {
         let known = exchange.lasting.lock().take();
         let counted = known.unwrap_or_else(|| self.metrics.lasts(exchange, || true));
         let watch = WatchBody::new(self, watcher, lasts, bookmarks, right, counted);
-        let mut response = response(exchange, Body::watch(watch), form);
+        let mut headers = headers(exchange, form);
         if form.is_protobuf() {
-            response.headers_mut().insert(CONTENT_TYPE, PROTOBUF_STREAM);
+            headers.insert(CONTENT_TYPE, PROTOBUF_STREAM);
         }
-        Ok(response)
+        Ok(response(Body::watch(watch), headers))
     }
 }
 
@@ -163,20 +168,26 @@ fn namespace_of<'e>(exchange: &'e Exchange, route: &Route) -> Option<&'e str> {
     Some(exchange.info.namespace()).filter(|namespace| route.namespaced && !namespace.is_empty())
 }
 
-fn response(exchange: &Exchange, body: Body, form: Form) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.headers_mut() = match exchange.seat.get() {
+/// Those of an answer in that form, but for what the chain says of all answers.
+fn headers(exchange: &Exchange, form: Form) -> HeaderMap {
+    let mut headers = match exchange.seat.get() {
         Some(seat) => seat.headers(put_usual),
         None => {
-            // With those that the chain puts there, so that they need not be moved when there are more.
+            // With room for the chain's, so that they need not be moved when there are more.
             let mut headers = HeaderMap::with_capacity(HEADERS);
             put_usual(&mut headers);
             headers
         }
     };
     if form.is_protobuf() {
-        response.headers_mut().insert(CONTENT_TYPE, PROTOBUF);
+        headers.insert(CONTENT_TYPE, PROTOBUF);
     }
+    headers
+}
+
+fn response(body: Body, headers: HeaderMap) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.headers_mut() = headers;
     response
 }
 

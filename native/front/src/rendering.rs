@@ -81,15 +81,8 @@ impl Server {
         rendering.gzip &= !head.headers.contains_key(CONTENT_ENCODING);
         let media = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         let is_json = media == b"application/json" && !is_fixed(exchange, &body);
-        rendering.pretty &= is_json;
-        let line = is_json && !rendering.pretty && !body.is_empty();
-        if rendering == Rendering::default() {
-            let body = if line { Body::line(body) } else { Body::full(body) };
-            return Response::from_parts(head, body);
-        }
-        rendering.label(&mut head.headers);
-        let length = body.len();
-        Response::from_parts(head, rendering.body(self, vec![body], length))
+        let body = rendering.whole(self, body, is_json, &mut head.headers);
+        Response::from_parts(head, body)
     }
 }
 
@@ -111,6 +104,23 @@ impl Rendering {
     /// For a body of `length` bytes.
     pub fn of(exchange: &Exchange, length: usize) -> Self {
         Self { pretty: wants_pretty(exchange), gzip: takes_gzip(exchange, length) }
+    }
+
+    /// A body that is there, and what its headers say of it. Only JSON is indented, or ended as a line.
+    pub fn whole(
+        mut self,
+        server: &Arc<Server>,
+        body: Bytes,
+        is_json: bool,
+        headers: &mut HeaderMap,
+    ) -> Body {
+        self.pretty &= is_json;
+        if self == Self::default() {
+            return if is_json && !body.is_empty() { Body::line(body) } else { Body::full(body) };
+        }
+        self.label(headers);
+        let length = body.len();
+        self.body(server, vec![body], length)
     }
 
     /// The headers that go with it.

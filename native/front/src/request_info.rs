@@ -5,11 +5,13 @@
 mod recalled;
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use http::Method;
 use kubecore_core::selector::FieldSelector;
 use percent_encoding::percent_decode_str;
 
+use crate::metrics::Counted;
 use crate::query::Query;
 
 /// A part of the path, by byte offsets.
@@ -33,6 +35,10 @@ pub struct RequestInfo {
     subresource: Span,
     rest: Span,
     selected: Option<Box<str>>,
+    /// As `key` tells it, once somebody has asked.
+    key: OnceLock<Box<str>>,
+    /// Of what only reads, once one has been counted.
+    counted: OnceLock<Counted>,
 }
 
 /// A path that cannot be decoded into UTF-8.
@@ -53,6 +59,8 @@ impl RequestInfo {
             subresource: Span::default(),
             rest: Span::default(),
             selected: None,
+            key: OnceLock::new(),
+            counted: OnceLock::new(),
             path,
         };
         if !info.read_resource(method, query) {
@@ -149,6 +157,15 @@ impl RequestInfo {
     }
     pub fn name(&self) -> &str {
         slice(&self.path, self.name)
+    }
+    /// What a namespaced object is kept by: `namespace/name`.
+    pub fn key(&self) -> &str {
+        let joined = || [self.namespace(), "/", self.name()].concat().into();
+        self.key.get_or_init(joined)
+    }
+    /// As what metrics count such a request, which only reads.
+    pub(crate) fn counted(&self, as_what: impl FnOnce() -> Counted) -> Counted {
+        *self.counted.get_or_init(as_what)
     }
     pub fn subresource(&self) -> &str {
         slice(&self.path, self.subresource)

@@ -4,6 +4,7 @@ use std::fmt;
 
 use http::header::CONTENT_TYPE;
 
+use super::key_of;
 use crate::audit::LONG_RUNNING;
 use crate::exchange::Exchange;
 use crate::query::Query;
@@ -20,6 +21,21 @@ pub(super) struct Told<'e> {
     resource: &'e str,
     subresource: &'e str,
     scope: &'static str,
+}
+
+/// As what a request is counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    /// Of its series.
+    pub(super) key: u64,
+    /// How long it takes is told at its answer, as of what does not last.
+    pub(super) is_timed: bool,
+}
+
+impl Counted {
+    pub(super) fn of(told: &Told<'_>) -> Self {
+        Self { key: key_of(told), is_timed: !matches!(told.verb, "WATCH" | "CONNECT") }
+    }
 }
 
 impl<'e> Told<'e> {
