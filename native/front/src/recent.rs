@@ -72,6 +72,11 @@ fn number_of(user: &Arc<UserInfo>, info: &Arc<RequestInfo>) -> u64 {
     number(Arc::as_ptr(user) as u64, Arc::as_ptr(info) as u64)
 }
 
+/// The same for what is asked for by anybody.
+pub(crate) fn number_of_info(info: &Arc<RequestInfo>) -> u64 {
+    spread(Arc::as_ptr(info) as u64)
+}
+
 /// Of two addresses.
 fn number(one: u64, other: u64) -> u64 {
     spread(one ^ other.rotate_left(32))

@@ -1,12 +1,15 @@
 //! Which paths the read path may serve, as Python declares them.
 
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use kubecore_core::watch_cache::{ResourceCache, Transcoder};
 use rustc_hash::FxHashMap;
 
+use crate::recent::{Recent, number_of_info};
 use crate::request_info::RequestInfo;
 
 /// One served (group, version, plural).
@@ -38,9 +41,35 @@ impl Route {
 /// By plural name, as few groups share one.
 type Table = FxHashMap<String, Vec<Arc<Route>>>;
 
-#[derive(Default)]
+/// No two tables ever have the same number.
+static TABLES: AtomicU64 = AtomicU64::new(0);
+
+fn next_table() -> u64 {
+    TABLES.fetch_add(1, Ordering::Relaxed)
+}
+
 pub struct RouteTable {
     table: ArcSwap<Table>,
+    /// Another one each time that the table is, and later than it: what is found in the table before it has its number
+    /// is void then.
+    number: AtomicU64,
+}
+
+/// The route that serves a read, as long as the table is the one of that number. It keeps nobody's objects.
+struct Serving {
+    info: Arc<RequestInfo>,
+    table: u64,
+    route: Weak<Route>,
+}
+
+thread_local! {
+    static RECENT: RefCell<Recent<Serving>> = const { RefCell::new(Recent::new()) };
+}
+
+impl Default for RouteTable {
+    fn default() -> Self {
+        Self { table: ArcSwap::default(), number: AtomicU64::new(next_table()) }
+    }
 }
 
 impl RouteTable {
@@ -53,6 +82,7 @@ impl RouteTable {
             entry.push(route.clone());
             table
         });
+        self.number.store(next_table(), Ordering::Release);
     }
 
     pub fn remove(&self, group: &str, version: &str, plural: &str) {
@@ -63,6 +93,7 @@ impl RouteTable {
             }
             table
         });
+        self.number.store(next_table(), Ordering::Release);
     }
 
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Route>> {
@@ -96,8 +127,28 @@ impl RouteTable {
             .is_some_and(|route| subresource.is_empty() || route.has_subresource(subresource))
     }
 
-    /// The route that serves a read request, if reads of that kind are routed at all.
-    pub fn for_read(&self, info: &RequestInfo) -> Option<Arc<Route>> {
+    /// The route that serves a read request, if reads of that kind are routed at all. What is asked for again and again is
+    /// looked for once.
+    pub fn for_read(&self, info: &Arc<RequestInfo>) -> Option<Arc<Route>> {
+        let number = self.number.load(Ordering::Acquire);
+        let kept = RECENT.with_borrow(|recent| {
+            let serving = recent.get(number_of_info(info))?;
+            let is_it = serving.table == number && Arc::ptr_eq(&serving.info, info);
+            if is_it { serving.route.upgrade() } else { None }
+        });
+        let route = match kept {
+            Some(route) => route,
+            None => {
+                let route = self.serving(info)?;
+                let serving = || Serving { info: info.clone(), table: number, route: Arc::downgrade(&route) };
+                RECENT.with_borrow_mut(|recent| recent.put(number_of_info(info), serving));
+                route
+            }
+        };
+        (!route.cache.is_removed()).then_some(route)
+    }
+
+    fn serving(&self, info: &RequestInfo) -> Option<Arc<Route>> {
         let route = self.find(info.group(), info.version(), info.resource())?;
         let named = !info.name().is_empty();
         let whole = info.subresource().is_empty()
@@ -116,7 +167,6 @@ impl RouteTable {
             info.namespace().is_empty()
                 || (info.resource() == "namespaces" && info.namespace() == info.name())
         };
-        let served = whole && verb && scope && info.rest().is_empty() && !route.cache.is_removed();
-        served.then_some(route)
+        (whole && verb && scope && info.rest().is_empty()).then_some(route)
     }
 }
