@@ -51,15 +51,24 @@ pub fn followed_policy(cache: &WatchCache) -> Arc<PolicyStore> {
 /// Bound objects straight from the cache.
 pub struct CacheLookup(pub Arc<WatchCache>);
 
-impl ObjectLookup for CacheLookup {
-    fn find(&self, kind: BoundKind, key: &str) -> Option<(u64, Bytes)> {
-        let resource = match kind {
+impl CacheLookup {
+    fn of_kind(&self, kind: BoundKind) -> Option<Arc<ResourceCache>> {
+        self.0.resource_by_key(match kind {
             BoundKind::ServiceAccount => "serviceaccounts",
             BoundKind::Pod => "pods",
             BoundKind::Secret => "secrets",
             BoundKind::Node => "nodes",
-        };
-        let object = self.0.resource_by_key(resource)?.get_by_key(key)?;
+        })
+    }
+}
+
+impl ObjectLookup for CacheLookup {
+    fn find(&self, kind: BoundKind, key: &str) -> Option<(u64, Bytes)> {
+        let object = self.of_kind(kind)?.get_by_key(key)?;
         Some((object.revision(), object.json().clone()))
+    }
+
+    fn revision(&self, kind: BoundKind, key: &str) -> Option<u64> {
+        self.of_kind(kind)?.revision_of(key)
     }
 }

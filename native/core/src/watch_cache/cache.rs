@@ -112,8 +112,9 @@ impl WatchCache {
 
     /// By group resource: "pods", "deployments.apps".
     pub fn resource_by_key(&self, key: &str) -> Option<Arc<ResourceCache>> {
-        let id = *self.resources.read().by_key.get(key)?;
-        self.resource(id)
+        let resources = self.resources.read();
+        let id = *resources.by_key.get(key)?;
+        resources.by_id.get(id as usize)?.clone()
     }
 
     pub fn resources(&self) -> Vec<Arc<ResourceCache>> {

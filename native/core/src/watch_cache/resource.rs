@@ -272,6 +272,11 @@ impl ResourceCache {
         self.state.read().get(key).cloned()
     }
 
+    /// Of the object with that key.
+    pub fn revision_of(&self, key: &str) -> Option<u64> {
+        self.state.read().get(key).map(|object| object.revision())
+    }
+
     /// The object as a client of that form reads it.
     pub fn render(&self, object: &Object, transcoder: &dyn Transcoder) -> Result<Bytes, Status> {
         if transcoder.id() == STORED {

@@ -58,6 +58,9 @@ pub enum BoundKind {
 /// Finds the object that a token is bound to, by its namespace and name (`a/b`, or the name alone): revision and JSON.
 pub trait ObjectLookup: Send + Sync {
     fn find(&self, kind: BoundKind, key: &str) -> Option<(u64, Bytes)>;
+
+    /// Its revision alone.
+    fn revision(&self, kind: BoundKind, key: &str) -> Option<u64>;
 }
 
 /// A bearer token that was found good; what can change is checked at each use.

@@ -234,10 +234,12 @@ struct ObjectMeta {
 
 impl Bond {
     fn holds(&self, lookup: &dyn ObjectLookup, now: f64) -> bool {
-        let Some((revision, json)) = lookup.find(self.kind, &self.key) else { return false };
-        if self.checked.load(Ordering::Relaxed) == revision {
-            return true;
+        match lookup.revision(self.kind, &self.key) {
+            None => return false,
+            Some(revision) if self.checked.load(Ordering::Relaxed) == revision => return true,
+            Some(_) => {}
         }
+        let Some((revision, json)) = lookup.find(self.kind, &self.key) else { return false };
         let Ok(object) = serde_json::from_slice::<Object>(&json) else { return false };
         if object.metadata.uid != self.uid {
             return false;

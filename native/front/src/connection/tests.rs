@@ -28,6 +28,10 @@ impl ObjectLookup for Nothing {
     fn find(&self, _: BoundKind, _: &str) -> Option<(u64, Bytes)> {
         None
     }
+
+    fn revision(&self, _: BoundKind, _: &str) -> Option<u64> {
+        None
+    }
 }
 
 struct Pair {
