@@ -200,7 +200,6 @@ impl Server {
         let began = self.begin_authorization(decisions);
         let trail = exchange.trail();
         let judged = self.authorizer.judge(user, &exchange.info, || exchange.selectors(), trail.is_some());
-        self.authorizer.decided.count(judged.by, judged.verdict == Verdict::Allow);
         let denied = matches!(judged.verdict, Verdict::Deny(_));
         let took = began.elapsed();
         if let Some(trail) = trail {

@@ -1,6 +1,7 @@
 //! The current policy: read without a lock, replaced by each change.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
@@ -41,10 +42,25 @@ pub struct Change<'a> {
 }
 
 /// Holds the current [`Policy`].
-#[derive(Default)]
 pub struct PolicyStore {
     current: ArcSwap<Policy>,
+    /// Another one for each policy, and later than it: what was decided before the policy has its number is void then.
+    number: AtomicU64,
     writing: Mutex<()>,
+}
+
+/// No two policies ever have the same number.
+static POLICIES: AtomicU64 = AtomicU64::new(0);
+
+fn next_policy() -> u64 {
+    POLICIES.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Default for PolicyStore {
+    fn default() -> Self {
+        let (current, writing) = Default::default();
+        Self { current, number: AtomicU64::new(next_policy()), writing }
+    }
 }
 
 impl PolicyStore {
@@ -56,6 +72,16 @@ impl PolicyStore {
         self.current.load()
     }
 
+    /// Of the current policy: as long as it stays, so does what was decided after it was asked for.
+    pub fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
+    }
+
+    fn put(&self, next: Policy) {
+        self.current.store(Arc::new(next));
+        self.number.store(next_policy(), Ordering::Release);
+    }
+
     /// Applies changes in order, as one. An object that cannot be read grants nothing.
     pub fn apply<'a>(&self, changes: impl IntoIterator<Item = Change<'a>>) {
         let _writing = self.writing.lock();
@@ -63,7 +89,7 @@ impl PolicyStore {
         for change in changes {
             apply_one(&mut next, change);
         }
-        self.current.store(Arc::new(next));
+        self.put(next);
     }
 
     /// Puts `objects` (namespace, name, JSON) in the place of all objects of the kind.
@@ -78,7 +104,7 @@ impl PolicyStore {
         for (namespace, name, json) in objects {
             apply_one(&mut next, Change { kind, namespace, name, object: Some(json) });
         }
-        self.current.store(Arc::new(next));
+        self.put(next);
     }
 }
 

@@ -15,7 +15,13 @@ const NAME: &str = "apiserver_authorization_decisions_total";
 
 /// Of one mode: those that allow, and those that deny.
 #[derive(Default)]
-struct Counts([AtomicU64; 2]);
+pub(super) struct Counts([AtomicU64; 2]);
+
+impl Counts {
+    pub(super) fn count(&self, allowed: bool) {
+        self.0[usize::from(!allowed)].fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 #[derive(Default)]
 pub struct Decided {
@@ -38,8 +44,13 @@ impl Decided {
         if let Some(mode) = mode
             && let Some(counts) = self.current.load().get(mode)
         {
-            counts.0[usize::from(!allowed)].fetch_add(1, Ordering::Relaxed);
+            counts.count(allowed);
         }
+    }
+
+    /// What is counted by the mode of that number, while it is in force.
+    pub(super) fn of(&self, mode: usize) -> Option<Arc<Counts>> {
+        self.current.load().get(mode).cloned()
     }
 
     /// Prometheus text.

@@ -2,12 +2,12 @@
 //! thing again and again is judged once. A no is never kept, nor what a webhook has a say in, whose opinions lapse.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 
 use kubecore_core::authn::UserInfo;
-use kubecore_core::rbac::Policy;
 
+use super::decided::Counts;
 use super::{Authorizer, Mode, Selectors, Verdict};
 use crate::exchange::attributes_of;
 use crate::recent::RecentlyAsked;
@@ -24,9 +24,11 @@ pub struct Judgement {
 
 /// A yes that holds as long as what it comes from stays.
 struct Allowed {
-    policy: Weak<Policy>,
+    /// The number of the policy, and that of the settings.
+    policy: u64,
     settings: u64,
     by: usize,
+    counts: Option<Arc<Counts>>,
     why: Option<Arc<str>>,
 }
 
@@ -35,7 +37,7 @@ thread_local! {
 }
 
 impl Authorizer {
-    /// As `in_turn`, of a request. Of one that is asked again and again a yes is kept, until roles, bindings or settings
+    /// As `in_turn`, of a request; `decided` is told of it. Of one that is asked again and again a yes is kept, until roles, bindings or settings
     /// are others.
     pub fn judge(
         &self,
@@ -46,13 +48,14 @@ impl Authorizer {
     ) -> Judgement {
         // Looked at before anything is decided: what is set meanwhile makes void what is kept here.
         let settings = self.settings.load(Ordering::Acquire);
-        let policy = self.policy.current();
+        let policy = self.policy.number();
         let kept = RECENT.with_borrow(|recent| {
             let kept = recent.get(user, info).filter(|kept| {
-                kept.settings == settings
-                    && Weak::as_ptr(&kept.policy) == Arc::as_ptr(&policy)
-                    && (kept.why.is_some() || !wants_why)
+                kept.settings == settings && kept.policy == policy && (kept.why.is_some() || !wants_why)
             })?;
+            if let Some(counts) = &kept.counts {
+                counts.count(true);
+            }
             let why = if wants_why { kept.why.clone() } else { None };
             Some(Judgement { verdict: Verdict::Allow, by: Some(kept.by), why })
         });
@@ -61,9 +64,10 @@ impl Authorizer {
         }
         let mut why = wants_why.then(String::new);
         let (verdict, by) = self.in_turn(user, &attributes_of(info), selectors, why.as_mut());
+        self.decided.count(by, verdict == Verdict::Allow);
         let why: Option<Arc<str>> = why.map(Into::into);
         if let Some(by) = by.filter(|by| verdict == Verdict::Allow && self.is_lasting(*by)) {
-            let kept = || Allowed { policy: Arc::downgrade(&policy), settings, by, why: why.clone() };
+            let kept = || Allowed { policy, settings, by, counts: self.decided.of(by), why: why.clone() };
             RECENT.with_borrow_mut(|recent| recent.put(user, info, kept));
         }
         Judgement { verdict, by, why }
@@ -156,6 +160,21 @@ mod tests {
             world.unbind();
             assert!(verdicts(&world).iter().all(Verdict::refuses));
         }
+    }
+
+    #[test]
+    fn a_yes_that_was_kept_counts_like_another() {
+        let world = World::new(&["RBAC"]);
+        let named = || [("RBAC".to_owned(), "rbac".to_owned())];
+        world.authorizer.set_modes(vec![Mode::Rbac], named());
+        world.bind();
+        verdicts(&world);
+        assert!(world.is_kept());
+        world.authorizer.set_modes(vec![Mode::Rbac], named());
+        verdicts(&world);
+        let line = r#"{decision="allowed",name="rbac",type="RBAC"} 8"#;
+        let told = world.authorizer.decided.render();
+        assert!(told.contains(line), "{told}");
     }
 
     #[test]
