@@ -40,6 +40,7 @@ mod request_body;
 pub mod request_info;
 pub mod routes;
 mod runtime;
+mod seldom;
 pub mod server;
 mod service;
 mod status;

@@ -14,6 +14,8 @@ use hyper_util::rt::TokioExecutor;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::seldom::Seldom;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How far the server's life has come.
@@ -159,18 +161,43 @@ pub async fn live(
     let mut tired = pin!(activity.tired(patience));
     let mut winding_down = false;
     loop {
-        tokio::select! {
+        // Looked at when one of them has come, and not for each request.
+        let mut end = pin!(end(activity, tired.as_mut(), &mut phase, winding_down));
+        let end = tokio::select! {
             biased;
             _ = served.as_mut() => return true,
-            () = &mut tired => return false,
-            () = activity.parting.notified() => {}
-            changed = phase.wait_for(|phase| if winding_down { *phase == Phase::Closed } else { *phase != Phase::Serving }) => {
-                if changed.is_err() || winding_down {
-                    return false;
-                }
-                winding_down = true;
-            }
+            end = Seldom::new(end.as_mut()) => end,
+        };
+        match end {
+            End::Now => return false,
+            End::Parting => {}
+            End::Draining => winding_down = true,
         }
         served.as_mut().wind_down();
+    }
+}
+
+/// Why a connection does not go on as it has.
+enum End {
+    Now,
+    Parting,
+    Draining,
+}
+
+async fn end(
+    activity: &Activity,
+    tired: Pin<&mut impl Future<Output = ()>>,
+    phase: &mut watch::Receiver<Phase>,
+    winding_down: bool,
+) -> End {
+    let is_next =
+        |phase: &Phase| if winding_down { *phase == Phase::Closed } else { *phase != Phase::Serving };
+    tokio::select! {
+        biased;
+        () = tired => End::Now,
+        () = activity.parting.notified() => End::Parting,
+        changed = phase.wait_for(is_next) => {
+            if changed.is_err() || winding_down { End::Now } else { End::Draining }
+        }
     }
 }
