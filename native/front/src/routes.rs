@@ -170,3 +170,103 @@ impl RouteTable {
         (whole && verb && scope && info.rest().is_empty()).then_some(route)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use kubecore_core::clock::Clock;
+    use kubecore_core::watch_cache::{Bounds, PartialMetadata, ResourceInfo, WatchCache};
+
+    use super::*;
+
+    const VERSIONS: [&str; 2] = ["v1", "v2"];
+
+    struct World {
+        cache: Arc<WatchCache>,
+        routes: RouteTable,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self { cache: WatchCache::new(Bounds::default(), Clock::system()), routes: RouteTable::default() }
+        }
+
+        fn serves(&self, version: &str) -> Arc<ResourceCache> {
+            let id = self.cache.register(ResourceInfo {
+                key: "pods".into(),
+                group: String::new(),
+                plural: "pods".into(),
+                kind: "Pod".into(),
+                list_kind: String::new(),
+                custom: false,
+                storage_version: version.into(),
+                namespaced: true,
+                versions: VERSIONS.map(str::to_owned).into(),
+                selectable_fields: Vec::new(),
+                empty: Vec::new(),
+            });
+            let cache = self.cache.resource(id).unwrap();
+            self.routes.put(Route {
+                group: String::new(),
+                version: version.into(),
+                plural: "pods".into(),
+                cache: cache.clone(),
+                json: Arc::new(PartialMetadata),
+                protobuf: None,
+                namespaced: true,
+                gets: true,
+                lists: true,
+                watches: true,
+                subresources: Vec::new(),
+                warning: None,
+            });
+            cache
+        }
+
+        /// Again and again.
+        fn read(&self, info: &Arc<RequestInfo>) -> Option<Arc<ResourceCache>> {
+            let found = [(); 4].map(|()| self.routes.for_read(info).map(|route| route.cache.clone()));
+            let ways = found.each_ref().map(|cache| cache.as_ref().map(Arc::as_ptr));
+            assert!(ways.iter().all(|way| *way == ways[0]));
+            found.into_iter().next().flatten()
+        }
+    }
+
+    fn get(version: &str) -> Arc<RequestInfo> {
+        let path = format!("/api/{version}/namespaces/a/pods/p");
+        RequestInfo::parse(&Method::GET, &path, "").unwrap().into()
+    }
+
+    #[test]
+    fn a_route_that_is_kept_is_the_one_of_the_table() {
+        let (world, other) = (World::new(), World::new());
+        let [first, second] = VERSIONS.map(get);
+        assert!(world.read(&first).is_none());
+        let cache = world.serves("v1");
+        assert!(Arc::ptr_eq(&world.read(&first).unwrap(), &cache));
+        assert!(world.read(&second).is_none() && other.read(&first).is_none());
+        let newer = world.serves("v1");
+        assert!(Arc::ptr_eq(&world.read(&first).unwrap(), &newer));
+        world.routes.remove("", "v1", "pods");
+        assert!(world.read(&first).is_none());
+    }
+
+    #[test]
+    fn a_resource_that_is_removed_is_not_read_though_its_route_is_kept() {
+        let world = World::new();
+        let (cache, info) = (world.serves("v1"), get("v1"));
+        assert!(world.read(&info).is_some());
+        world.cache.unregister(cache.id());
+        assert!(world.read(&info).is_none());
+    }
+
+    #[test]
+    fn what_is_kept_keeps_no_route_alive() {
+        let (world, info) = (World::new(), get("v1"));
+        world.serves("v1");
+        let route = Arc::downgrade(&world.routes.for_read(&info).unwrap());
+        world.read(&info);
+        world.routes.remove("", "v1", "pods");
+        assert!(route.upgrade().is_none());
+    }
+}

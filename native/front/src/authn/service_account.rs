@@ -271,6 +271,8 @@ fn unix_seconds(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn token(times: &str, private: &str) -> BoundToken {
@@ -316,6 +318,45 @@ mod tests {
         for private in ["", r#","warnafter":0"#] {
             let token = token(r#""exp":9000"#, private);
             assert_eq!((token.counts(5.0), token.stale(5.0)), (None, None));
+        }
+    }
+
+    /// A service account that has been looked at so often.
+    struct Account {
+        revision: Option<u64>,
+        uid: &'static str,
+        looks: AtomicU64,
+    }
+
+    impl ObjectLookup for Account {
+        fn find(&self, kind: BoundKind, key: &str) -> Option<(u64, Bytes)> {
+            self.looks.fetch_add(1, Ordering::Relaxed);
+            let json = format!(r#"{{"metadata":{{"uid":"{}"}}}}"#, self.uid);
+            Some((self.revision(kind, key)?, json.into()))
+        }
+
+        fn revision(&self, kind: BoundKind, key: &str) -> Option<u64> {
+            assert_eq!((kind, key), (BoundKind::ServiceAccount, "n/robot"));
+            self.revision
+        }
+    }
+
+    #[test]
+    fn what_a_token_is_bound_to_is_read_once_for_each_revision() {
+        let token = token(r#""exp":9000"#, "");
+        let mut account = Account { revision: Some(1), uid: "u", looks: AtomicU64::new(0) };
+        for (revision, uid, holds, looks) in [
+            (Some(1), "u", true, 1),
+            (Some(1), "u", true, 1),
+            (Some(2), "u", true, 2),
+            (Some(3), "another", false, 3),
+            (Some(3), "another", false, 4),
+            (None, "u", false, 4),
+            (Some(2), "u", true, 4),
+        ] {
+            (account.revision, account.uid) = (revision, uid);
+            assert_eq!(token.user_if_valid(&account, 5.0).is_some(), holds, "{revision:?}");
+            assert_eq!(account.looks.load(Ordering::Relaxed), looks, "{revision:?}");
         }
     }
 
