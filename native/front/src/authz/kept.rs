@@ -37,8 +37,8 @@ thread_local! {
 }
 
 impl Authorizer {
-    /// As `in_turn`, of a request; `decided` is told of it. Of one that is asked again and again a yes is kept, until roles, bindings or settings
-    /// are others.
+    /// As `in_turn`, of a request; `decided` is told of it. Of one that is asked again and again a yes is kept, until
+    /// roles, bindings or settings are others.
     pub fn judge(
         &self,
         user: &Arc<UserInfo>,
