@@ -149,10 +149,6 @@ pub struct Findings {
 pub type Annotations = SmallVec<[(Cow<'static, str>, Note); 2]>;
 
 impl Findings {
-    pub fn of(is_held: bool) -> Self {
-        Self { is_held, ..Self::default() }
-    }
-
     /// Which stage is told when this one is reached: nothing follows the end, and nothing comes before a failure's.
     pub fn reached(&mut self, stage: Stage) -> Option<Stage> {
         match stage {

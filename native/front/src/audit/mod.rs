@@ -49,7 +49,7 @@ pub(crate) use panics::{Struck, tell_panic};
 pub(crate) use parking::before_parking;
 pub use policy::{Level, Policy, Stage, Verdict};
 use recalled::write_lines;
-use rendering::{Request, Telling};
+use rendering::Telling;
 pub(crate) use requests::{LONG_RUNNING, lasts};
 pub use sink::{Buffered, Outbox, Sink};
 
@@ -160,13 +160,8 @@ impl Audit {
     }
 }
 
-/// What is known of a request before who asks is.
-pub struct Draft {
-    auditing: Arc<Auditing>,
-    /// Until the trail has it.
-    head: Mutex<Option<Box<Head>>>,
-    trail: OnceLock<Option<Arc<Trail>>>,
-}
+/// A request that an audit may want to hear of: its trail, once it is known that it does.
+pub struct Draft(Arc<Trail>);
 
 impl Draft {
     pub fn new(
@@ -183,74 +178,90 @@ impl Draft {
             None => agent,
         };
         let received = auditing.clock.unix();
-        let head = Box::new(Head { audit_id, uri, sources, user_agent, asked, received });
-        Self { auditing, head: Mutex::new(Some(head)), trail: OnceLock::new() }
+        Self(Arc::new(Trail {
+            auditing,
+            head: Head { audit_id, uri, sources, user_agent, asked, received },
+            known: OnceLock::new(),
+            findings: Mutex::default(),
+            latencies: Latencies::default(),
+        }))
     }
 
     /// Who asks is known, or that nobody knows (None): tells that the request came. Only the first call counts.
     pub fn begin(&self, user: Option<&Arc<UserInfo>>) -> Option<&Arc<Trail>> {
-        self.trail.get_or_init(|| self.made(user)).as_ref()
-    }
-
-    fn made(&self, user: Option<&Arc<UserInfo>>) -> Option<Arc<Trail>> {
-        let head = self.head.lock().take()?;
-        let verdict = self.auditing.judge(user, &head.asked);
-        self.auditing.counts.levels[verdict.level as usize].fetch_add(1, Ordering::Relaxed);
-        if verdict.level == Level::None {
-            return None;
+        if self.is_unbegun() {
+            self.0.begin(user);
         }
-        // Nobody is told before `release` or the next stage that the request came: an answer that is there at once costs
-        // one write, not two. Of one that nobody can be found for only the refusal is told.
-        let findings = Findings::of(user.is_some() && verdict.tells(Stage::RequestReceived));
-        let trail = Arc::new(Trail {
-            auditing: self.auditing.clone(),
-            verdict,
-            request: Request { head, user: user.cloned() },
-            findings: Mutex::new(findings),
-            latencies: Latencies::default(),
-        });
-        if self.auditing.strict {
-            trail.insist();
-        }
-        Some(trail)
+        self.trail()
     }
 
     /// None until `begin`, or where the policy does not want to know.
     pub fn trail(&self) -> Option<&Arc<Trail>> {
-        self.trail.get()?.as_ref()
+        (self.0.level() > Level::None).then_some(&self.0)
     }
 
     /// Nobody has been told of the request yet.
     pub fn is_unbegun(&self) -> bool {
-        self.trail.get().is_none()
+        self.0.known.get().is_none()
     }
+}
+
+/// What is known of a request from its beginning on.
+struct Known {
+    verdict: Verdict,
+    user: Option<Arc<UserInfo>>,
 }
 
 /// A request that the audit hears of.
 pub struct Trail {
     auditing: Arc<Auditing>,
-    verdict: Verdict,
-    request: Request,
+    head: Head,
+    known: OnceLock<Known>,
     findings: Mutex<Findings>,
     latencies: Latencies,
 }
 
 impl Trail {
+    fn begin(&self, user: Option<&Arc<UserInfo>>) {
+        let verdict = self.auditing.judge(user, &self.head.asked);
+        if self.known.set(Known { verdict, user: user.cloned() }).is_err() {
+            return;
+        }
+        self.auditing.counts.levels[verdict.level as usize].fetch_add(1, Ordering::Relaxed);
+        if verdict.level == Level::None {
+            return;
+        }
+        // Nobody is told before `release` or the next stage that the request came: an answer that is there at once costs
+        // one write, not two. Of one that nobody can be found for only the refusal is told.
+        self.findings.lock().is_held = user.is_some() && verdict.tells(Stage::RequestReceived);
+        if self.auditing.strict {
+            self.insist();
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        self.known.get().map(|known| known.verdict).unwrap_or_default()
+    }
+
+    fn user(&self) -> Option<&Arc<UserInfo>> {
+        self.known.get()?.user.as_ref()
+    }
+
     /// Nobody could be authenticated.
     pub fn is_nobodys(&self) -> bool {
-        self.request.user.is_none()
+        self.user().is_none()
     }
 
     pub fn level(&self) -> Level {
-        self.verdict.level
+        self.verdict().level
     }
 
     pub fn wants_request(&self) -> bool {
-        self.verdict.level >= Level::Request
+        self.verdict().level >= Level::Request
     }
 
     pub fn wants_response(&self) -> bool {
-        self.verdict.level == Level::RequestResponse
+        self.verdict().level == Level::RequestResponse
     }
 
     /// Of several values for one key the first one stays.
@@ -266,7 +277,7 @@ impl Trail {
 
     /// The request goes on as somebody else.
     pub fn goes_on_as(&self, user: &Arc<UserInfo>) {
-        if self.request.user.as_ref().is_none_or(|own| **own != **user) {
+        if self.user().is_none_or(|own| **own != **user) {
             self.findings.lock().impersonated = Some(user.clone());
         }
     }
@@ -318,7 +329,7 @@ impl Trail {
     }
 
     fn without_what_is_omitted(&self, object: Box<RawValue>) -> Box<RawValue> {
-        let omitted = self.verdict.omit_managed_fields.then(|| without_managed_fields(&object)).flatten();
+        let omitted = self.verdict().omit_managed_fields.then(|| without_managed_fields(&object)).flatten();
         omitted.unwrap_or(object)
     }
 
@@ -363,10 +374,12 @@ impl Trail {
     /// The stage has been reached now; or the end, by a failure of our own.
     pub fn tell(&self, stage: Stage) {
         let mut findings = self.findings.lock();
-        let Some(stage) = findings.reached(stage).filter(|stage| self.verdict.tells(*stage)) else { return };
+        let Some(stage) = findings.reached(stage).filter(|stage| self.verdict().tells(*stage)) else {
+            return;
+        };
         let at = self.auditing.clock.unix();
         if stage == Stage::ResponseComplete {
-            self.latencies.annotate(&mut findings, at.saturating_sub(self.request.head.received));
+            self.latencies.annotate(&mut findings, at.saturating_sub(self.head.received));
         }
         let reached = [self.arrival(), Reached { stage, at }];
         let from = if std::mem::take(&mut findings.is_held) { 0 } else { 1 };
@@ -374,7 +387,7 @@ impl Trail {
     }
 
     fn arrival(&self) -> Reached {
-        Reached { stage: Stage::RequestReceived, at: self.request.head.received }
+        Reached { stage: Stage::RequestReceived, at: self.head.received }
     }
 
     /// Whether everybody has taken it.
@@ -382,7 +395,8 @@ impl Trail {
         self.auditing.counts.events.fetch_add(reached.len() as u64, Ordering::Relaxed);
         let mut events = WRITTEN.take();
         events.clear();
-        let told = Telling { level: self.verdict.level, reached, request: &self.request, found: findings };
+        let (level, user) = (self.level(), self.user());
+        let told = Telling { level, reached, head: &self.head, user, found: findings };
         write_lines(&mut events, &told);
         events.at = reached.last().map(|last| last.at);
         let mut taken = true;

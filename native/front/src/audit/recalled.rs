@@ -38,9 +38,8 @@ thread_local! {
 
 /// A line for each stage.
 pub fn write_lines(out: &mut Events, told: &Telling<'_>) {
-    let head = &told.request.head;
-    let (Some(user), Asked::Read(info), Some(last)) = (&told.request.user, &head.asked, told.reached.last())
-    else {
+    let head = told.head;
+    let (Some(user), Asked::Read(info), Some(last)) = (told.user, &head.asked, told.reached.last()) else {
         write_anew(out, told);
         return;
     };
@@ -83,7 +82,7 @@ fn is_usual(id: &[u8]) -> bool {
 
 impl Lines {
     fn new(told: &Telling<'_>, last: Stage, text: &[u8], places: SmallVec<[Places; 2]>) -> Self {
-        let Head { uri, user_agent, sources, .. } = &*told.request.head;
+        let Head { uri, user_agent, sources, .. } = told.head;
         Self {
             level: told.level,
             last,
@@ -98,7 +97,7 @@ impl Lines {
     }
 
     fn are_of(&self, told: &Telling<'_>, last: Stage) -> bool {
-        let Head { uri, user_agent, sources, .. } = &*told.request.head;
+        let Head { uri, user_agent, sources, .. } = told.head;
         (self.level, self.last, self.code) == (told.level, last, told.found.code)
             && *self.uri == *uri.as_bytes()
             && *self.user_agent == *user_agent.as_bytes()
@@ -107,7 +106,7 @@ impl Lines {
     }
 
     fn write(&self, out: &mut Events, told: &Telling<'_>) {
-        let (head, start) = (&told.request.head, out.text.len());
+        let (head, start) = (told.head, out.text.len());
         out.text.extend_from_slice(&self.text);
         let received = to_microseconds(head.received);
         for (places, reached) in self.places.iter().zip(told.reached) {
@@ -136,7 +135,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::event::{Names, Reached, ResponseStatus};
-    use super::super::rendering::Request;
     use super::super::{Sources, Text, new_id};
     use super::*;
     use crate::request_info::RequestInfo;
@@ -180,7 +178,7 @@ mod tests {
     }
 
     impl World {
-        fn request(&self, case: &Case) -> Request {
+        fn head(&self, case: &Case) -> Head {
             let uris = ["/api/v1/pods", "/api/v1/pods?pretty=\"\\"];
             let agents = [&b"agent"[..], b"caf\xc3\xa9", b"caf\xc3\xaa"];
             let header = |bytes| http::HeaderValue::from_bytes(bytes).unwrap();
@@ -194,7 +192,7 @@ mod tests {
             };
             let source = Ipv4Addr::new(10, 0, 0, case.source).into();
             let through = [source, Ipv4Addr::LOCALHOST.into()];
-            let head = Head {
+            Head {
                 audit_id: Text::Header(Some(id)),
                 uri: Text::Own(uris[usize::from(case.uri)].into()),
                 sources: if case.source == 2 {
@@ -205,12 +203,11 @@ mod tests {
                 user_agent: Text::Header(Some(header(agents[usize::from(case.agent)]))),
                 asked: Asked::Read(self.infos[case.info].clone()),
                 received: Duration::from_nanos(case.times[0]),
-            };
-            Request { head: Box::new(head), user: Some(self.users[case.user].clone()) }
+            }
         }
 
         fn findings(&self, case: &Case) -> Findings {
-            let mut found = Findings::of(false);
+            let mut found = Findings::default();
             found.code = case.code;
             for number in 0..case.annotations {
                 found.annotate(format!("key{number}").into(), format!("\"{}\"", case.annotations).into());
@@ -243,9 +240,9 @@ mod tests {
                 let ended = Reached { stage: Stage::ResponseComplete, at: first + second };
                 let began = Reached { stage: Stage::ResponseStarted, ..ended };
                 let reached: [&[Reached]; 4] = [&[came, ended], &[came], &[ended], &[began]];
-                let (request, found) = (world.request(&case), world.findings(&case));
-                let level = [Level::Metadata, Level::Request][case.level];
-                let telling = Telling { level, reached: reached[case.stages], request: &request, found: &found };
+                let (head, found) = (world.head(&case), world.findings(&case));
+                let (level, user) = ([Level::Metadata, Level::Request][case.level], Some(&world.users[case.user]));
+                let telling = Telling { level, reached: reached[case.stages], head: &head, user, found: &found };
                 write_lines(&mut told, &telling);
                 write_anew(&mut anew, &telling);
             }

@@ -24,17 +24,12 @@ use super::policy::{Level, Stage};
 const USERS_KEPT: usize = 256;
 const LONGEST_KEPT: usize = 4 << 10;
 
-/// What does not change from stage to stage.
-pub struct Request {
-    pub head: Box<Head>,
-    pub user: Option<Arc<UserInfo>>,
-}
-
 /// What there is to tell, and when it came to that.
 pub struct Telling<'t> {
     pub level: Level,
     pub reached: &'t [Reached],
-    pub request: &'t Request,
+    pub head: &'t Head,
+    pub user: Option<&'t Arc<UserInfo>>,
     pub found: &'t Findings,
 }
 
@@ -49,20 +44,20 @@ pub struct Places {
 
 /// A line for each stage, and where it has what is told of no other request.
 pub fn write_anew(out: &mut Events, told: &Telling<'_>) -> SmallVec<[Places; 2]> {
-    let Telling { level, reached, request, found } = told;
+    let Telling { level, reached, head, found, .. } = told;
     let (start, mut facts) = (out.text.len(), None);
     let mut places = SmallVec::new();
     for Reached { stage, at } in reached.iter().copied() {
         let mut line = Places::default();
-        line.id = write_beginning(&mut out.text, *level, stage, request) - start;
-        write_once(&mut out.text, &mut facts, |text| write_facts(text, request, found));
+        line.id = write_beginning(&mut out.text, *level, stage, head) - start;
+        write_once(&mut out.text, &mut facts, |text| write_facts(text, told));
         let is_outcome = stage != Stage::RequestReceived;
         if is_outcome {
             write_outcome(&mut out.text, found);
         }
         out.text.extend_from_slice(b",\"requestReceivedTimestamp\":\"");
         line.received = out.text.len() - start;
-        out.text.extend_from_slice(&to_microseconds(request.head.received));
+        out.text.extend_from_slice(&to_microseconds(head.received));
         out.text.extend_from_slice(b"Z\",\"stageTimestamp\":\"");
         line.reached = out.text.len() - start;
         out.text.extend_from_slice(&to_microseconds(at));
@@ -89,12 +84,12 @@ fn write_once(text: &mut Vec<u8>, there: &mut Option<Range<usize>>, write: impl 
 }
 
 /// Where the request's name is.
-fn write_beginning(out: &mut Vec<u8>, level: Level, stage: Stage, request: &Request) -> usize {
+fn write_beginning(out: &mut Vec<u8>, level: Level, stage: Stage, head: &Head) -> usize {
     out.extend_from_slice(b"{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/v1\",\"level\":\"");
     out.extend_from_slice(level.name().as_bytes());
     out.extend_from_slice(b"\",\"auditID\":");
     let id = out.len() + 1;
-    write_text(out, request.head.audit_id.as_str());
+    write_text(out, head.audit_id.as_str());
     out.extend_from_slice(b",\"stage\":\"");
     out.extend_from_slice(stage.name().as_bytes());
     out.push(b'"');
@@ -102,14 +97,15 @@ fn write_beginning(out: &mut Vec<u8>, level: Level, stage: Stage, request: &Requ
 }
 
 /// What all stages tell.
-fn write_facts(out: &mut Vec<u8>, request: &Request, found: &Findings) {
-    let (head, asked) = (&request.head, request.head.asked.attributes());
+fn write_facts(out: &mut Vec<u8>, told: &Telling<'_>) {
+    let Telling { head, user, found, .. } = told;
+    let asked = head.asked.attributes();
     out.extend_from_slice(b",\"requestURI\":");
     write_text(out, head.uri.as_str());
     out.extend_from_slice(b",\"verb\":");
     write_text(out, asked.verb);
     out.extend_from_slice(b",\"user\":");
-    match &request.user {
+    match user {
         Some(user) => write_user(out, user),
         None => out.extend_from_slice(b"{}"),
     }
