@@ -25,6 +25,8 @@ struct VirtualTime {
     arrivals: u64,
 }
 
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 impl Clock {
     pub fn system() -> Self {
         Self::default()
@@ -62,11 +64,15 @@ impl Clock {
 
     /// Time since an unspecified point of this process; never goes back.
     pub fn monotonic(&self) -> Duration {
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         match &self.virtual_time {
             Some(time) => time.lock().elapsed,
             None => START.elapsed(),
         }
+    }
+
+    /// What `monotonic` said just now, to who has looked at the system's clock then.
+    pub fn monotonic_at(&self, now: Instant) -> Duration {
+        if self.is_virtual() { self.monotonic() } else { now.saturating_duration_since(*START) }
     }
 
     /// Let virtual time pass and wake whoever waited for it. The system's clock passes by itself: false, nothing done.

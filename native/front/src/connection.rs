@@ -19,9 +19,11 @@ use crate::request_body::Sent;
 use crate::server::Server;
 use crate::unread::Answering;
 
-/// Of a head of HTTP/1.1. Room for so many is made for each request, which costs next to nothing up to here, as long as
-/// the allocator has a page for it (`runtime`). Those of HTTP/2 are bounded by their bytes.
+/// Of a head of HTTP/1.1. Those of HTTP/2 are bounded by their bytes.
 pub const MOST_FIELDS: usize = 2_000;
+/// What hyper takes for each of these, twice for each request: the extension's allocator has it ready.
+const BYTES_PER_FIELD: usize = 32;
+pub const HEAD_BYTES: usize = MOST_FIELDS * BYTES_PER_FIELD;
 /// Of a head of HTTP/2, its fields counted as RFC 9113 does: with 32 bytes more each. Beyond twice as much there could be
 /// more of them than the type of headers can hold.
 const LARGEST_LIST: u32 = 128 << 10;

@@ -214,9 +214,11 @@ impl Refusal {
 }
 
 impl Server {
-    /// Seats for a request of that user, except where it lasts for as long as somebody wants it to.
+    /// Seats for a request of that user, except where it lasts for as long as somebody wants it to. `now`: it has just come
+    /// to that.
     pub fn seat_for(
         self: &Arc<Self>,
+        now: Instant,
         user: &Arc<UserInfo>,
         info: &Arc<RequestInfo>,
         query: &str,
@@ -225,7 +227,7 @@ impl Server {
         if !self.flow.is_on() || (!is_watch && lasts(info)) {
             return Admission::Free;
         }
-        let now = self.clock.monotonic();
+        let now = self.clock.monotonic_at(now);
         let Some(Admitted { schema, start }) = self.admitted(now, user, info, query) else {
             return Admission::Free;
         };
@@ -279,7 +281,7 @@ impl Server {
         user: &Arc<UserInfo>,
     ) -> Option<Response<Body>> {
         let began = Instant::now();
-        let seated = match self.seat_for(user, &exchange.info, &exchange.query) {
+        let seated = match self.seat_for(began, user, &exchange.info, &exchange.query) {
             Admission::Free => return None,
             Admission::Seated(seat) => Ok(seat),
             Admission::Waiting(wait) => {

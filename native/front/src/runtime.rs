@@ -1,6 +1,5 @@
 //! The one tokio runtime of the process, shared by the listener and the data plane.
 
-use std::cell::Cell;
 use std::io;
 use std::sync::OnceLock;
 
@@ -8,25 +7,11 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::audit::before_parking;
-use crate::connection::MOST_FIELDS;
 
 /// On a single core a second worker only brings context switches.
 const MOST_WORKERS: usize = 2;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-
-/// Bytes that hyper takes for each field of a head that there may be, twice for each request.
-const BYTES_PER_FIELD: usize = 32;
-
-thread_local! {
-    /// A piece of memory of the size that hyper takes for each head. While a piece of that size is in use, the
-    /// allocator keeps the page it comes from; without, each request would map one and give it back.
-    static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-fn keep_a_page() {
-    KEPT.set(Vec::with_capacity(MOST_FIELDS * BYTES_PER_FIELD));
-}
 
 /// A handle of the runtime, which is made on first use.
 pub fn runtime() -> io::Result<Handle> {
@@ -40,7 +25,6 @@ pub fn runtime() -> io::Result<Handle> {
         .worker_threads(cores.min(MOST_WORKERS))
         .thread_name("kubecore-front")
         .enable_all()
-        .on_thread_start(keep_a_page)
         .on_thread_park(before_parking)
         .build()?;
     Ok(RUNTIME.get_or_init(|| made).handle().clone())

@@ -20,7 +20,7 @@ use crate::authz::Verdict;
 use crate::body::Body;
 use crate::connection::Connection;
 use crate::exchange::{Apart, Decisions, Exchange};
-use crate::flow::Admission;
+use crate::flow::{Admission, Wait};
 use crate::handoff::{self, Pending, Presence, PresenceGuard, Reply};
 use crate::headers::{Headers, Name, Names};
 use crate::inflight;
@@ -78,7 +78,7 @@ impl Server {
             return refuse(&Status::bad_request("the request path is not valid"));
         };
         let audit = self.draft(&headers, given.or(made), &parts.uri, connection.remote.ip(), &info);
-        let exchange = Exchange {
+        let mut exchange = Exchange {
             audit,
             audit_id: made.cloned(),
             method: parts.method,
@@ -104,32 +104,47 @@ impl Server {
         match known {
             Known::Refused(refused) => self.refuse_to(&exchange, &refused),
             Known::Open => self.dispatch(exchange, decisions, incoming, upgrade),
-            Known::User(user) => match self.seat_for(&user, &exchange.info, &exchange.query) {
-                Admission::Free => self.go_on(exchange, decisions, incoming, upgrade),
-                Admission::Seated(seat) => {
-                    exchange.seat.get_or_init(|| seat);
-                    self.go_on(exchange, decisions, incoming, upgrade)
+            Known::User(user) => {
+                let now = decisions.known_at.unwrap_or_else(Instant::now);
+                match self.seat_for(now, &user, &exchange.info, &exchange.query) {
+                    Admission::Free => self.go_on(exchange, decisions, incoming, upgrade),
+                    Admission::Seated(seat) => {
+                        exchange.seat = seat.into();
+                        self.go_on(exchange, decisions, incoming, upgrade)
+                    }
+                    Admission::Refused(refusal) => self.unseated(&exchange, &decisions, &refusal),
+                    Admission::Waiting(wait) => {
+                        self.go_on_seated(wait, exchange, decisions, incoming, upgrade)
+                    }
                 }
-                Admission::Refused(refusal) => self.unseated(&exchange, &decisions, &refusal),
-                Admission::Waiting(wait) => {
-                    let server = self.clone();
-                    exchange.tell_arrival();
-                    Answer::Waiting(Box::pin(async move {
-                        let began = Instant::now();
-                        let seated = wait.seated().await;
-                        exchange.waited_for_seat(began.elapsed());
-                        let answer = match seated {
-                            Ok(seat) => {
-                                exchange.seat.get_or_init(|| seat);
-                                server.go_on(exchange, decisions, incoming, upgrade)
-                            }
-                            Err(refusal) => server.unseated(&exchange, &decisions, &refusal),
-                        };
-                        answer.await.unwrap_or_else(|never| match never {})
-                    }))
-                }
-            },
+            }
         }
+    }
+
+    /// Once it has its seats, unless it waits for them in vain.
+    fn go_on_seated(
+        self: &Arc<Self>,
+        wait: Wait,
+        mut exchange: Exchange,
+        decisions: Decisions,
+        incoming: Untaken,
+        upgrade: Option<OnUpgrade>,
+    ) -> Answer {
+        let server = self.clone();
+        exchange.tell_arrival();
+        Answer::Waiting(Box::pin(async move {
+            let began = Instant::now();
+            let seated = wait.seated().await;
+            exchange.waited_for_seat(began.elapsed());
+            let answer = match seated {
+                Ok(seat) => {
+                    exchange.seat = seat.into();
+                    server.go_on(exchange, decisions, incoming, upgrade)
+                }
+                Err(refusal) => server.unseated(&exchange, &decisions, &refusal),
+            };
+            answer.await.unwrap_or_else(|never| match never {})
+        }))
     }
 
     /// Authorization, where it has not been decided, and what follows.
