@@ -34,7 +34,7 @@ pub struct Telling<'t> {
 }
 
 /// Where the name of a request and its times stand in a line, and where that ends.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Places {
     pub id: usize,
     pub received: usize,
@@ -48,18 +48,17 @@ pub fn write_anew(out: &mut Events, told: &Telling<'_>) -> SmallVec<[Places; 2]>
     let (start, mut facts) = (out.text.len(), None);
     let mut places = SmallVec::new();
     for Reached { stage, at } in reached.iter().copied() {
-        let mut line = Places::default();
-        line.id = write_beginning(&mut out.text, *level, stage, head) - start;
+        let id = write_beginning(&mut out.text, *level, stage, head) - start;
         write_once(&mut out.text, &mut facts, |text| write_facts(text, told));
         let is_outcome = stage != Stage::RequestReceived;
         if is_outcome {
             write_outcome(&mut out.text, found);
         }
         out.text.extend_from_slice(b",\"requestReceivedTimestamp\":\"");
-        line.received = out.text.len() - start;
+        let received = out.text.len() - start;
         out.text.extend_from_slice(&to_microseconds(head.received));
         out.text.extend_from_slice(b"Z\",\"stageTimestamp\":\"");
-        line.reached = out.text.len() - start;
+        let reached = out.text.len() - start;
         out.text.extend_from_slice(&to_microseconds(at));
         out.text.extend_from_slice(b"Z\"");
         if is_outcome {
@@ -67,8 +66,7 @@ pub fn write_anew(out: &mut Events, told: &Telling<'_>) -> SmallVec<[Places; 2]>
         }
         out.text.extend_from_slice(b"}\n");
         out.end();
-        line.end = out.text.len() - start;
-        places.push(line);
+        places.push(Places { id, received, reached, end: out.text.len() - start });
     }
     places
 }
