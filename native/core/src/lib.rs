@@ -4,6 +4,7 @@ pub mod authn;
 pub mod balance;
 mod cel;
 pub mod clock;
+pub mod edition;
 pub mod go;
 pub mod merge;
 pub mod placement;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderValue};
 use kubecore_core::authn::UserInfo;
+use kubecore_core::edition;
 use kubecore_core::rbac::Attributes;
 use parking_lot::Mutex;
 
@@ -55,13 +56,8 @@ pub(crate) struct Table<A> {
     schemas: Vec<Arc<Schema<A>>>,
     pub levels: Vec<Kept<A>>,
     nominal: u32,
-    /// No other table's, of no other server.
+    /// Its edition.
     number: u64,
-}
-
-fn next_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// What a request is thought to cost; of a write, how many watchers will hear of it.
@@ -215,7 +211,7 @@ impl<A: Asked> Flow<A> {
             kept.level.configure(now, kept.spec.queuing(), limits);
         }
         let schemas = schemas(objects, &levels);
-        let number = next_number();
+        let number = edition::next();
         let table = Arc::new(Table { schemas, levels, nominal, number });
         self.share_out(now, &table);
         self.table.store(Some(table));

@@ -27,6 +27,7 @@ use crate::query::Query;
 use crate::recent::RecentlyAsked;
 use crate::request_info::{RequestInfo, is_true};
 use crate::server::Server;
+use crate::status::put_usual;
 use crate::watch_body::sleep;
 
 const FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
@@ -87,9 +88,9 @@ impl Seat {
         tell(&self.0.schema, headers);
     }
 
-    /// What `usual` puts, the same for all, and what is told of the seat.
-    pub fn headers(&self, usual: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
-        headers_of(&self.0.schema, usual)
+    /// The usual ones of an answer in JSON, and what is told of the seat.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        headers_of(&self.0.schema)
     }
 }
 
@@ -117,8 +118,10 @@ impl Drop for Taken {
 }
 
 fn tell(schema: &Schema<Asker>, headers: &mut HeaderMap) {
-    // As in those that were put together once.
-    if headers.keys().next() == Some(&FLOW_SCHEMA) {
+    // As in those that were put together once: to look is cheaper than to put them there again. (A server that answers in
+    // our stead may have told of its own.)
+    let told = [(&FLOW_SCHEMA, &schema.uid), (&PRIORITY_LEVEL, &schema.level_uid)];
+    if headers.iter().take(told.len()).eq(told) {
         return;
     }
     headers.insert(FLOW_SCHEMA, schema.uid.clone());
@@ -126,11 +129,11 @@ fn tell(schema: &Schema<Asker>, headers: &mut HeaderMap) {
 }
 
 /// Copied from what was put together once, since most of what a header costs is to find its place among others.
-fn headers_of(schema: &Schema<Asker>, usual: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
+fn headers_of(schema: &Schema<Asker>) -> HeaderMap {
     let made = schema.headers.get_or_init(|| {
         let mut headers = HeaderMap::new();
         tell(schema, &mut headers);
-        usual(&mut headers);
+        put_usual(&mut headers);
         // Every answer has one in the end, for which it need not grow then.
         headers.insert(AUDIT_ID, HeaderValue::from_static(""));
         headers
@@ -435,12 +438,19 @@ mod tests {
         };
         assert_eq!(values(&told)[..2], [vec!["of-schema"], vec!["of-level"]]);
         for _ in 0..2 {
-            let mut headers = headers_of(&schema, |headers| drop(headers.insert(CONTENT_TYPE, TEXT)));
+            let mut headers = headers_of(&schema);
             tell(&schema, &mut headers);
-            assert_eq!(values(&headers), [vec!["of-schema"], vec!["of-level"], vec![TEXT.to_str().unwrap()]]);
+            assert_eq!(values(&headers), [vec!["of-schema"], vec!["of-level"], vec!["application/json"]]);
         }
-        let mut others = HeaderMap::from_iter([(CONTENT_TYPE, TEXT)]);
-        tell(&schema, &mut others);
-        assert_eq!(values(&others), [vec!["of-schema"], vec!["of-level"], vec![TEXT.to_str().unwrap()]]);
+        let foreign = |level| {
+            let [first, second] = ["of-another", level].map(HeaderValue::from_static);
+            HeaderMap::from_iter([(FLOW_SCHEMA, first), (PRIORITY_LEVEL, second), (CONTENT_TYPE, TEXT)])
+        };
+        for mut others in
+            [HeaderMap::from_iter([(CONTENT_TYPE, TEXT)]), foreign("of-another"), foreign("of-level")]
+        {
+            tell(&schema, &mut others);
+            assert_eq!(values(&others), [vec!["of-schema"], vec!["of-level"], vec![TEXT.to_str().unwrap()]]);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
+use http::header::{CONTENT_TYPE, HeaderValue, WARNING};
 use http::{HeaderMap, Method, Response};
 use kubecore_core::authn::UserInfo;
 use kubecore_core::protobuf::{self, ProtobufMetadata};
@@ -19,7 +19,7 @@ use crate::lifespan::Phase;
 use crate::rendering::Rendering;
 use crate::routes::Route;
 use crate::server::Server;
-use crate::status::{APPLICATION_JSON, NO_CACHE, PROTOBUF, refusal, refusal_to};
+use crate::status::{PROTOBUF, put_usual, refusal, refusal_to};
 use crate::watch_body::WatchBody;
 
 /// Of most answers: of what media they are, how long they may be kept, and by whose names they are known.
@@ -119,12 +119,14 @@ impl Server {
         }
         let mut rendering = Rendering::of(exchange, list.length);
         rendering.pretty &= !form.is_protobuf();
-        if rendering == Rendering::default() {
-            return Ok(response(Body::pieces(list.segments), headers(exchange, form)));
-        }
         let mut headers = headers(exchange, form);
         rendering.label(&mut headers);
-        Ok(response(rendering.body(self, list.segments, list.length), headers))
+        let body = if rendering == Rendering::default() {
+            Body::pieces(list.segments)
+        } else {
+            rendering.body(self, list.segments, list.length)
+        };
+        Ok(response(body, headers))
     }
 
     fn watch(
@@ -171,7 +173,7 @@ fn namespace_of<'e>(exchange: &'e Exchange, route: &Route) -> Option<&'e str> {
 /// Those of an answer in that form, but for what the chain says of all answers.
 fn headers(exchange: &Exchange, form: Form) -> HeaderMap {
     let mut headers = match exchange.seat.get() {
-        Some(seat) => seat.headers(put_usual),
+        Some(seat) => seat.headers(),
         None => {
             // With room for the chain's, so that they need not be moved when there are more.
             let mut headers = HeaderMap::with_capacity(HEADERS);
@@ -189,11 +191,6 @@ fn response(body: Body, headers: HeaderMap) -> Response<Body> {
     let mut response = Response::new(body);
     *response.headers_mut() = headers;
     response
-}
-
-fn put_usual(headers: &mut HeaderMap) {
-    headers.insert(CONTENT_TYPE, APPLICATION_JSON);
-    headers.insert(CACHE_CONTROL, NO_CACHE);
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Which paths the read path may serve, as Python declares them.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
+use kubecore_core::edition::Edition;
 use kubecore_core::watch_cache::{ResourceCache, Transcoder};
 use rustc_hash::FxHashMap;
 
@@ -41,21 +41,13 @@ impl Route {
 /// By plural name, as few groups share one.
 type Table = FxHashMap<String, Vec<Arc<Route>>>;
 
-/// No two tables ever have the same number.
-static TABLES: AtomicU64 = AtomicU64::new(0);
-
-fn next_table() -> u64 {
-    TABLES.fetch_add(1, Ordering::Relaxed)
-}
-
+#[derive(Default)]
 pub struct RouteTable {
     table: ArcSwap<Table>,
-    /// Another one each time that the table is, and later than it: what is found in the table before it has its number
-    /// is void then.
-    number: AtomicU64,
+    edition: Edition,
 }
 
-/// The route that serves a read, as long as the table is the one of that number. It keeps nobody's objects.
+/// The route that serves a read, as long as the table is of that edition. It keeps nobody's objects.
 struct Serving {
     info: Arc<RequestInfo>,
     table: u64,
@@ -64,12 +56,6 @@ struct Serving {
 
 thread_local! {
     static RECENT: RefCell<Recent<Serving>> = const { RefCell::new(Recent::new()) };
-}
-
-impl Default for RouteTable {
-    fn default() -> Self {
-        Self { table: ArcSwap::default(), number: AtomicU64::new(next_table()) }
-    }
 }
 
 impl RouteTable {
@@ -82,7 +68,7 @@ impl RouteTable {
             entry.push(route.clone());
             table
         });
-        self.number.store(next_table(), Ordering::Release);
+        self.edition.renew();
     }
 
     pub fn remove(&self, group: &str, version: &str, plural: &str) {
@@ -93,7 +79,7 @@ impl RouteTable {
             }
             table
         });
-        self.number.store(next_table(), Ordering::Release);
+        self.edition.renew();
     }
 
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Route>> {
@@ -130,7 +116,7 @@ impl RouteTable {
     /// The route that serves a read request, if reads of that kind are routed at all. What is asked for again and again is
     /// looked for once.
     pub fn for_read(&self, info: &Arc<RequestInfo>) -> Option<Arc<Route>> {
-        let number = self.number.load(Ordering::Acquire);
+        let number = self.edition.number();
         let kept = RECENT.with_borrow(|recent| {
             let serving = recent.get(number_of_info(info))?;
             let is_it = serving.table == number && Arc::ptr_eq(&serving.info, info);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 use kubecore_core::go::quote;
 use kubecore_core::protobuf;
@@ -22,6 +22,12 @@ pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, private");
 /// What ends JSON that is not indented, as Go's encoder has it.
 pub const NEWLINE: &[u8] = b"\n";
 
+/// What answers in JSON have.
+pub(crate) fn put_usual(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_TYPE, APPLICATION_JSON);
+    headers.insert(CACHE_CONTROL, NO_CACHE);
+}
+
 /// A refusal as the answer to a request.
 pub fn refusal(status: &Status) -> Response<Body> {
     let mut json = status.to_json();
@@ -29,8 +35,7 @@ pub fn refusal(status: &Status) -> Response<Body> {
     let mut response = Response::new(Body::full(json));
     *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, APPLICATION_JSON);
-    headers.insert(CACHE_CONTROL, NO_CACHE);
+    put_usual(headers);
     if let Some(seconds) = status.details.as_ref().map(|details| details.retry_after_seconds)
         && seconds > 0
     {

@@ -1,10 +1,11 @@
 //! The current policy: read without a lock, replaced by each change.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
+
+use crate::edition::Edition;
 
 use super::model::{Binding, BindingObject, RoleObject};
 use super::policy::{Policy, Rules, Scope};
@@ -42,25 +43,11 @@ pub struct Change<'a> {
 }
 
 /// Holds the current [`Policy`].
+#[derive(Default)]
 pub struct PolicyStore {
     current: ArcSwap<Policy>,
-    /// Another one for each policy, and later than it: what was decided before the policy has its number is void then.
-    number: AtomicU64,
+    edition: Edition,
     writing: Mutex<()>,
-}
-
-/// No two policies ever have the same number.
-static POLICIES: AtomicU64 = AtomicU64::new(0);
-
-fn next_policy() -> u64 {
-    POLICIES.fetch_add(1, Ordering::Relaxed)
-}
-
-impl Default for PolicyStore {
-    fn default() -> Self {
-        let (current, writing) = Default::default();
-        Self { current, number: AtomicU64::new(next_policy()), writing }
-    }
 }
 
 impl PolicyStore {
@@ -72,14 +59,14 @@ impl PolicyStore {
         self.current.load()
     }
 
-    /// Of the current policy: as long as it stays, so does what was decided after it was asked for.
-    pub fn number(&self) -> u64 {
-        self.number.load(Ordering::Acquire)
+    /// Of the current policy.
+    pub fn edition(&self) -> &Edition {
+        &self.edition
     }
 
     fn put(&self, next: Policy) {
         self.current.store(Arc::new(next));
-        self.number.store(next_policy(), Ordering::Release);
+        self.edition.renew();
     }
 
     /// Applies changes in order, as one. An object that cannot be read grants nothing.

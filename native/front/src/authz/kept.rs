@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use kubecore_core::authn::UserInfo;
 
@@ -24,7 +23,7 @@ pub struct Judgement {
 
 /// A yes that holds as long as what it comes from stays.
 struct Allowed {
-    /// The number of the policy, and that of the settings.
+    /// The editions of the policy and of the settings.
     policy: u64,
     settings: u64,
     by: usize,
@@ -47,8 +46,8 @@ impl Authorizer {
         wants_why: bool,
     ) -> Judgement {
         // Looked at before anything is decided: what is set meanwhile makes void what is kept here.
-        let settings = self.settings.load(Ordering::Acquire);
-        let policy = self.policy.number();
+        let settings = self.settings.number();
+        let policy = self.policy.edition().number();
         let kept = RECENT.with_borrow(|recent| {
             let kept = recent.get(user, info).filter(|kept| {
                 kept.settings == settings && kept.policy == policy && (kept.why.is_some() || !wants_why)

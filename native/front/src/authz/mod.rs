@@ -7,11 +7,11 @@ mod kept;
 mod opinions;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use kubecore_core::authn::{SYSTEM_MASTERS, UserInfo};
 use kubecore_core::clock::Clock;
+use kubecore_core::edition::Edition;
 use kubecore_core::rbac::{Attributes, Decision, Policy, PolicyStore};
 
 pub use abac::Policy as AbacPolicy;
@@ -78,17 +78,10 @@ pub struct Seen {
     settings: u64,
 }
 
-/// No two authorizers ever have the same settings' number.
-static SETTINGS: AtomicU64 = AtomicU64::new(0);
-
-fn next_settings() -> u64 {
-    SETTINGS.fetch_add(1, Ordering::Relaxed)
-}
-
 pub struct Authorizer {
     modes: ArcSwap<Vec<Mode>>,
-    /// Another number each time that modes or the policies of the file are set.
-    settings: AtomicU64,
+    /// Of the modes and the policies of the file.
+    settings: Edition,
     policy: Arc<PolicyStore>,
     abac: ArcSwap<Vec<AbacPolicy>>,
     opinions: Opinions,
@@ -101,7 +94,7 @@ impl Authorizer {
     pub fn new(policy: Arc<PolicyStore>, clock: Clock) -> Self {
         Self {
             modes: ArcSwap::from_pointee(vec![Mode::Rbac]),
-            settings: AtomicU64::new(next_settings()),
+            settings: Edition::default(),
             policy,
             abac: ArcSwap::default(),
             opinions: Opinions::default(),
@@ -120,24 +113,23 @@ impl Authorizer {
         self.decided.begin(names);
         self.modes.store(Arc::new(modes));
         self.opinions.clear();
-        self.settings.store(next_settings(), Ordering::Release);
+        self.settings.renew();
     }
 
     pub fn set_abac(&self, policies: Vec<AbacPolicy>) {
         self.abac.store(Arc::new(policies));
-        self.settings.store(next_settings(), Ordering::Release);
+        self.settings.renew();
     }
 
     pub fn seen(&self) -> Seen {
         // The number first: who sets others meanwhile is then seen to have done so.
-        let settings = self.settings.load(Ordering::Acquire);
+        let settings = self.settings.number();
         Seen { policy: Arc::clone(&self.policy.current()), settings }
     }
 
     /// Whether nothing has become another since.
     pub fn is_current(&self, seen: &Seen) -> bool {
-        self.settings.load(Ordering::Acquire) == seen.settings
-            && Arc::ptr_eq(&self.policy.current(), &seen.policy)
+        self.settings.number() == seen.settings && Arc::ptr_eq(&self.policy.current(), &seen.policy)
     }
 
     /// Whether a policy of the file allows it.
