@@ -23,7 +23,6 @@ use crate::complaint::complain;
 
 /// Bytes of a file where nobody says how many, as in upstream's library for that.
 const DEFAULT_MEGABYTES: u64 = 100;
-
 /// Bytes that are written at once.
 const LARGEST_WRITE: usize = 1 << 20;
 
@@ -286,7 +285,7 @@ impl Sink for LogFile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Buffered, before_parking};
+    use super::super::{Audit, Buffered, Policy, before_parking};
     use super::*;
 
     fn lines(path: &Path) -> Vec<String> {
@@ -461,6 +460,19 @@ mod tests {
             drop(log);
         });
         assert_eq!(lines(&path), ["0", "1"]);
+    }
+
+    #[test]
+    fn what_waits_is_written_when_the_audit_stops_though_a_request_still_knows_of_it() {
+        let (log, path) = grouped("stopped");
+        on_a_worker(move || {
+            let audit = Audit::default();
+            audit.configure(Policy::default(), vec![Arc::new(log)], false, Clock::system());
+            let known = audit.current().unwrap();
+            known.sinks[0].take(&Events::from_iter(["0\n"]));
+            audit.stop();
+            assert_eq!(lines(&path), ["0"]);
+        });
     }
 
     #[test]

@@ -110,9 +110,11 @@ impl Audit {
         self.current.store(Some(Arc::new(auditing)));
     }
 
-    /// Nothing is audited any more; what was taken is written when the last request that knows of it has ended.
+    /// Nothing is audited any more. What was taken is where it belongs when this returns, though requests may still know of it.
     pub fn stop(&self) {
-        self.current.store(None);
+        if let Some(auditing) = self.current.swap(None) {
+            auditing.sinks.iter().for_each(|sink| sink.settle());
+        }
     }
 
     pub fn current(&self) -> Option<Arc<Auditing>> {
