@@ -4,11 +4,15 @@
 use kubecore_ingress::as_sent;
 use libfuzzer_sys::fuzz_target;
 
+/// The headers of a head.
+fn lines(message: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let end = message.windows(4).position(|four| four == b"\r\n\r\n");
+    message[..end.expect("a head has an end")].split(|byte| *byte == b'\n').skip(1)
+}
+
 /// How often a header stands in a head.
 fn times(message: &[u8], name: &str) -> usize {
-    let end = message.windows(4).position(|four| four == b"\r\n\r\n");
-    let lines = message[..end.expect("a head has an end")].split(|byte| *byte == b'\n').skip(1);
-    lines
+    lines(message)
         .filter(|line| line.len() > name.len() && line[..name.len()].eq_ignore_ascii_case(name.as_bytes()))
         .count()
 }
@@ -19,8 +23,11 @@ fuzz_target!(|given: &[u8]| {
         assert_eq!((times(&sent, "host:"), times(&sent, "transfer-encoding:")), (1, 0));
         assert!(times(&sent, "content-length:") <= 1);
         assert!(times(&sent, "x-forwarded-for:") == 1 && times(&sent, "connection:") == 0);
-        let whole = sent.len();
-        assert_eq!(as_sent::request(&sent), Some((sent, whole)), "the next one reads the same");
+        // With those that are added there may be more than a relay takes: the next one leaves it to its HTTP library.
+        if lines(&sent).count() <= as_sent::MOST_HEADERS {
+            let whole = sent.len();
+            assert_eq!(as_sent::request(&sent), Some((sent, whole)), "the next one reads the same");
+        }
     }
     for to_head in [false, true] {
         let Some(sent) = as_sent::answer(given, to_head, usize::MAX) else {

@@ -1,5 +1,6 @@
 //! The relay's reading and writing without connections, for fuzz targets.
 
+pub use super::request::MOST_HEADERS;
 use super::request::{self, Judged};
 use super::{end_head, response};
 use crate::headers::Forwarded;

@@ -9,7 +9,7 @@ use crate::headers::{self, Forwarded};
 
 /// More than this without an end is left to hyper, which judges it.
 const MOST_BYTES: usize = 16 << 10;
-const MOST_HEADERS: usize = 64;
+pub const MOST_HEADERS: usize = 64;
 
 type Slots<'b> = [MaybeUninit<Header<'b>>; MOST_HEADERS];
 

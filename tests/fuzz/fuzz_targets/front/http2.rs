@@ -31,6 +31,13 @@ pub fn heads(frames: &[Frame<'_>]) -> usize {
     frames.iter().filter(|frame| frame.kind == HEADERS).count()
 }
 
+/// What comes in each stream without a break, wherever frames cut it, one stream after another.
+pub fn contents(frames: &[Frame<'_>]) -> Vec<u8> {
+    let mut data: Vec<&Frame<'_>> = frames.iter().filter(|frame| frame.kind == DATA).collect();
+    data.sort_by_key(|frame| frame.stream);
+    data.iter().flat_map(|frame| frame.payload).copied().collect()
+}
+
 /// What the server has sent is frames, none of them for a stream that is not its client's, and no failure.
 pub fn check(frames: &[Frame<'_>]) {
     for frame in frames {
