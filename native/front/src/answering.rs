@@ -90,31 +90,34 @@ impl Server {
         let given = names.first(Name::AuditId, request.headers()).filter(|given| !given.is_empty()).cloned();
         let is_told = given.is_none() && (self.audit.is_on() || self.delegation.is_any());
         let made = is_told.then(audit::new_id);
+        let with_body = connection.outflow.is_some() && !request.body().is_end_stream();
+        let with_body = with_body.then(|| connection.clone());
         let answer = catch_unwind(AssertUnwindSafe(|| {
             self.chain(connection, request, names, given.as_ref(), made.as_ref())
         }));
         let more = Completion { audit_id: given.or(made), busy, headers_only };
-        match answer {
-            Ok(Answer::Ready(Some(mut response))) => {
-                more.complete(&mut response);
-                Answer::Ready(Some(response))
+        let mut response = match answer {
+            Ok(Answer::Ready(response)) => response.unwrap_or_else(broken),
+            Ok(Answer::Waiting(waiting)) => {
+                return Answer::Waiting(Box::pin(async move {
+                    let answered = AssertUnwindSafe(waiting).catch_unwind().await;
+                    let mut response = answered.unwrap_or_else(|panic| broken_off(&*panic));
+                    more.complete(&mut response);
+                    if let Some(connection) = with_body {
+                        connection.unwanted.over().await;
+                    }
+                    response
+                }));
             }
-            Ok(Answer::Waiting(waiting)) => Answer::Waiting(Box::pin(async move {
-                let answered = AssertUnwindSafe(waiting).catch_unwind().await;
-                let mut response = answered.unwrap_or_else(|panic| broken_off(&*panic));
-                more.complete(&mut response);
+            Err(panic) => broken_off(&*panic),
+        };
+        more.complete(&mut response);
+        match with_body {
+            Some(connection) => Answer::Waiting(Box::pin(async move {
+                connection.unwanted.over().await;
                 response
             })),
-            Ok(Answer::Ready(None)) => {
-                let mut response = broken();
-                more.complete(&mut response);
-                Answer::Ready(Some(response))
-            }
-            Err(panic) => {
-                let mut response = broken_off(&*panic);
-                more.complete(&mut response);
-                Answer::Ready(Some(response))
-            }
+            None => Answer::Ready(Some(response)),
         }
     }
 }

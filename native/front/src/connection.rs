@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use crate::authn::{ClientIdentity, TokenMemo};
 use crate::lifespan::{self, Activity, Patience, Phase, live};
 use crate::outflow::Outflow;
-use crate::request_body::Sent;
+use crate::request_body::{Sent, Unwanted};
 use crate::server::Server;
 use crate::unread::Answering;
 
@@ -41,6 +41,7 @@ pub struct Connection {
     pub activity: Activity,
     /// Of HTTP/1.1 alone: HTTP/2 has windows.
     pub outflow: Option<Outflow>,
+    pub(crate) unwanted: Unwanted,
     unhurried: Arc<AtomicBool>,
 }
 
@@ -59,6 +60,7 @@ impl Connection {
             token: TokenMemo::default(),
             activity: Activity::default(),
             outflow: (!use_http2).then(Outflow::default),
+            unwanted: Unwanted::default(),
             unhurried,
         })
     }

@@ -1,6 +1,7 @@
 //! The body of a request: whole and within its limits, left unread for somebody else, or thrown away.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use kubecore_core::status::Status;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, yield_now};
 
 use crate::connection::Connection;
 use crate::exchange::Exchange;
@@ -70,17 +73,29 @@ const UNWANTED_OF_A_STREAM: u64 = 64 << 10;
 /// of HTTP/1.1, or a stream of HTTP/2, that ends while something is unread is reset, and the client loses the answer.
 pub(crate) struct Untaken {
     sent: Option<Sent>,
+    /// Of HTTP/1.1, where a body comes with the request.
+    connection: Option<Arc<Connection>>,
     /// How long it is read when nobody wants it; None: not at all.
     patience: Option<Duration>,
 }
 
 impl Untaken {
-    pub(crate) fn new(sent: Sent, connection: &Connection, headers: &Headers, patience: Duration) -> Self {
+    pub(crate) fn new(
+        sent: Sent,
+        connection: &Arc<Connection>,
+        headers: &Headers,
+        patience: Duration,
+    ) -> Self {
         // Only the stream is lost of HTTP/2, for which no client is to send megabytes in vain; and who waits to be asked
         // for the body is answered instead.
         let is_little = || announced(headers).is_some_and(|length| length <= UNWANTED_OF_A_STREAM);
         let is_read = !headers.has(Name::Expect) && (connection.outflow.is_some() || is_little());
-        Self { sent: Some(sent), patience: is_read.then_some(patience) }
+        let has_body = connection.outflow.is_some() && !sent.is_end_stream();
+        Self {
+            sent: Some(sent),
+            connection: has_body.then(|| connection.clone()),
+            patience: is_read.then_some(patience),
+        }
     }
 
     fn take(mut self) -> Option<Sent> {
@@ -90,11 +105,34 @@ impl Untaken {
 
 impl Drop for Untaken {
     fn drop(&mut self) {
-        let unwanted = self.sent.take().filter(|body| !body.is_end_stream());
-        if let (Some(body), Some(patience)) = (unwanted, self.patience)
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(tokio::time::timeout(patience, discard(body, UNWANTED)));
+        let Some(body) = self.sent.take().filter(|body| !body.is_end_stream()) else { return };
+        let reading = match (self.patience, Handle::try_current()) {
+            (Some(patience), Ok(runtime)) => {
+                let thrown_away = tokio::time::timeout(patience, discard(body, UNWANTED));
+                Some(runtime.spawn(async move { drop(thrown_away.await) }))
+            }
+            _ => None,
+        };
+        if let Some(connection) = &self.connection {
+            *connection.unwanted.0.lock() = Some(reading);
+        }
+    }
+}
+
+/// The body that nobody has taken of a request of HTTP/1.1, and who reads it.
+#[derive(Default)]
+pub(crate) struct Unwanted(Mutex<Option<Option<JoinHandle<()>>>>);
+
+impl Unwanted {
+    /// Waits until no more of it is read. An answer is given after that: where a body ends while its answer is still being
+    /// written, hyper puts its refusal of what comes next amid the answer (`on_parse_error` in 1.12 looks for no such
+    /// thing), and what is behind a body that nobody reads on is no request.
+    pub(crate) async fn over(&self) {
+        let unwanted = self.0.lock().take();
+        match unwanted {
+            Some(Some(reading)) => drop(reading.await),
+            Some(None) => yield_now().await,
+            None => {}
         }
     }
 }
@@ -137,9 +175,13 @@ impl Server {
                 Err(_) => Err(Status::bad_request("the body of the request could not be read")),
             }
         };
-        tokio::time::timeout(self.limits.body_timeout, collect)
-            .await
-            .unwrap_or_else(|_| Err(status::body_timeout()))
+        let read = tokio::time::timeout(self.limits.body_timeout, collect).await;
+        let read = read.unwrap_or_else(|_| Err(status::body_timeout()));
+        if read.is_err() {
+            // Before the answer hyper is to hear that nobody reads on (see `Unwanted`).
+            yield_now().await;
+        }
+        read
     }
 }
 

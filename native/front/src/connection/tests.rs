@@ -304,3 +304,24 @@ async fn what_a_slow_client_has_not_read_waits_where_its_writer_sees_it() {
     let answer = pair.read_until("\r\n0\r\n\r\n").await;
     assert_eq!(answer.bytes().filter(|byte| *byte == b'x').count(), written);
 }
+
+#[tokio::test]
+async fn what_is_behind_a_body_is_not_answered_amid_the_answer_before_it() {
+    // Nobody wants its body; and nobody is to send it who is told first whether it is wanted.
+    for (expects, end) in [("", "0\r\n\r\n"), ("Expect: 100-continue\r\n", "2\r\n{}\r\n0\r\n\r\n")] {
+        let mut pair = Pair::new();
+        pair.server.health.set_ready(true);
+        let head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n";
+        pair.client.write_all(format!("{head}{expects}\r\n").as_bytes()).await.unwrap();
+        turns().await;
+        pair.client.write_all(format!("{end}NONSENSE\r\n\r\n").as_bytes()).await.unwrap();
+        turns().await;
+        let mut came = String::new();
+        pair.client.read_to_string(&mut came).await.unwrap();
+        let (head, content) = came.split_once("\r\n\r\n").unwrap();
+        let length: usize =
+            head.rsplit_once("content-length: ").unwrap().1.lines().next().unwrap().parse().unwrap();
+        assert!(length > 2 * PIPE, "{length}");
+        assert!(!content[..length].contains("HTTP/1.1 400"), "{came}");
+    }
+}
