@@ -5,10 +5,7 @@
 //! beyond 1 KB. Nearly all that is asked for is aligned as mimalloc aligns everything of that size.
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::cell::Cell;
-use std::ptr::null_mut;
 
-use kubecore_front::connection::HEAD_BYTES;
 use libmimalloc_sys::{
     mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc, mi_zalloc_aligned,
 };
@@ -18,29 +15,6 @@ use libmimalloc_sys::{
 const ALIGNED: usize = 16;
 
 pub struct Allocator;
-
-thread_local! {
-    /// Pieces of memory of the size that hyper takes two of for each head of a request: mimalloc looks for one of more than
-    /// 1 KB each time, and a thread whose only one it was would give back a page and map one for the next.
-    static FOR_HEADS: Cell<[*mut u8; 2]> = const { Cell::new([null_mut(); 2]) };
-}
-
-/// One that was kept, or null.
-fn kept() -> *mut u8 {
-    let [first, second] = FOR_HEADS.get();
-    FOR_HEADS.set([second, null_mut()]);
-    first
-}
-
-/// Whether there was room for it.
-fn keep(piece: *mut u8) -> bool {
-    let [first, second] = FOR_HEADS.get();
-    let has_room = second.is_null();
-    if has_room {
-        FOR_HEADS.set([piece, first]);
-    }
-    has_room
-}
 
 fn is_aligned_anyway(size: usize, alignment: usize) -> bool {
     alignment <= ALIGNED && alignment <= size
@@ -52,12 +26,6 @@ unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let (size, alignment) = (layout.size(), layout.align());
-        if size == HEAD_BYTES && alignment <= ALIGNED {
-            let piece = kept();
-            if !piece.is_null() {
-                return piece;
-            }
-        }
         // SAFETY: any size and any power of two will do.
         unsafe {
             if is_aligned_anyway(size, alignment) {
@@ -84,11 +52,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     #[inline]
-    unsafe fn dealloc(&self, piece: *mut u8, layout: Layout) {
-        // Whatever its alignment: mimalloc aligns what is so large to more than `ALIGNED`.
-        if layout.size() == HEAD_BYTES && keep(piece) {
-            return;
-        }
+    unsafe fn dealloc(&self, piece: *mut u8, _: Layout) {
         // SAFETY: it came from one of these functions, and nobody uses it any more.
         unsafe { mi_free(piece.cast()) };
     }

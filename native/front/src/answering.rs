@@ -83,7 +83,7 @@ impl Server {
     pub fn answer(self: &Arc<Self>, connection: &Arc<Connection>, request: Request<Sent>) -> Answer {
         let busy = Busy::begin(connection);
         if let Some(outflow) = &connection.outflow {
-            outflow.asked();
+            outflow.asked(request.body().size_hint().exact());
         }
         let headers_only = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
         let names = Names::among(request.headers());

@@ -11,19 +11,17 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 
 use crate::authn::{ClientIdentity, TokenMemo};
 use crate::lifespan::{self, Activity, Patience, Phase, live};
 use crate::outflow::Outflow;
 use crate::request_body::{Sent, Unwanted};
-use crate::server::Server;
+use crate::server::{Limits, Server};
 use crate::unread::Answering;
 
 /// Of a head of HTTP/1.1. Those of HTTP/2 are bounded by their bytes.
-pub const MOST_FIELDS: usize = 2_000;
-/// What hyper takes for each of these, twice for each request: the extension's allocator has it ready.
-const BYTES_PER_FIELD: usize = 32;
-pub const HEAD_BYTES: usize = MOST_FIELDS * BYTES_PER_FIELD;
+const MOST_FIELDS: usize = 2_000;
 /// Of a head of HTTP/2, its fields counted as RFC 9113 does: with 32 bytes more each. Beyond twice as much there could be
 /// more of them than the type of headers can hold.
 const LARGEST_LIST: u32 = 128 << 10;
@@ -113,17 +111,31 @@ where
         let mut builder = http1::Builder::new();
         // It bounds what is held for writing, too (see `Outflow`).
         builder.header_read_timeout(None).max_buf_size(limits.max_header_bytes.max(64 * 1024));
-        builder.max_headers(MOST_FIELDS);
-        let (io, mut left) = Answering::new(io, connection.clone());
-        let served = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
-        let is_over = live(served, &connection.activity, patience, &server.phase).await;
-        if let (true, Ok(mut left)) = (is_over, left.try_recv()) {
-            let mut phase = server.phase.subscribe();
-            tokio::select! {
-                _ = tokio::time::timeout(limits.idle_timeout, left.shutdown()) => {}
-                _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
+        let (mut io, mut left) = Answering::new(io, connection.clone());
+        loop {
+            let served = builder.serve_connection(TokioIo::new(io), service.clone()).with_upgrades();
+            let is_over = live(served, &connection.activity, patience, &server.phase).await;
+            match (is_over, left.try_recv()) {
+                (true, Ok(rest)) if rest.has_outgrown() => {
+                    builder.max_headers(MOST_FIELDS);
+                    (io, left) = rest.again();
+                }
+                (true, Ok(rest)) => return finish(rest, &limits, &server.phase).await,
+                _ => return,
             }
         }
+    }
+}
+
+/// Lets a refusal that hyper has not waited for arrive.
+async fn finish<I>(mut refusing: Answering<I>, limits: &Limits, phase: &watch::Sender<Phase>)
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut phase = phase.subscribe();
+    tokio::select! {
+        _ = tokio::time::timeout(limits.idle_timeout, refusing.shutdown()) => {}
+        _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
     }
 }
 

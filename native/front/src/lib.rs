@@ -22,6 +22,7 @@ pub mod forward;
 pub mod handoff;
 pub mod hands;
 pub mod headers;
+mod heads;
 pub mod health;
 pub mod inflight;
 pub mod io;

@@ -1,7 +1,9 @@
 //! Requests that hyper refuses before anybody sees them: a URI that is too long, a head that is too large or no HTTP at
-//! all. It answers them with nothing but a status line; here the answer gets a Status, and time to arrive.
+//! all. It answers them with nothing but a status line; here the answer gets a Status, and time to arrive. And those that
+//! it would refuse for more fields than it has room for: they are kept from it (see `heads`).
 
 use std::io::{self, IoSlice};
+use std::mem::take;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use crate::connection::Connection;
+use crate::heads::Heads;
 use crate::outflow::Outflow;
 
 /// How long, and how much, is read and thrown away behind a refusal: a socket that is closed while something is unread
@@ -32,25 +35,45 @@ pub struct Answering<I> {
     is_over: bool,
     linger: Option<Pin<Box<Sleep>>>,
     discarded: usize,
+    heads: Heads,
+    /// A head has come for which hyper has no room.
+    outgrown: bool,
+    /// What comes before all that is read: such a head, as far as it has come.
+    ahead: Bytes,
     left: Option<oneshot::Sender<Self>>,
 }
 
-/// A connection that hyper has let go of in the middle of a refusal.
+/// A connection that hyper has let go of in the middle of a refusal, or before a head for which it has no room.
 pub type Left<I> = oneshot::Receiver<Answering<I>>;
 
 impl<I> Answering<I> {
     pub fn new(io: I, connection: Arc<Connection>) -> (Self, Left<I>) {
         let (sender, left) = oneshot::channel();
-        (Self::with(Some(io), connection, None, Some(sender)), left)
+        let made = Self {
+            io: Some(io),
+            connection,
+            refusal: None,
+            is_over: false,
+            linger: None,
+            discarded: 0,
+            heads: Heads::default(),
+            outgrown: false,
+            ahead: Bytes::new(),
+            left: Some(sender),
+        };
+        (made, left)
     }
 
-    fn with(
-        io: Option<I>,
-        connection: Arc<Connection>,
-        refusal: Option<Bytes>,
-        left: Option<oneshot::Sender<Self>>,
-    ) -> Self {
-        Self { io, connection, refusal, is_over: false, linger: None, discarded: 0, left }
+    /// Whether a head has come for which hyper has to have more room than it had.
+    pub fn has_outgrown(&self) -> bool {
+        self.outgrown
+    }
+
+    /// For a hyper that has room.
+    pub fn again(mut self) -> (Self, Left<I>) {
+        let (sender, left) = oneshot::channel();
+        (self.outgrown, self.left) = (false, Some(sender));
+        (self, left)
     }
 }
 
@@ -58,10 +81,21 @@ impl<I> Drop for Answering<I> {
     /// hyper waits for no refusal to be written where a request before it asked for another protocol (its
     /// `proto/h1/dispatch.rs`, `poll_inner`).
     fn drop(&mut self) {
-        let refusal = self.refusal.take().filter(|_| !self.is_over);
-        if let (Some(refusal), Some(left)) = (refusal, self.left.take()) {
+        let is_left = self.outgrown || (self.refusal.is_some() && !self.is_over);
+        if let (true, Some(left)) = (is_left, self.left.take()) {
             // Where nobody waits for it, the connection has come to its end.
-            let _ = left.send(Self::with(self.io.take(), self.connection.clone(), Some(refusal), None));
+            let _ = left.send(Self {
+                io: self.io.take(),
+                connection: self.connection.clone(),
+                refusal: self.refusal.take(),
+                is_over: false,
+                linger: None,
+                discarded: 0,
+                heads: Heads::roomy(),
+                outgrown: self.outgrown,
+                ahead: take(&mut self.ahead),
+                left: None,
+            });
         }
     }
 }
@@ -134,7 +168,23 @@ impl<I: AsyncRead + Unpin> AsyncRead for Answering<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.io()?.poll_read(cx, buf)
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(self.io()?.poll_read(cx, buf))?;
+        let this = &mut *self;
+        if let Some(outflow) = &this.connection.outflow {
+            let read = &buf.filled()[before..];
+            if this.heads.come(read, outflow) {
+                (this.outgrown, this.ahead) = (true, this.heads.held(read).into());
+                buf.set_filled(before);
+                return Poll::Ready(Err(io::Error::other("more fields than there is room for")));
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -173,6 +223,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.outgrown {
+            // It goes on, without who says this.
+            return Poll::Ready(Ok(()));
+        }
         if self.refusal.is_some() {
             return self.poll_refuse(cx);
         }

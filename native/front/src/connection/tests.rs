@@ -325,3 +325,33 @@ async fn what_is_behind_a_body_is_not_answered_amid_the_answer_before_it() {
         assert!(!content[..length].contains("HTTP/1.1 400"), "{came}");
     }
 }
+
+#[tokio::test]
+async fn heads_of_many_fields_are_answered_among_others_however_they_arrive() {
+    for step in [1, 7, 100, 1 << 20] {
+        let mut pair = Pair::new();
+        for (fields, body) in [
+            (3, ""),
+            (5, "with\nlines\n\r\n"),
+            (60, ""),
+            (150, "and a body"),
+            (2, ""),
+            (1_900, "\n"),
+            (3, ""),
+        ] {
+            let more: String = (0..fields).map(|number| format!("x-{number}: y\r\n")).collect();
+            let length = body.len();
+            let asked = format!(
+                "POST /apis/somewhere HTTP/1.1\r\nHost: localhost\r\n{more}Content-Length: {length}\r\n\r\n{body}"
+            );
+            for piece in asked.as_bytes().chunks(step) {
+                pair.client.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            let pending = pair.ask(b"").await;
+            assert_eq!((pending.exchange.headers.len(), &pending.body[..]), (fields + 2, body.as_bytes()));
+            assert!(pending.reply.send(bare_400()).is_ok());
+            pair.read_until("\r\n\r\n").await;
+        }
+    }
+}
