@@ -103,6 +103,7 @@ impl Audit {
         });
         let told = Told { verb: verb.to_owned(), path: path.to_owned(), ..told.unwrap_or_default() };
         let text = |text: &str| Text::Own(text.into());
+        let received = auditing.now();
         let draft = Draft::new(
             auditing,
             Text::Header(Some(kubecore_front::audit::new_id())),
@@ -110,6 +111,7 @@ impl Audit {
             Sources::Direct(Ipv4Addr::LOCALHOST.into()),
             text(user_agent),
             Asked::Told(Arc::new(told)),
+            received,
         );
         draft.begin(Some(&user.0)).cloned().map(AuditRecord)
     }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -26,6 +27,15 @@ struct VirtualTime {
 }
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The time since the epoch at `START`, in nanoseconds, as the system's clock had it a moment ago.
+static BEGAN: AtomicU64 = AtomicU64::new(0);
+/// When that was found out: nanoseconds since `START`; 0 while it has not been.
+static LOOKED: AtomicU64 = AtomicU64::new(0);
+/// So soon it is noticed that somebody has set the system's clock.
+const MOMENT: Duration = Duration::from_millis(10);
+/// What may pass between a look at the one clock and a look at the other.
+const AT_ONCE: Duration = Duration::from_micros(10);
 
 impl Clock {
     pub fn system() -> Self {
@@ -54,12 +64,33 @@ impl Clock {
         }
     }
 
+    /// What `unix` said at `then`, or within the ten milliseconds before it, without another look at the system's clock most
+    /// of the time.
+    pub fn unix_at(&self, then: Instant) -> Duration {
+        if self.is_virtual() {
+            return self.unix();
+        }
+        let since = nanoseconds(then.saturating_duration_since(*START));
+        let looked = LOOKED.load(Relaxed);
+        if looked != 0 && since.saturating_sub(looked) < nanoseconds(MOMENT) {
+            return Duration::from_nanos(BEGAN.load(Relaxed).saturating_add(since));
+        }
+        let (first, unix, last) = (START.elapsed(), self.unix(), START.elapsed());
+        let began = nanoseconds(unix).saturating_sub(nanoseconds(first));
+        // Else the thread had to wait in between.
+        if last - first < AT_ONCE {
+            BEGAN.store(began, Relaxed);
+            LOOKED.store(nanoseconds(last), Relaxed);
+        }
+        Duration::from_nanos(began.saturating_add(since))
+    }
+
     pub fn unix_seconds(&self) -> u64 {
         self.unix().as_secs()
     }
 
     pub fn unix_nanos(&self) -> u64 {
-        u64::try_from(self.unix().as_nanos()).unwrap_or(u64::MAX)
+        nanoseconds(self.unix())
     }
 
     /// Time since an unspecified point of this process; never goes back.
@@ -96,6 +127,10 @@ impl Clock {
         let until = time.lock().elapsed + duration;
         Some(VirtualSleep { time, until, slot: None })
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Resolves when virtual time has reached the point asked for.
@@ -157,6 +192,22 @@ mod tests {
         assert!(Pin::new(&mut sleep).poll(&mut context).is_pending());
         clock.advance(Duration::from_secs(1));
         assert!(Pin::new(&mut sleep).poll(&mut context).is_ready());
+    }
+
+    #[test]
+    fn the_time_since_the_epoch_is_told_of_a_moment_as_it_was_then() {
+        let clock = Clock::system();
+        let began = Instant::now();
+        while began.elapsed() < MOMENT * 3 {
+            let (before, then, after) = (clock.unix(), Instant::now(), clock.unix());
+            let told = clock.unix_at(then);
+            assert!(before <= told + MOMENT && told <= after + MOMENT, "{before:?} {told:?} {after:?}");
+            let later = clock.unix_at(then + Duration::from_secs(1));
+            let apart = (later - told).abs_diff(Duration::from_secs(1));
+            assert!(apart < MOMENT, "{apart:?}");
+        }
+        let clock = Clock::starting_at(Duration::from_secs(1_000));
+        assert_eq!(clock.unix_at(Instant::now()), Duration::from_secs(1_000));
     }
 
     #[test]

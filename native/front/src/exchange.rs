@@ -33,8 +33,10 @@ pub struct Exchange {
     pub audit: Option<Draft>,
     /// The name that was made for the request; among its headers once it is handed over.
     pub audit_id: Option<HeaderValue>,
-    /// Of the flow control; empty while it has not been asked, or does not limit the request.
-    pub seat: OnceLock<Seat>,
+    /// Of the flow control; None while it has not been asked, or does not limit the request.
+    pub seat: Option<Seat>,
+    /// One that was taken when Python had said who asks.
+    pub late_seat: OnceLock<Seat>,
     /// Of a request that lasts, until whoever goes on with it takes it.
     pub(crate) lasting: Mutex<Option<Lasting>>,
     /// Whether it is kept in a trace, where that has been decided already.
@@ -50,6 +52,11 @@ impl Apart {
     pub fn add(&self, time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.0.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// Nobody has been waited for.
+    pub fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
     }
 
     pub fn sum(&self) -> Duration {
@@ -83,6 +90,10 @@ impl Exchange {
 
     pub fn user_agent(&self) -> Option<&str> {
         text(self.headers.first(Name::UserAgent)?)
+    }
+
+    pub fn seat(&self) -> Option<&Seat> {
+        self.seat.as_ref().or_else(|| self.late_seat.get())
     }
 
     /// What is to be authorized.

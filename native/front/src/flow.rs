@@ -295,7 +295,7 @@ impl Server {
             Admission::Refused(refusal) => Err(refusal),
         };
         self.judged.seated(began.elapsed());
-        seated.map(|seat| exchange.seat.get_or_init(|| seat)).map_err(|refusal| refusal.answer()).err()
+        seated.map(|seat| exchange.late_seat.get_or_init(|| seat)).map_err(|refusal| refusal.answer()).err()
     }
 
     /// While somebody waits, seats are shared out period by period. Never ends.
@@ -342,7 +342,7 @@ impl Server {
 
     /// The answer says which schema and level the request belonged to, and holds its seats until it is sent.
     pub(crate) fn seated(&self, exchange: &Exchange, mut response: Response<Body>) -> Response<Body> {
-        if let Some(seat) = exchange.seat.get() {
+        if let Some(seat) = exchange.seat() {
             seat.tell(response.headers_mut());
             response.body_mut().sit(seat.clone(), exchange.info.verb() == "watch");
         }

@@ -177,9 +177,10 @@ impl Server {
         decisions.known_at = Some(exchange.started + elapsed);
     }
 
-    /// When its authorization begins: when it has its seats.
-    pub(crate) fn begin_authorization(&self, decisions: &Decisions) -> Instant {
-        let now = Instant::now();
+    /// When its authorization begins: when it has its seats. Who has waited for none has them since it is known who asks.
+    pub(crate) fn begin_authorization(&self, exchange: &Exchange, decisions: &Decisions) -> Instant {
+        let known = decisions.known_at.filter(|_| exchange.apart.is_empty());
+        let now = known.unwrap_or_else(Instant::now);
         self.count_seating(decisions, now);
         now
     }

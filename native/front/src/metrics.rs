@@ -16,7 +16,7 @@ use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHasher};
@@ -152,11 +152,17 @@ pub struct Metrics {
 impl Metrics {
     /// Counts a request at its answer. What lasts is counted when it starts, without a duration. `is_known` is asked of
     /// names that no request has succeeded with yet: what clients make up must not become labels.
-    pub fn record(&self, exchange: &Exchange, answered: &Answered, is_known: impl FnOnce() -> bool) {
+    pub fn record(
+        &self,
+        exchange: &Exchange,
+        answered: &Answered,
+        now: Instant,
+        is_known: impl FnOnce() -> bool,
+    ) {
         let info = &exchange.info;
         let counted = counted(exchange);
         let elapsed = counted.is_timed.then(|| {
-            let elapsed = exchange.started.elapsed();
+            let elapsed = now.saturating_duration_since(exchange.started);
             (elapsed, elapsed.saturating_sub(exchange.apart.sum()))
         });
         let mut shard = self.shards[own_shard()].lock();

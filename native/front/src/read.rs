@@ -172,7 +172,7 @@ fn namespace_of<'e>(exchange: &'e Exchange, route: &Route) -> Option<&'e str> {
 
 /// Those of an answer in that form, but for what the chain says of all answers.
 fn headers(exchange: &Exchange, form: Form) -> HeaderMap {
-    let mut headers = match exchange.seat.get() {
+    let mut headers = match exchange.seat() {
         Some(seat) => seat.headers(),
         None => {
             // With room for the chain's, so that they need not be moved when there are more.

@@ -77,7 +77,7 @@ impl Server {
         let Ok(info) = RequestInfo::of(&parts.method, parts.uri.path(), query) else {
             return refuse(&Status::bad_request("the request path is not valid"));
         };
-        let audit = self.draft(&headers, given.or(made), &parts.uri, connection.remote.ip(), &info);
+        let audit = self.draft(&headers, given.or(made), &parts.uri, connection.remote.ip(), &info, started);
         let mut exchange = Exchange {
             audit,
             audit_id: made.cloned(),
@@ -88,7 +88,8 @@ impl Server {
             info,
             connection: connection.clone(),
             started,
-            seat: OnceLock::new(),
+            seat: None,
+            late_seat: OnceLock::new(),
             lasting: Mutex::new(None),
             sampled: OnceLock::new(),
             apart: Apart::default(),
@@ -109,7 +110,7 @@ impl Server {
                 match self.seat_for(now, &user, &exchange.info, &exchange.query) {
                     Admission::Free => self.go_on(exchange, decisions, incoming, upgrade),
                     Admission::Seated(seat) => {
-                        exchange.seat = seat.into();
+                        exchange.seat = Some(seat);
                         self.go_on(exchange, decisions, incoming, upgrade)
                     }
                     Admission::Refused(refusal) => self.unseated(&exchange, &decisions, &refusal),
@@ -138,7 +139,7 @@ impl Server {
             exchange.waited_for_seat(began.elapsed());
             let answer = match seated {
                 Ok(seat) => {
-                    exchange.seat = seat.into();
+                    exchange.seat = Some(seat);
                     server.go_on(exchange, decisions, incoming, upgrade)
                 }
                 Err(refusal) => server.unseated(&exchange, &decisions, &refusal),
@@ -184,6 +185,7 @@ impl Server {
             &connection.token,
             &exchange.headers,
             exchange.info.path(),
+            exchange.started,
         ) {
             Outcome::Rejected => {
                 connection.asked_by_stranger();
@@ -212,7 +214,7 @@ impl Server {
 
     fn authorize(&self, exchange: &Exchange, decisions: &mut Decisions) -> Option<Status> {
         let user = decisions.user.as_ref()?;
-        let began = self.begin_authorization(decisions);
+        let began = self.begin_authorization(exchange, decisions);
         let trail = exchange.trail();
         let judged = self.authorizer.judge(user, &exchange.info, || exchange.selectors(), trail.is_some());
         let denied = matches!(judged.verdict, Verdict::Deny(_));
@@ -397,7 +399,7 @@ impl Server {
                     if let Some(trail) = exchange.trail() {
                         trail.goes_on_as(&user);
                     }
-                    if exchange.seat.get().is_none()
+                    if exchange.seat().is_none()
                         && let Some(refused) = self.take_seat(exchange, &user).await
                     {
                         return refused;

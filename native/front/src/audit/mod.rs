@@ -25,7 +25,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use kubecore_core::authn::UserInfo;
@@ -88,6 +88,11 @@ thread_local! {
 }
 
 impl Auditing {
+    /// By the clock of events.
+    pub fn now(&self) -> Duration {
+        self.clock.unix()
+    }
+
     fn judge(self: &Arc<Self>, user: Option<&Arc<UserInfo>>, asked: &Asked) -> Verdict {
         let anew = || self.policy.judge(user.map(AsRef::as_ref), &asked.attributes());
         let (Some(user), Asked::Read(info)) = (user, asked) else { return anew() };
@@ -173,13 +178,13 @@ impl Draft {
         sources: Sources,
         agent: Text,
         asked: Asked,
+        received: Duration,
     ) -> Self {
         let is_long = agent.as_bytes().len() > LONGEST_AGENT;
         let user_agent = match is_long.then(|| agent.as_str().char_indices().nth(LONGEST_AGENT)).flatten() {
             Some((end, _)) => Text::Own(format!("{}{CUT}", &agent.as_str()[..end]).into()),
             None => agent,
         };
-        let received = auditing.clock.unix();
         Self(Arc::new(Trail {
             auditing,
             head: Head { audit_id, uri, sources, user_agent, asked, received },
@@ -375,11 +380,20 @@ impl Trail {
 
     /// The stage has been reached now; or the end, by a failure of our own.
     pub fn tell(&self, stage: Stage) {
+        self.tell_of(stage, || self.auditing.now());
+    }
+
+    /// It was reached `then`, just now.
+    pub(crate) fn tell_at(&self, stage: Stage, then: Instant) {
+        self.tell_of(stage, || self.auditing.clock.unix_at(then));
+    }
+
+    fn tell_of(&self, stage: Stage, at: impl FnOnce() -> Duration) {
         let mut findings = self.findings.lock();
         let Some(stage) = findings.reached(stage).filter(|stage| self.verdict().tells(*stage)) else {
             return;
         };
-        let at = self.auditing.clock.unix();
+        let at = at();
         if stage == Stage::ResponseComplete {
             self.latencies.annotate(&mut findings, at.saturating_sub(self.head.received));
         }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
@@ -30,13 +30,15 @@ impl Server {
         uri: &http::Uri,
         remote: IpAddr,
         info: &Arc<RequestInfo>,
+        started: Instant,
     ) -> Option<Draft> {
         let auditing = self.audit.current()?;
         let agent = Text::Header(headers.first(Name::UserAgent).cloned());
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let (audit_id, asked) = (Text::Header(audit_id.cloned()), Asked::Read(info.clone()));
         let sources = sources(headers, remote);
-        Some(Draft::new(auditing, audit_id, Text::Path(path), sources, agent, asked))
+        let received = auditing.clock.unix_at(started);
+        Some(Draft::new(auditing, audit_id, Text::Path(path), sources, agent, asked, received))
     }
 
     /// The user may, or may not: `reason` is told where the answer is no.
@@ -53,7 +55,12 @@ impl Server {
     }
 
     /// Tells how a request is answered, now or when its body has ended.
-    pub(crate) fn audited(&self, exchange: &Exchange, mut response: Response<Body>) -> Response<Body> {
+    pub(crate) fn audited(
+        &self,
+        exchange: &Exchange,
+        mut response: Response<Body>,
+        now: Instant,
+    ) -> Response<Body> {
         let Some(trail) = exchange.trail() else { return response };
         let code = response.status();
         if trail.wants_response() || code.is_client_error() || code.is_server_error() || is_delete(exchange) {
@@ -61,18 +68,18 @@ impl Server {
         }
         trail.coded(code.as_u16());
         if trail.is_nobodys() {
-            trail.tell(Stage::ResponseStarted);
+            trail.tell_at(Stage::ResponseStarted, now);
             return response;
         }
         if lasts(&exchange.info) {
-            trail.tell(Stage::ResponseStarted);
+            trail.tell_at(Stage::ResponseStarted, now);
         }
         if code == StatusCode::SWITCHING_PROTOCOLS {
             // Told by whoever serves the connection.
             return response;
         }
         if response.body().is_whole() {
-            trail.tell(Stage::ResponseComplete);
+            trail.tell_at(Stage::ResponseComplete, now);
         } else {
             response.body_mut().tell_at_end(Ending(trail.clone()));
         }

@@ -45,6 +45,7 @@ fn draft(level: &str) -> (Arc<Kept>, Draft) {
         Sources::Direct(std::net::Ipv6Addr::LOCALHOST.into()),
         Text::Own("agent".into()),
         Asked::Told(Arc::new(asked)),
+        audit.current().unwrap().now(),
     );
     (kept, draft)
 }

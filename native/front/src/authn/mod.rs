@@ -196,6 +196,7 @@ impl Authenticator {
         memo: &TokenMemo,
         headers: &HeaderMap,
         path: &str,
+        asked: Instant,
     ) -> Outcome {
         let proxied = identity.map_or(Ok(None), |identity| self.proxied_user(identity, headers));
         if let Ok(Some(user)) = proxied {
@@ -206,11 +207,11 @@ impl Authenticator {
             return Outcome::User(user);
         }
         if let Some(value) = headers.get(AUTHORIZATION) {
-            if let Some(outcome) = self.remembered(memo, value) {
+            if let Some(outcome) = self.remembered(memo, value, asked) {
                 return outcome;
             }
             if let Some(token) = bearer(value) {
-                return self.judged_token(memo, value, token);
+                return self.judged_token(memo, value, token, asked);
             }
         }
         // Of credentials, bad ones make a request nobody's, not an anonymous one.
@@ -228,8 +229,9 @@ impl Authenticator {
                 wanted.iter().filter(|audience| issuer.audiences().contains(audience)).cloned().collect();
             return (!fitting.is_empty()).then_some((user, fitting));
         }
-        let (bound, fitting) = issuer.verify(token, wanted, self.now()).ok()?;
-        Some((self.bound_user(&bound)?, fitting))
+        let now = self.now();
+        let (bound, fitting) = issuer.verify(token, wanted, now).ok()?;
+        Some((self.bound_user(&bound, now)?, fitting))
     }
 
     /// As `certificate_user`, of a proxy and the headers it has set.
@@ -261,7 +263,7 @@ impl Authenticator {
     }
 
     /// Who comes with the same header as the last one of the connection, if nothing has changed since.
-    fn remembered(&self, memo: &TokenMemo, value: &HeaderValue) -> Option<Outcome> {
+    fn remembered(&self, memo: &TokenMemo, value: &HeaderValue, asked: Instant) -> Option<Outcome> {
         let good = match &*memo.0.lock() {
             Some((known, of, good)) if *of == self.generation() && known == value => good.clone(),
             _ => return None,
@@ -271,15 +273,15 @@ impl Authenticator {
             return None;
         }
         self.tokens.remembered();
-        Some(self.outcome(&good))
+        Some(self.outcome(&good, asked))
     }
 
-    fn judged_token(&self, memo: &TokenMemo, value: &HeaderValue, token: &str) -> Outcome {
+    fn judged_token(&self, memo: &TokenMemo, value: &HeaderValue, token: &str, asked: Instant) -> Outcome {
         let generation = self.generation();
         match self.verify(token) {
             Some(good) => {
                 *memo.0.lock() = Some((value.clone(), generation, good.clone()));
-                self.outcome(&good)
+                self.outcome(&good, asked)
             }
             None => self.unknown(),
         }
@@ -311,15 +313,17 @@ impl Authenticator {
         matches!(token, GoodToken::Vouched { expires, .. } if *expires <= self.now())
     }
 
-    fn outcome(&self, token: &GoodToken) -> Outcome {
+    fn outcome(&self, token: &GoodToken, asked: Instant) -> Outcome {
         match token {
             GoodToken::Kept(user) | GoodToken::Vouched { user, .. } => Outcome::User(user.clone()),
-            GoodToken::Bound(bound) => self.bound_user(bound).map_or(Outcome::Rejected, Outcome::User),
+            GoodToken::Bound(bound) => {
+                let now = self.clock.unix_at(asked).as_secs_f64();
+                self.bound_user(bound, now).map_or(Outcome::Rejected, Outcome::User)
+            }
         }
     }
 
-    fn bound_user(&self, bound: &BoundToken) -> Option<Arc<UserInfo>> {
-        let now = self.now();
+    fn bound_user(&self, bound: &BoundToken, now: f64) -> Option<Arc<UserInfo>> {
         let user = bound.user_if_valid(&*self.lookup, now)?;
         if let Some(age) = bound.counts(now) {
             self.tokens.of_age(age);

@@ -1,5 +1,7 @@
 //! What metrics, audit and flow control hear of the chain's answers.
 
+use std::time::Instant;
+
 use http::header::{HeaderValue, WARNING};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
@@ -28,13 +30,14 @@ impl Server {
             size: response.body().size_hint().exact(),
             terminated: response.extensions().get::<Terminated>().is_some(),
         };
-        self.metrics.record(exchange, &answered, || self.routes.knows(&exchange.info));
+        let now = Instant::now();
+        self.metrics.record(exchange, &answered, now, || self.routes.knows(&exchange.info));
         if lasts(&exchange.info)
             && let Some(lasting) = exchange.lasting.lock().take()
         {
             response.body_mut().lasts(lasting);
         }
-        let response = self.audited(exchange, response);
+        let response = self.audited(exchange, response, now);
         self.seated(exchange, response)
     }
 
