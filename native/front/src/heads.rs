@@ -52,7 +52,7 @@ impl Heads {
             }
             match self.end {
                 None => self.begun.extend_from_slice(read),
-                Some(_) => self.begun.clear(),
+                Some(_) => self.begun = Vec::new(),
             }
         }
         self.given += read.len() as u64;
