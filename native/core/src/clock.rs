@@ -5,7 +5,10 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -71,18 +74,26 @@ impl Clock {
             return self.unix();
         }
         let since = nanoseconds(then.saturating_duration_since(*START));
-        let looked = LOOKED.load(Relaxed);
+        let looked = LOOKED.load(Acquire);
         if looked != 0 && since.saturating_sub(looked) < nanoseconds(MOMENT) {
             return Duration::from_nanos(BEGAN.load(Relaxed).saturating_add(since));
         }
-        let (first, unix, last) = (START.elapsed(), self.unix(), START.elapsed());
-        let began = nanoseconds(unix).saturating_sub(nanoseconds(first));
-        // Else the thread had to wait in between.
-        if last - first < AT_ONCE {
-            BEGAN.store(began, Relaxed);
-            LOOKED.store(nanoseconds(last), Relaxed);
+        let (mut first, mut tries) = (START.elapsed(), 3);
+        loop {
+            let (unix, last) = (self.unix(), START.elapsed());
+            let began = nanoseconds(unix).saturating_sub(nanoseconds(last));
+            let is_sure = last - first < AT_ONCE;
+            if is_sure {
+                BEGAN.store(began, Relaxed);
+                LOOKED.store(nanoseconds(last), Release);
+            }
+            tries -= 1;
+            if is_sure || tries == 0 {
+                return Duration::from_nanos(began.saturating_add(since));
+            }
+            // The thread had to wait in between.
+            first = last;
         }
-        Duration::from_nanos(began.saturating_add(since))
     }
 
     pub fn unix_seconds(&self) -> u64 {

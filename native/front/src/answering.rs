@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue};
-use http::{Method, Request, Response, Version};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use kubecore_core::status::Status;
 
@@ -78,6 +78,13 @@ fn broken_off(panic: &(dyn Any + Send)) -> Response<Body> {
     broken()
 }
 
+/// Where the body of what is answered is not over, this is the connection's last answer.
+async fn behind_body(connection: &Connection, response: &mut Response<Body>) {
+    if !connection.unwanted.is_over().await && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
 impl Server {
     /// Answers one request. A panic on the way becomes a 500.
     pub fn answer(self: &Arc<Self>, connection: &Arc<Connection>, request: Request<Sent>) -> Answer {
@@ -104,7 +111,7 @@ impl Server {
                     let mut response = answered.unwrap_or_else(|panic| broken_off(&*panic));
                     more.complete(&mut response);
                     if let Some(connection) = with_body {
-                        connection.unwanted.over().await;
+                        behind_body(&connection, &mut response).await;
                     }
                     response
                 }));
@@ -114,7 +121,7 @@ impl Server {
         more.complete(&mut response);
         match with_body {
             Some(connection) => Answer::Waiting(Box::pin(async move {
-                connection.unwanted.over().await;
+                behind_body(&connection, &mut response).await;
                 response
             })),
             None => Answer::Ready(Some(response)),

@@ -94,8 +94,9 @@ where
     let limits = server.limits.clone();
     let patience = Patience { first: limits.header_timeout, next: limits.idle_timeout };
     let (chain, own) = (server.clone(), connection.clone());
-    let service =
-        service_fn(move |request: Request<Incoming>| chain.answer(&own, request.map(Sent::Incoming)));
+    let service = service_fn(move |request: Request<Incoming>| {
+        chain.answer(&own, request.map(|incoming| Sent::by(&own, incoming)))
+    });
     if connection.outflow.is_none() {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder

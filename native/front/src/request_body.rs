@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use hyper::body::Incoming;
 use kubecore_core::status::Status;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, yield_now};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::connection::Connection;
 use crate::exchange::Exchange;
@@ -31,8 +33,20 @@ const UNWANTED: usize = 16 << 20;
 pub enum Sent {
     /// On its way.
     Incoming(Incoming),
+    /// On its way by HTTP/1.1, where nothing else comes before it is over.
+    Behind(Incoming, Arc<Connection>),
     /// Here, of a request that came by another protocol or has been read.
     Whole(Bytes),
+}
+
+impl Sent {
+    pub(crate) fn by(connection: &Arc<Connection>, incoming: Incoming) -> Self {
+        if connection.outflow.is_none() || incoming.is_end_stream() {
+            return Self::Incoming(incoming);
+        }
+        connection.unwanted.is_over.store(false, Ordering::Relaxed);
+        Self::Behind(incoming, connection.clone())
+    }
 }
 
 impl Body for Sent {
@@ -45,6 +59,13 @@ impl Body for Sent {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
+            Self::Behind(incoming, connection) => {
+                let polled = Pin::new(&mut *incoming).poll_frame(cx);
+                if matches!(polled, Poll::Ready(None)) || incoming.is_end_stream() {
+                    connection.unwanted.is_over.store(true, Ordering::Relaxed);
+                }
+                polled
+            }
             Self::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
@@ -54,14 +75,14 @@ impl Body for Sent {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Incoming(incoming) | Self::Behind(incoming, _) => incoming.is_end_stream(),
             Self::Whole(bytes) => bytes.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Incoming(incoming) => incoming.size_hint(),
+            Self::Incoming(incoming) | Self::Behind(incoming, _) => incoming.size_hint(),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
@@ -73,29 +94,17 @@ const UNWANTED_OF_A_STREAM: u64 = 64 << 10;
 /// of HTTP/1.1, or a stream of HTTP/2, that ends while something is unread is reset, and the client loses the answer.
 pub(crate) struct Untaken {
     sent: Option<Sent>,
-    /// Of HTTP/1.1, where a body comes with the request.
-    connection: Option<Arc<Connection>>,
     /// How long it is read when nobody wants it; None: not at all.
     patience: Option<Duration>,
 }
 
 impl Untaken {
-    pub(crate) fn new(
-        sent: Sent,
-        connection: &Arc<Connection>,
-        headers: &Headers,
-        patience: Duration,
-    ) -> Self {
+    pub(crate) fn new(sent: Sent, connection: &Connection, headers: &Headers, patience: Duration) -> Self {
         // Only the stream is lost of HTTP/2, for which no client is to send megabytes in vain; and who waits to be asked
         // for the body is answered instead.
         let is_little = || announced(headers).is_some_and(|length| length <= UNWANTED_OF_A_STREAM);
         let is_read = !headers.has(Name::Expect) && (connection.outflow.is_some() || is_little());
-        let has_body = connection.outflow.is_some() && !sent.is_end_stream();
-        Self {
-            sent: Some(sent),
-            connection: has_body.then(|| connection.clone()),
-            patience: is_read.then_some(patience),
-        }
+        Self { sent: Some(sent), patience: is_read.then_some(patience) }
     }
 
     fn take(mut self) -> Option<Sent> {
@@ -105,35 +114,43 @@ impl Untaken {
 
 impl Drop for Untaken {
     fn drop(&mut self) {
-        let Some(body) = self.sent.take().filter(|body| !body.is_end_stream()) else { return };
-        let reading = match (self.patience, Handle::try_current()) {
-            (Some(patience), Ok(runtime)) => {
-                let thrown_away = tokio::time::timeout(patience, discard(body, UNWANTED));
-                Some(runtime.spawn(async move { drop(thrown_away.await) }))
-            }
-            _ => None,
+        let unwanted = self.sent.take().filter(|body| !body.is_end_stream());
+        let (Some(mut body), Some(patience), Ok(runtime)) = (unwanted, self.patience, Handle::try_current())
+        else {
+            return;
         };
-        if let Some(connection) = &self.connection {
-            *connection.unwanted.0.lock() = Some(reading);
+        let (read, wait) = oneshot::channel();
+        if let Sent::Behind(_, connection) = &body {
+            *connection.unwanted.reading.lock() = Some(wait);
         }
+        runtime.spawn(async move {
+            let _ = timeout(patience, discard(&mut body, UNWANTED)).await;
+            drop(read);
+            // Who still sends has time to see the answer.
+            let _ = timeout(patience, discard(&mut body, UNWANTED)).await;
+        });
     }
 }
 
-/// The body that nobody has taken of a request of HTTP/1.1, and who reads it.
+/// What is left of the body of a connection's last request of HTTP/1.1.
 #[derive(Default)]
-pub(crate) struct Unwanted(Mutex<Option<Option<JoinHandle<()>>>>);
+pub(crate) struct Unwanted {
+    is_over: AtomicBool,
+    /// Somebody reads what nobody wants, as long as he holds the other end.
+    reading: Mutex<Option<oneshot::Receiver<()>>>,
+}
 
 impl Unwanted {
-    /// Waits until no more of it is read. An answer is given after that: where a body ends while its answer is still being
-    /// written, hyper puts its refusal of what comes next amid the answer (`on_parse_error` in 1.12 looks for no such
-    /// thing), and what is behind a body that nobody reads on is no request.
-    pub(crate) async fn over(&self) {
-        let unwanted = self.0.lock().take();
-        match unwanted {
-            Some(Some(reading)) => drop(reading.await),
-            Some(None) => yield_now().await,
-            None => {}
+    /// Waits until no more is read of a body that nobody wants. False: there may be more of the last one.
+    ///
+    /// What is answered before that is to be the last answer: where a body ends while one is still being written, hyper
+    /// puts its refusal of what comes behind it amid the answer (`on_parse_error` in 1.12 looks for no such thing).
+    pub(crate) async fn is_over(&self) -> bool {
+        let reading = self.reading.lock().take();
+        if let Some(reading) = reading {
+            let _ = reading.await;
         }
+        self.is_over.load(Ordering::Relaxed)
     }
 }
 
@@ -163,25 +180,19 @@ impl Server {
         let collect = async {
             let mut sent = sent;
             if too_large {
-                discard(sent, limit * DISCARD_FACTOR).await;
+                discard(&mut sent, limit * DISCARD_FACTOR).await;
                 return Err(status::body_too_large(limit));
             }
             match Limited::new(&mut sent, limit).collect().await {
                 Ok(collected) => Ok(collected.to_bytes()),
                 Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                    discard(sent, limit * DISCARD_FACTOR).await;
+                    discard(&mut sent, limit * DISCARD_FACTOR).await;
                     Err(status::body_too_large(limit))
                 }
                 Err(_) => Err(Status::bad_request("the body of the request could not be read")),
             }
         };
-        let read = tokio::time::timeout(self.limits.body_timeout, collect).await;
-        let read = read.unwrap_or_else(|_| Err(status::body_timeout()));
-        if read.is_err() {
-            // Before the answer hyper is to hear that nobody reads on (see `Unwanted`).
-            yield_now().await;
-        }
-        read
+        timeout(self.limits.body_timeout, collect).await.unwrap_or_else(|_| Err(status::body_timeout()))
     }
 }
 
@@ -190,7 +201,7 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Reads on for a while after a body has turned out too large: a client that is still writing reads no answer.
-async fn discard(mut sent: Sent, mut budget: usize) {
+async fn discard(sent: &mut Sent, mut budget: usize) {
     while let Some(Ok(frame)) = sent.frame().await {
         let read = frame.data_ref().map_or(0, Bytes::len);
         match budget.checked_sub(read) {

@@ -215,11 +215,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
         if self.refusal.is_some() {
             return self.poll_refuse(cx);
         }
-        // hyper flushes when it has written all it holds.
+        let flushed = self.io()?.poll_flush(cx);
+        // hyper flushes when it has written all it holds. Until that is through it has not done with the request.
         if let Some(outflow) = &self.connection.outflow {
-            outflow.written(!self.connection.activity.is_busy(), cx);
+            outflow.written(flushed.is_ready() && !self.connection.activity.is_busy(), cx);
         }
-        self.io()?.poll_flush(cx)
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -236,7 +237,46 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
 
 #[cfg(test)]
 mod tests {
-    use super::refusal;
+    use std::task::Waker;
+
+    use super::*;
+
+    /// What was written is on its way in there.
+    struct Slow {
+        is_through: bool,
+    }
+
+    impl AsyncRead for Slow {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Slow {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.is_through { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_request_is_done_with_when_its_answer_is_through() {
+        let connection = Connection::new(([127, 0, 0, 1], 1).into(), true, None, false, Arc::default());
+        let outflow = connection.outflow.as_ref().unwrap();
+        let (mut answering, _left) = Answering::new(Slow { is_through: false }, connection.clone());
+        outflow.asked(Some(0));
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut answering).poll_flush(cx).is_pending() && !outflow.is_hypers_own());
+        answering.io.as_mut().unwrap().is_through = true;
+        assert!(Pin::new(&mut answering).poll_flush(cx).is_ready() && outflow.is_hypers_own());
+    }
 
     #[test]
     fn what_hyper_refuses_by_itself_gets_a_status() {

@@ -355,3 +355,30 @@ async fn heads_of_many_fields_are_answered_among_others_however_they_arrive() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_still_sends_what_nobody_wants_sees_the_answer_and_that_it_is_the_last() {
+    let mut pair = Pair::new();
+    let head = "GET /version HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
+    pair.client.write_all(head.as_bytes()).await.unwrap();
+    let answer = pair.read_until("\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close\r\n"), "{answer}");
+    // It is not cut off for that.
+    pair.client.write_all(&[b'x'; 10 * PIPE]).await.unwrap();
+    let mut content = String::new();
+    pair.client.read_to_string(&mut content).await.unwrap();
+    assert_eq!(content, "{}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_goes_on_behind_a_body_that_nobody_wants() {
+    let mut pair = Pair::new();
+    for body in ["", "{}", "{}"] {
+        let length = body.len();
+        let asked =
+            format!("GET /version HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}");
+        pair.client.write_all(asked.as_bytes()).await.unwrap();
+        let answer = pair.read_until("\r\n\r\n{}").await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && !answer.contains("connection: close"), "{answer}");
+    }
+}
