@@ -78,7 +78,7 @@ fn broken_off(panic: &(dyn Any + Send)) -> Response<Body> {
     broken()
 }
 
-/// Where the body of what is answered is not over, this is the connection's last answer.
+/// Where there is more of a body that nobody wants, this is the connection's last answer.
 async fn behind_body(connection: &Connection, response: &mut Response<Body>) {
     if !connection.unwanted.is_over().await && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -47,6 +47,14 @@ impl Sent {
         connection.unwanted.is_over.store(false, Ordering::Relaxed);
         Self::Behind(incoming, connection.clone())
     }
+
+    /// Nobody wants the rest of it. Who reads it all the same holds what is returned.
+    fn is_left(&self) -> Option<oneshot::Sender<()>> {
+        let Self::Behind(_, connection) = self else { return None };
+        let (reading, wait) = oneshot::channel();
+        *connection.unwanted.left.lock() = Some(wait);
+        Some(reading)
+    }
 }
 
 impl Body for Sent {
@@ -114,21 +122,16 @@ impl Untaken {
 
 impl Drop for Untaken {
     fn drop(&mut self) {
-        let unwanted = self.sent.take().filter(|body| !body.is_end_stream());
-        let (Some(mut body), Some(patience), Ok(runtime)) = (unwanted, self.patience, Handle::try_current())
-        else {
-            return;
-        };
-        let (read, wait) = oneshot::channel();
-        if let Sent::Behind(_, connection) = &body {
-            *connection.unwanted.reading.lock() = Some(wait);
+        let Some(mut body) = self.sent.take().filter(|body| !body.is_end_stream()) else { return };
+        let reading = body.is_left();
+        if let (Some(patience), Ok(runtime)) = (self.patience, Handle::try_current()) {
+            runtime.spawn(async move {
+                let _ = timeout(patience, discard(&mut body, UNWANTED)).await;
+                drop(reading);
+                // Who still sends has time to see the answer.
+                let _ = timeout(patience, discard(&mut body, UNWANTED)).await;
+            });
         }
-        runtime.spawn(async move {
-            let _ = timeout(patience, discard(&mut body, UNWANTED)).await;
-            drop(read);
-            // Who still sends has time to see the answer.
-            let _ = timeout(patience, discard(&mut body, UNWANTED)).await;
-        });
     }
 }
 
@@ -136,20 +139,19 @@ impl Drop for Untaken {
 #[derive(Default)]
 pub(crate) struct Unwanted {
     is_over: AtomicBool,
-    /// Somebody reads what nobody wants, as long as he holds the other end.
-    reading: Mutex<Option<oneshot::Receiver<()>>>,
+    /// Nobody wants the rest. Somebody reads it, as long as he holds the other end.
+    left: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl Unwanted {
-    /// Waits until no more is read of a body that nobody wants. False: there may be more of the last one.
+    /// Waits until no more is read of a body that nobody wants. False: there may be more of it.
     ///
     /// What is answered before that is to be the last answer: where a body ends while one is still being written, hyper
     /// puts its refusal of what comes behind it amid the answer (`on_parse_error` in 1.12 looks for no such thing).
     pub(crate) async fn is_over(&self) -> bool {
-        let reading = self.reading.lock().take();
-        if let Some(reading) = reading {
-            let _ = reading.await;
-        }
+        let left = self.left.lock().take();
+        let Some(reading) = left else { return true };
+        let _ = reading.await;
         self.is_over.load(Ordering::Relaxed)
     }
 }
@@ -171,14 +173,13 @@ impl Server {
         Ok((body, None))
     }
 
-    async fn read_body(&self, sent: Sent, headers: &HeaderMap) -> Result<Bytes, Status> {
+    async fn read_body(&self, mut sent: Sent, headers: &HeaderMap) -> Result<Bytes, Status> {
         if sent.is_end_stream() {
             return Ok(Bytes::new());
         }
         let limit = self.limits.max_body_bytes;
         let too_large = announced(headers).is_some_and(|length| length > limit as u64);
         let collect = async {
-            let mut sent = sent;
             if too_large {
                 discard(&mut sent, limit * DISCARD_FACTOR).await;
                 return Err(status::body_too_large(limit));
@@ -192,7 +193,12 @@ impl Server {
                 Err(_) => Err(Status::bad_request("the body of the request could not be read")),
             }
         };
-        timeout(self.limits.body_timeout, collect).await.unwrap_or_else(|_| Err(status::body_timeout()))
+        let read = timeout(self.limits.body_timeout, collect).await;
+        let read = read.unwrap_or_else(|_| Err(status::body_timeout()));
+        if read.is_err() {
+            drop(sent.is_left());
+        }
+        read
     }
 }
 

@@ -382,3 +382,60 @@ async fn a_connection_goes_on_behind_a_body_that_nobody_wants() {
         assert!(answer.starts_with("HTTP/1.1 200 ") && !answer.contains("connection: close"), "{answer}");
     }
 }
+
+/// Of HTTP/2, with nothing of it compressed.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+fn length(mut value: usize) -> Vec<u8> {
+    let mut bytes = vec![0x7f];
+    value -= 0x7f;
+    while value > 0x7f {
+        bytes.push(0x80 | u8::try_from(value & 0x7f).unwrap());
+        value >>= 7;
+    }
+    bytes.push(u8::try_from(value).unwrap());
+    bytes
+}
+
+#[tokio::test]
+async fn a_head_of_http2_that_is_too_large_is_told_so_and_how_large_it_may_be() {
+    const SETTINGS: u8 = 4;
+    const HEADERS: u8 = 1;
+    const CONTINUATION: u8 = 9;
+    let server = Pair::new().server;
+    let (client, end) = tokio::io::duplex(1 << 20);
+    let connection = Connection::new(([127, 0, 0, 1], 1).into(), false, None, true, Arc::default());
+    tokio::spawn(serve(server, end, connection));
+    let (mut reader, mut writer) = tokio::io::split(client);
+    // Longer than the type of URIs can hold: to h2 that would be no HTTP.
+    let path = format!("/{}", "x".repeat(66_000));
+    let block =
+        [&[0x82, 0x86, 0x04][..], &length(path.len()), path.as_bytes(), b"\x01\x09localhost"].concat();
+    writer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    writer.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+    let pieces: Vec<&[u8]> = block.chunks(16_384).collect();
+    for (number, piece) in pieces.iter().enumerate() {
+        let kind = if number == 0 { HEADERS } else { CONTINUATION };
+        let flags = u8::from(number == 0) | if number + 1 == pieces.len() { 4 } else { 0 };
+        writer.write_all(&frame(kind, flags, 1, piece)).await.unwrap();
+    }
+    let mut largest = None;
+    loop {
+        let mut head = [0; 9];
+        reader.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        reader.read_exact(&mut payload).await.unwrap();
+        if head[3] == SETTINGS {
+            let told = payload.chunks(6).find(|setting| setting[..2] == [0, 6]);
+            largest = largest.or(told.map(|setting| u32::from_be_bytes(setting[2..].try_into().unwrap())));
+        } else if head[8] == 1 {
+            // A field that is not in the table, 431 among them: its name is, `:status`.
+            assert_eq!((head[3], payload[0] & 0x0f), (HEADERS, 8), "{payload:?}");
+            break;
+        }
+    }
+    assert_eq!(largest, Some(LARGEST_LIST));
+}
