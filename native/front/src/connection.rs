@@ -22,10 +22,9 @@ use crate::unread::Answering;
 
 /// Of a head of HTTP/1.1. Those of HTTP/2 are bounded by their bytes.
 const MOST_FIELDS: usize = 2_000;
-/// Of a head of HTTP/2, its fields counted as RFC 9113 does: with 32 bytes more each. With more than that a URI could be
-/// longer than its type can hold, which h2 takes for a broken protocol: Go's clients ask again and again then, and not
-/// when they are told 431.
-const LARGEST_LIST: u32 = 64 << 10;
+/// Of a head of HTTP/2, its fields counted as RFC 9113 does: with 32 bytes more each. Beyond twice as much there could be
+/// more of them than the type of headers can hold.
+const LARGEST_LIST: u32 = 128 << 10;
 
 /// A request under way.
 pub type Busy = lifespan::Busy<Connection>;
@@ -103,7 +102,8 @@ where
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.max_streams)
-            // Beyond it the answer is 431.
+            // Beyond it the answer is 431. A URI of more than 64 KiB within it breaks the protocol to h2, and Go's clients
+            // ask again and again then.
             .max_header_list_size(LARGEST_LIST)
             .keep_alive_interval(Some(Duration::from_secs(30)))
             .keep_alive_timeout(Duration::from_secs(20));
