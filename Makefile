@@ -105,7 +105,7 @@ FUZZ_RUNS ?= 100000
 FUZZ_SECONDS ?= 60
 
 .PHONY: test-fuzz
-test-fuzz: ## what reads bytes from the network, with arbitrary ones: as many as FUZZ_RUNS, the same each time
+test-fuzz: ## what reads bytes from the network, with arbitrary ones: as many as FUZZ_RUNS, others each time in spite of the seed
 	# Not --locked: what the workspace's crates have come to need since is added to its lock file.
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --quiet --release --manifest-path tests/fuzz/Cargo.toml \
 		--target-dir target/fuzz --target $(FUZZ_HOST)

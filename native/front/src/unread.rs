@@ -48,20 +48,28 @@ pub type Left<I> = oneshot::Receiver<Answering<I>>;
 
 impl<I> Answering<I> {
     pub fn new(io: I, connection: Arc<Connection>) -> (Self, Left<I>) {
-        let (sender, left) = oneshot::channel();
-        let made = Self {
-            io: Some(io),
+        Self::with(Some(io), connection, Heads::default()).watched()
+    }
+
+    fn with(io: Option<I>, connection: Arc<Connection>, heads: Heads) -> Self {
+        Self {
+            io,
             connection,
             refusal: None,
             is_over: false,
             linger: None,
             discarded: 0,
-            heads: Heads::default(),
+            heads,
             outgrown: false,
             ahead: Bytes::new(),
-            left: Some(sender),
-        };
-        (made, left)
+            left: None,
+        }
+    }
+
+    fn watched(mut self) -> (Self, Left<I>) {
+        let (sender, left) = oneshot::channel();
+        self.left = Some(sender);
+        (self, left)
     }
 
     /// Whether a head has come for which hyper has to have more room than it had.
@@ -71,9 +79,8 @@ impl<I> Answering<I> {
 
     /// For a hyper that has room.
     pub fn again(mut self) -> (Self, Left<I>) {
-        let (sender, left) = oneshot::channel();
-        (self.outgrown, self.left) = (false, Some(sender));
-        (self, left)
+        self.outgrown = false;
+        self.watched()
     }
 }
 
@@ -84,18 +91,10 @@ impl<I> Drop for Answering<I> {
         let is_left = self.outgrown || (self.refusal.is_some() && !self.is_over);
         if let (true, Some(left)) = (is_left, self.left.take()) {
             // Where nobody waits for it, the connection has come to its end.
-            let _ = left.send(Self {
-                io: self.io.take(),
-                connection: self.connection.clone(),
-                refusal: self.refusal.take(),
-                is_over: false,
-                linger: None,
-                discarded: 0,
-                heads: Heads::roomy(),
-                outgrown: self.outgrown,
-                ahead: take(&mut self.ahead),
-                left: None,
-            });
+            let mut rest = Self::with(self.io.take(), self.connection.clone(), Heads::roomy());
+            rest.refusal = self.refusal.take();
+            (rest.outgrown, rest.ahead) = (self.outgrown, take(&mut self.ahead));
+            let _ = left.send(rest);
         }
     }
 }

@@ -187,8 +187,10 @@ fn rightly_failed(outcome: &Outcome, told: &[u8]) -> usize {
 
 /// Nobody reads what he may not, as far as that can be told of a whole connection; nor are we told of failures.
 fn check_all(port: Port, outcome: &Outcome, told: &[u8]) {
-    assert!(port == Port::Insecure || !has(told, CLOSED), "what nobody may read");
-    assert!(port != Port::OfStrangers || !has(told, OPEN), "what no stranger may read");
+    for told in [told, &outcome.came] {
+        assert!(port == Port::Insecure || !has(told, CLOSED), "what nobody may read");
+        assert!(port != Port::OfStrangers || !has(told, OPEN), "what no stranger may read");
+    }
     let is_failure = times(told, FAILURE) > rightly_failed(outcome, told);
     assert!(!is_failure, "a failure: {}", String::from_utf8_lossy(told));
 }
@@ -223,7 +225,7 @@ fn check_http1(port: Port, said: &[u8], outcome: &Outcome) {
 
 fuzz_target!(|bytes: &[u8]| {
     let [how, step, said @ ..] = bytes else { return };
-    if [OPEN, CLOSED, FAILURE].iter().any(|told| has(said, told)) {
+    if [OPEN, CLOSED, FAILURE, TOO_LARGE, SHUTTING_DOWN].iter().any(|told| has(said, told)) {
         // It may well be told what it has said.
         return;
     }

@@ -1,7 +1,8 @@
 //! The relay's reading and writing without connections, for fuzz targets.
 
-pub use super::request::MOST_HEADERS;
+pub use super::request::MOST_HEADERS as MOST_OF_A_REQUEST;
 use super::request::{self, Judged};
+pub use super::response::MOST_HEADERS as MOST_OF_AN_ANSWER;
 use super::{end_head, response};
 use crate::headers::Forwarded;
 

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::content::{Chunks, Content};
 use super::request::{closes, is, line, number};
 
-const MOST_HEADERS: usize = 100;
+pub const MOST_HEADERS: usize = 100;
 
 /// What an answer's head says.
 #[derive(Debug)]
