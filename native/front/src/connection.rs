@@ -13,15 +13,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
+use crate::audit;
 use crate::authn::{ClientIdentity, TokenMemo};
 use crate::lifespan::{self, Activity, Patience, Phase, live};
+use crate::long_uris::LongUris;
 use crate::outflow::Outflow;
 use crate::request_body::{Sent, Unwanted};
+use crate::request_info::RequestInfo;
 use crate::server::{Limits, Server};
 use crate::unread::Answering;
 
 /// Of a head of HTTP/1.1. Those of HTTP/2 are bounded by their bytes.
-const MOST_FIELDS: usize = 2_000;
+pub(crate) const MOST_FIELDS: usize = 2_000;
 /// Of a head of HTTP/2, its fields counted as RFC 9113 does: with 32 bytes more each. Beyond twice as much there could be
 /// more of them than the type of headers can hold.
 const LARGEST_LIST: u32 = 128 << 10;
@@ -40,6 +43,8 @@ pub struct Connection {
     /// Of HTTP/1.1 alone: HTTP/2 has windows.
     pub outflow: Option<Outflow>,
     pub(crate) unwanted: Unwanted,
+    /// What is asked ends with its client, as a watch does. Of HTTP/1.1.
+    lasting: AtomicBool,
     unhurried: Arc<AtomicBool>,
 }
 
@@ -59,6 +64,7 @@ impl Connection {
             activity: Activity::default(),
             outflow: (!use_http2).then(Outflow::default),
             unwanted: Unwanted::default(),
+            lasting: AtomicBool::new(false),
             unhurried,
         })
     }
@@ -69,6 +75,16 @@ impl Connection {
         if self.outflow.is_none() {
             self.activity.part();
         }
+    }
+
+    pub fn asked_for(&self, info: &RequestInfo) {
+        self.lasting.store(audit::lasts(info), Ordering::Relaxed);
+    }
+
+    /// Whether there is to be an answer for who says nothing more.
+    pub fn owes_an_answer(&self) -> bool {
+        let is_asked = self.outflow.as_ref().is_some_and(Outflow::owes_an_answer);
+        is_asked && self.unwanted.has_come() && !self.lasting.load(Ordering::Relaxed)
     }
 
     /// It speaks another protocol from now on.
@@ -102,18 +118,17 @@ where
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.max_streams)
-            // Beyond it the answer is 431. A URI of more than 64 KiB within it breaks the protocol to h2, and Go's clients
-            // ask again and again then.
+            // Beyond it the answer is 431.
             .max_header_list_size(LARGEST_LIST)
             .keep_alive_interval(Some(Duration::from_secs(30)))
             .keep_alive_timeout(Duration::from_secs(20));
-        let served = builder.serve_connection(TokioIo::new(io), service);
+        let served = builder.serve_connection(TokioIo::new(LongUris::new(io)), service);
         live(served, &connection.activity, patience, &server.phase).await;
     } else {
         let mut builder = http1::Builder::new();
         // It bounds what is held for writing, too (see `Outflow`).
         builder.header_read_timeout(None).max_buf_size(limits.max_header_bytes.max(64 * 1024));
-        let (mut io, mut left) = Answering::new(io, connection.clone());
+        let (mut io, mut left) = Answering::new(io, connection.clone(), limits.max_header_bytes);
         loop {
             let served = builder.serve_connection(TokioIo::new(io), service.clone()).with_upgrades();
             let is_over = live(served, &connection.activity, patience, &server.phase).await;

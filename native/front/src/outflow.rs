@@ -76,6 +76,11 @@ impl Outflow {
         self.speaker.load(Relaxed) == NOBODY
     }
 
+    /// A request has come, and not all of its answer has been written.
+    pub fn owes_an_answer(&self) -> bool {
+        self.speaker.load(Relaxed) == ASKED
+    }
+
     /// Whether a stream has to wait until `written`.
     pub fn is_full(&self) -> bool {
         let full = self.unwritten.load(Relaxed) >= MOST_UNWRITTEN;

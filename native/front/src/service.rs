@@ -54,7 +54,7 @@ impl Server {
     ) -> Answer {
         let started = Instant::now();
         if names.bytes > self.limits.max_header_bytes {
-            return refuse(&status::headers_too_large());
+            return refuse(&status::headers_too_large(self.limits.max_header_bytes));
         }
         if request.version() == Version::HTTP_10 {
             // Not heeded (RFC 9110, 7.8).
@@ -72,6 +72,9 @@ impl Server {
         let incoming = Untaken::new(sent, connection, &headers, self.limits.unwanted_body_timeout);
         if lacks_host(parts.version, &parts.method, &headers) {
             return Answer::Ready(Some(status::no_host()));
+        }
+        if expects_otherwise(parts.version, &headers) {
+            return refuse(&status::expects_otherwise());
         }
         let query = parts.uri.query().unwrap_or("");
         let Ok(info) = RequestInfo::of(&parts.method, parts.uri.path(), query) else {
@@ -94,6 +97,7 @@ impl Server {
             sampled: OnceLock::new(),
             apart: Apart::default(),
         };
+        connection.asked_for(&exchange.info);
         let mut decisions = Decisions::default();
         let known = match misjudged_time(&exchange) {
             None => self.identify(&exchange, &mut decisions),
@@ -450,6 +454,15 @@ fn refuse(refused: &Status) -> Answer {
 /// What HTTP/1.1 demands. Go's server is particular about it, whatever is asked for.
 fn lacks_host(version: Version, method: &Method, headers: &Headers) -> bool {
     version == Version::HTTP_11 && method != Method::CONNECT && !headers.has(Name::Host)
+}
+
+/// Over HTTP/2 Go's server does not look at it.
+fn expects_otherwise(version: Version, headers: &Headers) -> bool {
+    let is_known = |value: &HeaderValue| {
+        let mut tokens = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        value.is_empty() || tokens.any(|token| token.eq_ignore_ascii_case(b"100-continue"))
+    };
+    version < Version::HTTP_2 && headers.first(Name::Expect).is_some_and(|value| !is_known(value))
 }
 
 fn assemble(status: u16, headers: handoff::Headers, body: Body) -> Response<Body> {

@@ -13,6 +13,7 @@ use kubecore_core::status::Status;
 
 use crate::accept::wants_protobuf_status;
 use crate::body::Body;
+use crate::connection::MOST_FIELDS;
 use crate::exchange::Exchange;
 
 pub const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -128,8 +129,17 @@ pub fn body_too_large(limit: usize) -> Status {
     Status::too_large_body(format_args!("limit is {limit}"))
 }
 
-pub fn headers_too_large() -> Status {
-    Status::failure(431, "RequestHeaderFieldsTooLarge", "the header of the request is too large")
+/// Of HTTP/1.1; that HTTP/2 answers by itself.
+pub fn headers_too_large(limit: usize) -> Status {
+    let message = format!(
+        "the header of the request is too large: limit is {limit} bytes, in at most {MOST_FIELDS} fields"
+    );
+    Status::failure(431, "RequestHeaderFieldsTooLarge", message)
+}
+
+/// Source: Go `net/http` `server.go` (expectsContinue), which says no more than the code.
+pub fn expects_otherwise() -> Status {
+    Status::failure(417, "ExpectationFailed", "nothing can be expected but \"100-continue\"")
 }
 
 pub fn body_timeout() -> Status {

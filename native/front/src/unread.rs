@@ -22,6 +22,9 @@ use crate::outflow::Outflow;
 /// How long, and how much, is read and thrown away behind a refusal: a socket that is closed while something is unread
 /// is reset, and the client loses the answer.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long somebody who says nothing more is thought to wait for the answer: to hyper he has gone, and what he asked for
+/// with him.
+const ATTENTION: Duration = Duration::from_secs(1);
 const MOST_DISCARDED: usize = 16 << 20;
 
 /// A connection of HTTP/1.1, on its way to the client.
@@ -29,6 +32,8 @@ pub struct Answering<I> {
     /// None: somebody else goes on with it.
     io: Option<I>,
     connection: Arc<Connection>,
+    /// The bytes that a head may have.
+    limit: usize,
     /// What is left to write of a refusal.
     refusal: Option<Bytes>,
     /// The refusal has had its time.
@@ -36,6 +41,10 @@ pub struct Answering<I> {
     linger: Option<Pin<Box<Sleep>>>,
     discarded: usize,
     heads: Heads,
+    /// The client says nothing more.
+    silent: Option<Pin<Box<Sleep>>>,
+    /// Some of an answer has been written, and not all.
+    is_amid_answer: bool,
     /// A head has come for which hyper has no room.
     outgrown: bool,
     /// What comes before all that is read: such a head, as far as it has come.
@@ -47,19 +56,22 @@ pub struct Answering<I> {
 pub type Left<I> = oneshot::Receiver<Answering<I>>;
 
 impl<I> Answering<I> {
-    pub fn new(io: I, connection: Arc<Connection>) -> (Self, Left<I>) {
-        Self::with(Some(io), connection, Heads::default()).watched()
+    pub fn new(io: I, connection: Arc<Connection>, limit: usize) -> (Self, Left<I>) {
+        Self::with(Some(io), connection, limit, Heads::default()).watched()
     }
 
-    fn with(io: Option<I>, connection: Arc<Connection>, heads: Heads) -> Self {
+    fn with(io: Option<I>, connection: Arc<Connection>, limit: usize, heads: Heads) -> Self {
         Self {
             io,
             connection,
+            limit,
             refusal: None,
             is_over: false,
             linger: None,
             discarded: 0,
             heads,
+            silent: None,
+            is_amid_answer: false,
             outgrown: false,
             ahead: Bytes::new(),
             left: None,
@@ -91,7 +103,7 @@ impl<I> Drop for Answering<I> {
         let is_left = self.outgrown || (self.refusal.is_some() && !self.is_over);
         if let (true, Some(left)) = (is_left, self.left.take()) {
             // Where nobody waits for it, the connection has come to its end.
-            let mut rest = Self::with(self.io.take(), self.connection.clone(), Heads::roomy());
+            let mut rest = Self::with(self.io.take(), self.connection.clone(), self.limit, Heads::roomy());
             rest.refusal = self.refusal.take();
             (rest.outgrown, rest.ahead) = (self.outgrown, take(&mut self.ahead));
             let _ = left.send(rest);
@@ -109,7 +121,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Answering<I> {
     /// Whether these are hyper's own words, which are taken instead of it.
     fn takes(&mut self, head: &[u8]) -> bool {
         if self.refusal.is_none() && self.connection.outflow.as_ref().is_some_and(Outflow::is_hypers_own) {
-            self.refusal = refusal(head);
+            self.refusal = refusal(head, self.limit);
         }
         self.refusal.is_some()
     }
@@ -140,14 +152,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Answering<I> {
 }
 
 /// The whole answer in place of a `head` that hyper has made by itself, which no content follows.
-fn refusal(head: &[u8]) -> Option<Bytes> {
+fn refusal(head: &[u8], limit: usize) -> Option<Bytes> {
     let status = head.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     let said = match status {
         b"400" => Status::failure(400, "BadRequest", "the request is no valid HTTP"),
         b"414" => {
             Status::failure(414, "RequestURITooLong", "the URI of the request is too long: limit is 65534")
         }
-        b"431" => crate::status::headers_too_large(),
+        b"431" => crate::status::headers_too_large(limit),
         _ => return None,
     };
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
@@ -172,9 +184,19 @@ impl<I: AsyncRead + Unpin> AsyncRead for Answering<I> {
             buf.put_slice(&self.ahead.split_to(length));
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
-        ready!(self.io()?.poll_read(cx, buf))?;
         let this = &mut *self;
+        let before = buf.filled().len();
+        if this.silent.is_none() {
+            ready!(this.io()?.poll_read(cx, buf))?;
+            if buf.filled().len() == before && buf.remaining() > 0 {
+                this.silent = Some(Box::pin(tokio::time::sleep(ATTENTION)));
+            }
+        }
+        if let Some(attention) = &mut this.silent {
+            let has_patience = this.is_amid_answer || attention.as_mut().poll(cx).is_pending();
+            let waits = has_patience && this.connection.owes_an_answer();
+            return if waits { Poll::Pending } else { Poll::Ready(Ok(())) };
+        }
         if let Some(outflow) = &this.connection.outflow {
             let read = &buf.filled()[before..];
             if this.heads.come(read, outflow) {
@@ -192,6 +214,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
         if self.takes(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
+        self.is_amid_answer = true;
         self.io()?.poll_write(cx, buf)
     }
 
@@ -203,6 +226,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
         if slices.first().is_some_and(|first| self.takes(first)) {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
+        self.is_amid_answer = true;
         self.io()?.poll_write_vectored(cx, slices)
     }
 
@@ -215,6 +239,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
             return self.poll_refuse(cx);
         }
         let flushed = self.io()?.poll_flush(cx);
+        self.is_amid_answer &= flushed.is_pending() || self.connection.activity.is_busy();
         // hyper flushes when it has written all it holds. Until that is through it has not done with the request.
         if let Some(outflow) = &self.connection.outflow {
             outflow.written(flushed.is_ready() && !self.connection.activity.is_busy(), cx);
@@ -269,7 +294,7 @@ mod tests {
     fn a_request_is_done_with_when_its_answer_is_through() {
         let connection = Connection::new(([127, 0, 0, 1], 1).into(), true, None, false, Arc::default());
         let outflow = connection.outflow.as_ref().unwrap();
-        let (mut answering, _left) = Answering::new(Slow { is_through: false }, connection.clone());
+        let (mut answering, _left) = Answering::new(Slow { is_through: false }, connection.clone(), 1 << 20);
         outflow.asked(Some(0));
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut answering).poll_flush(cx).is_pending() && !outflow.is_hypers_own());
@@ -280,7 +305,7 @@ mod tests {
     #[test]
     fn what_hyper_refuses_by_itself_gets_a_status() {
         let head = b"HTTP/1.1 414 URI Too Long\r\ncontent-length: 0\r\ndate: now\r\n\r\n";
-        let answer = String::from_utf8(refusal(head).unwrap().to_vec()).unwrap();
+        let answer = String::from_utf8(refusal(head, 1 << 20).unwrap().to_vec()).unwrap();
         assert!(
             answer.starts_with("HTTP/1.1 414 URI Too Long\r\nContent-Type: application/json\r\n"),
             "{answer}"
@@ -290,7 +315,7 @@ mod tests {
 
     #[test]
     fn what_is_no_refusal_is_left_alone() {
-        assert!(refusal(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_none());
-        assert!(refusal(b"chunk of a body").is_none());
+        assert!(refusal(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 1 << 20).is_none());
+        assert!(refusal(b"chunk of a body", 1 << 20).is_none());
     }
 }

@@ -53,6 +53,8 @@ async def http(server: APIServer, tmp_path: Path) -> AsyncIterator[Http]:
         (b"GET /api/v1/namespaces?labelSelector=" + b"a" * (1 << 16), b"", 414),
         (b"GET /api/v1/namespaces/" + b"a" * (1 << 16), b"", 414),
         (b"GET /api/v1/namespaces", b"X-Long: " + b"a" * (9 << 17), 431),
+        (b"GET /api/v1/namespaces", b"X: y\r\n" * 2000, 431),
+        (b"GET /api/v1/namespaces", b"Expect: miracles\r\n", 417),
         (b"NONSENSE", b"", 400),
     ],
 )

@@ -52,8 +52,12 @@ impl Pair {
 
     /// Another client of a server.
     fn to(server: Arc<Server>) -> Self {
+        Self::over(server, false)
+    }
+
+    fn over(server: Arc<Server>, use_http2: bool) -> Self {
         let (client, end) = tokio::io::duplex(PIPE);
-        let connection = Connection::new(([127, 0, 0, 1], 1).into(), false, None, false, Arc::default());
+        let connection = Connection::new(([127, 0, 0, 1], 1).into(), false, None, use_http2, Arc::default());
         tokio::spawn(serve(server.clone(), end, connection));
         Self { server, client }
     }
@@ -381,4 +385,88 @@ async fn a_connection_goes_on_behind_a_body_that_nobody_wants() {
         let answer = pair.read_until("\r\n\r\n{}").await;
         assert!(answer.starts_with("HTTP/1.1 200 ") && !answer.contains("connection: close"), "{answer}");
     }
+}
+
+/// A request of HTTP/2 for a path of so many bytes, in as many frames as it takes.
+fn asked_over_http2(stream: u8, path: usize) -> Vec<u8> {
+    // `:method`, `:scheme`, `:authority` and `:path`, whose length is written in three bytes.
+    let left = path - 127;
+    let length =
+        [left & 0x7f | 0x80, left >> 7 & 0x7f | 0x80, left >> 14].map(|bits| u8::try_from(bits).unwrap());
+    let mut block = b"\x82\x86\x01\x09localhost\x04\x7f".to_vec();
+    block.extend(length);
+    block.push(b'/');
+    block.resize(block.len() + path - 1, b'x');
+    let last = block.len().div_ceil(16_384) - 1;
+    let frames = block.chunks(16_384).enumerate().map(|(number, piece)| {
+        let length = u8::try_from(piece.len() >> 8).unwrap();
+        let kind = if number == 0 { 1 } else { 9 };
+        // The first ends the stream, the last one the head.
+        let flags = u8::from(number == 0) | if number == last { 4 } else { 0 };
+        let [_, low] = u16::try_from(piece.len()).unwrap().to_be_bytes();
+        [&[0, length, low, kind, flags, 0, 0, 0, stream], piece].concat()
+    });
+    frames.collect::<Vec<_>>().concat()
+}
+
+#[tokio::test]
+async fn a_uri_may_be_as_long_over_http2_as_it_may_be_over_http1_and_beyond_that_it_is_414() {
+    let server = Pair::new().server;
+    let mut pair = Pair::over(server, true);
+    pair.client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let fitting = pair.ask(&asked_over_http2(1, 65_534)).await;
+    assert_eq!(fitting.exchange.info.path().len(), 65_534);
+    pair.client.write_all(&asked_over_http2(3, 65_535)).await.unwrap();
+    let mut came = Vec::new();
+    // No error, behind the answer.
+    while !came.ends_with(b"\0\0\x04\x03\0\0\0\0\x03\0\0\0\0") {
+        came.push(pair.client.read_u8().await.unwrap());
+    }
+    let came = String::from_utf8_lossy(&came);
+    assert!(
+        came.contains("414") && came.contains("URI of the request is too long: limit is 65534"),
+        "{came:?}"
+    );
+    pair.ask(&asked_over_http2(5, 200)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_more_gets_the_answer_to_what_was_asked() {
+    for said in [ASK, b"POST /apis/somewhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"] {
+        let mut pair = Pair::new();
+        let pending = pair.ask(said).await;
+        pair.client.shutdown().await.unwrap();
+        turns().await;
+        assert!(!pending.presence.is_gone());
+        let body = Bytes::from(vec![b'x'; 3 * PIPE]);
+        assert!(pending.reply.send(Reply::Full { status: 200, headers: Vec::new(), body }).is_ok());
+        let mut answer = String::new();
+        pair.client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.bytes().filter(|byte| *byte == b'x').count(), 3 * PIPE);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_more_and_waits_for_long_is_taken_to_have_gone() {
+    const WATCH: &[u8] = b"GET /api/v1/pods?watch=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    const PART: &[u8] = b"POST /apis/somewhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{";
+    for (said, wait) in [(ASK, 1), (WATCH, 0)] {
+        let mut pair = Pair::new();
+        let pending = pair.ask(said).await;
+        pair.client.shutdown().await.unwrap();
+        turns().await;
+        assert_eq!(pending.presence.is_gone(), wait == 0);
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+        turns().await;
+        assert!(pending.presence.is_gone());
+    }
+    let mut pair = Pair::new();
+    pair.client.write_all(PART).await.unwrap();
+    turns().await;
+    pair.client.shutdown().await.unwrap();
+    turns().await;
+    let mut answer = String::new();
+    pair.client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(pair.server.drain(1).1.is_empty());
 }
