@@ -1,5 +1,6 @@
 //! Requests and callbacks on their way to Python: queues behind one eventfd. Users take turns.
 
+use std::hash::BuildHasher;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
@@ -13,12 +14,13 @@ use http::{HeaderName, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
 use parking_lot::{Mutex, MutexGuard};
+use rustc_hash::FxBuildHasher;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::exchange::{Decisions, Exchange};
 use crate::forward::Forward;
-use crate::hands::{Hands, Place};
+use crate::hands::{Hands, Place, Whose};
 use crate::stream::StreamState;
 use crate::turns::Turns;
 
@@ -126,6 +128,10 @@ impl Pending {
     }
 }
 
+fn hashed(whose: &str) -> Whose {
+    FxBuildHasher.hash_one(whose)
+}
+
 struct Requests {
     waiting: Turns<Box<str>, Box<Pending>>,
     hands: Hands,
@@ -183,6 +189,10 @@ impl Handoff {
         if requests.waiting.len() >= QUEUE_LIMIT {
             return Err(pending);
         }
+        if !requests.waiting.has(&*whose) {
+            let waiting = requests.waiting.len();
+            requests.hands.asked(hashed(&whose), waiting, Instant::now());
+        }
         requests.waiting.push(whose, pending);
         self.see_to_it(requests);
         Ok(())
@@ -220,10 +230,10 @@ impl Handoff {
         let Requests { waiting, hands, .. } = &mut *guard;
         let now = Instant::now();
         hands.let_go(now);
-        let room = hands.room().min(limit);
+        let room = hands.room(now).min(limit);
         let requests: Vec<_> = std::iter::from_fn(|| waiting.pop()).take(room).collect();
         for pending in &requests {
-            let place = hands.take(now);
+            let place = hands.take(hashed(&pending.whose()), now);
             pending.presence.place.store(place, Ordering::Relaxed);
             if pending.presence.is_gone() {
                 // Nobody is left to give it back.
@@ -239,7 +249,7 @@ impl Handoff {
         if requests.waiting.len() == 0 {
             return;
         }
-        let has_room = requests.hands.room() > 0;
+        let has_room = requests.hands.room(Instant::now()) > 0;
         let begins = !has_room && !std::mem::replace(&mut requests.is_kept_up, true);
         drop(requests);
         if has_room {
@@ -262,13 +272,14 @@ impl Handoff {
     fn keep_up(&self) {
         let Some(runtime) = self.0.runtime.get() else { return };
         let handoff = self.clone();
-        let pause = self.0.requests.lock().hands.patience / 2;
+        let pause = self.0.requests.lock().hands.measure.patience / 2;
         runtime.spawn(async move {
             loop {
                 tokio::time::sleep(pause).await;
                 let mut requests = handoff.0.requests.lock();
-                requests.hands.let_go(Instant::now());
-                if requests.hands.room() > 0 {
+                let now = Instant::now();
+                requests.hands.let_go(now);
+                if requests.hands.room(now) > 0 {
                     requests.is_kept_up = false;
                     break;
                 }
@@ -300,10 +311,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::hands::Measure;
 
     #[test]
     fn callbacks_make_the_eventfd_readable_until_drained() {
-        let handoff = Handoff::new(Hands::new(1, Duration::MAX)).unwrap();
+        let handoff = Handoff::new(Hands::new(Measure::same(1, Duration::MAX))).unwrap();
         let runs = Arc::new(AtomicUsize::new(0));
         assert!(!handoff.is_readable());
         for _ in 0..3 {
@@ -320,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_client_that_goes_is_reported_once_and_only_when_unanswered() {
-        let handoff = Handoff::new(Hands::new(1, Duration::MAX)).unwrap();
+        let handoff = Handoff::new(Hands::new(Measure::same(1, Duration::MAX))).unwrap();
         let presence = Arc::new(Presence::default());
         PresenceGuard::new(presence.clone(), handoff.clone()).answered();
         assert!(!presence.is_gone());

@@ -27,7 +27,7 @@ use crate::delegation::Delegation;
 use crate::flow::Flow;
 use crate::forward::Pool;
 use crate::handoff::{Callback, Handoff, Pending};
-use crate::hands::Hands;
+use crate::hands::{Hands, Measure};
 use crate::health::Health;
 use crate::inflight::InFlight;
 use crate::io::StallGuard;
@@ -60,9 +60,7 @@ pub struct Limits {
     /// A watch without timeoutSeconds lasts between this and twice this.
     pub min_watch: Duration,
     /// Requests that Python works at together: more would make a commit of the store only a little cheaper for each.
-    pub in_hand: usize,
-    /// How long a request takes that waits for nobody, generously.
-    pub patience: Duration,
+    pub in_hand: Measure,
 }
 
 impl Default for Limits {
@@ -80,8 +78,7 @@ impl Default for Limits {
             unwanted_body_timeout: Duration::from_secs(1),
             write_stall_timeout: Duration::from_secs(30),
             min_watch: Duration::from_secs(1800),
-            in_hand: 32,
-            patience: Duration::from_millis(10),
+            in_hand: Measure { usual: 32, in_company: 8, patience: Duration::from_millis(10) },
         }
     }
 }
@@ -130,7 +127,7 @@ impl Server {
         policy: Arc<PolicyStore>,
         handle: Handle,
     ) -> io::Result<Arc<Self>> {
-        let handoff = Handoff::new(Hands::new(limits.in_hand, limits.patience))?;
+        let handoff = Handoff::new(Hands::new(limits.in_hand))?;
         Ok(Arc::new(Self {
             limits,
             authenticator: Arc::new(Authenticator::new(clock.clone(), lookup)),

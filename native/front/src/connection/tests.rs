@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use kubecore_core::authn::UserInfo;
 use kubecore_core::clock::Clock;
 use kubecore_core::rbac::PolicyStore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -11,6 +12,7 @@ use super::*;
 use crate::audit::{Events, Sink};
 use crate::authn::{BoundKind, ObjectLookup};
 use crate::handoff::{Handoff, Pending, Reply};
+use crate::hands::Measure;
 use crate::server::Limits;
 use crate::stream::StreamState;
 use crate::upgrade::UpgradeState;
@@ -137,7 +139,7 @@ async fn an_answer_that_looks_like_hypers_own_refusal_is_passed_on_and_the_conne
 
 /// Clients of one server, each of which has asked; the requests that are in hand, and the others' in their order.
 async fn crowd(limits: Limits, waiting: usize) -> (Vec<Pair>, Vec<Box<Pending>>) {
-    let in_hand = limits.in_hand;
+    let in_hand = limits.in_hand.usual;
     let mut pairs = vec![Pair::of(limits)];
     let mut taken = vec![pairs[0].ask(ASK).await];
     for number in 1..in_hand + waiting {
@@ -157,7 +159,7 @@ async fn crowd(limits: Limits, waiting: usize) -> (Vec<Pair>, Vec<Box<Pending>>)
 
 #[tokio::test]
 async fn a_request_is_taken_when_one_of_those_in_hand_is_answered_or_its_client_has_gone() {
-    let limits = Limits { in_hand: 3, patience: Duration::MAX, ..Limits::default() };
+    let limits = Limits { in_hand: Measure::same(3, Duration::MAX), ..Limits::default() };
     let (mut pairs, mut taken) = crowd(limits, 2).await;
     let handoff = pairs[0].server.handoff.clone();
     assert!(handoff.drain(64).1.is_empty());
@@ -173,6 +175,23 @@ async fn a_request_is_taken_when_one_of_those_in_hand_is_answered_or_its_client_
     assert_eq!(taken.len(), 4);
 }
 
+#[tokio::test]
+async fn beside_somebody_who_asks_once_at_a_time_fewer_are_taken_of_a_crowd() {
+    let in_hand = Measure { usual: 4, in_company: 2, patience: Duration::MAX };
+    let (mut pairs, mut taken) = crowd(Limits { in_hand, ..Limits::default() }, 3).await;
+    let handoff = pairs[0].server.handoff.clone();
+    let mut other = Pair::new().ask(ASK).await;
+    other.decisions.user = Some(Arc::new(UserInfo::new("other", &[])));
+    assert!(handoff.push(other).is_ok());
+    let mut come = Vec::new();
+    for answered in 1..=3 {
+        assert!(taken.remove(0).reply.send(bare_400()).is_ok());
+        pairs.remove(0).read_until("\r\n\r\n").await;
+        come.extend(handoff.drain(64).1);
+        assert_eq!(come.len(), if answered < 3 { 0 } else { 1 });
+    }
+}
+
 /// Until Python is told that there is something for it.
 async fn told(handoff: &Handoff) {
     let told = async {
@@ -186,7 +205,7 @@ async fn told(handoff: &Handoff) {
 #[tokio::test]
 async fn those_in_hand_that_wait_for_somebody_else_keep_nobody_waiting() {
     // What took the only place was the last to look: since then nobody has let go of it, however long ago that was.
-    let limits = Limits { in_hand: 1, patience: Duration::from_millis(1), ..Limits::default() };
+    let limits = Limits { in_hand: Measure::same(1, Duration::from_millis(1)), ..Limits::default() };
     let (pairs, mut taken) = crowd(limits, 0).await;
     let handoff = &pairs[0].server.handoff;
     let mut late = Pair::to(pairs[0].server.clone());
@@ -199,7 +218,7 @@ async fn those_in_hand_that_wait_for_somebody_else_keep_nobody_waiting() {
 
 #[tokio::test]
 async fn requests_whose_clients_have_gone_take_no_place() {
-    let limits = Limits { in_hand: 1, patience: Duration::MAX, ..Limits::default() };
+    let limits = Limits { in_hand: Measure::same(1, Duration::MAX), ..Limits::default() };
     let (mut pairs, mut taken) = crowd(limits, 3).await;
     let handoff = pairs[0].server.handoff.clone();
     pairs.truncate(1);
