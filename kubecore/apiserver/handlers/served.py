@@ -84,7 +84,8 @@ class ServedResources:
 
     def missing(self, path: str) -> errors.StatusError:
         """The 404 for a path: a Status below the built-in groups, else a line of text, as upstream."""
-        _, first, *below = path.split("/")
+        # The path of CONNECT has no slash before it.
+        first, *below = path.removeprefix("/").split("/")
         known = first == "api" or (first == "apis" and below and self._registry.scheme.group(below[0]) is not None)
         return errors.no_such_path() if known else errors.no_such_service()
 

@@ -84,7 +84,7 @@ impl Connection {
     /// Whether there is to be an answer for who says nothing more.
     pub fn owes_an_answer(&self) -> bool {
         let is_asked = self.outflow.as_ref().is_some_and(Outflow::owes_an_answer);
-        is_asked && self.unwanted.has_come() && !self.lasting.load(Ordering::Relaxed)
+        is_asked && !self.lasting.load(Ordering::Relaxed)
     }
 
     /// It speaks another protocol from now on.

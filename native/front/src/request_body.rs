@@ -41,11 +41,10 @@ pub enum Sent {
 
 impl Sent {
     pub(crate) fn by(connection: &Arc<Connection>, incoming: Incoming) -> Self {
-        let is_over = incoming.is_end_stream();
-        connection.unwanted.is_over.store(is_over, Ordering::Relaxed);
-        if is_over || connection.outflow.is_none() {
+        if connection.outflow.is_none() || incoming.is_end_stream() {
             return Self::Incoming(incoming);
         }
+        connection.unwanted.is_over.store(false, Ordering::Relaxed);
         Self::Behind(incoming, connection.clone())
     }
 
@@ -145,10 +144,6 @@ pub(crate) struct Unwanted {
 }
 
 impl Unwanted {
-    pub(crate) fn has_come(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
-    }
-
     /// Waits until no more is read of a body that nobody wants. False: there may be more of it.
     ///
     /// What is answered before that is to be the last answer: where a body ends while one is still being written, hyper

@@ -18,6 +18,7 @@ use crate::audit::{self, LONG_RUNNING, Layer, Struck};
 use crate::authn::{Outcome, take_offered_token};
 use crate::authz::Verdict;
 use crate::body::Body;
+use crate::builtin::is_builtin;
 use crate::connection::Connection;
 use crate::exchange::{Apart, Decisions, Exchange};
 use crate::flow::{Admission, Wait};
@@ -76,6 +77,10 @@ impl Server {
         if expects_otherwise(parts.version, &headers) {
             return refuse(&status::expects_otherwise());
         }
+        if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
+            // Go's server answers it by itself, with nothing.
+            return Answer::Ready(Some(Response::new(Body::empty())));
+        }
         let query = parts.uri.query().unwrap_or("");
         let Ok(info) = RequestInfo::of(&parts.method, parts.uri.path(), query) else {
             return refuse(&Status::bad_request("the request path is not valid"));
@@ -98,6 +103,8 @@ impl Server {
             apart: Apart::default(),
         };
         connection.asked_for(&exchange.info);
+        // Whoever offers another protocol where there is none, as curl does, is answered in this one.
+        let upgrade = upgrade.filter(|_| exchange.delegated || !is_builtin(exchange.info.path()));
         let mut decisions = Decisions::default();
         let known = match misjudged_time(&exchange) {
             None => self.identify(&exchange, &mut decisions),

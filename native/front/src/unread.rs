@@ -187,7 +187,12 @@ impl<I: AsyncRead + Unpin> AsyncRead for Answering<I> {
         let this = &mut *self;
         let before = buf.filled().len();
         if this.silent.is_none() {
-            ready!(this.io()?.poll_read(cx, buf))?;
+            let read = ready!(this.io()?.poll_read(cx, buf));
+            // Of TLS, from who does not say that it ends.
+            let is_cut = read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
+            if !is_cut {
+                read?;
+            }
             if buf.filled().len() == before && buf.remaining() > 0 {
                 this.silent = Some(Box::pin(tokio::time::sleep(ATTENTION)));
             }
@@ -243,6 +248,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
         // hyper flushes when it has written all it holds. Until that is through it has not done with the request.
         if let Some(outflow) = &self.connection.outflow {
             outflow.written(flushed.is_ready() && !self.connection.activity.is_busy(), cx);
+            if self.silent.is_some() && !outflow.owes_an_answer() {
+                // hyper may hear of it now, and would not ask by itself.
+                cx.waker().wake_by_ref();
+            }
         }
         flushed
     }
@@ -272,7 +281,8 @@ mod tests {
 
     impl AsyncRead for Slow {
         fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
+            // As TLS has it from who ends without a word.
+            Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
         }
     }
 
@@ -300,6 +310,24 @@ mod tests {
         assert!(Pin::new(&mut answering).poll_flush(cx).is_pending() && !outflow.is_hypers_own());
         answering.io.as_mut().unwrap().is_through = true;
         assert!(Pin::new(&mut answering).poll_flush(cx).is_ready() && outflow.is_hypers_own());
+    }
+
+    #[tokio::test]
+    async fn who_ends_without_a_word_is_heard_of_behind_the_answer() {
+        let connection = Connection::new(([127, 0, 0, 1], 1).into(), true, None, false, Arc::default());
+        let (mut answering, _left) = Answering::new(Slow { is_through: true }, connection.clone(), 1 << 20);
+        let mut ends = |cx: &mut Context<'_>| {
+            let mut scratch = [0; 8];
+            Pin::new(&mut answering)
+                .poll_read(cx, &mut ReadBuf::new(&mut scratch))
+                .map_err(|error| error.kind())
+        };
+        let cx = &mut Context::from_waker(Waker::noop());
+        let outflow = connection.outflow.as_ref().unwrap();
+        outflow.asked(Some(0));
+        assert_eq!(ends(cx), Poll::Pending);
+        outflow.written(true, cx);
+        assert_eq!(ends(cx), Poll::Ready(Ok(())));
     }
 
     #[test]

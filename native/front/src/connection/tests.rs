@@ -453,8 +453,9 @@ async fn a_uri_may_be_as_long_over_http2_as_it_may_be_over_http1_and_beyond_that
 async fn who_says_nothing_more_gets_the_answer_to_what_was_asked() {
     for said in [ASK, b"POST /apis/somewhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"] {
         let mut pair = Pair::new();
-        let pending = pair.ask(said).await;
+        pair.client.write_all(said).await.unwrap();
         pair.client.shutdown().await.unwrap();
+        let pending = pair.ask(b"").await;
         turns().await;
         assert!(!pending.presence.is_gone());
         let body = Bytes::from(vec![b'x'; 3 * PIPE]);
@@ -462,6 +463,33 @@ async fn who_says_nothing_more_gets_the_answer_to_what_was_asked() {
         let mut answer = String::new();
         pair.client.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer.bytes().filter(|byte| *byte == b'x').count(), 3 * PIPE);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_ends_with_its_last_answer_and_not_later() {
+    let mut pair = Pair::new();
+    let pending = pair.ask(ASK).await;
+    pair.client.shutdown().await.unwrap();
+    turns().await;
+    let began = tokio::time::Instant::now();
+    assert!(pending.reply.send(bare_400()).is_ok());
+    let mut answer = String::new();
+    pair.client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && began.elapsed() < Duration::from_millis(100), "{answer}");
+}
+
+#[tokio::test]
+async fn whoever_offers_another_protocol_where_there_is_none_is_answered_in_this_one() {
+    for (asked, status) in [
+        ("GET /healthz HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n", "200"),
+        ("OPTIONS * HTTP/1.1\r\n", "200"),
+    ] {
+        let mut pair = Pair::new();
+        pair.server.health.set_ready(true);
+        pair.client.write_all(format!("{asked}Host: localhost\r\n\r\n").as_bytes()).await.unwrap();
+        let answer = pair.read_until("\r\n\r\n").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     }
 }
 
