@@ -25,6 +25,7 @@ NAMES = [
     "list-selector",
     "patch-status",
     "pods",
+    "rbac",
     "rollout",
     "sched5k",
     "selector",
