@@ -32,10 +32,10 @@ kubecore/api/data/.baked: $(wildcard build_backend/*.py build_backend/*.txt) $(V
 	touch $@
 
 # With them all that stands on tokio, most of the workspace, is compiled once for the extension and the crates' tests.
-FEATURES := --features kubecore-native/tests
+TEST_FEATURES := --features kubecore-native/tests
 
 target/.dev-extension: $(RUST_SOURCES)
-	$(CARGO) build --locked -p kubecore-native $(FEATURES)
+	$(CARGO) build --locked -p kubecore-native $(TEST_FEATURES)
 	cp -f target/debug/lib_native.so $(EXTENSION).new && mv -f $(EXTENSION).new $(EXTENSION)
 	touch $@
 
@@ -86,7 +86,7 @@ test-beside-go: setup
 
 .PHONY: test-native
 test-native: ## the Rust crates' own tests
-	PROPTEST_RNG_SEED=1 $(CARGO) test --locked --workspace $(FEATURES) --quiet
+	PROPTEST_RNG_SEED=1 $(CARGO) test --locked --workspace $(TEST_FEATURES) --quiet
 
 .PHONY: test-packages
 test-packages:

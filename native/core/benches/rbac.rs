@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 const ROLES: usize = 1_000;
 const BINDINGS: usize = 5_000;
-/// Each has ten bindings.
+/// Each has ten bindings, by turns of two roles.
 const ACCOUNTS: usize = 500;
 
 fn put(store: &PolicyStore, kind: PolicyKind, objects: impl Iterator<Item = (String, Value)>) {
@@ -46,7 +46,7 @@ fn decisions(criterion: &mut Criterion) {
             UserInfo::new(format!("system:serviceaccount:default:account-{number}"), &groups)
         })
         .collect();
-    // Of the last of an account's ten roles, and of none of them.
+    // Of the second of an account's roles, and of none of them.
     let resources: Vec<_> =
         (0..ACCOUNTS).map(|number| format!("things{}", number + ROLES - ACCOUNTS)).collect();
     for (name, resources, is_allowed) in

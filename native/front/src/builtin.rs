@@ -10,19 +10,12 @@ use kubecore_core::status::Status;
 use crate::accept::{ACCEPTED, passes_the_router};
 use crate::body::Body;
 use crate::exchange::Exchange;
-use crate::health;
 use crate::metrics::{render_caches, render_registered};
 use crate::server::Server;
 use crate::status::{APPLICATION_JSON, refusal_to};
 
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
-
-/// Whether an endpoint of these, or one below it, could be meant.
-pub(crate) fn is_builtin(path: &str) -> bool {
-    let first = path.split('/').nth(1).unwrap_or_default();
-    matches!(first, "version" | "metrics") || health::endpoint(first).is_some()
-}
 
 impl Server {
     /// The answer of a built-in endpoint; None for other paths. How a server is may be asked by any method.

@@ -123,8 +123,8 @@ impl Drop for PresenceGuard {
 
 impl Pending {
     /// In whose line it waits: nobody's, where Python is to say who asks.
-    fn whose(&self) -> Box<str> {
-        self.decisions.user.as_ref().map_or("", |user| &user.username).into()
+    fn whose(&self) -> &str {
+        self.decisions.user.as_ref().map_or("", |user| &user.username)
     }
 }
 
@@ -183,7 +183,7 @@ impl Handoff {
 
     /// Gives the request back when too many wait.
     pub fn push(&self, pending: Box<Pending>) -> Result<(), Box<Pending>> {
-        let whose = pending.whose();
+        let whose: Box<str> = pending.whose().into();
         self.0.runtime.get_or_init(Handle::current);
         let mut requests = self.0.requests.lock();
         if requests.waiting.len() >= QUEUE_LIMIT {
@@ -233,7 +233,7 @@ impl Handoff {
         let room = hands.room(now).min(limit);
         let requests: Vec<_> = std::iter::from_fn(|| waiting.pop()).take(room).collect();
         for pending in &requests {
-            let place = hands.take(hashed(&pending.whose()), now);
+            let place = hands.take(hashed(pending.whose()), now);
             pending.presence.place.store(place, Ordering::Relaxed);
             if pending.presence.is_gone() {
                 // Nobody is left to give it back.

@@ -24,6 +24,7 @@ pub struct Measure {
     pub patience: Duration,
 }
 
+#[cfg(test)]
 impl Measure {
     pub fn same(at_once: usize, patience: Duration) -> Self {
         Self { usual: at_once, in_company: at_once, patience }
@@ -59,8 +60,8 @@ impl Hands {
 
     /// Somebody asks of whom nothing is waiting, while so many requests of others are.
     pub fn asked(&mut self, whose: Whose, waiting: usize, now: Instant) {
-        let others = self.taken.iter().filter(|taken| !taken.is_back && taken.whose != whose).count();
-        if others == self.busy && others + waiting >= self.measure.in_company {
+        let has_others = self.busy + waiting >= self.measure.in_company;
+        if has_others && !self.taken.iter().any(|taken| !taken.is_back && taken.whose == whose) {
             self.company_ends = Some(now + COMPANY);
         }
     }

@@ -18,7 +18,6 @@ use crate::audit::{self, LONG_RUNNING, Layer, Struck};
 use crate::authn::{Outcome, take_offered_token};
 use crate::authz::Verdict;
 use crate::body::Body;
-use crate::builtin::is_builtin;
 use crate::connection::Connection;
 use crate::exchange::{Apart, Decisions, Exchange};
 use crate::flow::{Admission, Wait};
@@ -103,8 +102,6 @@ impl Server {
             apart: Apart::default(),
         };
         connection.asked_for(&exchange.info);
-        // Whoever offers another protocol where there is none, as curl does, is answered in this one.
-        let upgrade = upgrade.filter(|_| exchange.delegated || !is_builtin(exchange.info.path()));
         let mut decisions = Decisions::default();
         let known = match misjudged_time(&exchange) {
             None => self.identify(&exchange, &mut decisions),
@@ -261,7 +258,7 @@ impl Server {
         incoming: Untaken,
         upgrade: Option<OnUpgrade>,
     ) -> Answer {
-        if decisions.authorized == Some(true) && upgrade.is_none() {
+        if decisions.authorized == Some(true) && !may_switch(&exchange, upgrade.as_ref()) {
             if self.asks_metrics(&exchange) {
                 let server = self.clone();
                 return Answer::Waiting(Box::pin(async move {
@@ -290,7 +287,7 @@ impl Server {
         upgrade: Option<OnUpgrade>,
     ) -> Answer {
         if decisions.authorized == Some(true)
-            && upgrade.is_none()
+            && !may_switch(&exchange, upgrade.as_ref())
             && !exchange.delegated
             && !self.tracing.takes(&exchange, decisions.user.as_deref())
             && let Some(response) = self.serve_here(&exchange, decisions.user.as_ref())
@@ -428,7 +425,7 @@ impl Server {
                     if !authorized && let Some(refused) = self.authorize(exchange, &mut decisions) {
                         return self.render(exchange, status::forbidden_to(exchange, &refused));
                     }
-                    if decisions.authorized == Some(true) && upgrade.is_none() {
+                    if decisions.authorized == Some(true) && !may_switch(exchange, upgrade.as_ref()) {
                         if self.asks_metrics(exchange) {
                             return self.clone().metrics_answer().await;
                         }
@@ -461,6 +458,11 @@ fn refuse(refused: &Status) -> Answer {
 /// What HTTP/1.1 demands. Go's server is particular about it, whatever is asked for.
 fn lacks_host(version: Version, method: &Method, headers: &Headers) -> bool {
     version == Version::HTTP_11 && method != Method::CONNECT && !headers.has(Name::Host)
+}
+
+/// Whoever offers another protocol where nobody speaks one, as curl does, is answered in this one.
+fn may_switch(exchange: &Exchange, upgrade: Option<&OnUpgrade>) -> bool {
+    upgrade.is_some() && exchange.info.is_resource()
 }
 
 /// Over HTTP/2 Go's server does not look at it.

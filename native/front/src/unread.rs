@@ -151,6 +151,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Answering<I> {
     }
 }
 
+/// Whether hyper says more than that it wants the body.
+fn is_of_answer(said: &[u8]) -> bool {
+    !said.starts_with(b"HTTP/1.1 100 ")
+}
+
 /// The whole answer in place of a `head` that hyper has made by itself, which no content follows.
 fn refusal(head: &[u8], limit: usize) -> Option<Bytes> {
     let status = head.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
@@ -187,11 +192,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Answering<I> {
         let this = &mut *self;
         let before = buf.filled().len();
         if this.silent.is_none() {
-            let read = ready!(this.io()?.poll_read(cx, buf));
-            // Of TLS, from who does not say that it ends.
-            let is_cut = read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
-            if !is_cut {
-                read?;
+            match ready!(this.io()?.poll_read(cx, buf)) {
+                // Of TLS, from who does not say that it ends.
+                Err(error)
+                    if error.kind() == io::ErrorKind::UnexpectedEof && this.connection.owes_an_answer() => {}
+                read => read?,
             }
             if buf.filled().len() == before && buf.remaining() > 0 {
                 this.silent = Some(Box::pin(tokio::time::sleep(ATTENTION)));
@@ -219,7 +224,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
         if self.takes(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        self.is_amid_answer = true;
+        self.is_amid_answer |= is_of_answer(buf);
         self.io()?.poll_write(cx, buf)
     }
 
@@ -231,7 +236,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
         if slices.first().is_some_and(|first| self.takes(first)) {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        self.is_amid_answer = true;
+        self.is_amid_answer |= slices.first().is_some_and(|first| is_of_answer(first));
         self.io()?.poll_write_vectored(cx, slices)
     }
 
@@ -247,8 +252,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<I> {
         self.is_amid_answer &= flushed.is_pending() || self.connection.activity.is_busy();
         // hyper flushes when it has written all it holds. Until that is through it has not done with the request.
         if let Some(outflow) = &self.connection.outflow {
+            let did_owe = outflow.owes_an_answer();
             outflow.written(flushed.is_ready() && !self.connection.activity.is_busy(), cx);
-            if self.silent.is_some() && !outflow.owes_an_answer() {
+            if self.silent.is_some() && did_owe && !outflow.owes_an_answer() {
                 // hyper may hear of it now, and would not ask by itself.
                 cx.waker().wake_by_ref();
             }

@@ -37,7 +37,7 @@ const FAILURE: &[u8] = br#""code":5"#;
 /// Of one that says so of the resource version that was asked for, in whatever format.
 const TOO_LARGE: &[u8] = b"ResourceVersionTooLarge";
 const SHUTTING_DOWN: &[u8] = b"apiserver is shutting down.";
-/// A get of a revision that is none, which fails in Kubernetes; a list of one is `invalid: ` first.
+/// What begins the message of a get of a revision that is none, which fails in Kubernetes.
 const MISREAD: &[u8] = b"resourceVersion: Invalid value: ";
 
 /// How the bytes go to the server.
@@ -183,7 +183,11 @@ fn has(bytes: &[u8], part: &[u8]) -> bool {
 
 fn times_misread(told: &[u8]) -> usize {
     let starts = (0..told.len()).filter(|start| told[*start..].starts_with(MISREAD));
-    starts.filter(|start| !told[..*start].ends_with(b"invalid: ")).count()
+    // In protobuf a message stands behind its tag and its length.
+    let begins = |before: &[u8]| {
+        before.ends_with(br#""message":""#) || before.iter().rev().take(3).any(|byte| *byte == 0x1a)
+    };
+    starts.filter(|start| begins(&told[..*start])).count()
 }
 
 /// How many failures are told that are answers: of what has not happened yet, for which it was waited in vain, of what is

@@ -1,6 +1,7 @@
+use std::task::Waker;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::task::Waker;
 
 use super::*;
 

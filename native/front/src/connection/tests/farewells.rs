@@ -56,3 +56,18 @@ async fn who_says_nothing_more_and_waits_for_long_is_taken_to_have_gone() {
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert!(pair.server.drain(1).1.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_was_asked_for_a_body_and_ends_amid_it_is_not_waited_for() {
+    let mut pair = Pair::new();
+    let head = "POST /apis/somewhere HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    pair.client.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(pair.read_until("\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
+    pair.client.write_all(b"{").await.unwrap();
+    pair.client.shutdown().await.unwrap();
+    let began = tokio::time::Instant::now();
+    let mut answer = String::new();
+    pair.client.read_to_string(&mut answer).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(pair.server.drain(1).1.is_empty());
+}
