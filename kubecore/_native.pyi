@@ -30,12 +30,18 @@ class AdmissionExpressions:
         """
 
 @final
+class AdmissionNamespace:
+    """A namespace as expressions see it, from JSON. ValueError for what is none."""
+
+    def __new__(cls, body: bytes) -> AdmissionNamespace: ...
+
+@final
 class AdmissionInputs:
     """What one request brings for expressions, as JSON, parsed once; None is null. `request` is an AdmissionRequest
     without objects. ValueError for what is no JSON."""
 
     def __new__(
-        cls, *, object: bytes | None, old: bytes | None, request: bytes, namespace: bytes | None
+        cls, *, object: bytes | None, old: bytes | None, request: bytes, namespace: AdmissionNamespace | None
     ) -> AdmissionInputs: ...
 
 @final
@@ -73,6 +79,18 @@ class AdmissionRules:
         no resource, group, resource, subresource, namespace, name, field selector, label selector. It answers whether
         that is allowed, a reason and an error.
         """
+    def hold(
+        self,
+        inputs: AdmissionInputs,
+        judge: Callable[
+            [tuple[str, str] | None, tuple[str, str | None, str, str, str, str, str, str, str]],
+            tuple[bool, str, str | None],
+        ],
+        *,
+        budget: int,
+        only: list[int],
+    ) -> bool:
+        """Whether `evaluate` would find, without params, nothing but true."""
 
 @final
 class IdentityExpression:
@@ -874,12 +892,62 @@ class BackendTls:
     """TLS towards kubelets, pods and services.
 
     `identity`: certificate and key (PEM) to show. Without `ca_pem` any certificate of a backend will do; with it one that
-    it has issued, for whatever name, or, with `named`, for the one that is asked for. ValueError for what cannot be read.
+    it has issued, for whatever name, or, with `named`, for the one that is asked for; with `system` one for that name by
+    whomever this machine trusts. ValueError for what cannot be read.
     """
 
     def __new__(
-        cls, *, identity: tuple[bytes, bytes] | None = None, ca_pem: bytes | None = None, named: bool = False
+        cls,
+        *,
+        identity: tuple[bytes, bytes] | None = None,
+        ca_pem: bytes | None = None,
+        named: bool = False,
+        system: bool = False,
     ) -> BackendTls: ...
+
+class UnfinishedAnswer(ConnectionError):
+    """An answer of which only the beginning has come."""
+
+@final
+class OutgoingClient:
+    """Connections to other servers over HTTP/1.1, which are kept; with `tls` all of them secured by that."""
+
+    def __new__(cls, tls: BackendTls | None) -> OutgoingClient: ...
+    def keeps(self, name: str, port: int) -> bool:
+        """Whether a connection waits for the next request to it."""
+
+@final
+class OutgoingCalls:
+    """Requests to other servers, for the event loop. It is to look for answers (`drain`) when `fileno` is readable."""
+
+    def __new__(cls, event_loop: AbstractEventLoop) -> OutgoingCalls: ...
+    def fileno(self) -> int: ...
+    def post(
+        self,
+        client: OutgoingClient,
+        name: str,
+        port: int,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        *,
+        place: tuple[str, int] | None,
+        seconds: float,
+        largest: int,
+    ) -> Pending[tuple[int, str, str, bytes] | None]:
+        """Status, Content-Type, Retry-After and body of an answer, redirects included, to be awaited.
+
+        `name` is what the server's certificate is for, `target` path and query. It is asked over a connection that is
+        kept, or over a new one to `place`, host (or address) and port; where there is neither the result is None, and
+        nothing was sent. Raises ValueError for what cannot be sent; the wait raises TimeoutError after `seconds`,
+        UnfinishedAnswer, and ConnectionError where there is no answer or one of more than `largest` bytes: in Go's
+        words."""
+
+    def drain(self) -> list[BaseException]:
+        """Has those go on whose answers have come; what they raise that should not."""
+
+    def close(self) -> list[BaseException]:
+        """The same with those that wait: nobody answers them any more (ConnectionError)."""
 
 def forward(
     request: Request,

@@ -11,7 +11,13 @@ import itertools
 import time
 import types
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
     from kubecore import _native
 
 T = TypeVar("T")
+
+_NOTHING = nullcontext()
 
 
 class Timer(Protocol):
@@ -46,6 +54,9 @@ class Clock(Protocol):
     def outside(self, seconds: float) -> AbstractAsyncContextManager[object]:
         """`timeout` for a body that waits for a program outside the cluster: its limit is real time, and virtual time
         stands still meanwhile. Never around what only goes on when this clock does."""
+
+    def elsewhere(self) -> AbstractContextManager[object]:
+        """`outside` for a wait that is limited by whoever is waited for."""
 
     def heed(self, busy: Callable[[], bool], wait: Callable[[], object] | None = None) -> None:
         """Somebody works outside the event loop, on another thread: while `busy()`, virtual time stands still. `wait`
@@ -74,6 +85,9 @@ class RealClock:
 
     def outside(self, seconds: float) -> AbstractAsyncContextManager[object]:
         return asyncio.timeout(seconds)
+
+    def elsewhere(self) -> AbstractContextManager[object]:
+        return _NOTHING
 
     def heed(self, busy: Callable[[], bool], wait: Callable[[], object] | None = None) -> None:
         """Real time waits for nobody."""
@@ -133,10 +147,15 @@ class VirtualClock:
 
     @asynccontextmanager
     async def outside(self, seconds: float) -> AsyncGenerator[None]:
-        self._awaited += 1
-        try:
+        with self.elsewhere():
             async with asyncio.timeout(seconds):
                 yield
+
+    @contextmanager
+    def elsewhere(self) -> Generator[None]:
+        self._awaited += 1
+        try:
+            yield
         finally:
             self._awaited -= 1
             if not self._awaited and self._all_answered is not None:

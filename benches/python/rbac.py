@@ -1,5 +1,5 @@
-"""One decision of RBAC that nobody has kept, among 1,000 roles and 5,000 bindings, ten of them of who asks, who may by the
-second one or by none (criterion, one core). No peer; the figure has a target of its own.
+"""One decision of RBAC that nobody has kept, among 1,000 roles and 5,000 bindings, ten of them of who asks, who may by
+the second one or by none (criterion, one core). No peer; the figure has a target of its own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 //! `_native.AdmissionExpressions` checks the expressions of admission policies and webhooks, `AdmissionRules` judges
 //! requests by them.
 
+use std::sync::Arc;
+
 use kubecore_core::admission::{
     self, Decision, Expressions, Found, Inputs, Judge, Purpose, Question, Rules, Typed,
 };
@@ -46,6 +48,18 @@ fn parse_purpose(purpose: &str) -> PyResult<Purpose> {
     })
 }
 
+/// A namespace as expressions see it, parsed once for many requests.
+#[pyclass(frozen, module = "kubecore._native")]
+struct AdmissionNamespace(Arc<Json>);
+
+#[pymethods]
+impl AdmissionNamespace {
+    #[new]
+    fn new(body: &[u8]) -> PyResult<Self> {
+        Ok(Self(Arc::new(parsed(Some(body))?)))
+    }
+}
+
 /// The objects of one request, parsed once.
 #[pyclass(frozen, module = "kubecore._native")]
 struct AdmissionInputs {
@@ -60,13 +74,13 @@ impl AdmissionInputs {
         object: Option<&[u8]>,
         old: Option<&[u8]>,
         request: &[u8],
-        namespace: Option<&[u8]>,
+        namespace: Option<&AdmissionNamespace>,
     ) -> PyResult<Self> {
         let inner = Inputs {
             object: parsed(object)?,
             old: parsed(old)?,
             request: parsed(Some(request))?,
-            namespace: parsed(namespace)?,
+            namespace: namespace.map(|namespace| Arc::clone(&namespace.0)).unwrap_or_default(),
         };
         Ok(Self { inner })
     }
@@ -149,6 +163,20 @@ impl AdmissionRules {
         let told = found.into_iter().map(|found| told(py, found)).collect::<PyResult<Vec<_>>>()?;
         Ok((PyList::new(py, told)?, verdict.remaining))
     }
+
+    #[pyo3(signature = (inputs, judge, *, budget, only))]
+    fn hold(
+        &self,
+        py: Python<'_>,
+        inputs: &Bound<'_, AdmissionInputs>,
+        judge: Py<PyAny>,
+        budget: u64,
+        only: Vec<usize>,
+    ) -> bool {
+        let (inputs, judge) = (&inputs.get().inner, Asking { judge });
+        let verdict = py.detach(|| self.inner.evaluate(inputs, &Json::Null, &judge, budget, Some(&only)));
+        verdict.found.is_ok_and(|found| found.iter().all(|one| *one == Found::Bool(true)))
+    }
 }
 
 /// The value, and what went wrong.
@@ -209,6 +237,7 @@ fn is_cel_identifier(name: &str) -> bool {
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<AdmissionExpressions>()?;
+    module.add_class::<AdmissionNamespace>()?;
     module.add_class::<AdmissionInputs>()?;
     module.add_class::<AdmissionRules>()?;
     module.add_class::<AdmissionType>()?;

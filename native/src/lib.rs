@@ -26,6 +26,7 @@ mod identities;
 mod ingress;
 mod judged;
 mod launch;
+mod outgoing;
 mod pending;
 mod placement;
 mod protobuf;
@@ -69,6 +70,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ingress::register(module)?;
     judged::register(module)?;
     launch::register(module)?;
+    outgoing::register(module)?;
     pending::register(module)?;
     placement::register(module)?;
     protobuf::register(module)?;

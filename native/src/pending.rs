@@ -64,6 +64,11 @@ impl Pending {
         Self::end(slf, Outcome::Answer(answer)).map(|_| ())
     }
 
+    /// The same, of a result that is Python's.
+    pub fn settle(slf: &Bound<'_, Self>, result: PyResult<Py<PyAny>>) -> PyResult<()> {
+        Self::end(slf, result.map_or_else(Outcome::Error, Outcome::Value)).map(|_| ())
+    }
+
     fn call_soon(slf: &Bound<'_, Self>, callback: Py<PyAny>, context: Option<Py<PyAny>>) -> PyResult<()> {
         let py = slf.py();
         let keywords = PyDict::new(py);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use kubecore_front::forward::Forward;
 use kubecore_front::handoff::{Handoff, Reply, Serve};
 use kubecore_front::upgrade::switched;
+use kubecore_outgoing::Peer;
 use kubecore_streaming::port_forward::{self, Subject};
 use kubecore_streaming::{PodNetwork, Process, Session, Transport, Wanted, port_forward_channels, tunnel};
 use kubecore_tls::{Trust, client_config};
@@ -24,16 +25,26 @@ use crate::request::Request;
 
 /// What connections to backends show and expect; made once, shared by all.
 #[pyclass(frozen, module = "kubecore._native")]
-pub struct BackendTls(Arc<kubecore_front::rustls::ClientConfig>);
+pub struct BackendTls(pub Arc<kubecore_front::rustls::ClientConfig>);
 
 #[pymethods]
 impl BackendTls {
     #[new]
-    #[pyo3(signature = (*, identity=None, ca_pem=None, named=false))]
-    fn new(identity: Option<(Vec<u8>, Vec<u8>)>, ca_pem: Option<Vec<u8>>, named: bool) -> PyResult<Self> {
+    #[pyo3(signature = (*, identity=None, ca_pem=None, named=false, system=false))]
+    fn new(
+        identity: Option<(Vec<u8>, Vec<u8>)>,
+        ca_pem: Option<Vec<u8>>,
+        named: bool,
+        system: bool,
+    ) -> PyResult<Self> {
         let identity = identity.as_ref().map(|(certificate, key)| (certificate.as_slice(), key.as_slice()));
-        let issued = if named { Trust::Named } else { Trust::Issued };
-        let config = client_config(ca_pem.as_deref().map_or(Trust::Anyone, issued), identity);
+        let trust = match ca_pem.as_deref() {
+            Some(pem) if named => Trust::Named(pem),
+            Some(pem) => Trust::Issued(pem),
+            None if system => Trust::System,
+            None => Trust::Anyone,
+        };
+        let config = client_config(trust, identity);
         config.map(|config| Self(Arc::new(config))).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 }
@@ -60,10 +71,7 @@ fn forward(
     let patience = patience.map(Duration::try_from_secs_f64).transpose();
     let patience = patience.map_err(|_| PyValueError::new_err("not a duration"))?;
     request.reply(Reply::Forward(Box::new(Forward {
-        host,
-        port,
-        tls,
-        server_name,
+        peer: Peer { host, port, tls, server_name },
         user,
         patience,
         target,

@@ -84,8 +84,8 @@ class FrontProxy:
             pair = self._shown()
             identity = None if pair is None else (pair.certificate, pair.key)
             try:
-                ca_pem = None if backend.insecure else _authorities(backend)
-                found = _native.BackendTls(identity=identity, ca_pem=ca_pem, named=True)
+                ca_pem = None if backend.insecure else _authorities(backend) or None
+                found = _native.BackendTls(identity=identity, ca_pem=ca_pem, named=True, system=not backend.insecure)
             except ValueError:
                 raise Untrusted("unable to load root certificates: unable to parse bytes as PEM block") from None
             self._native[backend] = found
@@ -126,10 +126,5 @@ class FrontProxy:
 
 
 def _authorities(backend: Backend) -> bytes:
-    """PEM of the CAs that may have issued its certificate."""
-    if backend.ca_bundle:
-        return base64.b64decode(backend.ca_bundle)
-    known = ssl.create_default_context().get_ca_certs(binary_form=True)
-    if not known:
-        raise Untrusted("tls: failed to verify certificate: x509: certificate signed by unknown authority")
-    return "".join(map(ssl.DER_cert_to_PEM_cert, known)).encode()
+    """PEM of the CAs that may have issued its certificate; empty for the system's, or where nobody asks for one."""
+    return base64.b64decode(backend.ca_bundle)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -74,6 +74,7 @@ class Span:
             self.error = ""
 
 
+_NOTHING = nullcontext()
 _current: ContextVar[Span | None] = ContextVar("span", default=None)
 
 
@@ -95,15 +96,12 @@ def within(span: Span) -> Iterator[Span]:
         span.tracer.end(span)
 
 
-@contextmanager
-def step(name: str, attributes: Callable[[], Mapping[str, Value]], *, kind: int = INTERNAL) -> Iterator[Span | None]:
+def step(
+    name: str, attributes: Callable[[], Mapping[str, Value]], *, kind: int = INTERNAL
+) -> AbstractContextManager[Span | None]:
     """A step of the current span; none where there is none."""
     parent = _current.get()
-    if parent is None:
-        yield None
-        return
-    with within(parent.tracer.child(parent, name, kind, attributes())) as span:
-        yield span
+    return _NOTHING if parent is None else within(parent.tracer.child(parent, name, kind, attributes()))
 
 
 class Tracer:

@@ -6,31 +6,33 @@ kube-apiserver does with `--enable-aggregator-routing`: virtual addresses need n
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import math
 import posixpath
-import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
-from kubecore import node_network
+from kubecore import _native
 from kubecore.apiserver.tracing import spans
-from kubecore.apiserver.webhooks.bodies import HEADS, up_to
 from kubecore.apiserver.webhooks.credentials import NOBODY, Credential
-from kubecore.apiserver.webhooks.reviewing import load_pair
-from kubecore.apiserver.webhooks.wording import JSON_TYPE, empty, refused, said
-from kubecore.server_trust import trusting
+from kubecore.apiserver.webhooks.outgoing import Outgoing
+from kubecore.apiserver.webhooks.resolving import endpoint
+from kubecore.apiserver.webhooks.wording import JSON_TYPE, empty, refused
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from kubecore.apiserver.webhooks.resolving import Lookup
     from kubecore.clock import Clock
 
+# Status, Content-Type, Retry-After, body.
+Answer = tuple[int, str, str, bytes]
+
+_HTTPS = 443
 _LARGEST_ANSWER = 16 << 20
-_SESSIONS = 64
+_CLIENTS = 64
+# Of what is in a URL already.
+_OF_PATHS = "/%:@!$&'()*+,;=-._~"
 
 
 class WebhookError(Exception):
@@ -61,32 +63,46 @@ class Target:
     url: str = ""
     service: ServiceTarget | None = None
     ca_bundle: str = ""
+    authority: tuple[str, int] = field(init=False, compare=False)
+    """Host and port, by which credentials are found."""
+    host: str = field(init=False, compare=False)
+    """As a request names it."""
+    path: str = field(init=False, compare=False)
 
-    def authority(self) -> tuple[str, int]:
-        """Host and port, by which credentials are found."""
+    def __post_init__(self) -> None:
         if self.service is not None:
-            return self.service.host, self.service.port
-        parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or 443
-
-    def address(self, timeout_seconds: float) -> str:
-        """Where the request goes, with the time-out in whole seconds as a parameter, as upstream has it."""
-        if self.service is not None:
-            base, path = f"https://{self.service.host}:{self.service.port}", self.service.path
+            authority, path = (self.service.host, self.service.port), self.service.path
+            host = f"{authority[0]}:{authority[1]}"
         else:
             parts = urlsplit(self.url)
-            base, path = f"{parts.scheme}://{parts.netloc}", parts.path
-        return f"{base}{_clean(path)}?timeout={math.ceil(timeout_seconds)}s"
+            authority, path, host = (parts.hostname or "", _port(parts)), parts.path, parts.netloc
+        for name, value in (("authority", authority), ("host", host), ("path", _clean(path))):
+            object.__setattr__(self, name, value)
+
+    def asked_within(self, seconds: float) -> str:
+        """Path and query of the request, with the time-out in whole seconds as a parameter, as upstream has it."""
+        return f"{self.path}?timeout={math.ceil(seconds)}s"
+
+    def address(self, seconds: float) -> str:
+        return f"https://{self.host}{self.asked_within(seconds)}"
+
+
+def _port(parts: SplitResult) -> int:
+    """As a URL has it, which may be none; who asks there is told so."""
+    try:
+        return _HTTPS if parts.port is None else parts.port
+    except ValueError:
+        return -1
 
 
 def _clean(path: str) -> str:
     """As Go's `path.Join` makes it, by which client-go puts paths together: without empty, `.` and `..` parts, whatever
-    stands in a configuration (controller-runtime's envtest has two slashes in its URLs)."""
-    return "/" + posixpath.normpath(f"/{path}").lstrip("/")
+    stands in a configuration (controller-runtime's envtest has two slashes in its URLs). What no URL has is escaped."""
+    return quote("/" + posixpath.normpath(f"/{path}").lstrip("/"), safe=_OF_PATHS)
 
 
-# Upstream's, by which webhooks know who asks.
-_USER_AGENT = "kube-apiserver-admission"
+# Upstream's `User-Agent`, by which webhooks know who asks.
+_TOLD = (("Content-Type", JSON_TYPE), ("Accept", f"{JSON_TYPE}, */*"), ("User-Agent", "kube-apiserver-admission"))
 
 
 class WebhookCaller:
@@ -95,103 +111,76 @@ class WebhookCaller:
     def __init__(self, lookup: Lookup, clock: Clock) -> None:
         self._lookup = lookup
         self._clock = clock
-        self._sessions: dict[tuple[str, bytes], aiohttp.ClientSession] = {}
+        self._outgoing = Outgoing("the call of a webhook")
+        self._clients: dict[tuple[str, bytes], _native.OutgoingClient] = {}
 
     async def post(
         self, target: Target, body: bytes, *, timeout_seconds: float, credential: Credential = NOBODY
     ) -> bytes:
         """The body of a success. Raises WebhookError for anything else, redirections included."""
-        # A Task of its own: handlers run without one, and a time-out needs something to cancel.
-        call = self._timely(target, body, timeout_seconds, credential)
-        return await asyncio.get_running_loop().create_task(call, name="webhook")
-
-    async def _timely(self, target: Target, body: bytes, seconds: float, credential: Credential) -> bytes:
-        address = target.address(seconds)
+        began = self._clock.monotonic()
         try:
-            async with self._clock.outside(seconds):
-                return await self._post(target, address, body, credential)
-        except TimeoutError:
-            raise WebhookError(f'Post "{address}": context deadline exceeded') from None
-
-    async def _post(self, target: Target, address: str, body: bytes, credential: Credential) -> bytes:
-        import aiohttp
-        from multidict import CIMultiDict
-
-        told = {"Content-Type": JSON_TYPE, "Accept": f"{JSON_TYPE}, */*", "User-Agent": _USER_AGENT}
-        largest = max(_LARGEST_ANSWER, 4 * len(body))
-        try:
-            began = self._clock.monotonic()
-            headers = CIMultiDict((*told.items(), *await credential.shown(self._clock)))
-            session = self._session(target, credential)
-            with spans.step("HTTP POST", lambda: {"url.full": address}, kind=spans.CLIENT) as span:
-                if span is not None:
-                    headers[spans.HEADER] = span.header
-                async with session.post(address, data=body, headers=headers, allow_redirects=False) as answer:
-                    got = await up_to(largest + 1, answer)
-                if span is not None:
-                    span.answered(answer.status)
-        except TimeoutError:
-            raise
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise WebhookError(f'Post "{address}": {said(error)}') from None
-        if len(got) > largest:
-            raise WebhookError(f'Post "{address}": the answer is larger than {largest} bytes')
-        if answer.status == 401:
+            status, content_type, _, got = await self._asked(target, body, timeout_seconds, credential)
+        except _native.UnfinishedAnswer as error:
+            why = f"unexpected error when reading response body. Please retry. Original error: {error}"
+            raise WebhookError(why) from None
+        except (OSError, ValueError) as error:
+            raise WebhookError(f'Post "{target.address(timeout_seconds)}": {error}') from None
+        if status == 401:
             credential.refused(began)
-        if not 200 <= answer.status <= 206:
-            raise WebhookError(refused(answer.status, got, answer.headers.get("Content-Type") or ""), answer.status)
+        if not 200 <= status <= 206:
+            raise WebhookError(refused(status, got, content_type), status)
         if not got:
-            raise WebhookError(empty(answer.status, answer.headers.get("Content-Type") or ""))
+            raise WebhookError(empty(status, content_type))
         return got
 
-    def _session(self, target: Target, credential: Credential) -> aiohttp.ClientSession:
+    async def _asked(self, target: Target, body: bytes, seconds: float, credential: Credential) -> Answer:
+        """Raises OSError, also TimeoutError and UnfinishedAnswer, and ValueError."""
+        headers = [("Host", target.host), *_TOLD, *await credential.shown(self._clock)]
+        client, (name, port) = self._client(target, credential), target.authority
+        if port < 0:
+            raise ValueError(f"dial tcp: address {target.host.rpartition(':')[2]}: invalid port")
+        with (
+            spans.step("HTTP POST", lambda: {"url.full": target.address(seconds)}, kind=spans.CLIENT) as span,
+            self._clock.elsewhere(),
+        ):
+            if span is not None:
+                headers.append((spans.HEADER, span.header))
+            post = partial(self._outgoing.calls.post, client, name, port, target.asked_within(seconds), headers, body)
+            post = partial(post, seconds=seconds, largest=max(_LARGEST_ANSWER, 4 * len(body)))
+            place = None if client.keeps(name, port) else endpoint(self._lookup, name, port)
+            while (answer := await post(place=place)) is None:
+                # The connection that was kept has ended meanwhile.
+                place = endpoint(self._lookup, name, port)
+            if span is not None:
+                span.answered(answer[0])
+        return answer
+
+    def _client(self, target: Target, credential: Credential) -> _native.OutgoingClient:
+        """Raises ValueError for certificates that are none, and for a certificate and key that are no pair."""
         key = target.ca_bundle, credential.certificate
-        found = self._sessions.pop(key, None)
+        found = self._clients.pop(key, None)
         if found is None:
-            import aiohttp
-
-            from kubecore.apiserver.webhooks.resolving import ClusterResolver
-
-            if len(self._sessions) >= _SESSIONS:
-                self._retire()
-            context = _context(target.ca_bundle, credential)
-            connector = aiohttp.TCPConnector(
-                ssl=context,
-                resolver=ClusterResolver(self._lookup),
-                use_dns_cache=False,
-                limit=0,
-                socket_factory=node_network.of_address,
-            )
-            found = aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(total=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                **HEADS,
-            )
-        self._sessions[key] = found
+            if len(self._clients) >= _CLIENTS:
+                # That which was used longest ago; requests under way are answered.
+                del self._clients[next(iter(self._clients))]
+            found = _native.OutgoingClient(_tls(target.ca_bundle, credential))
+        self._clients[key] = found
         return found
 
-    def _retire(self) -> None:
-        """Lets go of the session that was used longest ago; requests under way in it fail."""
-        oldest = next(iter(self._sessions))
-        asyncio.get_running_loop().create_task(self._sessions.pop(oldest).close(), name="webhook session")
-
     async def close(self) -> None:
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        self._outgoing.close()
+        self._clients.clear()
 
 
-def _context(ca_bundle: str, credential: Credential) -> ssl.SSLContext:
-    """Raises ValueError for a bundle that is none, and for a certificate and key that are no pair."""
-    pem = base64.b64decode(ca_bundle).decode("ascii", "replace").strip()
+def _tls(ca_bundle: str, credential: Credential) -> _native.BackendTls:
+    pem = base64.b64decode(ca_bundle)
     try:
-        context = trusting(pem)
-    except ssl.SSLError:
+        _native.BackendTls(ca_pem=pem or None, named=True, system=True)
+    except ValueError:
         raise ValueError("unable to load root certificates: unable to parse bytes as PEM block") from None
-    if credential.certificate:
-        try:
-            load_pair(context, credential.certificate, credential.key)
-        except ssl.SSLError as error:
-            raise ValueError(f"tls: {error}") from None
-    return context
+    identity = (credential.certificate, credential.key) if credential.certificate else None
+    try:
+        return _native.BackendTls(identity=identity, ca_pem=pem or None, named=True, system=True)
+    except ValueError as error:
+        raise ValueError(f"tls: {error}") from None

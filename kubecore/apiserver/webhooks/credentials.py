@@ -62,7 +62,8 @@ class Credentials:
 
     def of(self, host: str, port: int) -> Credential:
         """The first that is named for the host: by name, by `*.` and what the name ends with, or `*`."""
-        for name in _names(host, port):
+        # Most of the time there are none.
+        for name in _names(host, port) if self.by_name else ():
             if (found := self.by_name.get(name)) is not None:
                 return found
         return self.otherwise

@@ -7,10 +7,7 @@
 mod identity;
 mod links;
 mod pages;
-mod pool;
-mod problem;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,21 +15,17 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::http1::SendRequest;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use kubecore_core::authn::UserInfo;
 use kubecore_core::status::Status;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use kubecore_outgoing::{Peer, Problem, Stage, connect};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 
 use self::links::Links;
 pub use self::pages::Page;
-pub use self::pool::Pool;
-use self::problem::Problem;
 use crate::authz::HeldRight;
 use crate::body::Body;
 use crate::exchange::Exchange;
@@ -41,13 +34,10 @@ use crate::request_body::Sent;
 use crate::server::Server;
 use crate::{service, status};
 
-const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A refusal to switch is passed on within this time and up to this length.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
 const REFUSAL_BYTES: usize = 1 << 20;
 const BUFFER: usize = 64 * 1024;
-/// Of an answer; hyper by itself takes a hundred.
-const MOST_HEADERS: usize = 1000;
 /// How long a side that does not read may hold up the end of its connection.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -78,12 +68,8 @@ const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 /// Where a request goes.
 #[derive(Clone)]
 pub struct Forward {
-    pub host: String,
-    pub port: u16,
-    pub tls: Option<Arc<ClientConfig>>,
-    /// What the backend's certificate is for, where that is not its host.
-    pub server_name: Option<String>,
-    /// The backend is an extension API server: it is told who asks, believes it by what `tls` shows, and is kept
+    pub peer: Peer,
+    /// The backend is an extension API server: it is told who asks, believes it by what `peer.tls` shows, and is kept
     /// connections to. What we have to say ourselves is plain text, as upstream's aggregator has it.
     pub user: Option<Arc<UserInfo>>,
     /// How long the answer may take.
@@ -170,7 +156,7 @@ impl Server {
             identity::tell(user, request.headers_mut())
                 .map_err(|name| Problem::of(&format!("net/http: invalid header field value for {name:?}")))?;
         }
-        while keeps && let Some(mut sender) = self.pool.take(forward) {
+        while keeps && let Some(mut sender) = self.pool.take(&forward.peer) {
             match sender.try_send_request(request).await {
                 Ok(answer) => {
                     self.keep(forward, sender);
@@ -183,7 +169,7 @@ impl Server {
                 },
             }
         }
-        let mut sender = connect(forward).await?;
+        let mut sender = connect(&forward.peer).await?;
         let answer = sender.send_request(request).await.map_err(broken)?;
         if keeps {
             self.keep(forward, sender);
@@ -193,10 +179,10 @@ impl Server {
 
     /// The connection waits for the next request once this one's answer has been read.
     fn keep(self: &Arc<Self>, forward: &Forward, mut sender: SendRequest<Sent>) {
-        let (server, forward) = (self.clone(), forward.clone());
+        let (server, peer) = (self.clone(), forward.peer.clone());
         self.handle().spawn(async move {
             if sender.ready().await.is_ok() {
-                server.pool.put(&forward, sender);
+                server.pool.put(peer, sender);
             }
         });
     }
@@ -258,14 +244,6 @@ async fn join(client: impl Stream, backend: impl Stream) {
     let _ = tokio::time::timeout(CLOSING, closed).await;
 }
 
-fn authority(forward: &Forward) -> String {
-    if forward.host.contains(':') {
-        format!("[{}]:{}", forward.host, forward.port)
-    } else {
-        format!("{}:{}", forward.host, forward.port)
-    }
-}
-
 /// What we have to say ourselves, as a Status; in plain text where we aggregate.
 fn refusal(exchange: &Exchange, forward: &Forward, told: &Status) -> Response<Body> {
     if forward.user.is_none() {
@@ -279,37 +257,13 @@ fn refusal(exchange: &Exchange, forward: &Forward, told: &Status) -> Response<Bo
 }
 
 fn unreachable(forward: &Forward, problem: &Problem, switching: bool) -> Status {
-    if switching && forward.user.is_some() && !problem.dialing {
+    if switching && forward.user.is_some() && problem.stage != Stage::Dialing {
         return status::unknown(&problem.text);
     }
     if switching {
         return status::unknown(&format!("error dialing backend: {}", problem.text));
     }
     Status::unavailable(format!("error trying to reach service: {}", problem.text))
-}
-
-async fn connect(forward: &Forward) -> Result<SendRequest<Sent>, Problem> {
-    let stream = tokio::time::timeout(DIAL_TIMEOUT, dial(forward))
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        .map_err(|error| Problem::dialing(forward, &error))?;
-    let mut protocol = http1::Builder::new();
-    protocol.max_headers(MOST_HEADERS).allow_obsolete_multiline_headers_in_responses(true);
-    let shaken = protocol.handshake(TokioIo::new(stream)).await;
-    let (sender, connection) = shaken.map_err(|error| Problem::of(&error.to_string()))?;
-    // Ends with the answer's body, is kept for the next request, or given away when the backend switches.
-    tokio::spawn(connection.with_upgrades());
-    Ok(sender)
-}
-
-async fn dial(forward: &Forward) -> io::Result<Box<dyn Stream>> {
-    let socket = kubecore_sockets::connect_to(&forward.host, forward.port).await?;
-    socket.set_nodelay(true)?;
-    let Some(config) = &forward.tls else { return Ok(Box::new(socket)) };
-    let name = forward.server_name.as_ref().unwrap_or(&forward.host);
-    let name = ServerName::try_from(name.clone())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a host name"))?;
-    Ok(Box::new(TlsConnector::from(config.clone()).connect(name, socket).await?))
 }
 
 fn request_headers(exchange: &Exchange, forward: &Forward, switching: bool) -> HeaderMap {
@@ -335,7 +289,7 @@ fn request_headers(exchange: &Exchange, forward: &Forward, switching: bool) -> H
     if let (Some(prefix), false) = (&forward.prefix, switching) {
         let path = forward.target.split('?').next().unwrap_or("/");
         set(&mut headers, "x-forwarded-uri", &format!("{prefix}{path}"));
-        let own = authority(forward);
+        let own = forward.peer.authority();
         let (host, secure) = if forward.user.is_some() {
             (own.as_str(), true)
         } else {
@@ -348,7 +302,7 @@ fn request_headers(exchange: &Exchange, forward: &Forward, switching: bool) -> H
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     if !headers.contains_key(header::HOST) {
-        set(&mut headers, "host", &authority(forward));
+        set(&mut headers, "host", &forward.peer.authority());
     }
     headers
 }
@@ -409,7 +363,7 @@ fn pass_on(exchange: &Exchange, forward: &Forward, answer: Response<Incoming>) -
 fn links(prefix: &str, forward: &Forward, exchange: &Exchange) -> Links {
     Links {
         prefix: prefix.to_owned(),
-        backend: [authority(forward), forward.host.clone()],
+        backend: [forward.peer.authority(), forward.peer.host.clone()],
         asked: exchange.header(header::HOST).unwrap_or("").to_owned(),
     }
 }

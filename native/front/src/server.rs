@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use kubecore_core::clock::Clock;
 use kubecore_core::rbac::PolicyStore;
+use kubecore_outgoing::{Peer, Pool};
 use parking_lot::RwLock;
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -25,7 +26,6 @@ use crate::authz::Authorizer;
 use crate::connection::{self, Connection};
 use crate::delegation::Delegation;
 use crate::flow::Flow;
-use crate::forward::Pool;
 use crate::handoff::{Callback, Handoff, Pending};
 use crate::hands::{Hands, Measure};
 use crate::health::Health;
@@ -36,6 +36,7 @@ use crate::lifespan::Phase;
 use crate::metrics::Metrics;
 use crate::passes::Passes;
 use crate::plain_http;
+use crate::request_body::Sent;
 use crate::routes::RouteTable;
 use crate::tracing::Tracing;
 
@@ -95,7 +96,7 @@ pub struct Server {
     pub limits: Limits,
     pub clock: Clock,
     pub routes: RouteTable,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Pool<Peer, Sent>,
     /// What others serve.
     pub delegation: Delegation,
     pub authenticator: Arc<Authenticator>,

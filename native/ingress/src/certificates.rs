@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use kubecore_tls::{TlsError, certificates, private_key};
+use kubecore_tls::{TlsError, certificates, private_key, provider};
 use rustc_hash::FxHashMap;
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -18,7 +18,7 @@ pub struct Certificate(Arc<CertifiedKey>);
 impl Certificate {
     /// Errors: broken PEM, a key of an unknown kind, a key that is another certificate's.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let provider = ring::default_provider();
+        let provider = provider();
         Ok(Self(Arc::new(CertifiedKey::from_der(certificates(chain)?, private_key(key)?, &provider)?)))
     }
 }
@@ -68,7 +68,7 @@ impl ResolvesServerCert for Certificates {
 
 /// HTTP/2 and HTTP/1.1, TLS 1.2 and 1.3, sessions resumed by tickets.
 pub fn server_config(certificates: Arc<Certificates>) -> Result<ServerConfig, TlsError> {
-    let provider: Arc<crypto::CryptoProvider> = Arc::new(ring::default_provider());
+    let provider: Arc<crypto::CryptoProvider> = Arc::new(provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()

@@ -2,13 +2,15 @@
 //! that Go reads; what is signed with their keys can be told all the same.
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls13_signature_with_raw_key};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer};
 use rustls::{CertificateError, DigitallySignedStruct, Error};
 use x509_parser::asn1_rs::{Any, FromDer};
+use x509_parser::extensions::ExtendedKeyUsage;
 use x509_parser::prelude::X509Certificate;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 
+use crate::provider::provider;
 use crate::trust::may_issue;
 
 fn parsed<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Error> {
@@ -74,14 +76,48 @@ pub fn is_plain_and_issued(
     own.version() == X509Version::V1
         && own.extensions().is_empty()
         && is_in_time(&own, now)
-        && authorities.iter().filter(|one| may_issue(one)).any(|authority| {
-            parsed(authority).is_ok_and(|authority| {
-                authority.subject().as_raw() == own.issuer().as_raw()
-                    && is_in_time(&authority, now)
-                    && may_sign_for_clients(&authority)
-                    && is_signed_by(certificate, &own, authority.public_key())
-            })
+        && is_issued(certificate, &own, authorities, now, |authority| {
+            may_be_for(authority, |usage| usage.client_auth)
         })
+}
+
+/// Whether a server's certificate that is an authority's, too, holds now (Unix seconds) and is issued by one of the
+/// authorities themselves: webpki takes such a certificate for no server's, Go does.
+pub fn is_authority_and_issued(
+    certificate: &CertificateDer<'_>,
+    authorities: &[CertificateDer<'_>],
+    now: u64,
+) -> bool {
+    let Ok(own) = parsed(certificate) else { return false };
+    let may_serve = |one: &X509Certificate<'_>| may_be_for(one, |usage| usage.server_auth);
+    // What names an authority may vouch for is looked at by webpki alone.
+    let is_free = |one: &X509Certificate<'_>| one.name_constraints().is_ok_and(|limits| limits.is_none());
+    own.version() == X509Version::V3
+        && may_issue(certificate)
+        && own.iter_extensions().all(|one| !one.critical || !one.parsed_extension().unsupported())
+        && is_in_time(&own, now)
+        && may_serve(&own)
+        && is_issued(certificate, &own, authorities, now, |authority| {
+            may_serve(authority) && is_free(authority)
+        })
+}
+
+fn is_issued(
+    der: &[u8],
+    certificate: &X509Certificate<'_>,
+    authorities: &[CertificateDer<'_>],
+    now: u64,
+    fits: impl Fn(&X509Certificate<'_>) -> bool,
+) -> bool {
+    authorities.iter().filter(|one| may_issue(one)).any(|authority| {
+        parsed(authority).is_ok_and(|authority| {
+            authority.subject().as_raw() == certificate.issuer().as_raw()
+                && is_in_time(&authority, now)
+                && may_sign(&authority)
+                && fits(&authority)
+                && is_signed_by(der, certificate, authority.public_key())
+        })
+    })
 }
 
 fn is_in_time(certificate: &X509Certificate<'_>, now: u64) -> bool {
@@ -89,20 +125,21 @@ fn is_in_time(certificate: &X509Certificate<'_>, now: u64) -> bool {
     (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now)
 }
 
-fn may_sign_for_clients(authority: &X509Certificate<'_>) -> bool {
-    let signs =
-        authority.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()));
-    let for_clients = authority
-        .extended_key_usage()
-        .is_ok_and(|usage| usage.is_none_or(|usage| usage.value.any || usage.value.client_auth));
-    signs && for_clients
+fn may_sign(authority: &X509Certificate<'_>) -> bool {
+    authority.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
+}
+
+/// Whether what it is used for is not limited to anything else.
+fn may_be_for(certificate: &X509Certificate<'_>, purpose: impl Fn(&ExtendedKeyUsage<'_>) -> bool) -> bool {
+    let usage = certificate.extended_key_usage();
+    usage.is_ok_and(|usage| usage.is_none_or(|usage| usage.value.any || purpose(usage.value)))
 }
 
 fn is_signed_by(der: &[u8], certificate: &X509Certificate<'_>, key: &SubjectPublicKeyInfo<'_>) -> bool {
     // What is signed is behind us, by which algorithm comes next.
     let said = opened(der).and_then(|(inside, _)| opened(inside)).and_then(|(_, rest)| opened(rest));
     let Some((by, _)) = said else { return false };
-    let all = ring::default_provider().signature_verification_algorithms.all;
+    let all = provider().signature_verification_algorithms.all;
     let fitting: Vec<_> = all.iter().copied().filter(|one| one.signature_alg_id().as_ref() == by).collect();
     let signed = certificate.tbs_certificate.as_ref();
     holds(key, &fitting, (signed, &certificate.signature_value.data))
@@ -174,7 +211,7 @@ mod tests {
 
     /// What a server says to a client that shows one's certificate and signs with another's key.
     fn shaken(shown: &Pair, signer: &Pair, version: &'static SupportedProtocolVersion) -> Result<(), Error> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(provider());
         let key_of = |pair: &Pair| PrivatePkcs8KeyDer::from(pair.pkcs8.clone());
         let algorithms = provider.signature_verification_algorithms;
         let own = pair(VERSION_THREE);

@@ -1,6 +1,7 @@
 //! TLS as every part of kubecore sets it up: what is made of PEM, and whom servers and clients trust.
 
 mod by_key;
+mod provider;
 mod serving;
 mod trust;
 
@@ -9,12 +10,13 @@ use std::sync::Arc;
 pub use rustls::ServerConfig;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 pub use crate::by_key::is_plain_and_issued;
+pub use crate::provider::provider;
 pub use crate::serving::ServingCertificate;
 use crate::trust::{AnyClient, AnyName, Named, Trusted, may_issue};
 
@@ -38,6 +40,9 @@ pub enum Trust<'a> {
     Issued(&'a [u8]),
     /// Issued by these for the name that is asked for.
     Named(&'a [u8]),
+    /// Issued for that name by one of the authorities that this machine trusts (`SSL_CERT_FILE`, `SSL_CERT_DIR`, or where
+    /// its distribution keeps them).
+    System,
 }
 
 /// Certificates of a PEM text, of which there must be one at least.
@@ -63,7 +68,7 @@ pub fn authorities(pem: &[u8]) -> Result<RootCertStore, TlsError> {
 /// A server configuration that offers HTTP/2 and HTTP/1.1 and asks for a client certificate. Every one is let through
 /// and for the authenticator to judge, so that a bad one gets a 401.
 pub fn server_config(certificate: Arc<ServingCertificate>) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(provider());
     let clients = Arc::new(AnyClient(provider.signature_verification_algorithms));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -75,7 +80,7 @@ pub fn server_config(certificate: Arc<ServingCertificate>) -> Result<ServerConfi
 
 /// `identity`: certificate and key to show, in PEM.
 pub fn client_config(trust: Trust<'_>, identity: Option<(&[u8], &[u8])>) -> Result<ClientConfig, TlsError> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(provider());
     let verifier = verifier(trust, &provider)?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -96,6 +101,25 @@ fn trusted(pem: &[u8]) -> Result<(Trusted, RootCertStore), TlsError> {
     Ok((Trusted(all), roots))
 }
 
+/// The same of this machine's. One that cannot be read vouches for nobody.
+fn trusted_here() -> (Trusted, RootCertStore) {
+    let (all, mut roots) = (rustls_native_certs::load_native_certs().certs, RootCertStore::empty());
+    roots.add_parsable_certificates(all.iter().filter(|one| may_issue(one)).cloned());
+    (Trusted(all), roots)
+}
+
+/// Of a server with the name that is asked for.
+fn named(
+    (trusted, roots): (Trusted, RootCertStore),
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    let any = !roots.is_empty();
+    let builder = || WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let issued = any.then(|| builder().build()).transpose();
+    let issued = issued.map_err(|error| rustls::Error::General(error.to_string()))?;
+    Ok(Arc::new(Named { trusted, issued, algorithms: provider.signature_verification_algorithms }))
+}
+
 fn verifier(
     trust: Trust<'_>,
     provider: &Arc<CryptoProvider>,
@@ -107,13 +131,7 @@ fn verifier(
             let (trusted, roots) = trusted(pem)?;
             Ok(Arc::new(AnyName { roots: Some((trusted, roots)), algorithms }))
         }
-        Trust::Named(pem) => {
-            let (trusted, roots) = trusted(pem)?;
-            let builder =
-                || WebPkiServerVerifier::builder_with_provider(Arc::new(roots.clone()), provider.clone());
-            let issued = (!roots.is_empty()).then(|| builder().build()).transpose();
-            let issued = issued.map_err(|error| rustls::Error::General(error.to_string()))?;
-            Ok(Arc::new(Named { trusted, issued, algorithms }))
-        }
+        Trust::Named(pem) => named(trusted(pem)?, provider),
+        Trust::System => named(trusted_here(), provider),
     }
 }

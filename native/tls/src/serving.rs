@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::{TlsError, certificates, private_key};
+use crate::{TlsError, certificates, private_key, provider};
 
 /// Handshakes that begin after `replace` are shown the new one; connections go on with what they began with.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ impl ServingCertificate {
 
 fn read(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Arc<CertifiedKey>, TlsError> {
     let (chain, key) = (certificates(certificate_pem)?, private_key(key_pem)?);
-    Ok(Arc::new(CertifiedKey::from_der(chain, key, &ring::default_provider())?))
+    Ok(Arc::new(CertifiedKey::from_der(chain, key, &provider())?))
 }
 
 impl ResolvesServerCert for ServingCertificate {

@@ -143,7 +143,9 @@ impl ServerCertVerifier for Named {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if !self.trusted.has(end_entity, now)? {
+        if !self.trusted.has(end_entity, now)?
+            && !by_key::is_authority_and_issued(end_entity, &self.trusted.0, now.as_secs())
+        {
             let issued = self.issued.as_ref().ok_or(CertificateError::UnknownIssuer)?;
             return issued.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         }

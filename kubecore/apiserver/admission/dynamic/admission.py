@@ -146,6 +146,7 @@ class DynamicAdmission:
         revision = self._changes.revision
         if revision == self._seen:
             return
+        self._judging.targets.forget()
         self._mutating = _Webhooks(webhooks_of(self._stored(_MUTATING)), self.versions)
         self._validating = _Webhooks(webhooks_of(self._stored(_VALIDATING)), self.versions)
         policies = mutating_policies(self._stored(_MUTATING_POLICIES), self._stored(f"mutating{_BINDINGS}"))
@@ -155,6 +156,18 @@ class DynamicAdmission:
         every = (self._mutating, self._validating, self._changing, self._refusing)
         self._any = any(one.all for one in every)
         self._seen = revision
+
+    @property
+    def mutates(self) -> bool:
+        """Whether anybody is there who may want to change requests."""
+        self._refresh()
+        return bool(self._mutating.all or self._changing.all)
+
+    @property
+    def validates(self) -> bool:
+        """Whether anybody is there who may want to refuse them."""
+        self._refresh()
+        return bool(self._validating.all or self._refusing.all)
 
     def _stored(self, key: str) -> list[JSON]:
         """Configurations; none where their kind is not served, or nobody is to ask them."""

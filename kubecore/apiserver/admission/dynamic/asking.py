@@ -151,7 +151,7 @@ class Asking:
     ) -> Answer:
         seconds = min(ctx.seconds_left(), webhook.seconds)
         try:
-            credential = self._credentials[mutating].of(*webhook.target.authority())
+            credential = self._credentials[mutating].of(*webhook.target.authority)
             answer = await self._caller.post(webhook.target, body, timeout_seconds=seconds, credential=credential)
             return reviews.answer_of(answer, version, uid, mutating=mutating)
         except WebhookError as error:

@@ -7,20 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from kubecore import _native
-from kubecore.api import meta
 from kubecore.api.errors import aggregated
 from kubecore.apiserver.admission.dynamic.reviews import request_of
 from kubecore.apiserver.authorization.authorizer import Unanswered
-from kubecore.apiserver.registry.codec import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kubecore.api.scheme import Resource
-    from kubecore.apiserver.admission.dynamic.rules import Namespaces
     from kubecore.apiserver.admission.dynamic.subjects import Form, Subject
     from kubecore.apiserver.authorization.authorizer import Decision
     from kubecore.apiserver.registry.strategy import User
@@ -30,7 +25,6 @@ JSON = dict[str, Any]
 Question = tuple[str, str | None, str, str, str, str, str, str, str]
 
 MATCH_BUDGET = 2_500_000
-_NAMESPACE_METADATA = tuple(one for one in meta.FIELDS if one not in ("selfLink", "ownerReferences", "managedFields"))
 
 
 Found = tuple[list[tuple[bool | str | bytes | None, str | None]], int]
@@ -76,30 +70,30 @@ class Judgement:
             if self._open is not None:
                 raise self._open
 
+    def holds(
+        self, rules: _native.AdmissionRules, inputs: _native.AdmissionInputs, *, budget: int, only: list[int]
+    ) -> bool:
+        """Whether all of these expressions, which see no parameters, are known to be true; else they are to be
+        evaluated to hear why."""
+        self._open = None
+        return rules.hold(inputs, self, budget=budget, only=only) and self._open is None
+
 
 def _service_account(namespace: str, name: str) -> User:
     groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
     return _native.UserInfo(f"system:serviceaccount:{namespace}:{name}", "", groups)
 
 
-def inputs_of(subject: Subject, target: Resource, form: Form, namespace: bytes | None) -> _native.AdmissionInputs:
+def inputs_of(
+    subject: Subject, target: Resource, form: Form, namespace: _native.AdmissionNamespace | None
+) -> _native.AdmissionInputs:
     """`namespace` is the one of the request, if expressions are to see it."""
     return _native.AdmissionInputs(
         object=form.object,
         old=form.old,
-        request=orjson.dumps(request_of(subject, target)),
+        request=request_of(subject, target),
         namespace=namespace,
     )
-
-
-def namespace_object(namespaces: Namespaces, subject: Subject) -> bytes | None:
-    """The namespace as expressions see it. Raises 404."""
-    if not subject.namespace:
-        return None
-    stored = loads(namespaces.stored(subject.namespace))
-    metadata = stored["metadata"]
-    kept = {name: metadata[name] for name in _NAMESPACE_METADATA if name in metadata}
-    return orjson.dumps({"metadata": kept, "spec": stored.get("spec") or {}, "status": stored.get("status") or {}})
 
 
 class Matched(NamedTuple):

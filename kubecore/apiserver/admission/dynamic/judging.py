@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from kubecore.apiserver.admission.dynamic.conditions import (
@@ -10,13 +11,12 @@ from kubecore.apiserver.admission.dynamic.conditions import (
     Matched,
     inputs_of,
     matched,
-    namespace_object,
 )
-from kubecore.apiserver.admission.dynamic.rules import object_selected
+from kubecore.apiserver.admission.dynamic.rules import Targets, object_selected
 from kubecore.apiserver.admission.metrics import VALIDATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from kubecore import _native
     from kubecore.api.scheme import Resource
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NO_PARAMS: Sequence[None] = (None,)
 # For all expressions of a policy over one request and one parameter.
 BUDGET = 10_000_000
 
@@ -46,7 +47,7 @@ class Judging:
         clock: Clock,
         metrics: AdmissionMetrics,
     ) -> None:
-        self._versions = versions
+        self.targets = Targets(versions.equivalents, versions.are_fixed)
         self._parameters = parameters
         self._namespaces = namespaces
         self._authorizer = authorizer
@@ -63,14 +64,16 @@ class Judging:
         return target
 
     async def params(self, policy: Policy, binding: Binding, subject: Subject) -> Sequence[bytes | None]:
-        """Each of a binding's parameters, [None] where it has none; [] where it is not for the request. Raises as
+        """Each of a binding's parameters, (None,) where it has none; [] where it is not for the request. Raises as
         `target`."""
         if binding.match is not None and self._matched(binding.match, subject) is None:
             return []
+        if policy.param_kind is None:
+            return _NO_PARAMS
         return await self._parameters.collect(policy.param_kind, binding.params, subject.namespace)
 
     def _matched(self, match: Match, subject: Subject) -> Resource | None:
-        target = match.target(subject, self._versions.equivalents)
+        target = self.targets.of(match, subject)
         if target is None:
             return None
         if not object_selected(match.objects, subject) or not self._namespaces.selected(match.namespaces, subject):
@@ -99,7 +102,7 @@ class Judging:
 
     async def inputs(self, subject: Subject, target: Resource) -> _native.AdmissionInputs:
         """Raises 404 for a namespace that is not there."""
-        namespace = namespace_object(self._namespaces, subject) if subject.placed else None
+        namespace = self._namespaces.shown(subject.namespace) if subject.placed else None
         return inputs_of(subject, target, await subject.form(target), namespace)
 
 

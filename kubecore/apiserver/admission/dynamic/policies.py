@@ -77,6 +77,16 @@ class Policy:
     mutations: tuple[tuple[int, str], ...] = ()
     """Places of expressions and the types of patches they make, in order."""
     reinvoked: bool = False
+    places: list[int] = field(init=False)
+    """Of the validations."""
+    is_plain: bool = field(init=False)
+    """It is for all requests that it matches, and its validations are all there is to it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "places", list(self.validations))
+        more = self.param_kind is not None or self.conditions or self.annotations
+        plain = not more and any(binding.match is None for binding in self.bindings)
+        object.__setattr__(self, "is_plain", plain)
 
 
 class _Expressions:

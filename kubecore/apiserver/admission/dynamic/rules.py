@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kubecore.api import errors, meta
+from kubecore import _native
+from kubecore.api import meta
 from kubecore.api.selectors import Selector
-from kubecore.apiserver.registry.codec import loads
+from kubecore.apiserver.admission.held_namespaces import HeldNamespaces
+from kubecore.apiserver.registry.codec import dumps
 
 if TYPE_CHECKING:
     from kubecore.api.scheme import Resource
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 
 _NAMESPACES = ("", "v1", "namespaces")
-_KNOWN = 4096
 
 
 class Rule(NamedTuple):
@@ -122,6 +123,37 @@ class Match:
         return None
 
 
+class Targets:
+    """What requests are seen as by whoever is for them. Most requests are of few sorts: what is found is remembered for
+    as long as there are the same matches (`forget`)."""
+
+    def __init__(self, equivalents: Equivalents, are_fixed: Callable[[Resource], bool]) -> None:
+        """`are_fixed`: what versions a resource has will not change."""
+        self._equivalents = equivalents
+        self._are_fixed = are_fixed
+        self._known: dict[tuple[Match, str, str, str, str, bool], Resource | None] = {}
+
+    def of(self, match: Match, subject: Subject) -> Resource | None:
+        resource = subject.resource
+        sort = (
+            match,
+            resource.api_version,
+            resource.plural,
+            subject.subresource,
+            subject.operation,
+            subject.placed,
+        )
+        if sort in self._known:
+            return self._known[sort]
+        found = match.target(subject, self._equivalents)
+        if self._are_fixed(resource) and not match.is_named:
+            self._known[sort] = found
+        return found
+
+    def forget(self) -> None:
+        self._known.clear()
+
+
 def _selector(selector: JSON | None) -> Selector | None:
     """None for one that selects everything, or that is not given."""
     if selector is None:
@@ -136,18 +168,15 @@ def is_placed(resource: Resource, namespace: str) -> bool:
 
 
 class Namespaces:
-    """Labels of namespaces, and namespaces as they are."""
+    """Labels of namespaces, and namespaces as expressions see them."""
 
     def __init__(self, cacher: Cacher) -> None:
-        self._cacher = cacher
-        self._labels: dict[str, tuple[int, Mapping[str, str]]] = {}
+        self._labels: HeldNamespaces[Mapping[str, str]] = HeldNamespaces(cacher, meta.labels)
+        self._shown: HeldNamespaces[_native.AdmissionNamespace] = HeldNamespaces(cacher, _shown)
 
-    def stored(self, name: str) -> bytes:
+    def shown(self, name: str) -> _native.AdmissionNamespace:
         """Raises 404."""
-        found = self._cacher.get("namespaces", "", name)
-        if found is None:
-            raise errors.not_found("", "namespaces", name)
-        return found.value
+        return self._shown.get(name)
 
     def selected(self, selector: Selector | None, subject: Subject) -> bool:
         """Raises 404 for a namespace that is not there."""
@@ -156,20 +185,17 @@ class Namespaces:
             return True
         if is_namespace and not subject.subresource and subject.operation in ("CREATE", "UPDATE"):
             return selector.matches(subject.labels[0])
-        return selector.matches(self._labels_of(subject.namespace))
+        return selector.matches(self._labels.get(subject.namespace))
 
-    def _labels_of(self, name: str) -> Mapping[str, str]:
-        found = self._cacher.get("namespaces", "", name)
-        if found is None:
-            raise errors.not_found("", "namespaces", name)
-        known = self._labels.get(name)
-        if known is not None and known[0] == found.revision:
-            return known[1]
-        if len(self._labels) >= _KNOWN:
-            self._labels.clear()
-        labels = meta.labels(loads(found.value))
-        self._labels[name] = (found.revision, labels)
-        return labels
+
+_SHOWN = tuple(one for one in meta.FIELDS if one not in ("selfLink", "ownerReferences", "managedFields"))
+
+
+def _shown(namespace: JSON) -> _native.AdmissionNamespace:
+    metadata = namespace["metadata"]
+    kept = {name: metadata[name] for name in _SHOWN if name in metadata}
+    parts = {"metadata": kept, "spec": namespace.get("spec") or {}, "status": namespace.get("status") or {}}
+    return _native.AdmissionNamespace(dumps(parts))
 
 
 def object_selected(selector: Selector | None, subject: Subject) -> bool:

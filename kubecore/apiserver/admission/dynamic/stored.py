@@ -86,7 +86,10 @@ class StoredSubject(Subject):
     async def form(self, target: Resource) -> Form:
         found = self._forms.get(target.api_version)
         if found is None:
-            found = Form(await self._in(target, self._shown()), await self._in(target, self._old))
+            if target.api_version == self._store.resource.api_version:
+                found = Form(self._shown(), self._old)
+            else:
+                found = Form(await self._in(target, self._shown()), await self._in(target, self._old))
             self._forms[target.api_version] = found
         return found
 
@@ -171,7 +174,7 @@ async def mutate_new(
     unnamed: bool,
 ) -> bytes | None:
     """Has a new object changed; its managedFields then."""
-    if _exempt(ctx):
+    if _exempt(ctx) or not dynamic.mutates:
         store.registry.admission.metrics.admitted(ctx)
         return managed
     strategy = store.strategy
@@ -208,7 +211,7 @@ async def mutate_changed(
     version: str,
 ) -> bytes | None:
     """Has an update changed, which follows `rules` and names `version`; the object's managedFields then."""
-    if _exempt(ctx):
+    if _exempt(ctx) or not dynamic.mutates:
         store.registry.admission.metrics.admitted(ctx)
         return managed
     default = rules.default_status if ctx.subresource == "status" else rules.default
@@ -244,7 +247,7 @@ async def validate(
     managed: bytes | None = None,
 ) -> None:
     """Raises StatusError to refuse a create, an update or a deletion."""
-    if _exempt(ctx):
+    if _exempt(ctx) or not dynamic.validates:
         return
     if ctx.facet is not None and obj is not None and old is not None:
         await dynamic.validate(ctx.facet(obj, old))

@@ -16,7 +16,7 @@ from kubecore.api import errors
 from kubecore.api.errors import Cause, StatusError
 from kubecore.api.quoting import escaped_as_go
 from kubecore.apiserver.admission.dynamic.conditions import ConditionError
-from kubecore.apiserver.admission.dynamic.judging import Case, Judging
+from kubecore.apiserver.admission.dynamic.judging import BUDGET, Case, Judging
 from kubecore.apiserver.admission.dynamic.parameters import Misconfigured
 from kubecore.apiserver.admission.dynamic.policies import error_type
 
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from kubecore.apiserver.admission.dynamic.conditions import Judgement
     from kubecore.apiserver.admission.dynamic.policies import Binding, Policy, Validation
     from kubecore.apiserver.admission.dynamic.subjects import Subject
+
+# What to say, and the reason.
+Refused = tuple[str, str]
+# What expressions see of the request, by the version that it is seen in.
+Seen = dict[str, "_native.AdmissionInputs"]
 
 _FAILURE = "validation.policy.admission.k8s.io/validation_failure"
 _LONGEST_MESSAGE, _LONGEST_ANNOTATION = 5 * 1024, 10 * 1024
@@ -61,41 +66,46 @@ class ValidatingPolicies:
 
     async def validate(self, subject: Subject) -> None:
         """Raises StatusError when a policy denies the request: the first one that does."""
-        refused: list[tuple[str, str]] = []
+        refused: list[Refused] = []
         judge = self._judging.judge(subject)
-        seen: dict[str, _native.AdmissionInputs] = {}
+        seen: Seen = {}
         for policy in self.all:
-            await self._policy(policy, subject, judge, seen, refused)
+            target = self._target(policy, subject, refused)
+            if target is not None and not await self._holds(policy, subject, target, judge, seen):
+                await self._judge(policy, subject, target, judge, seen, refused)
         if refused:
             raise _refusal(subject, *refused[0])
 
-    async def _policy(
+    def _target(self, policy: Policy, subject: Subject, refused: list[Refused]) -> Resource | None:
+        try:
+            return self._judging.target(policy, subject)
+        except (StatusError, Misconfigured) as error:
+            _misconfigured(policy, None, error, refused)
+            return None
+
+    async def _holds(self, policy: Policy, subject: Subject, target: Resource, judge: Judgement, seen: Seen) -> bool:
+        """Whether nothing more is to be found out: most policies are plain, and most requests are as they want them."""
+        if not policy.is_plain:
+            return False
+        inputs = seen.get(target.api_version) or await self._inputs(subject, target, seen)
+        return judge.holds(policy.rules, inputs, budget=BUDGET, only=policy.places)
+
+    async def _judge(
         self,
         policy: Policy,
         subject: Subject,
+        target: Resource,
         judge: Judgement,
-        seen: dict[str, _native.AdmissionInputs],
-        refused: list[tuple[str, str]],
+        seen: Seen,
+        refused: list[Refused],
     ) -> None:
-        """Adds what is refused to `refused`: what to say, and the reason."""
-
-        def misconfigured(what: str, why: Exception, binding: Binding | None) -> None:
-            if not policy.ignores_failure:
-                refused.append((_denied(policy, binding, f"failed to configure {what}: {why}"), ""))
-
-        try:
-            target = self._judging.target(policy, subject)
-        except (StatusError, Misconfigured) as error:
-            misconfigured("policy", error, None)
-            return
-        if target is None:
-            return
+        """Adds what is refused to `refused`."""
         told: dict[str, dict[str, None]] = {}
         for binding in policy.bindings:
             try:
                 params = await self._judging.params(policy, binding, subject)
             except (StatusError, Misconfigured) as error:
-                misconfigured("binding", error, binding)
+                _misconfigured(policy, binding, error, refused)
                 continue
             for param in params:
                 case = Case(policy, await self._inputs(subject, target, seen), judge, param)
@@ -110,9 +120,10 @@ class ValidatingPolicies:
     async def _judged(self, case: Case, subject: Subject) -> _Findings:
         began = self._judging.clock.monotonic()
         try:
-            if not await self._judging.applies(case, subject):
-                return _Findings()
-            began = self._judging.clock.monotonic()
+            if case.policy.conditions:
+                if not await self._judging.applies(case, subject):
+                    return _Findings()
+                began = self._judging.clock.monotonic()
             findings = await self._judging.settled(partial(_evaluated, case))
         except (ConditionError, ValueError) as error:
             # Errors, and budgets that are spent.
@@ -133,13 +144,17 @@ class ValidatingPolicies:
                 case.policy.name, binding.name, findings.seconds, error=error_type(message), action=action
             )
 
-    async def _inputs(
-        self, subject: Subject, target: Resource, seen: dict[str, _native.AdmissionInputs]
-    ) -> _native.AdmissionInputs:
+    async def _inputs(self, subject: Subject, target: Resource, seen: Seen) -> _native.AdmissionInputs:
         inputs = seen.get(target.api_version)
         if inputs is None:
             inputs = seen[target.api_version] = await self._judging.inputs(subject, target)
         return inputs
+
+
+def _misconfigured(policy: Policy, binding: Binding | None, why: Exception, refused: list[Refused]) -> None:
+    if not policy.ignores_failure:
+        what = "policy" if binding is None else "binding"
+        refused.append((_denied(policy, binding, f"failed to configure {what}: {why}"), ""))
 
 
 def _evaluated(case: Case) -> _Findings:
@@ -151,8 +166,7 @@ def _evaluated(case: Case) -> _Findings:
 
 
 def _validate(case: Case, findings: _Findings) -> None:
-    validations, ignores_failure = case.policy.validations, case.policy.ignores_failure
-    places = list(validations)
+    validations, ignores_failure, places = case.policy.validations, case.policy.ignores_failure, case.policy.places
     found, left = case.evaluate(places)
     for at, (place, (value, error)) in enumerate(zip(places, found, strict=True)):
         if error is not None:
@@ -192,9 +206,7 @@ def _annotate(case: Case, findings: _Findings) -> None:
             findings.annotations.append((annotations[place], text[:_LONGEST_ANNOTATION]))
 
 
-def _act(
-    policy: Policy, binding: Binding, findings: _Findings, subject: Subject, refused: list[tuple[str, str]]
-) -> None:
+def _act(policy: Policy, binding: Binding, findings: _Findings, subject: Subject, refused: list[Refused]) -> None:
     """What the binding wants done about what was found."""
     for denial in findings.denials:
         for action in binding.actions:

@@ -3,6 +3,7 @@
 //! Semantics and wording of apiserver `pkg/admission/plugin/cel` (condition.go, activation.go, mutation.go).
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -23,7 +24,8 @@ pub struct Inputs {
     pub old: Json,
     /// An `AdmissionRequest` without objects.
     pub request: Json,
-    pub namespace: Json,
+    /// Of many requests the same one.
+    pub namespace: Arc<Json>,
 }
 
 /// What an expression came to.
@@ -204,7 +206,7 @@ mod tests {
             object: json!({"metadata": {"name": "a", "labels": {"x": null}}, "spec": {"replicas": 3, "l": [1, 2.5, "s"]}}),
             old: Json::Null,
             request: json!({"requestResource": {"group": "apps", "resource": "deployments"}, "name": "a"}),
-            namespace: json!({"metadata": {"labels": {"team": "t"}}}),
+            namespace: Arc::new(json!({"metadata": {"labels": {"team": "t"}}})),
         }
     }
 

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kubecore_core::authn::UserInfo;
-use kubecore_tls::{authorities, certificates, is_plain_and_issued};
+use kubecore_tls::{authorities, certificates, is_plain_and_issued, provider};
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
-use rustls::crypto;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -35,7 +34,7 @@ impl ClientCa {
     /// From PEM with one or more certificates.
     pub fn from_pem(pem: &[u8]) -> Result<Self, String> {
         let roots = authorities(pem).map_err(|error| error.to_string())?;
-        let provider = Arc::new(crypto::ring::default_provider());
+        let provider = Arc::new(provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map_err(|error| error.to_string())?;

@@ -33,10 +33,7 @@ fn exchange(headers: &[(&'static str, &'static str)]) -> Exchange {
 
 fn forward(prefix: Option<&str>) -> Forward {
     Forward {
-        host: "10.1.2.3".into(),
-        port: 8080,
-        tls: None,
-        server_name: None,
+        peer: Peer { host: "10.1.2.3".into(), port: 8080, tls: None, server_name: None },
         user: None,
         patience: None,
         target: "/page?x=1".into(),

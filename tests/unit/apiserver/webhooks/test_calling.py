@@ -13,7 +13,7 @@ from aiohttp import web
 
 from kubecore.apiserver.webhooks import calling
 from kubecore.apiserver.webhooks.calling import ServiceTarget, Target, WebhookCaller, WebhookError
-from kubecore.apiserver.webhooks.resolving import ClusterResolver
+from kubecore.apiserver.webhooks.resolving import endpoint as endpoint_of
 from kubecore.clock import RealClock, VirtualClock
 from tests.support.conversion_webhook import ConversionWebhook, serving
 
@@ -106,14 +106,14 @@ async def test_a_certificate_for_another_name_is_not_trusted() -> None:
         (Objects(endpoint("192.0.2.1")), 80, 'no service port 80 found for service "converter"'),
     ],
 )
-async def test_a_service_that_cannot_be_reached_says_why(objects: Objects, port: int, message: str) -> None:
+def test_a_service_that_cannot_be_reached_says_why(objects: Objects, port: int, message: str) -> None:
     with pytest.raises(OSError, match=message):
-        await ClusterResolver(objects).resolve("converter.tools.svc", port)
+        endpoint_of(objects, "converter.tools.svc", port)
 
 
-async def test_an_unknown_service_is_not_found() -> None:
+def test_an_unknown_service_is_not_found() -> None:
     with pytest.raises(OSError, match='service "nobody" not found'):
-        await ClusterResolver(Objects()).resolve("nobody.tools.svc", 443)
+        endpoint_of(Objects(), "nobody.tools.svc", 443)
 
 
 async def test_a_webhook_that_does_not_answer_is_given_up_in_time() -> None:
@@ -194,7 +194,7 @@ async def test_a_webhooks_cookies_are_not_kept() -> None:
 
 
 async def test_connections_that_are_used_stay_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calling, "_SESSIONS", 2)
+    monkeypatch.setattr(calling, "_CLIENTS", 2)
     ports = []
 
     async def handle(request: web.Request) -> web.Response:
