@@ -58,8 +58,10 @@ impl Request {
         let Some(sender) = self.pending.lock().take() else {
             return Err(PyRuntimeError::new_err("the request was answered before"));
         };
-        // A client that is gone needs no answer.
-        let _ = sender.send(reply);
+        // A client that is gone needs no answer; who hears of its request does.
+        if let Err(reply) = sender.send(reply) {
+            self.exchange.answered_to_nobody(&reply);
+        }
         Ok(())
     }
 

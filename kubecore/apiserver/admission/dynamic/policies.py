@@ -85,7 +85,7 @@ class Policy:
     def __post_init__(self) -> None:
         object.__setattr__(self, "places", list(self.validations))
         more = self.param_kind is not None or self.conditions or self.annotations
-        plain = not more and any(binding.match is None for binding in self.bindings)
+        plain = not more and all(binding.match is None for binding in self.bindings)
         object.__setattr__(self, "is_plain", plain)
 
 

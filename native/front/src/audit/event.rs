@@ -40,6 +40,16 @@ impl ResponseStatus {
         }
     }
 
+    /// Nobody has said anything to a request, whose client has gone.
+    pub fn closed_early() -> Self {
+        Self {
+            status: "Success".into(),
+            message: "Connection closed early".into(),
+            code: 200,
+            ..Self::default()
+        }
+    }
+
     /// None where the JSON is no Status.
     pub fn read(body: &[u8]) -> Option<Self> {
         let read: Value = serde_json::from_slice(body).ok()?;
@@ -159,6 +169,11 @@ impl Findings {
             }
             _ => (!self.has_panicked).then_some(stage),
         }
+    }
+
+    /// The end has been told, or who came was sent away.
+    pub fn is_over(&self) -> bool {
+        self.is_over || self.is_rejected
     }
 
     pub fn annotations(&self) -> &Annotations {

@@ -25,6 +25,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -429,8 +430,33 @@ thread_local! {
     static WRITTEN: Cell<Events> = Cell::default();
 }
 
+impl Trail {
+    /// The request has ended and nobody was told how: its client did not wait for the answer.
+    fn ended_unseen(&self) {
+        if self.level() == Level::None || self.is_nobodys() || thread::panicking() {
+            return;
+        }
+        let is_answered = {
+            let mut findings = self.findings.lock();
+            if findings.is_over() {
+                return;
+            }
+            let is_answered = findings.is_answered();
+            if !is_answered {
+                findings.status = Some(Box::new(ResponseStatus::closed_early()));
+            }
+            is_answered
+        };
+        if !is_answered && matches!(&self.head.asked, Asked::Read(info) if lasts(info)) {
+            self.tell(Stage::ResponseStarted);
+        }
+        self.tell(Stage::ResponseComplete);
+    }
+}
+
 impl Drop for Trail {
     fn drop(&mut self) {
+        self.ended_unseen();
         self.release();
     }
 }

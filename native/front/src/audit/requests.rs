@@ -14,6 +14,7 @@ use kubecore_core::status::Status;
 use super::{Asked, Draft, Ending, Layer, Sources, Stage, Text, Trail};
 use crate::body::Body;
 use crate::exchange::Exchange;
+use crate::handoff::Reply;
 use crate::headers::{Headers, Name};
 use crate::request_info::RequestInfo;
 use crate::server::Server;
@@ -158,6 +159,19 @@ impl Exchange {
         if let Some(trail) = self.trail().filter(|trail| trail.wants_response()) {
             trail.responded(&pieces.concat());
         }
+    }
+
+    /// Python's answer, for which nobody waits any more.
+    pub fn answered_to_nobody(&self, reply: &Reply) {
+        let (Some(trail), Reply::Full { status, headers, body }) = (self.trail(), reply) else { return };
+        let is_json = headers
+            .iter()
+            .any(|(name, value)| *name == CONTENT_TYPE && value.as_bytes().starts_with(b"application/json"));
+        if is_json && !trail.is_answered() && (trail.wants_response() || *status >= 400 || is_delete(self)) {
+            trail.responded(body);
+        }
+        trail.coded(*status);
+        trail.tell(Stage::ResponseComplete);
     }
 
     pub(crate) fn tells_answers(&self) -> bool {

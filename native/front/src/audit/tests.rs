@@ -109,6 +109,27 @@ fn that_a_request_came_is_told_before_it_waits_and_with_its_answer_at_the_latest
 }
 
 #[test]
+fn a_request_that_nobody_was_told_the_end_of_ends_all_the_same() {
+    let (kept, unanswered) = trail("Metadata");
+    unanswered.release();
+    drop(unanswered);
+    let told = kept.0.lock()[1].clone();
+    assert_eq!(told["stage"], "ResponseComplete");
+    assert_eq!(
+        told["responseStatus"].to_string(),
+        r#"{"metadata":{},"status":"Success","message":"Connection closed early","code":200}"#
+    );
+    let (kept, unread) = trail("Metadata");
+    unread.coded(201);
+    drop(unread);
+    assert_eq!(kept.0.lock()[1]["responseStatus"].to_string(), r#"{"metadata":{},"code":201}"#);
+    let (kept, answered) = trail("Metadata");
+    answered.tell(Stage::ResponseComplete);
+    drop(answered);
+    assert_eq!(kept.0.lock().len(), 2);
+}
+
+#[test]
 fn who_goes_on_as_somebody_else_is_told_twice() {
     let (kept, trail) = trail("Metadata");
     trail.goes_on_as(&Arc::new(UserInfo::new("jane", &["g"])));
