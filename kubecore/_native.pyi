@@ -940,8 +940,8 @@ class OutgoingCalls:
         `name` is what the server's certificate is for, `target` path and query. It is asked over a connection that is
         kept, or over a new one to `place`, host (or address) and port; where there is neither the result is None, and
         nothing was sent. Raises ValueError for what cannot be sent; the wait raises TimeoutError after `seconds`,
-        UnfinishedAnswer, and ConnectionError where there is no answer or one of more than `largest` bytes: in Go's
-        words."""
+        UnfinishedAnswer, and ConnectionError (also ConnectionResetError) where there is no answer or one of more than
+        `largest` bytes: in Go's words."""
 
     def drain(self) -> list[BaseException]:
         """Has those go on whose answers have come; what they raise that should not."""

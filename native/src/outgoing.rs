@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use kubecore_front::http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
 use kubecore_front::http::{HeaderMap, Request};
-use kubecore_outgoing::{Answer, Client, Origin, Problem, Stage};
+use kubecore_outgoing::{Answer, Client, Origin, Problem, RESET, Stage};
 use parking_lot::Mutex;
 use pyo3::create_exception;
-use pyo3::exceptions::{PyConnectionError, PyTimeoutError, PyValueError};
+use pyo3::exceptions::{PyConnectionError, PyConnectionResetError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rustc_hash::FxHashMap;
@@ -191,6 +191,7 @@ fn python_result(py: Python<'_>, outcome: Outcome) -> PyResult<Py<PyAny>> {
         }
         Outcome::Unsent => Ok(py.None()),
         Outcome::Failed(Problem { text, stage: Stage::Reading }) => Err(UnfinishedAnswer::new_err(text)),
+        Outcome::Failed(Problem { text, .. }) if text == RESET => Err(PyConnectionResetError::new_err(text)),
         Outcome::Failed(Problem { text, .. }) => Err(PyConnectionError::new_err(text)),
         Outcome::Late => Err(PyTimeoutError::new_err("context deadline exceeded")),
     }

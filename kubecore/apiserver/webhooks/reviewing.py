@@ -5,34 +5,28 @@ After upstream k8s.io/apiserver pkg/util/webhook/webhook.go: what looks transien
 
 from __future__ import annotations
 
-import asyncio
 import random
-import ssl
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import orjson
 
-from kubecore import node_network
+from kubecore import _native
 from kubecore.api import durations
 from kubecore.api.kubeconfig import Kubeconfig
 from kubecore.apiserver.webhooks.answers import BadReview, review_of
-from kubecore.apiserver.webhooks.bodies import HEADS, up_to
 from kubecore.apiserver.webhooks.credentials import of_context
-from kubecore.apiserver.webhooks.wording import failure, refused, said
-from kubecore.server_trust import trusting
+from kubecore.apiserver.webhooks.outgoing import Outgoing
+from kubecore.apiserver.webhooks.wording import failure, refused
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from kubecore.clock import Clock
 
 JSON = dict[str, Any]
 T = TypeVar("T")
 
+_HTTP, _HTTPS = 80, 443
 _LARGEST_ANSWER = 16 << 20
 # `DefaultAuthWebhookRetryBackoff`
 _TRIES, _FIRST_PAUSE, _FACTOR, _JITTER = 5, 0.5, 1.5, 0.2
@@ -99,24 +93,27 @@ class Reviewer:
     ) -> None:
         """Raises ValueError for credentials that are none."""
         # What the server's address has besides a path is not sent.
-        self._url = _address(config.server, timeout_seconds)
+        parts = urlsplit(config.server)
+        self._target = f"{parts.path or '/'}?timeout={durations.text(timeout_seconds)}"
+        self._url = f"{parts.scheme}://{parts.netloc}{self._target}"
         self._clock = clock
         self._timeout = timeout_seconds
         self._first_pause = first_pause
-        self._ssl = _context(config)
-        self._server_name = config.tls_server_name or None
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json, */*"}
+        is_secure = parts.scheme == "https"
+        self._place = parts.hostname or "", parts.port or (_HTTPS if is_secure else _HTTP)
+        self._name = config.tls_server_name or self._place[0]
+        self._client = _native.OutgoingClient(_tls(config) if is_secure else None)
+        host = parts.netloc.rpartition("@")[2]
+        self._headers = [("Host", host), ("Content-Type", "application/json"), ("Accept", "application/json, */*")]
         self._credential = of_context(config)
-        self._session: aiohttp.ClientSession | None = None
+        self._outgoing = Outgoing("a review by a webhook")
         self.heard: Callable[[str, float], None] = _unheard
         """Called whenever it was asked: `success`, `error`, `timeout` or `canceled`, and the seconds that took."""
 
     async def review(self, review: JSON) -> JSON:
         """The answer, which is of the same kind. Raises ReviewFailed."""
-        # A Task of its own: handlers run without one, and a time-out needs something to cancel.
         version, kind = review["apiVersion"], review["kind"]
-        work = self._tried(orjson.dumps(review), lambda got: _reviewed(got, version, kind))
-        return await asyncio.get_running_loop().create_task(work, name="review")
+        return await self._tried(orjson.dumps(review), lambda got: _reviewed(got, version, kind))
 
     async def send(self, body: bytes) -> None:
         """Whatever is answered, if it is a success. Raises ReviewFailed."""
@@ -149,11 +146,7 @@ class Reviewer:
         left, waits = self._timeout, _WAITS
         while True:
             began = self._clock.monotonic()
-            try:
-                async with self._clock.outside(left):
-                    answer = await self._post(body)
-            except TimeoutError:
-                raise self._late() from None
+            answer = await self._post(body, left)
             left -= self._clock.monotonic() - began
             if waits == 0 or (pause := answer.pause) is None:
                 break
@@ -170,78 +163,48 @@ class Reviewer:
     def _late(self) -> ReviewFailed:
         return ReviewFailed(f'Post "{self._url}": context deadline exceeded', timed_out=True)
 
-    async def _post(self, body: bytes, *, again: bool = True) -> _Answer:
-        import aiohttp
-
+    async def _post(self, body: bytes, seconds: float) -> _Answer:
+        began = self._clock.monotonic()
         try:
-            session, began = self._connected(), self._clock.monotonic()
-            shown = await self._credential.shown(self._clock)
-            async with session.post(
-                self._url, data=body, headers=shown, allow_redirects=False, server_hostname=self._server_name
-            ) as answer:
-                if answer.status == 401:
-                    self._credential.refused(began)
-                # What is too long is cut, and then no JSON.
-                got = await up_to(_LARGEST_ANSWER, answer)
-                told = answer.headers
-                return _Answer(answer.status, told.get("Content-Type") or "", told.get("Retry-After") or "", got)
+            shown = [*self._headers, *await self._credential.shown(self._clock)]
+            with self._clock.elsewhere():
+                found = await self._outgoing.calls.post(
+                    self._client,
+                    self._name,
+                    self._place[1],
+                    self._target,
+                    shown,
+                    body,
+                    place=self._place,
+                    seconds=seconds,
+                    largest=_LARGEST_ANSWER,
+                )
         except TimeoutError:
-            raise
-        except aiohttp.ClientPayloadError as error:
-            why = f"unexpected error when reading response body. Please retry. Original error: {said(error)}"
+            raise self._late() from None
+        except _native.UnfinishedAnswer as error:
+            why = f"unexpected error when reading response body. Please retry. Original error: {error}"
             raise ReviewFailed(why) from None
-        except aiohttp.ServerDisconnectedError as error:
-            if again:
-                # The connection may have been one that was closed since it was used last.
-                return await self._post(body, again=False)
-            raise ReviewFailed(f'Post "{self._url}": {said(error)}') from None
         except ConnectionResetError as error:
-            raise _Transient(f'Post "{self._url}": {said(error)}') from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise ReviewFailed(f'Post "{self._url}": {said(error)}') from None
-
-    def _connected(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            import aiohttp
-
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._ssl, limit=0, socket_factory=node_network.of_address),
-                headers=self._headers,
-                timeout=aiohttp.ClientTimeout(total=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                **HEADS,
-            )
-        return self._session
+            raise _Transient(f'Post "{self._url}": {error}') from None
+        except (OSError, ValueError) as error:
+            raise ReviewFailed(f'Post "{self._url}": {error}') from None
+        assert found is not None, "whoever says where to connect is not left without"
+        answer = _Answer(*found)
+        if answer.status == 401:
+            self._credential.refused(began)
+        return answer
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        self._outgoing.close()
 
 
-def _address(server: str, seconds: float) -> str:
-    """Which says how long we wait, as clients of API servers do."""
-    parts = urlsplit(server)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", f"timeout={durations.text(seconds)}", ""))
-
-
-def _context(config: Kubeconfig) -> ssl.SSLContext:
+def _tls(config: Kubeconfig) -> _native.BackendTls:
+    """Raises ValueError."""
+    authorities = None if config.insecure_skip_tls_verify else config.certificate_authority or None
+    identity = (config.client_certificate, config.client_key) if config.client_certificate else None
     try:
-        context = trusting(config.certificate_authority.decode())
-        if config.insecure_skip_tls_verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if config.client_certificate:
-            load_pair(context, config.client_certificate, config.client_key)
-    except (ssl.SSLError, UnicodeDecodeError) as error:
+        return _native.BackendTls(
+            identity=identity, ca_pem=authorities, named=True, system=not config.insecure_skip_tls_verify
+        )
+    except ValueError as error:
         raise ValueError(f"unusable certificates: {error}") from None
-    return context
-
-
-def load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """Python's ssl takes keys from files only; this one is the owner's alone, and gone at once."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "pair.pem"
-        file.touch(mode=0o600)
-        file.write_bytes(certificate + b"\n" + key)
-        context.load_cert_chain(file)

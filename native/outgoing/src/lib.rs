@@ -9,4 +9,4 @@ mod problem;
 pub use crate::client::{Answer, Client, Origin};
 pub use crate::peer::{Peer, connect};
 pub use crate::pool::Pool;
-pub use crate::problem::{Problem, Stage};
+pub use crate::problem::{Problem, RESET, Stage};

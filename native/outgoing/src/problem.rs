@@ -10,6 +10,9 @@ use rustls::{AlertDescription, InvalidMessage};
 
 use crate::peer::Peer;
 
+/// The other side has broken off.
+pub const RESET: &str = "read: connection reset by peer";
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub struct Problem {
@@ -57,7 +60,7 @@ impl Problem {
         }
         let why = match error.kind() {
             io::ErrorKind::UnexpectedEof => return Self::no_connection("EOF".to_owned()),
-            io::ErrorKind::ConnectionReset => "read: connection reset by peer".to_owned(),
+            io::ErrorKind::ConnectionReset => return Self::no_connection(RESET.to_owned()),
             io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
             io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
             io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
@@ -80,7 +83,7 @@ impl Problem {
             (true, _) => Self::of(if switching { "unexpected EOF" } else { "EOF" }),
             (_, true) if switching => Self::of("malformed HTTP response"),
             (_, true) => Self::of("net/http: HTTP/1.x transport connection broken: malformed HTTP response"),
-            _ if kind == Some(io::ErrorKind::ConnectionReset) => Self::of("read: connection reset by peer"),
+            _ if kind == Some(io::ErrorKind::ConnectionReset) => Self::of(RESET),
             _ => Self::of(&error.to_string()),
         }
     }
@@ -89,7 +92,7 @@ impl Problem {
     pub(crate) fn amid_answer(error: &(dyn Error + 'static)) -> Self {
         let of_connection = error.source().and_then(|source| source.downcast_ref::<io::Error>());
         let text = match of_connection.map(io::Error::kind) {
-            Some(io::ErrorKind::ConnectionReset) => "read: connection reset by peer",
+            Some(io::ErrorKind::ConnectionReset) => RESET,
             _ => "unexpected EOF",
         };
         Self { text: text.to_owned(), stage: Stage::Reading }
