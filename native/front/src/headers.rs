@@ -112,6 +112,12 @@ impl Headers {
         self.names.first(name, &self.map)
     }
 
+    /// Whether there is more than one of the name.
+    pub fn are_repeated(&self, name: &HeaderName) -> bool {
+        // Mostly no name comes twice.
+        self.map.len() > self.map.keys_len() && self.map.get_all(name).iter().nth(1).is_some()
+    }
+
     pub fn insert(&mut self, name: HeaderName, value: HeaderValue) {
         self.map.insert(name, value);
         self.names = Names::among(&self.map);

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
@@ -32,7 +32,7 @@ use crate::rebinding;
 use crate::request_body::{Sent, Untaken};
 use crate::request_info::RequestInfo;
 use crate::server::Server;
-use crate::status;
+use crate::status::{self, BadHost};
 
 /// Who asks.
 enum Known {
@@ -70,8 +70,8 @@ impl Server {
         }
         let headers = Headers::known(parts.headers, names);
         let incoming = Untaken::new(sent, connection, &headers, self.limits.unwanted_body_timeout);
-        if lacks_host(parts.version, &parts.method, &headers) {
-            return Answer::Ready(Some(status::no_host()));
+        if let Some(fault) = fault_of_host(parts.version, &parts.method, &headers) {
+            return Answer::Ready(Some(status::bad_host(fault)));
         }
         if expects_otherwise(parts.version, &headers) {
             return refuse(&status::expects_otherwise());
@@ -455,9 +455,24 @@ fn refuse(refused: &Status) -> Answer {
     Answer::Ready(Some(status::refusal(refused)))
 }
 
-/// What HTTP/1.1 demands. Go's server is particular about it, whatever is asked for.
-fn lacks_host(version: Version, method: &Method, headers: &Headers) -> bool {
-    version == Version::HTTP_11 && method != Method::CONNECT && !headers.has(Name::Host)
+/// What is wrong with the hosts that a request of HTTP/1 names. Go's server is particular about that, whatever is asked
+/// for.
+fn fault_of_host(version: Version, method: &Method, headers: &Headers) -> Option<BadHost> {
+    if version == Version::HTTP_2 {
+        return None;
+    }
+    let Some(host) = headers.first(Name::Host) else {
+        return (version == Version::HTTP_11 && method != Method::CONNECT).then_some(BadHost::Missing);
+    };
+    if headers.are_repeated(&HOST) {
+        return Some(BadHost::Several);
+    }
+    (!host.as_bytes().iter().all(|byte| is_of_hosts(*byte))).then_some(BadHost::Malformed)
+}
+
+/// Source: golang.org/x/net http/httpguts (ValidHostHeader).
+fn is_of_hosts(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!$%&()*+,-.:;=[']_~".contains(&byte)
 }
 
 /// Whoever offers another protocol where nobody speaks one, as curl does, is answered in this one.

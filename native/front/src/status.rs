@@ -66,9 +66,22 @@ pub fn unauthorized_in_text() -> Response<Body> {
     response
 }
 
-/// HTTP/1.1 without a Host, in the words of Go's server, which says it before the request is anybody's.
-pub fn no_host() -> Response<Body> {
-    let text = "400 Bad Request: missing required Host header";
+/// What is wrong with `Host`.
+#[derive(Clone, Copy)]
+pub enum BadHost {
+    Missing,
+    Several,
+    Malformed,
+}
+
+/// A request of HTTP/1 that names no host, several, or none that could be one: in the words of Go's server, which says it
+/// before the request is anybody's.
+pub fn bad_host(fault: BadHost) -> Response<Body> {
+    let text = match fault {
+        BadHost::Missing => "400 Bad Request: missing required Host header",
+        BadHost::Several => "400 Bad Request",
+        BadHost::Malformed => "400 Bad Request: malformed Host header",
+    };
     let mut response = Response::new(Body::full(Bytes::from_static(text.as_bytes())));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.extensions_mut().insert(ReasonPhrase::from_static(text.split_at(4).1.as_bytes()));

@@ -92,18 +92,10 @@ pub fn client_config(trust: Trust<'_>, identity: Option<(&[u8], &[u8])>) -> Resu
     }
 }
 
-/// Those that are trusted themselves, and those of them that may have issued others.
-fn trusted(pem: &[u8]) -> Result<(Trusted, RootCertStore), TlsError> {
-    let (all, mut roots) = (certificates(pem)?, RootCertStore::empty());
-    for certificate in all.iter().filter(|one| may_issue(one)) {
-        roots.add(certificate.clone())?;
-    }
-    Ok((Trusted(all), roots))
-}
-
-/// The same of this machine's. One that cannot be read vouches for nobody.
-fn trusted_here() -> (Trusted, RootCertStore) {
-    let (all, mut roots) = (rustls_native_certs::load_native_certs().certs, RootCertStore::empty());
+/// Those that are trusted themselves, and those of them that may have issued others. One that cannot be read vouches for
+/// nobody.
+fn trusted(all: Vec<CertificateDer<'static>>) -> (Trusted, RootCertStore) {
+    let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(all.iter().filter(|one| may_issue(one)).cloned());
     (Trusted(all), roots)
 }
@@ -127,11 +119,8 @@ fn verifier(
     let algorithms = provider.signature_verification_algorithms;
     match trust {
         Trust::Anyone => Ok(Arc::new(AnyName { roots: None, algorithms })),
-        Trust::Issued(pem) => {
-            let (trusted, roots) = trusted(pem)?;
-            Ok(Arc::new(AnyName { roots: Some((trusted, roots)), algorithms }))
-        }
-        Trust::Named(pem) => named(trusted(pem)?, provider),
-        Trust::System => named(trusted_here(), provider),
+        Trust::Issued(pem) => Ok(Arc::new(AnyName { roots: Some(trusted(certificates(pem)?)), algorithms })),
+        Trust::Named(pem) => named(trusted(certificates(pem)?), provider),
+        Trust::System => named(trusted(rustls_native_certs::load_native_certs().certs), provider),
     }
 }

@@ -106,6 +106,34 @@ async def test_without_a_host_nothing_is_said_but_that(server: APIServer, tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("hosts", "told"),
+    [
+        (b"Host: here\r\nHost: there\r\n", b"400 Bad Request"),
+        (b"Host: here\r\nAccept: */*\r\nhost: here\r\n", b"400 Bad Request"),
+        (b"Host: here/there\r\n", b"400 Bad Request: malformed Host header"),
+        (b"Host: me@here\r\n", b"400 Bad Request: malformed Host header"),
+        (b"Host: h\xc3\xa9re\r\n", b"400 Bad Request: malformed Host header"),
+    ],
+)
+async def test_with_several_hosts_or_one_that_is_none_nothing_is_said_but_that(
+    server: APIServer, tmp_path: Path, hosts: bytes, told: bytes
+) -> None:
+    """Who stands in front may have looked at another one than we do."""
+    for version in (b"HTTP/1.1", b"HTTP/1.0"):
+        answer = await said(server, tmp_path, b"GET /version " + version + b"\r\n" + hosts + b"\r\n", master(server))
+        head, body = answer.split(b"\r\n\r\n")
+        assert head.split(b"\r\n")[0].partition(b" ")[2] == told
+        assert b"connection: close" in head.lower()
+        assert body == told
+
+
+@pytest.mark.parametrize("host", [b"", b"here:6443", b"[::1]:6443", b"a_b.example.com"])
+async def test_whatever_host_there_may_be_is_answered(server: APIServer, tmp_path: Path, host: bytes) -> None:
+    request = b"GET /version HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
+    assert (await said(server, tmp_path, request, master(server))).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
     "header",
     [
         "X-Remote-User: root\r\nX-Remote-Group: system:masters",
