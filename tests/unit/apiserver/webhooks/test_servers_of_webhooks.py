@@ -318,6 +318,9 @@ async def test_a_connection_that_has_ended_meanwhile_is_made_anew(tmp_path: Path
         target = Target(url=f"https://127.0.0.1:{port}/", ca_bundle=authority.bundle)
         for _ in range(5):
             assert await calls.post(target, b"{}", timeout_seconds=10) == b"{}"
+            [client] = calls._clients.values()
+            while client.keeps("127.0.0.1", port):
+                await asyncio.sleep(0)
     assert connections == 5
 
 
