@@ -177,7 +177,7 @@ async def test_who_has_closed_the_connection_meanwhile_is_asked_on_another_one()
         reviewer = Reviewer(Kubeconfig(server=f"http://127.0.0.1:{port}"), VirtualClock(), timeout_seconds=3)
         for _ in range(5):
             assert (await reviewer.review(REVIEW))["status"] == YES
-            while reviewer._client.keeps("127.0.0.1", port):
+            while reviewer._client.keeps("127.0.0.1", port):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0)
         await reviewer.close()
 

@@ -319,7 +319,7 @@ async def test_a_connection_that_has_ended_meanwhile_is_made_anew(tmp_path: Path
         for _ in range(5):
             assert await calls.post(target, b"{}", timeout_seconds=10) == b"{}"
             [client] = calls._clients.values()
-            while client.keeps("127.0.0.1", port):
+            while client.keeps("127.0.0.1", port):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0)
     assert connections == 5
 
