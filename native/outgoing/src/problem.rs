@@ -78,7 +78,8 @@ impl Problem {
             return Self::of(&told_by_peer(*alert));
         }
         let kind = of_connection.map(io::Error::kind);
-        let ended = error.is_incomplete_message() || kind == Some(io::ErrorKind::UnexpectedEof);
+        let closed = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
+        let ended = closed || kind == Some(io::ErrorKind::UnexpectedEof);
         match (ended, error.is_parse()) {
             (true, _) => Self::of(if switching { "unexpected EOF" } else { "EOF" }),
             (_, true) if switching => Self::of("malformed HTTP response"),

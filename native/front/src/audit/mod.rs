@@ -456,6 +456,10 @@ impl Trail {
 
 impl Drop for Trail {
     fn drop(&mut self) {
+        let findings = self.findings.get_mut();
+        if findings.is_over() && !findings.is_held {
+            return;
+        }
         self.ended_unseen();
         self.release();
     }
