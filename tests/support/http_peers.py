@@ -58,8 +58,9 @@ async def read_body(reader: asyncio.StreamReader, head: Head) -> bytes:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """The port of a server on 127.0.0.1; what `handler` runs into when a connection ends is of no interest."""
+async def serving(handler: Handler, *, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[int]:
+    """The port (any one, or that) of a server on 127.0.0.1; what `handler` runs into when a connection ends is of no
+    interest."""
 
     async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -69,7 +70,7 @@ async def serving(handler: Handler, *, tls: ssl.SSLContext | None = None) -> Asy
         finally:
             writer.close()
 
-    server = await asyncio.start_server(guarded, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(guarded, "127.0.0.1", port, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -46,7 +46,8 @@ class AuditWebhook:
         self._there = asyncio.Event()
         self.outbox = native.outbox(options.buffer, self._there.set)
         config = Kubeconfig.load(options.config_file)
-        self._reviewer = Reviewer(config, clock, first_pause=options.back_off)
+        # Events are not to be lost because nobody listens yet.
+        self._reviewer = Reviewer(config, clock, first_pause=options.back_off, insists=True)
         # Events that a batch is made of, batches that are complete, and the one that is under way.
         self._taken: list[bytes] = []
         self._batches: deque[list[bytes]] = deque()

@@ -7,6 +7,7 @@ pkg/kubeapiserver/authenticator.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from kubecore.apiserver.webhooks.reviewing import Reviewer, ReviewFailed
 
 if TYPE_CHECKING:
     from kubecore.clock import Clock
+
+log = logging.getLogger("kubecore.apiserver")
 
 JSON = dict[str, Any]
 
@@ -67,6 +70,7 @@ class TokenWebhook:
             answer = await self._reviewer.review(review)
         except ReviewFailed as failed:
             # Not remembered: it may be another answer next time.
+            log.error("Unable to authenticate the request: %s", failed)
             raise TokenRefused(str(failed)) from None
         status: JSON = answer.get("status") or {}
         # Neither is what the webhook could not tell.

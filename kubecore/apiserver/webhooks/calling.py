@@ -43,6 +43,10 @@ class WebhookError(Exception):
         self.code = code
 
 
+class NoClient(WebhookError):
+    """Nobody was called, since what is configured does not do."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceTarget:
     namespace: str
@@ -137,7 +141,10 @@ class WebhookCaller:
     async def _asked(self, target: Target, body: bytes, seconds: float, credential: Credential) -> Answer:
         """Raises OSError, also TimeoutError and UnfinishedAnswer, and ValueError."""
         headers = [("Host", target.host), *_TOLD, *await credential.shown(self._clock)]
-        client, (name, port) = self._client(target, credential), target.authority
+        try:
+            client, (name, port) = self._client(target, credential), target.authority
+        except ValueError as error:
+            raise NoClient(str(error)) from None
         if port < 0:
             raise ValueError(f"dial tcp: address {target.host.rpartition(':')[2]}: invalid port")
         with (
@@ -183,4 +190,5 @@ def _tls(ca_bundle: str, credential: Credential) -> _native.BackendTls:
     try:
         return _native.BackendTls(identity=identity, ca_pem=pem or None, named=True, system=True)
     except ValueError as error:
-        raise ValueError(f"tls: {error}") from None
+        is_no_pair = "KeyMismatch" in str(error)
+        raise ValueError(f"tls: {'private key does not match public key' if is_no_pair else error}") from None

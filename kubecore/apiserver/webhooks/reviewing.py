@@ -89,9 +89,16 @@ class Reviewer:
     """One webhook. Keeps its connections; `close` ends them."""
 
     def __init__(
-        self, config: Kubeconfig, clock: Clock, *, timeout_seconds: float = 30.0, first_pause: float = _FIRST_PAUSE
+        self,
+        config: Kubeconfig,
+        clock: Clock,
+        *,
+        timeout_seconds: float = 30.0,
+        first_pause: float = _FIRST_PAUSE,
+        insists: bool = False,
     ) -> None:
-        """Raises ValueError for credentials that are none."""
+        """`insists`: whatever fails is tried again. Raises ValueError for credentials that are none."""
+        self._insists = insists
         # What the server's address has besides a path is not sent.
         parts = urlsplit(config.server)
         self._target = f"{parts.path or '/'}?timeout={durations.text(timeout_seconds)}"
@@ -124,7 +131,9 @@ class Reviewer:
         for _ in range(_TRIES - 1):
             try:
                 return await self._counted(body, read)
-            except _Transient:
+            except ReviewFailed as failed:
+                if not (self._insists or isinstance(failed, _Transient)):
+                    raise
                 await self._clock.sleep(pause * (1 + _JITTER * random.random()))
                 pause *= _FACTOR
         return await self._counted(body, read)

@@ -1,8 +1,11 @@
 //! Requests with an answer of bounded size, over connections that are kept.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -48,6 +51,8 @@ impl Client {
         mut request: Request<Full<Bytes>>,
         largest: usize,
     ) -> Result<Option<Answer>, Problem> {
+        // As Go's transport, which unpacks what comes so.
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         while let Some(mut sender) = self.idle.take(&origin) {
             match sender.try_send_request(request).await {
                 Ok(answer) => return self.read(origin, sender, answer, largest).await.map(Some),
@@ -74,17 +79,54 @@ impl Client {
         largest: usize,
     ) -> Result<Answer, Problem> {
         let (parts, body) = answer.into_parts();
+        let too_large = || Problem::of(&format!("the answer is larger than {largest} bytes"));
         let body = Limited::new(body, largest).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                Problem::of(&format!("the answer is larger than {largest} bytes"))
-            } else {
-                Problem::amid_answer(&*error)
-            }
+            if error.is::<LengthLimitError>() { too_large() } else { Problem::amid_answer(&*error) }
         })?;
         // Before whoever waits is told: the next request may come at once.
         if sender.ready().await.is_ok() {
             self.idle.put(origin, sender);
         }
-        Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+        let body = body.to_bytes();
+        let is_packed = parts.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
+        let body = if is_packed && !body.is_empty() {
+            unpacked(&body, largest)?.ok_or_else(too_large)?
+        } else {
+            body
+        };
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
+    }
+}
+
+/// As much as is wanted; None of more than that.
+fn unpacked(packed: &[u8], largest: usize) -> Result<Option<Bytes>, Problem> {
+    let mut body = Vec::new();
+    let read = MultiGzDecoder::new(packed).take(largest as u64 + 1).read_to_end(&mut body);
+    read.map_err(|error| Problem::unreadable(format!("gzip: {error}")))?;
+    Ok((body.len() <= largest).then(|| body.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn packed(body: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn of_what_is_packed_no_more_is_unpacked_than_is_wanted() {
+        let large = packed(&vec![0; 1 << 20]);
+        assert_eq!(unpacked(&packed(b"{}"), 2).unwrap().unwrap(), "{}");
+        assert_eq!(unpacked(&large, 1 << 20).unwrap().unwrap().len(), 1 << 20);
+        assert!(unpacked(&large, (1 << 20) - 1).unwrap().is_none());
+        assert!(unpacked(b"{}", 100).is_err() && unpacked(&large[..40], 1 << 20).is_err());
     }
 }

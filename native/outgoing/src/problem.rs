@@ -96,7 +96,12 @@ impl Problem {
             Some(io::ErrorKind::ConnectionReset) => RESET,
             _ => "unexpected EOF",
         };
-        Self { text: text.to_owned(), stage: Stage::Reading }
+        Self::unreadable(text.to_owned())
+    }
+
+    /// What has come of the answer cannot be read.
+    pub(crate) fn unreadable(text: String) -> Self {
+        Self { text, stage: Stage::Reading }
     }
 }
 
@@ -105,9 +110,7 @@ fn untrusted(peer: &Peer, error: &rustls::Error) -> String {
     use rustls::CertificateError as Bad;
     const OUT_OF_TIME: &str = "certificate has expired or is not yet valid";
     let why = match error {
-        rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
-            "certificate signed by unknown authority".to_owned()
-        }
+        rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => UNKNOWN.to_owned(),
         rustls::Error::InvalidCertificate(Bad::ExpiredContext { time, not_after }) => {
             format!("{OUT_OF_TIME}: current time {} is after {}", date(*time), date(*not_after))
         }
@@ -119,6 +122,14 @@ fn untrusted(peer: &Peer, error: &rustls::Error) -> String {
             valid_for(presented, peer.name())
         }
         rustls::Error::InvalidCertificate(Bad::NotValidForName) => valid_for(&[], peer.name()),
+        rustls::Error::InvalidCertificate(Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. }) => {
+            "certificate specifies an incompatible key usage".to_owned()
+        }
+        rustls::Error::InvalidCertificate(Bad::BadEncoding) => "malformed certificate".to_owned(),
+        rustls::Error::InvalidCertificate(Bad::UnsupportedSignatureAlgorithmContext { .. }) => {
+            format!("{UNKNOWN} (possibly because of an algorithm that is not taken)")
+        }
+        rustls::Error::InvalidCertificate(Bad::Other(other)) => untold(&format!("{other:?}"), peer.name()),
         rustls::Error::AlertReceived(alert) => return told_by_peer(*alert),
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             return "tls: first record does not look like a TLS handshake".to_owned();
@@ -126,6 +137,27 @@ fn untrusted(peer: &Peer, error: &rustls::Error) -> String {
         other => return format!("tls: {other}"),
     };
     format!("tls: failed to verify certificate: x509: {why}")
+}
+
+const UNKNOWN: &str = "certificate signed by unknown authority";
+
+/// What webpki says and rustls has no word for, which is shown as it is called: `OtherError(UnsupportedCertVersion)`.
+fn untold(shown: &str, wanted: &str) -> String {
+    let is = |name: &str| shown.contains(name);
+    if is("UnsupportedCertVersion") {
+        // Of version 1, which has no names beside its subject's.
+        valid_for(&[], wanted)
+    } else if is("UnsupportedCriticalExtension") {
+        "unhandled critical extension".to_owned()
+    } else if is("PathLenConstraintViolated") {
+        "too many intermediates for path length constraint".to_owned()
+    } else if is("NameConstraintViolation") {
+        "a root or intermediate certificate is not authorized to sign for this name".to_owned()
+    } else if is("EndEntityUsedAsCa") || is("CaUsedAsEndEntity") {
+        UNKNOWN.to_owned()
+    } else {
+        shown.to_owned()
+    }
 }
 
 /// The other side's last word.

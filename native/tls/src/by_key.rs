@@ -125,7 +125,7 @@ fn is_in_time(certificate: &X509Certificate<'_>, now: u64) -> bool {
     (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now)
 }
 
-fn may_sign(authority: &X509Certificate<'_>) -> bool {
+pub(crate) fn may_sign(authority: &X509Certificate<'_>) -> bool {
     authority.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
 }
 
@@ -227,7 +227,7 @@ mod tests {
             .with_protocol_versions(&[version])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyName { roots: None, algorithms }))
+            .with_custom_certificate_verifier(Arc::new(AnyName { trusted: None, algorithms }))
             .with_client_cert_resolver(Arc::new(Shows(Arc::new(identity))));
         let mut client = ClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
         let mut server = ServerConnection::new(Arc::new(server)).unwrap();

@@ -8,7 +8,6 @@ mod trust;
 use std::sync::Arc;
 
 pub use rustls::ServerConfig;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -18,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore};
 pub use crate::by_key::is_plain_and_issued;
 pub use crate::provider::provider;
 pub use crate::serving::ServingCertificate;
-use crate::trust::{AnyClient, AnyName, Named, Trusted, may_issue};
+use crate::trust::{AnyClient, AnyName, Named, Trusted};
 
 /// Why certificates or a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -92,35 +91,19 @@ pub fn client_config(trust: Trust<'_>, identity: Option<(&[u8], &[u8])>) -> Resu
     }
 }
 
-/// Those that are trusted themselves, and those of them that may have issued others. One that cannot be read vouches for
-/// nobody.
-fn trusted(all: Vec<CertificateDer<'static>>) -> (Trusted, RootCertStore) {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(all.iter().filter(|one| may_issue(one)).cloned());
-    (Trusted(all), roots)
-}
-
-/// Of a server with the name that is asked for.
-fn named(
-    (trusted, roots): (Trusted, RootCertStore),
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
-    let any = !roots.is_empty();
-    let builder = || WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let issued = any.then(|| builder().build()).transpose();
-    let issued = issued.map_err(|error| rustls::Error::General(error.to_string()))?;
-    Ok(Arc::new(Named { trusted, issued, algorithms: provider.signature_verification_algorithms }))
-}
-
 fn verifier(
     trust: Trust<'_>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     let algorithms = provider.signature_verification_algorithms;
-    match trust {
-        Trust::Anyone => Ok(Arc::new(AnyName { roots: None, algorithms })),
-        Trust::Issued(pem) => Ok(Arc::new(AnyName { roots: Some(trusted(certificates(pem)?)), algorithms })),
-        Trust::Named(pem) => named(trusted(certificates(pem)?), provider),
-        Trust::System => named(trusted(rustls_native_certs::load_native_certs().certs), provider),
-    }
+    let named =
+        |all| -> Arc<dyn ServerCertVerifier> { Arc::new(Named { trusted: Trusted::new(all), algorithms }) };
+    Ok(match trust {
+        Trust::Anyone => Arc::new(AnyName { trusted: None, algorithms }),
+        Trust::Issued(pem) => {
+            Arc::new(AnyName { trusted: Some(Trusted::new(certificates(pem)?)), algorithms })
+        }
+        Trust::Named(pem) => named(certificates(pem)?),
+        Trust::System => named(rustls_native_certs::load_native_certs().certs),
+    })
 }

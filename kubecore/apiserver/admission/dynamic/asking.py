@@ -19,7 +19,7 @@ from kubecore.apiserver.admission.dynamic.rules import object_selected
 from kubecore.apiserver.admission.metrics import WEBHOOK_TYPES
 from kubecore.apiserver.registry import lifecycle
 from kubecore.apiserver.tracing import spans
-from kubecore.apiserver.webhooks.calling import WebhookError
+from kubecore.apiserver.webhooks.calling import NoClient, WebhookError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -154,6 +154,8 @@ class Asking:
             credential = self._credentials[mutating].of(*webhook.target.authority)
             answer = await self._caller.post(webhook.target, body, timeout_seconds=seconds, credential=credential)
             return reviews.answer_of(answer, version, uid, mutating=mutating)
+        except NoClient as error:
+            raise CallFailed(webhook, f"could not get REST client: {error}", error.code) from None
         except WebhookError as error:
             raise CallFailed(webhook, f"failed to call webhook: {error}", error.code) from None
         except reviews.Unreadable as error:

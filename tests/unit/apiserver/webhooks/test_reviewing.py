@@ -182,6 +182,18 @@ async def test_who_has_closed_the_connection_meanwhile_is_asked_on_another_one()
         await reviewer.close()
 
 
+async def test_who_insists_asks_again_whatever_is_wrong() -> None:
+    clock, port = VirtualClock(), free_port()
+    reviewer = Reviewer(Kubeconfig(server=f"http://127.0.0.1:{port}"), clock, timeout_seconds=3, insists=True)
+    review = asyncio.ensure_future(reviewer.review(REVIEW))
+    await clock.advance(0.1)
+    webhook = Webhook([text("no", "403 Forbidden"), answered()])
+    async with serving(webhook.handle, port=port):
+        await clock.advance(10)
+        assert (await review)["status"] == YES
+    await reviewer.close()
+
+
 async def test_a_busy_webhook_is_asked_again_when_it_says_so() -> None:
     clock = VirtualClock()
     busy = text("", "503 Unavailable", "Retry-After: 1\r\n")
