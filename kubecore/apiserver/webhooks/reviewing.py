@@ -57,6 +57,10 @@ class _Transient(ReviewFailed):
     """It may be better a moment later."""
 
 
+class _Final(ReviewFailed):
+    """Not even who insists asks again."""
+
+
 class _Answer(NamedTuple):
     status: int
     content_type: str
@@ -132,7 +136,7 @@ class Reviewer:
             try:
                 return await self._counted(body, read)
             except ReviewFailed as failed:
-                if not (self._insists or isinstance(failed, _Transient)):
+                if not isinstance(failed, _Transient) and (isinstance(failed, _Final) or not self._insists):
                     raise
                 await self._clock.sleep(pause * (1 + _JITTER * random.random()))
                 pause *= _FACTOR
@@ -167,7 +171,9 @@ class Reviewer:
         if 200 <= answer.status <= 206:
             return answer
         told = refused(answer.status, answer.body, answer.content_type)
-        raise (_Transient if answer.may_be_better else ReviewFailed)(told, timed_out=answer.status == _TIMED_OUT)
+        redirects = 300 <= answer.status < 400
+        kind = _Transient if answer.may_be_better else _Final if redirects else ReviewFailed
+        raise kind(told, timed_out=answer.status == _TIMED_OUT)
 
     def _late(self) -> ReviewFailed:
         return ReviewFailed(f'Post "{self._url}": context deadline exceeded', timed_out=True)

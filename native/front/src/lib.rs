@@ -24,6 +24,7 @@ pub mod hands;
 pub mod headers;
 mod heads;
 pub mod health;
+mod hosts;
 pub mod inflight;
 pub mod io;
 pub mod judged;

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use kubecore_core::authn::UserInfo;
@@ -23,6 +23,7 @@ use crate::exchange::{Apart, Decisions, Exchange};
 use crate::flow::{Admission, Wait};
 use crate::handoff::{self, Pending, Presence, PresenceGuard, Reply};
 use crate::headers::{Headers, Name, Names};
+use crate::hosts;
 use crate::inflight;
 use crate::judged::Authorization;
 use crate::lifespan::Phase;
@@ -32,7 +33,7 @@ use crate::rebinding;
 use crate::request_body::{Sent, Untaken};
 use crate::request_info::RequestInfo;
 use crate::server::Server;
-use crate::status::{self, BadHost};
+use crate::status;
 
 /// Who asks.
 enum Known {
@@ -70,7 +71,7 @@ impl Server {
         }
         let headers = Headers::known(parts.headers, names);
         let incoming = Untaken::new(sent, connection, &headers, self.limits.unwanted_body_timeout);
-        if let Some(fault) = fault_of_host(parts.version, &parts.method, &headers) {
+        if let Some(fault) = hosts::fault_of_host(parts.version, &parts.method, &headers) {
             return Answer::Ready(Some(status::bad_host(fault)));
         }
         if expects_otherwise(parts.version, &headers) {
@@ -453,26 +454,6 @@ fn misjudged_time(exchange: &Exchange) -> Option<Status> {
 
 fn refuse(refused: &Status) -> Answer {
     Answer::Ready(Some(status::refusal(refused)))
-}
-
-/// What is wrong with the hosts that a request of HTTP/1 names. Go's server is particular about that, whatever is asked
-/// for.
-fn fault_of_host(version: Version, method: &Method, headers: &Headers) -> Option<BadHost> {
-    if version == Version::HTTP_2 {
-        return None;
-    }
-    let Some(host) = headers.first(Name::Host) else {
-        return (version == Version::HTTP_11 && method != Method::CONNECT).then_some(BadHost::Missing);
-    };
-    if headers.are_repeated(&HOST) {
-        return Some(BadHost::Several);
-    }
-    (!host.as_bytes().iter().all(|byte| is_of_hosts(*byte))).then_some(BadHost::Malformed)
-}
-
-/// Source: golang.org/x/net http/httpguts (ValidHostHeader).
-fn is_of_hosts(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!$%&()*+,-.:;=[']_~".contains(&byte)
 }
 
 /// Whoever offers another protocol where nobody speaks one, as curl does, is answered in this one.
