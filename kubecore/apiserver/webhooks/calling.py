@@ -183,10 +183,12 @@ class WebhookCaller:
 def _tls(ca_bundle: str, credential: Credential) -> _native.BackendTls:
     pem = base64.b64decode(ca_bundle)
     try:
-        _native.BackendTls(ca_pem=pem or None, named=True, system=True)
+        made = _native.BackendTls(ca_pem=pem or None, named=True, system=True)
     except ValueError:
         raise ValueError("unable to load root certificates: unable to parse bytes as PEM block") from None
-    identity = (credential.certificate, credential.key) if credential.certificate else None
+    if not credential.certificate:
+        return made
+    identity = credential.certificate, credential.key
     try:
         return _native.BackendTls(identity=identity, ca_pem=pem or None, named=True, system=True)
     except ValueError as error:

@@ -1,6 +1,8 @@
 //! Signatures checked with nothing but the key of a certificate. webpki reads no certificate of version 1, nor some others
 //! that Go reads; what is signed with their keys can be told all the same.
 
+use std::ops::RangeInclusive;
+
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer};
@@ -121,8 +123,13 @@ fn is_issued(
 }
 
 fn is_in_time(certificate: &X509Certificate<'_>, now: u64) -> bool {
-    let (now, validity) = (now.cast_signed(), certificate.validity());
-    (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now)
+    validity(certificate).contains(&now.cast_signed())
+}
+
+/// Unix seconds.
+pub(crate) fn validity(certificate: &X509Certificate<'_>) -> RangeInclusive<i64> {
+    let validity = certificate.validity();
+    validity.not_before.timestamp()..=validity.not_after.timestamp()
 }
 
 pub(crate) fn may_sign(authority: &X509Certificate<'_>) -> bool {
@@ -159,7 +166,7 @@ mod tests {
     use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedProtocolVersion};
 
     use super::*;
-    use crate::trust::{AnyClient, AnyName};
+    use crate::trust::{AnyClient, AnyServer};
 
     const VERSION_THREE: &[u8] = &[0xa0, 3, 2, 1, 2];
     const ECDSA_WITH_SHA256: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
@@ -227,7 +234,7 @@ mod tests {
             .with_protocol_versions(&[version])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyName { trusted: None, algorithms }))
+            .with_custom_certificate_verifier(Arc::new(AnyServer(algorithms)))
             .with_client_cert_resolver(Arc::new(Shows(Arc::new(identity))));
         let mut client = ClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
         let mut server = ServerConnection::new(Arc::new(server)).unwrap();

@@ -17,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore};
 pub use crate::by_key::is_plain_and_issued;
 pub use crate::provider::provider;
 pub use crate::serving::ServingCertificate;
-use crate::trust::{AnyClient, AnyName, Named, Trusted};
+use crate::trust::{AnyClient, AnyName, AnyServer, Named, Trusted};
 
 /// Why certificates or a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -99,10 +99,8 @@ fn verifier(
     let named =
         |all| -> Arc<dyn ServerCertVerifier> { Arc::new(Named { trusted: Trusted::new(all), algorithms }) };
     Ok(match trust {
-        Trust::Anyone => Arc::new(AnyName { trusted: None, algorithms }),
-        Trust::Issued(pem) => {
-            Arc::new(AnyName { trusted: Some(Trusted::new(certificates(pem)?)), algorithms })
-        }
+        Trust::Anyone => Arc::new(AnyServer(algorithms)),
+        Trust::Issued(pem) => Arc::new(AnyName { trusted: Trusted::new(certificates(pem)?), algorithms }),
         Trust::Named(pem) => named(certificates(pem)?),
         Trust::System => named(rustls_native_certs::load_native_certs().certs),
     })

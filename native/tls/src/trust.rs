@@ -14,16 +14,20 @@ use x509_parser::x509::X509Version;
 
 use crate::by_key;
 
-/// What both traits ask of a verifier beside its judgement: whether the peer has signed with the certificate's key.
+/// What both traits ask of a verifier beside its judgement: whether the peer has signed with the certificate's key, as
+/// webpki reads it or, of certificates that it does not read, by nothing but the key.
 macro_rules! signatures_by {
     ($algorithms:tt) => {
+        signatures_by!($algorithms, verify_tls12_signature, verify_tls13_signature);
+    };
+    ($algorithms:tt, $tls12:path, $tls13:path) => {
         fn verify_tls12_signature(
             &self,
             message: &[u8],
             cert: &CertificateDer<'_>,
             dss: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            verify_tls12_signature(message, cert, dss, &self.$algorithms)
+            $tls12(message, cert, dss, &self.$algorithms)
         }
 
         fn verify_tls13_signature(
@@ -32,7 +36,7 @@ macro_rules! signatures_by {
             cert: &CertificateDer<'_>,
             dss: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            verify_tls13_signature(message, cert, dss, &self.$algorithms)
+            $tls13(message, cert, dss, &self.$algorithms)
         }
 
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -63,27 +67,7 @@ impl ClientCertVerifier for AnyClient {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        by_key::verify_tls12(message, cert, dss, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        by_key::verify_tls13(message, cert, dss, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
+    signatures_by!(0, by_key::verify_tls12, by_key::verify_tls13);
 }
 
 /// Certificates that are trusted themselves, as Go trusts whatever stands among its authorities: an end entity's need not
@@ -108,9 +92,8 @@ impl Authority {
         store.add(certificate.clone()).ok()?;
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
         let may = may_issue(certificate) && by_key::may_sign(&parsed);
-        let (from, until) = (parsed.validity().not_before, parsed.validity().not_after);
         let anchor = store.roots.pop().filter(|_| may)?;
-        Some(Self { anchor, validity: from.timestamp()..=until.timestamp() })
+        Some(Self { anchor, validity: by_key::validity(&parsed) })
     }
 }
 
@@ -174,8 +157,7 @@ impl Trusted {
 fn check_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate)
         .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
-    let (from, until) = (certificate.validity().not_before, certificate.validity().not_after);
-    let validity = from.timestamp()..=until.timestamp();
+    let validity = by_key::validity(&certificate);
     if validity.contains(&now.as_secs().cast_signed()) { Ok(()) } else { Err(out_of_time(now, &validity)) }
 }
 
@@ -237,11 +219,10 @@ fn is_of_time(refused: &rustls::Error) -> bool {
     matches!(why, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
 }
 
-/// A server with a certificate that is trusted, or that one of those has issued, for whatever name; where there are none,
-/// with any certificate.
+/// A server with a certificate that is trusted, or that one of those has issued, for whatever name.
 #[derive(Debug)]
 pub struct AnyName {
-    pub trusted: Option<Trusted>,
+    pub trusted: Trusted,
     pub algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -254,38 +235,28 @@ impl ServerCertVerifier for AnyName {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if let Some(trusted) = &self.trusted {
-            trusted.verify(end_entity, intermediates, now, &self.algorithms)?;
-        }
+        self.trusted.verify(end_entity, intermediates, now, &self.algorithms)?;
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
+    signatures_by!(algorithms);
+}
+
+/// A server with any certificate.
+#[derive(Debug)]
+pub struct AnyServer(pub WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
         &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match &self.trusted {
-            // webpki does not read all of them.
-            None => by_key::verify_tls12(message, cert, dss, &self.algorithms),
-            Some(_) => verify_tls12_signature(message, cert, dss, &self.algorithms),
-        }
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match &self.trusted {
-            None => by_key::verify_tls13(message, cert, dss, &self.algorithms),
-            Some(_) => verify_tls13_signature(message, cert, dss, &self.algorithms),
-        }
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    signatures_by!(0, by_key::verify_tls12, by_key::verify_tls13);
 }

@@ -87,6 +87,7 @@ class StoredSubject(Subject):
         found = self._forms.get(target.api_version)
         if found is None:
             if target.api_version == self._store.resource.api_version:
+                # Nearly always, and without a coroutine for each.
                 found = Form(self._shown(), self._old)
             else:
                 found = Form(await self._in(target, self._shown()), await self._in(target, self._old))

@@ -120,10 +120,9 @@ class ValidatingPolicies:
     async def _judged(self, case: Case, subject: Subject) -> _Findings:
         began = self._judging.clock.monotonic()
         try:
-            if case.policy.conditions:
-                if not await self._judging.applies(case, subject):
-                    return _Findings()
-                began = self._judging.clock.monotonic()
+            if not await self._judging.applies(case, subject):
+                return _Findings()
+            began = self._judging.clock.monotonic()
             findings = await self._judging.settled(partial(_evaluated, case))
         except (ConditionError, ValueError) as error:
             # Errors, and budgets that are spent.
